@@ -1,0 +1,71 @@
+# make paper | make test | make docs | make export | make clean       (`make` alone explains them)
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON  ?=
+VENV    ?= .venv
+SOURCE  ?= synthetic
+DATA    ?=
+PROFILE ?= quick
+OUT     ?= runs/$(SOURCE)
+COHORT  ?= cohorts/$(SOURCE)
+# passed through to rnn_transfer_paper when given; ARGS takes anything else, as it stands
+SPLITS ?=
+FRACTIONS ?=
+SEEDS ?=
+WORKERS ?=
+SCHEDULER ?=
+DEVICE ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+FLAGS = $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
+	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
+
+.PHONY: help install paper test docs export readme clean
+
+help:
+	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
+	@echo '              SOURCE=physionet2012 DATA=FOLDER for open ICU data; PROFILE=quick|paper OUT=FOLDER'
+	@echo '              SPLITS= FRACTIONS= SEEDS= WORKERS= SCHEDULER= DEVICE= ARGS="..." go to rnn_transfer_paper'
+	@echo 'make test     every check: library, notebooks, README and site'
+	@echo 'make docs     the site, in _docs/index.html'
+	@echo 'make export   library and README from the notebooks'
+	@echo 'make clean    removes what the others built, but neither runs/ nor cohorts/'
+	@echo 'Each makes $(VENV) itself when it is not there; PYTHON=... chooses the Python (3.11 or later).'
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@python=; for p in $(if $(PYTHON),"$(PYTHON)",python3 python3.12 python3.13 python3.11 python3.14 python); do \
+		if "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python="$$p"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo 'error: no Python >= 3.11 with venv $(if $(PYTHON),at $(PYTHON),found): install one (Debian, Ubuntu: apt install python3 python3-venv) or name it with make PYTHON=/path/to/python3' >&2; exit 1; \
+	fi; \
+	echo "installing into $(VENV) with $$("$$python" --version): some minutes, once"; \
+	"$$python" -m venv "$(VENV)" && "$(BIN)/python" -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+paper: $(INSTALLED)
+	@$(BIN)/rnn_transfer_cohort "$(SOURCE)" $(if $(DATA),--path "$(DATA)") --out "$(COHORT)"
+	@$(BIN)/rnn_transfer_paper --cohort "$(COHORT)" --out "$(OUT)" --profile "$(PROFILE)" $(FLAGS)
+
+test: $(INSTALLED)
+	@$(BIN)/python tests/in_step.py
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+docs: $(INSTALLED)
+	@$(BIN)/python docs/build.py
+
+export: $(INSTALLED)
+	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(BIN)/python docs/readme.py
+
+readme: $(INSTALLED)
+	@$(BIN)/python docs/readme.py
+
+clean:
+	rm -rf .venv _docs _proc build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
