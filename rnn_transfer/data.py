@@ -513,7 +513,7 @@ class Prepared:
     stays: pd.DataFrame       # as in the cohort
     statistics: pd.DataFrame  # (n_stays, n_statistics) float32, NaN kept
     tasks: list               # of Task
-    meta: dict                # the cohort's meta, its fingerprint and the settings of the grid
+    meta: dict                # the cohort's meta, its fingerprint, the settings of the grid and the normaliser's `scale`
     def rows(self, partition)->np.ndarray: return np.flatnonzero(self.stays['partition'].to_numpy() == partition)
     def labels(self, tasks)->np.ndarray: return self.stays[list(tasks)].to_numpy(np.float32)
     @property
@@ -550,12 +550,11 @@ def run_data(
     g = cohort.grid(hours, masks, short); train = (cohort.stays['partition'] == 'train').to_numpy()
     norm = Normaliser.fit(g.X[train], g.columns) if normaliser == 'train' else Normaliser.benchmark(normaliser)
     about = dict(cohort.meta, fingerprint=cohort.fingerprint, columns=g.columns, tasks=[asdict(t) for t in cohort.tasks], channels=[c.name for c in cohort.channels],
-                 hours=hours, masks=masks, short=short, normaliser=normaliser, n_events=len(cohort.events))
+                 hours=hours, masks=masks, short=short, normaliser=normaliser, scale=norm.scale, n_events=len(cohort.events))
     with write_atomic(Path(run)/'data', folder=True) as d:
         np.save(d/'grid.npy', norm.transform(g.X, g.columns))
         cohort.statistics(hours).reset_index().to_parquet(d/'statistics.parquet', index=False)
         cohort.stays.assign(n_bins=g.lengths).to_parquet(d/'stays.parquet', index=False)
-        (d/'normaliser.json').write_text(json.dumps(norm.scale, indent=1))
         (d/'data.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
     return Prepared.load(run)
 
