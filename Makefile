@@ -45,8 +45,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	if [ -z "$$python" ]; then \
 		echo 'error: no Python >= 3.11 with venv $(if $(PYTHON),at $(PYTHON),found): install one (Debian, Ubuntu: apt install python3 python3-venv) or name it with make PYTHON=/path/to/python3' >&2; exit 1; \
 	fi; \
+	if [ -e "$(VENV)" ] && [ ! -e "$(VENV)/pyvenv.cfg" ]; then \
+		echo 'error: $(VENV) is there but is no Python environment: move it away or name another with make VENV=...' >&2; exit 1; \
+	fi; \
 	echo "installing into $(VENV) with $$("$$python" --version): some minutes, once"; \
-	"$$python" -m venv "$(VENV)" && "$(BIN)/python" -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	"$$python" -m venv --clear "$(VENV)" && "$(BIN)/python" -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 paper: $(INSTALLED)

@@ -1,0 +1,277 @@
+"""Build the site into _docs, offline, from the notebooks as they were saved: nbdev's documentation step, then smalldocs, then the mending both need.
+
+It works on a copy, so the tree stays as it is, and fails on a broken link, a missing anchor, a warning of smalldocs or TeX that is not understood.
+"""
+import argparse, html, json, logging, os, posixpath, re, shutil, subprocess, sys, tempfile
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import yaml
+from math_core import LatexError, LatexToMathML
+
+ROOT = Path(__file__).resolve().parents[1]
+# the order of the sidebar; what does not exist (yet) is left out
+MENU = [
+    ("", ["index.ipynb", "getting-started.md", "own-data.md"]),
+    ("The method", ["00_data.ipynb", "01_model.ipynb", "02_pretrain.ipynb", "03_transfer.ipynb", "04_evaluate.ipynb", "05_paper.ipynb"]),
+    ("Sources of data", ["sources/synthetic.ipynb", "sources/physionet2012.ipynb", "sources/mimic3.ipynb", "sources/mimic3_benchmarks.ipynb"]),
+    ("", ["results.ipynb", "changelog.md"]),
+]
+
+
+class SiteError(Exception):
+    "What is wrong with the site, one finding a line."
+
+
+# ---- nbdev: the notebooks as pages
+
+def copy_sources(root: Path, work: Path) -> None:
+    "Copy what the build reads into a folder that it may write to."
+    ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "_quarto.yml", "nbdev.yml", "sidebar.yml")
+    for name in ("nbs", "rnn_transfer"): shutil.copytree(root / name, work / name, ignore=ignore)
+    shutil.copy2(root / "settings.ini", work / "settings.ini")
+
+
+def process(work: Path) -> Path:
+    "nbdev's own step, in a fresh process: directives applied, documentation of the functions filled in."
+    code = "import nbdev.doclinks, nbdev.serve; nbdev.doclinks._build_modidx(); nbdev.serve.proc_nbs(force=True, n_workers=2)"
+    env = {**os.environ, "PYTHONPATH": str(work), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run([sys.executable, "-c", f"if __name__ == '__main__': {code}"], cwd=work, env=env, capture_output=True, text=True)
+    if ran.returncode: raise SiteError(f"nbdev could not process the notebooks:\n{ran.stdout}{ran.stderr}")
+    return work / "_proc"
+
+
+# ---- mending the sources of the pages
+
+def page_names(proc: Path) -> dict[str, str]:
+    "Where nbdev wants each notebook: it says so in `output-file`, which smalldocs does not read."
+    names = {}
+    for path in sorted(proc.rglob("*.ipynb")):
+        source = path.relative_to(proc).as_posix()
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        front = "".join(cells[0]["source"]) if cells and cells[0]["cell_type"] == "raw" else ""
+        wanted = re.search(r"^output-file: (\S+)\.html$", front, re.M)
+        names[source] = posixpath.join(posixpath.dirname(source), f"{wanted[1] if wanted else path.stem}.ipynb")
+    return names
+
+
+def planned() -> set[str]:
+    "Every page of the menu, whether it exists or not."
+    return {page for _, pages in MENU for page in pages}
+
+
+def mend_links(markdown: str, source: str, names: dict[str, str]) -> str:
+    "Links between notebooks and to files of the tree become links between pages; a page still to be written becomes its text."
+    here = posixpath.dirname(source)
+    def link(m):
+        label, target, anchor = m[1], m[2], m[3] or ""
+        if re.match(r"[a-z]+:|#|/", target): return m[0]
+        full = posixpath.normpath(posixpath.join("nbs", here, target))
+        if full == "CHANGELOG.md": full = "nbs/changelog.md"
+        full = re.sub(r"^docs/pages/", "nbs/", full)
+        if not full.startswith("nbs/"): return f"`{full}`" if label == posixpath.basename(full) else f"{label} (`{full}`)"
+        page = full.removeprefix("nbs/")
+        if page in names or page.endswith(".md"): return f"[{label}]({posixpath.relpath(names.get(page, page), here or '.')}{anchor})"
+        return label if page in planned() else m[0]
+    return re.sub(r"(?<!!)\[([^\]\[]*)\]\(([^)\s#]+)(#[^)\s]*)?\)", link, markdown)
+
+
+def mend_equations(markdown: str, numbers: dict[str, str]) -> str:
+    "`$$…$$ {#eq-name}` gets an anchor, `\\tag{n}` a number beside it, `@eq-name` a link."
+    def equation(m):
+        tex, label = m[1], m[2]
+        tag = re.search(r"\\tag\*?\{([^}]*)\}", tex)
+        number = tag[1] if tag else str(len(numbers) + 1) if label else ""
+        if label: numbers[label] = number
+        tex = re.sub(r"\\tag\*?\{[^}]*\}|\\label\{[^}]*\}", "", tex).strip()
+        attrs = f' id="{label}"' if label else ""
+        return f"\n\n```{{=html}}\n<div class=\"equation\"{attrs} data-number=\"{number}\">\\[{html.escape(tex)}\\]</div>\n```\n\n" if label or tag else m[0]
+    return re.sub(r"\$\$(.+?)\$\$[ \t]*(?:\{#(eq-[\w-]+)\})?", equation, markdown, flags=re.S)
+
+
+def outside_code(markdown: str, change) -> str:
+    "Apply `change` to the prose of a Markdown text, leaving fenced blocks and code spans as they are."
+    parts = re.split(r"(^[ \t]*(`{3,}|~{3,}).*?^[ \t]*\2[ \t]*$)", markdown, flags=re.S | re.M)
+    out, i = [], 0
+    while i < len(parts):
+        out.append(change(parts[i]))
+        if i + 1 < len(parts): out.append(parts[i + 1])
+        i += 3
+    return "".join(out)
+
+
+def mend_notebook(path: Path, source: str, names: dict[str, str], numbers: dict[str, str]) -> None:
+    "Mend the Markdown of one notebook of the build copy."
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "raw": cell["source"] = re.sub(r"^output-file: .*\n", "", "".join(cell["source"]), flags=re.M)
+        if cell["cell_type"] != "markdown": continue
+        text = "".join(cell["source"])
+        text = outside_code(text, lambda s: mend_equations(mend_links(s, source, names), numbers))
+        cell["source"] = text
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = outside_code(cell["source"], lambda s: re.sub(r"(?<![\w`])@(eq-[\w-]+)", lambda m: f"[({numbers.get(m[1], m[1])})](#{m[1]})", s))
+    path.write_text(json.dumps(nb), encoding="utf-8")
+
+
+def add_pages(root: Path, proc: Path, names: dict[str, str]) -> None:
+    "The pages that are not notebooks: docs/pages and the changelog."
+    for path in sorted((root / "docs" / "pages").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        (proc / path.name).write_text(outside_code(text, lambda s: mend_links(re.sub(r"\]\(\.\./\.\./nbs/", "](", s), path.name, names)), encoding="utf-8")
+    changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    (proc / "changelog.md").write_text(re.sub(r"\A# (.+)\n", r"---\ntitle: \1\n---\n", changes), encoding="utf-8")
+
+
+def title(path: Path) -> str:
+    "What the sidebar calls a page."
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb": text = "".join((json.loads(text)["cells"] or [{"source": ""}])[0]["source"])
+    found = re.search(r"^title: (.+)$", text, re.M) or re.search(r"^# (.+)$", text, re.M)
+    return found[1].strip("'\" ") if found else path.stem
+
+
+def configure(root: Path, proc: Path, names: dict[str, str]) -> None:
+    "The options of the site, in the files Quarto reads as well."
+    import configparser
+    ini = configparser.ConfigParser(interpolation=None)
+    ini.read(root / "settings.ini")
+    cfg, contents, seen = ini["DEFAULT"], [], set()
+    known = {p.relative_to(proc).as_posix() for p in proc.rglob("*") if p.suffix in (".ipynb", ".md")}
+    for section, pages in MENU:
+        found = [names.get(p, p) for p in pages if names.get(p, p) in known]
+        seen |= set(found)
+        entries = [{"text": title(proc / p) if p != "index.ipynb" else "Front page", "href": p} for p in found]
+        if entries: contents += [{"section": section, "contents": entries}] if section else entries
+    rest = sorted(p for p in known - seen if not Path(p).name.startswith("_"))
+    if rest: contents.append({"section": "More", "contents": [{"text": title(proc / p), "href": p} for p in rest]})
+    options = {
+        "project": {"type": "website", "output-dir": "_site"},
+        "format": {"html": {"theme": {"light": "default", "dark": "bootstrap"}, "css": "theme.css", "toc": True, "code-copy": True}},
+        "website": {
+            "title": cfg["title"], "description": cfg["description"], "site-url": cfg["doc_host"] + cfg["doc_baseurl"],
+            "repo-url": cfg["git_url"], "page-navigation": True,
+            "navbar": {"background": "light", "search": True, "right": [{"text": "Source", "href": cfg["git_url"]}]},
+            "sidebar": {"style": "docked", "contents": contents},
+            "page-footer": {"left": f"{cfg['title']} {cfg['version']}, {cfg['license'].replace('apache2', 'Apache License 2.0')}"},
+        },
+    }
+    (proc / "_quarto.yml").write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    shutil.copy2(root / "docs" / "theme.css", proc / "theme.css")
+
+
+# ---- mending the pages
+
+def mathml(page: str, name: str) -> str:
+    "TeX between \\( \\) and \\[ \\] becomes MathML; nothing is fetched to draw it."
+    convert = LatexToMathML(fancy_error=False)
+    def tex(source: str, display: bool) -> str:
+        source = html.unescape(source).strip()
+        try: return convert.convert_with_local_state(source, displaystyle=display)
+        except LatexError as e: raise SiteError(f"{name}: TeX not understood: {source!r}: {e}") from e
+    page = re.sub(r'<span class="math inline">\\\((.*?)\\\)</span>', lambda m: tex(m[1], False), page, flags=re.S)
+    page = re.sub(r'<p><span class="math display">\\\[(.*?)\\\]</span></p>', lambda m: f'<div class="equation">{tex(m[1], True)}</div>', page, flags=re.S)
+    page = re.sub(r'<span class="math display">\\\[(.*?)\\\]</span>', lambda m: tex(m[1], True), page, flags=re.S)
+    def numbered(m):
+        number = f'<span class="number">({m[2]})</span>' if m[2] else ""
+        return f'<div class="equation"{m[1]}>{tex(m[3], True)}{number}</div>'
+    page = re.sub(r'<div class="equation"([^>]*?) data-number="([^"]*)">\\\[(.*?)\\\]</div>', numbered, page, flags=re.S)
+    return re.sub(r'\s*<(link|script)\b[^>]*katex[^>]*>(</script>)?', "", page)
+
+
+def mend_page(page: str, name: str, host: str) -> str:
+    "One finished page: MathML, relative links, tables that scroll."
+    up = "../" * name.count("/")
+    page = mathml(page, name)
+    page = re.sub(rf'(<a\b[^>]*\shref=")({re.escape(host)})/?([^"]*)"', lambda m: f'{m[1]}{up}{m[3] or "index.html"}"', page)
+    page = re.sub(r'(<table\b(?![^>]*mtable).*?</table>)', r'<div class="table-scroll" tabindex="0">\1</div>', page, flags=re.S)
+    return page
+
+
+class Links(HTMLParser):
+    "The ids of a page, what it links to and what it loads."
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids, self.links, self.loads = set(), [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if attrs.get("id"): self.ids.add(attrs["id"])
+        if tag == "a" and attrs.get("name"): self.ids.add(attrs["name"])
+        if tag == "a" and attrs.get("href") is not None: self.links.append(attrs["href"])
+        if tag in ("script", "img", "iframe", "source", "video") and attrs.get("src"): self.loads.append(attrs["src"])
+        if tag == "link" and attrs.get("href") and attrs.get("rel") not in ("canonical",): self.loads.append(attrs["href"])
+
+
+def broken(site: Path) -> list[str]:
+    "Every link, anchor and file that a page asks for and the site does not have; whatever a page would load from elsewhere."
+    pages = {p.relative_to(site).as_posix(): Links(p.read_text(encoding="utf-8")) for p in sorted(site.rglob("*.html"))}
+    found = []
+    for name, page in pages.items():
+        for href in page.loads:
+            if href.startswith("data:"): continue
+            if urlsplit(href).scheme or href.startswith("//"): found.append(f"{name}: loads {href} from elsewhere")
+        for href in [*page.links, *page.loads]:
+            url = urlsplit(href)
+            if url.scheme or href.startswith("//"): continue
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(url.path))) if url.path else name
+            if (site / target).is_dir(): target = posixpath.join(target, "index.html")
+            if target.startswith("..") or url.path.startswith("/") or not (site / target).is_file(): found.append(f"{name}: broken link {href}")
+            elif url.fragment and target in pages and unquote(url.fragment) not in pages[target].ids: found.append(f"{name}: no such anchor {href}")
+    return found
+
+
+def render(proc: Path) -> Path:
+    "smalldocs over the processed notebooks; its warnings are errors."
+    from smalldocs.site import build as smalldocs
+    made = smalldocs(proc, quiet=True)
+    if made.warnings: raise SiteError("\n".join(made.warnings))
+    return Path(made.out)
+
+
+def build(root: Path = ROOT, out: Path | None = None) -> Path:
+    "Build the site of the tree at `root`; returns the folder it is in."
+    out = out or root / "_docs"
+    with tempfile.TemporaryDirectory() as tmp:
+        work = Path(tmp).resolve()
+        copy_sources(root, work)
+        proc = process(work)
+        names = page_names(proc)
+        for source, name in names.items():
+            mend_notebook(proc / source, source, names, {})
+            (proc / source).rename(proc / name)
+        add_pages(root, proc, names)
+        configure(root, proc, names)
+        site = render(proc)
+        options = yaml.safe_load((proc / "_quarto.yml").read_text(encoding="utf-8"))
+        for path in site.rglob("*.html"):
+            name = path.relative_to(site).as_posix()
+            path.write_text(mend_page(path.read_text(encoding="utf-8"), name, options["website"]["site-url"]), encoding="utf-8")
+        if found := broken(site): raise SiteError("\n".join(found))
+        fresh = out.with_name(out.name + ".new")
+        for old in (fresh,): shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(site, fresh)
+        shutil.rmtree(out, ignore_errors=True)
+        fresh.rename(out)
+    return out
+
+
+def main() -> int:
+    "The command line."
+    parser = argparse.ArgumentParser(description="Build the site, offline, from the notebooks as they were saved.")
+    parser.add_argument("--out", type=Path, default=ROOT / "_docs", help="folder of the site; replaced as a whole (default: _docs)")
+    args = parser.parse_args()
+    logging.getLogger().setLevel(logging.WARNING)
+    try: out = build(out=args.out)
+    except SiteError as e:
+        print(f"error: the site was not built:\n{e}", file=sys.stderr)
+        return 1
+    shown = os.path.relpath(out)
+    print(f"{len(list(out.rglob('*.html')))} pages, start at {shown}/index.html")
+    return 0
+
+
+if __name__ == "__main__": sys.exit(main())
