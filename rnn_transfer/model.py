@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIMICNet', 'n_parameters', 'multilabel_loss', 'initial', 'feature_names', 'features', 'pick_device', 'torch_threads',
-           'save_checkpoint', 'checkpoint_about', 'load_checkpoint', 'run_model']
+           'save_checkpoint', 'checkpoint_about', 'load_checkpoint', 'about_grid', 'run_model']
 
 # %% ../nbs/01_model.ipynb #cell-003
 import contextlib, hashlib, json, os
@@ -42,7 +42,7 @@ class MIMICNet(nn.Module):
         "Hidden states z of all layers at the last time step, the lowest layer first"
         if lengths is not None:
             lengths = torch.as_tensor(lengths, dtype=torch.int64, device='cpu').clamp(1, x.shape[1])
-            x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            if (lengths < x.shape[1]).any(): x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         return self.rnn(x)[1].transpose(0, 1)
 
     def forward(self, x: torch.Tensor, lengths=None) -> torch.Tensor: # (n, K) logits
@@ -194,6 +194,13 @@ def load_checkpoint(
     return net.eval()
 
 # %% ../nbs/01_model.ipynb #cell-054
+def about_grid(
+    data: Prepared, # what the data step wrote
+) -> dict: # columns, hours, masks, short, normaliser and its scale, channels, the cohort's fingerprint
+    "What a checkpoint must say of the grid it reads, so that other stays can be put into the same form"
+    return dict(columns=data.columns, **{k: data.meta[k] for k in ('hours', 'masks', 'short', 'normaliser', 'scale', 'channels', 'fingerprint')})
+
+# %% ../nbs/01_model.ipynb #cell-059
 def run_model(
     run, # folder of a run whose data step is done
     hidden: list[int] = [100, 200, 300, 400], # h, one network each; Section 4
@@ -205,6 +212,6 @@ def run_model(
     rows = []
     for h in hidden:
         net = initial(len(data.columns), h, len(data.phenotypes), seed)
-        save_checkpoint(net, Path(run)/'model'/f'h-{h}.safetensors', columns=data.columns, tasks=data.phenotypes, seed=seed, trained=False)
+        save_checkpoint(net, Path(run)/'model'/f'h-{h}.safetensors', tasks=data.phenotypes, seed=seed, trained=False, **about_grid(data))
         rows.append(dict(h=h, columns=len(data.columns), tasks=len(data.phenotypes), recurrent=n_parameters(net.rnn), classifier=n_parameters(net.head), weights=n_parameters(net)))
     return pd.DataFrame(rows)
