@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['BENCHMARK_CHANNELS', 'EPS', 'PERIODS', 'FUNCTIONS', 'COLOURS', 'BadInput', 'first_rows', 'rng', 'write_atomic',
            'Channel', 'Task', 'resource', 'Cohort', 'toy_icu', 'check_stays', 'check_labels', 'check_events',
-           'read_parquet', 'markdown_table', 'last_observation', 'Grid', 'fill_columns', 'segment_sum',
+           'read_parquet', 'markdown_table', 'last_observation', 'Grid', 'fill_columns', 'segment_sums',
            'segment_statistics', 'channel_statistics', 'Normaliser', 'partition_subjects', 'labelled_subset',
            'toy_cohort', 'Prepared', 'run_data', 'plot_style']
 
 # %% ../nbs/00_data.ipynb #cell-003
 import hashlib, json, os, shutil, tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
@@ -365,14 +366,15 @@ def grid(self: Cohort,
 PERIODS = [('all100%', 'all', 100)] + [(f'{end}{p}%', end, p) for end in ('first', 'last') for p in (10, 25, 50)]  # mimic3-benchmarks
 FUNCTIONS = ['min', 'max', 'mean', 'std', 'skew', 'len']
 
-def segment_sum(
-    x,       # (n,) float, segments one after the other
-    starts,  # (k,) int, where each begins; none is empty
-)->np.ndarray:  # (k,)
-    "The sum of each segment, in the very order of additions of `np.sum`, so that results equal the reference bit for bit."
-    k = np.arange(len(starts)); padded = np.zeros(len(x) + len(starts))
-    padded[np.arange(len(x)) + np.repeat(k, np.diff(np.r_[starts, len(x)])) + 1] = x
-    return np.add.reduceat(padded, starts + k)
+def segment_sums(
+    starts,  # (k,) int, where each segment begins; none is empty
+    *xs,     # (n,) float each, segments one after the other
+)->list:     # of (k,)
+    "The sum of each segment of each array, in the very order of additions of `np.sum`, so that results equal the reference bit for bit."
+    n = len(xs[0]); k = np.arange(len(starts)); padded = np.zeros(n + len(starts)); begin = starts + k
+    filled = np.ones(len(padded), bool); filled[begin] = False; sums = []
+    for x in xs: padded[filled] = x; sums.append(np.add.reduceat(padded, begin))
+    return sums
 
 # %% ../nbs/00_data.ipynb #cell-069
 def segment_statistics(
@@ -380,10 +382,10 @@ def segment_statistics(
     starts,  # (k,) int, where each begins; none is empty
 )->np.ndarray:  # (k, 6) float64, columns as FUNCTIONS
     "Minimum, maximum, mean, standard deviation (ddof 0), skewness (biased; 0 if constant) and count of each segment."
-    n = np.diff(np.r_[starts, len(x)]); spread = lambda v: np.repeat(v, n)
-    mean = segment_sum(x, starts) / n
-    d = x - spread(mean); d2 = d * d
-    m2 = segment_sum(d2, starts) / n; m3 = segment_sum(d2 * d, starts) / n
+    n = np.diff(np.r_[starts, len(x)])
+    mean = segment_sums(starts, x)[0] / n
+    d = x - np.repeat(mean, n); d2 = d * d
+    m2, m3 = (total / n for total in segment_sums(starts, d2, d2 * d))
     flat = m2 <= (1e-15 * mean)**2
     skew = np.where(flat, 0, m3 / np.where(flat, 1, m2)**1.5)
     return np.stack([np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts), mean, np.sqrt(m2), skew, n], axis=1)
@@ -409,18 +411,20 @@ def channel_statistics(
 # %% ../nbs/00_data.ipynb #cell-077
 @patch
 def statistics(self: Cohort,
-    hours=48,  # events up to this hour
+    hours=48,   # events up to this hour
+    threads=2,  # channels computed at a time; numpy works outside Python's lock
 )->pd.DataFrame:  # (n_stays, 42 × n_channels) float32, index stay_id, columns `channel|period|function`; NaN where a channel was never observed
     "The hand-crafted features of the benchmark: 714 for its 17 channels."
     stay, channel, hour, value = self._arrays(hours)
     width = len(PERIODS) * len(FUNCTIONS); S = np.full((len(self.stays), width * len(self.channels)), np.nan, np.float32)
     by_channel = np.argsort(channel, kind='stable'); cuts = np.searchsorted(channel[by_channel], np.arange(len(self.channels) + 1))
-    for k, c in enumerate(self.channels):
-        rows = by_channel[cuts[k]:cuts[k+1]]
-        if not len(rows): continue
+    def fill(k):
+        c, rows = self.channels[k], by_channel[cuts[k]:cuts[k+1]]
+        if not len(rows): return
         x = np.asarray(c.numeric, float)[value[rows].astype(np.intp)] if c.values else value[rows]
         where, s = channel_statistics(stay[rows], hour[rows], x)
         S[where, k * width:(k + 1) * width] = s
+    with ThreadPoolExecutor(threads) as pool: list(pool.map(fill, range(len(self.channels))))
     names = [f'{c.name}|{p}|{f}' for c in self.channels for p, _, _ in PERIODS for f in FUNCTIONS]
     return pd.DataFrame(S, index=pd.Index(self.stays['stay_id'].to_numpy(), name='stay_id'), columns=names)
 
