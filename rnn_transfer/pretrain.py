@@ -108,7 +108,8 @@ def labelled_tensors(
     which: str,  # training or validation, for the message
 ) -> tuple:  # X, y, lengths of the stays with a label; BadInput where there is none
     "The stays with at least one label, as tensors"
-    y = np.asarray(y, np.float32).reshape(len(y), -1)
+    y = np.asarray(y, np.float32)
+    y = y if y.ndim == 2 else y[:, None]
     if len(X) != len(y): raise BadInput(f'{which}: {len(X)} stays and {len(y)} rows of labels; give one row per stay')
     some = ~np.isnan(y).all(1)
     if not some.any(): raise BadInput(f'{which}: none of the {len(y)} stays has a label; at least one is needed')

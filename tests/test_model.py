@@ -1,0 +1,234 @@
+"The network against formulas written out a second time, and its files against damage."
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from rnn_transfer.data import BadInput, Prepared, run_data, toy_cohort
+from rnn_transfer.model import (MIMICNet, about_grid, feature_names, features, initial, load_checkpoint, multilabel_loss, n_parameters, pick_device,
+                                run_model, save_checkpoint, torch_threads)
+
+
+def sigmoid(x): return 1/(1 + np.exp(-x))
+
+
+def gru_states(net, x):
+    "Last states of all layers for one stay x (T, n), in float64, gate by gate."
+    w = {k: v.detach().numpy().astype(float) for k, v in net.rnn.named_parameters()}
+    out, h = [], net.config['hidden']
+    for layer in range(net.config['n_layers']):
+        W, U, b, c = (w[f'{k}_l{layer}'] for k in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh'))
+        z, path = np.zeros(h), []
+        for xt in x:
+            i, s = W @ xt + b, U @ z + c
+            r, u = sigmoid(i[:h] + s[:h]), sigmoid(i[h:2*h] + s[h:2*h])
+            z = (1 - u)*np.tanh(i[2*h:] + r*s[2*h:]) + u*z
+            path.append(z)
+        out.append(z)
+        x = np.array(path)
+    return np.concatenate(out)
+
+
+def grid(n, T, c, seed=0): return np.random.default_rng(seed).normal(size=(n, T, c)).astype(np.float32)
+
+
+@settings(max_examples=15, deadline=None)
+@given(n=st.integers(1, 4), T=st.integers(1, 7), c=st.integers(1, 4), h=st.integers(1, 5), layers=st.integers(1, 3), seed=st.integers(0, 99))
+def test_features_are_the_last_states_of_every_layer(n, T, c, h, layers, seed):
+    net, X = initial(c, h, 2, seed, n_layers=layers), grid(n, T, c, seed)
+    Z = features(net, X, batch=2)
+    assert Z.shape == (n, layers*h) and Z.dtype == np.float32 and len(feature_names(h, layers)) == layers*h
+    np.testing.assert_allclose(Z, [gru_states(net, x) for x in X.astype(float)], atol=1e-5)
+
+
+def test_classifier_sees_the_top_layer_alone():
+    net, X = initial(3, 4, 2, seed=1).eval(), grid(5, 6, 3)
+    z = features(net, X)[:, 4:]
+    want = z @ net.head.weight.detach().numpy().T + net.head.bias.detach().numpy()
+    np.testing.assert_allclose(net(torch.from_numpy(X)).detach().numpy(), want, atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 99))
+def test_lengths_equal_truncation(lengths, seed):
+    net, X = initial(2, 3, 1, seed), grid(len(lengths), 6, 2, seed)
+    Z = features(net, X, lengths=np.array(lengths), batch=2)
+    for z, x, n in zip(Z, X, lengths): np.testing.assert_allclose(z, features(net, x[None, :n])[0], atol=1e-6)
+
+
+def test_lengths_are_clipped_to_the_grid():
+    net, X = initial(2, 3, 1), grid(2, 4, 2)
+    np.testing.assert_allclose(features(net, X, lengths=[0, 99]), features(net, X, lengths=[1, 4]), atol=0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(n=st.integers(1, 6), k=st.integers(1, 4), null=st.floats(0, .9), seed=st.integers(0, 999))
+def test_loss_is_eq_1_over_known_labels(n, k, null, seed):
+    r = np.random.default_rng(seed)
+    a, y = r.normal(size=(n, k))*4, (r.random((n, k)) < .4).astype(float)
+    y[r.random((n, k)) < null] = np.nan
+    terms = [-np.log(sigmoid(a[i, j]) if y[i, j] == 1 else 1 - sigmoid(a[i, j])) for i in range(n) for j in range(k) if y[i, j] == y[i, j]]
+    got = multilabel_loss(torch.tensor(a), torch.tensor(y)).item()
+    assert got == pytest.approx(np.mean(terms) if terms else 0., rel=1e-9)
+
+
+def test_loss_of_null_labels_has_no_gradient():
+    a = torch.randn(3, 2, requires_grad=True)
+    y = torch.tensor([[1., torch.nan], [torch.nan, torch.nan], [0., 1.]])
+    multilabel_loss(a, y).backward()
+    assert a.grad.isfinite().all() and (a.grad[torch.isnan(y)] == 0).all() and (a.grad[~torch.isnan(y)] != 0).all()
+    multilabel_loss(a, y*torch.nan).backward()
+    assert a.grad.isfinite().all()
+
+
+def test_extreme_logits_stay_finite():
+    loss = multilabel_loss(torch.tensor([[1e4, -1e4]]), torch.tensor([[0., 0.]]))
+    assert loss.item() == pytest.approx(5e3)
+
+
+def test_first_weights_depend_on_the_seed_and_not_on_the_tasks():
+    a, b, c = initial(3, 5, 20, seed=4), initial(3, 5, 1, seed=4), initial(3, 5, 1, seed=5)
+    for name, w in a.rnn.state_dict().items():
+        assert torch.equal(w, b.rnn.state_dict()[name]) and not torch.equal(w, c.rnn.state_dict()[name])
+        assert w.abs().max() <= 5**-.5
+
+
+def test_initial_leaves_torchs_generator_alone():
+    torch.manual_seed(1)
+    want = torch.rand(3)
+    torch.manual_seed(1)
+    initial(2, 2, 2, seed=9)
+    assert torch.equal(torch.rand(3), want)
+
+
+def test_dropout_acts_in_training_between_layers_and_before_the_classifier_only():
+    x = torch.from_numpy(grid(64, 5, 3))
+    net = initial(3, 8, 1, dropout=.5).train()
+    torch.manual_seed(0)
+    one, two = net.states(x), net.states(x)
+    assert torch.equal(one[:, 0], two[:, 0]) and not torch.equal(one[:, 1], two[:, 1])
+    single = initial(3, 8, 1, n_layers=1, dropout=.5).train()
+    assert torch.equal(single.states(x), single.states(x)) and not torch.equal(single(x), single(x))
+    net.eval()
+    assert torch.equal(net(x), net(x))
+
+
+def test_features_leave_the_mode_and_the_grid_alone():
+    net, X = initial(2, 3, 1).train(), grid(4, 5, 2)
+    X.flags.writeable = False
+    features(net, X)
+    assert net.training
+
+
+def test_features_refuse_what_they_cannot_read():
+    net, X = initial(2, 3, 1), grid(4, 5, 2)
+    with pytest.raises(BadInput, match='reads 2 columns'): features(net, X[..., :1])
+    X[3, 2, 1] = np.nan
+    with pytest.raises(BadInput, match=r'rows \[3\]'): features(net, X, batch=2)
+
+
+def test_number_of_weights():
+    for n, h, k, layers in ((76, 100, 20, 2), (5, 3, 1, 3)):
+        assert n_parameters(MIMICNet(n, h, k, layers)) == 3*h*(n + h + 2) + (layers - 1)*3*h*(2*h + 2) + k*(h + 1)
+
+
+def test_device_and_threads():
+    assert pick_device('cpu').type == 'cpu'
+    with pytest.raises(BadInput, match='unknown'): pick_device('gpu')
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError), torch_threads(1):
+        assert torch.get_num_threads() == 1
+        raise RuntimeError
+    assert torch.get_num_threads() == before
+
+
+@pytest.fixture
+def saved(tmp_path):
+    net = initial(3, 4, 2, seed=1)
+    return net, save_checkpoint(net, tmp_path/'new'/'net.safetensors', columns=list('abc'), tasks=['t', 'ü'])
+
+
+def test_checkpoint_round_trip(saved):
+    net, path = saved
+    back = load_checkpoint(path, columns=list('abc'), tasks=['t', 'ü'])
+    assert back.config == net.config and not back.training and back.meta == dict(columns=list('abc'), tasks=['t', 'ü'])
+    for name, w in net.state_dict().items(): assert torch.equal(w, back.state_dict()[name])
+    assert sorted(p.name for p in path.parent.iterdir()) == ['net.json', 'net.safetensors']
+    assert {'rnn_transfer', 'torch'} <= set(json.loads(path.with_suffix('.json').read_text())['versions'])
+    again = save_checkpoint(back, path.with_name('again.safetensors'))
+    assert again.read_bytes() == path.read_bytes() and again.with_suffix('.json').read_text() == path.with_suffix('.json').read_text()
+
+
+@pytest.mark.parametrize('at', [0, 9, 200, -1])
+def test_a_flipped_bit_is_found(saved, at):
+    path = saved[1]
+    blob = bytearray(path.read_bytes())
+    blob[at] ^= 1
+    path.write_bytes(blob)
+    with pytest.raises(BadInput, match='hash differs'): load_checkpoint(path)
+
+
+def redescribe(path, **changes):
+    about = json.loads(path.with_suffix('.json').read_text()) | changes
+    path.with_suffix('.json').write_text(json.dumps({k: v for k, v in about.items() if v is not None}))
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(hidden=5), 'do not fit the sizes'), (dict(n_layers=3), 'do not fit the sizes'), (dict(n_tasks='two'), 'do not fit the sizes'),
+    (dict(hidden=None), 'not the description'), (dict(sha256=None), 'not the description'), (dict(format='other'), 'not the description'), (dict(sha256='0'), 'hash differs')])
+def test_a_wrong_description_is_refused(saved, changes, message):
+    redescribe(saved[1], **changes)
+    with pytest.raises(BadInput, match=message) as e: load_checkpoint(saved[1])
+    assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('text', ['', '{', '[]', '"x"', 'null', '\x80'])
+def test_a_description_that_is_none(saved, text):
+    saved[1].with_suffix('.json').write_bytes(text.encode('latin-1'))
+    with pytest.raises(BadInput, match='not the description'): load_checkpoint(saved[1])
+
+
+def test_weights_that_are_no_safetensors_are_refused_even_with_the_right_hash(saved):
+    import hashlib, pickle
+    path = saved[1]
+    path.write_bytes(pickle.dumps({'a': 1}))
+    redescribe(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(BadInput, match='do not fit'): load_checkpoint(path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    net = initial(2, 2, 1)
+    net.head.bias.data[0] = torch.nan
+    with pytest.raises(BadInput, match='not finite'): load_checkpoint(save_checkpoint(net, tmp_path/'net.safetensors'))
+
+
+@pytest.mark.parametrize('gone', ['.safetensors', '.json'])
+def test_a_missing_half_is_named(saved, gone):
+    saved[1].with_suffix(gone).unlink()
+    with pytest.raises(BadInput, match=f'net{gone}: no such file'): load_checkpoint(saved[1])
+
+
+def test_a_checkpoint_for_other_columns_or_tasks_is_refused(saved):
+    with pytest.raises(BadInput, match='3 columns'): load_checkpoint(saved[1], columns=list('acb'))
+    with pytest.raises(BadInput, match='2 tasks'): load_checkpoint(saved[1], tasks=['t'])
+
+
+def test_run_model_writes_the_untrained_networks(tmp_path):
+    data = run_data(toy_cohort(60), tmp_path)
+    table = run_model(tmp_path, [2, 3], seed=5)
+    assert list(table.h) == [2, 3] and sorted(p.name for p in (tmp_path/'model').iterdir()) == ['h-2.json', 'h-2.safetensors', 'h-3.json', 'h-3.safetensors']
+    net = load_checkpoint(tmp_path/'model'/'h-3.safetensors', columns=data.columns, tasks=data.phenotypes)
+    for name, w in initial(len(data.columns), 3, 1, seed=5).rnn.state_dict().items(): assert torch.equal(w, net.rnn.state_dict()[name])
+    assert net.meta['trained'] is False and about_grid(data).items() <= net.meta.items() and n_parameters(net) == table.weights[1]
+    first = (tmp_path/'model'/'h-3.safetensors').read_bytes()
+    run_model(tmp_path, [3], seed=5)
+    assert first == (tmp_path/'model'/'h-3.safetensors').read_bytes()
+
+
+def test_run_model_refuses_sizes_that_are_none(tmp_path):
+    for hidden in ([], [0], [2.5]):
+        with pytest.raises(BadInput, match='hidden'): run_model(tmp_path, hidden)
+    with pytest.raises(BadInput, match='data step'): run_model(tmp_path, [2])

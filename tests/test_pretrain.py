@@ -1,0 +1,304 @@
+"Splits, leakage removal and training against brute force."
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from rnn_transfer.data import BadInput, Prepared, Task, run_data, toy_cohort
+from rnn_transfer.model import features, initial, load_checkpoint, run_model
+from rnn_transfer.pretrain import (batches, check_left, choose_hidden, draw_splits, fit, prevalences, remove_leakage, run_pretrain, total_loss, with_tasks)
+
+TASKS = [Task(f'P{i}') for i in range(12)] + [Task('death', 'mortality')]
+SHARE = {f'P{i}': i/20 for i in range(12)} | dict(death=.1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n_splits=st.integers(1, 3), n_held_out=st.integers(1, 3), seed=st.integers(0, 999))
+def test_splits_are_disjoint_complete_and_in_range(n_splits, n_held_out, seed):
+    splits = draw_splits(TASKS, SHARE, n_splits, n_held_out, low=.05, high=.5, seed=seed)
+    assert splits == draw_splits(TASKS, SHARE, n_splits, n_held_out, low=.05, high=.5, seed=seed)
+    held = [t for s in splits for t in s.target]
+    assert len(held) == len(set(held)) == n_splits*n_held_out and all(.05 <= SHARE[t] <= .5 for t in held)
+    for i, s in enumerate(splits):
+        assert s.number == i and sorted(s.source + s.target) == sorted(f'P{k}' for k in range(12))
+    assert splits[:1] == draw_splits(TASKS, SHARE, 1, n_held_out, low=.05, high=.5, seed=seed)
+
+
+def test_other_seeds_hold_out_others():
+    assert len({tuple(draw_splits(TASKS, SHARE, 1, 3, seed=s)[0].target) for s in range(20)}) > 10
+
+
+@pytest.mark.parametrize('kw, message', [
+    (dict(n_splits=2, n_held_out=7), 'need 14, but only 12 of 12'), (dict(low=.2, high=.3, n_held_out=2), r'need 4, but only 3 of 12 have a prevalence in \[0.2, 0.3\]'),
+    (dict(n_splits=1, n_held_out=12), 'hold out fewer'), (dict(n_splits=0), 'at least one'), (dict(n_held_out=0), 'at least one')])
+def test_too_few_phenotypes(kw, message):
+    with pytest.raises(BadInput, match=message): draw_splits(TASKS, SHARE, **kw)
+
+
+def test_prevalence_is_not_taken_from_the_test_set():
+    stays = pd.DataFrame(dict(partition=['train', 'val', 'val', 'test'], A=[1, 0, np.nan, 1.]))
+    assert prevalences(stays, ['A'])['A'] == .5
+
+
+cohorts = st.lists(st.tuples(st.integers(0, 8), st.sampled_from([0., 1., np.nan]), st.sampled_from([0., 0., 1.])), min_size=1, max_size=30)
+
+
+def cohort(rows):
+    return pd.DataFrame(dict(subject_id=[s for s, *_ in rows], partition=[('train', 'train', 'val', 'test')[s % 4] for s, *_ in rows],
+                             A=[a for _, a, _ in rows], B=[b for *_, b in rows], C=1.))
+
+
+@settings(max_examples=150, deadline=None)
+@given(cohorts)
+def test_removal_against_a_loop(rows):
+    stays = cohort(rows)
+    keep, flow = remove_leakage(stays, ['A', 'B'])
+    bad, own = set(), {'A': set(), 'B': set()}
+    for s, a, b in rows:
+        if a == 1: own['A'].add(s)
+        if b == 1: own['B'].add(s)
+    bad = own['A'] | own['B']
+    want = [p == 'test' or s not in bad for s, p in zip(stays.subject_id, stays.partition)]
+    assert keep.tolist() == want
+    left = stays[keep & (stays.partition != 'test')]
+    assert not (left[['A', 'B']] == 1).any(axis=None) and not set(left.subject_id) & bad
+    count = {(r.partition, r.step): (r.stays, r.subjects) for r in flow.itertuples()}
+    for part in ('train', 'val', 'test'):
+        ids = [s for s, p in zip(stays.subject_id, stays.partition) if p == part]
+        gone = [s for s in ids if s in bad and part != 'test']
+        assert count[part, 'all'] == (len(ids), len(set(ids)))
+        assert count[part, 'leaves for any of these'] == (len(gone), len(set(gone)))
+        assert count[part, 'left'] == (len(ids) - len(gone), len(set(ids) - set(gone)))
+        for t in 'AB':
+            if part != 'test': assert count[part, f'leaves for {t}'] == (sum(s in own[t] for s in ids), len(set(ids) & own[t]))
+
+
+def test_removal_that_leaves_nothing_names_the_numbers():
+    stays = pd.DataFrame(dict(subject_id=[1, 1, 2, 3], partition=['train', 'train', 'val', 'test'], A=[0, 1, 0, 0.], B=[0, 0, 1, 0.]))
+    with pytest.raises(BadInput, match='train: removing subjects with A leaves 0 of 2 stays'): check_left(remove_leakage(stays, ['A'])[1], ['A'])
+    with pytest.raises(BadInput, match='val: removing subjects with B leaves 0 of 1 stays'): check_left(remove_leakage(stays, ['B'])[1], ['B'])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 8), st.integers(0, 99))
+def test_each_epoch_visits_every_stay_once(n, size, seed):
+    r = batches(n, size, seed)
+    for _ in range(2):
+        epoch = [next(r) for _ in range(-(-n//size))]
+        assert sorted(torch.cat(epoch).tolist()) == list(range(n)) and all(len(b) == size for b in epoch[:-1])
+
+
+def problem(n=40, k=2, seed=0):
+    r = np.random.default_rng(seed)
+    X = r.normal(size=(n, 5, 3)).astype(np.float32)
+    y = (X.mean(1)[:, :k] > 0).astype(np.float32)
+    y[r.random((n, k)) < .2] = np.nan
+    return X, y
+
+
+FAST = dict(lr=.02, batch=16, max_updates=30, eval_every=3, patience=3, device='cpu')
+
+
+def train(seed=0, data=None, net=None, **kw):
+    net = net or initial(3, 4, 2, seed=1)
+    X, y = data or problem()
+    return net, fit(net, X, y, *problem(20, seed=9), **FAST | dict(seed=seed) | kw)
+
+
+def same(a, b): return all(torch.equal(w, b.state_dict()[k]) for k, w in a.state_dict().items())
+
+
+def test_same_seed_same_weights_bit_for_bit():
+    torch.manual_seed(3)
+    a, one = train()
+    torch.manual_seed(4)
+    b, two = train()
+    assert same(a, b) and one.curve.equals(two.curve)
+    assert not same(a, train(seed=1)[0])
+
+
+def test_fit_leaves_torchs_generator_alone():
+    torch.manual_seed(1)
+    want = torch.rand(2)
+    torch.manual_seed(1)
+    train()
+    assert torch.equal(torch.rand(2), want)
+
+
+def test_best_weights_are_restored():
+    net, h = train(lr=.3, max_updates=60)
+    X, y = (torch.from_numpy(a) for a in problem(20, seed=9))
+    assert h.stopped == 'patience' and h.best_update < h.updates
+    assert total_loss(net, X, y) == h.best_val == h.curve.val.min() and not net.training
+    assert (h.curve.val.to_numpy()[-FAST['patience']:] >= h.best_val).all() and h.curve['update'][h.curve.val.idxmin()] == h.best_update == h.updates - 3*FAST['patience']
+
+
+def test_training_that_only_harms_returns_the_start():
+    X, y = problem()
+    net = initial(3, 4, 2, seed=1)
+    with torch.no_grad(): X_val, y_val = X[:8], (net.eval()(torch.from_numpy(X[:8])) > 0).float().numpy()
+    h = fit(net, X, 1 - np.resize(y_val, (40, 2)), X_val, y_val, **FAST | dict(lr=.5))
+    assert h.best_update == 0 and same(net, initial(3, 4, 2, seed=1))
+
+
+def test_looks_are_an_epoch_or_eval_every_apart():
+    assert train(eval_every=2, patience=99)[1].curve['update'].tolist()[:4] == [0, 3, 6, 9]
+    h = train(eval_every=7, patience=99)[1]
+    assert h.curve['update'].tolist() == [0, 7, 14, 21, 28, 30] and h.stopped == 'max_updates'
+    assert np.isnan(h.curve.train[0]) and h.curve.train[1:].notna().all()
+
+
+def test_one_update_is_adam_on_the_loss_of_eq_1():
+    X, y = problem()
+    net, h = train(net=initial(3, 4, 2, seed=1, dropout=0.), batch=64, max_updates=1, eval_every=1, patience=9)
+    want = initial(3, 4, 2, seed=1, dropout=0.)
+    p, known = torch.sigmoid(want(torch.from_numpy(X))), ~np.isnan(y)
+    loss = -torch.log(torch.where(torch.from_numpy(y == 1), p, 1 - p))[torch.from_numpy(known)].mean()
+    loss.backward()
+    assert h.curve.train[1] == pytest.approx(loss.item(), rel=1e-5) and h.best_update == 1
+    for (name, a), b in zip(net.named_parameters(), want.parameters()):  # the first step of Adam is lr times the sign of the gradient
+        torch.testing.assert_close(a.detach(), (b - .02*b.grad/(b.grad.abs() + 1e-8)).detach(), atol=2e-5, rtol=1e-4)
+
+
+def test_stays_without_labels_change_nothing():
+    X, y = problem()
+    more = np.concatenate([X[:20], np.full((7, 5, 3), np.nan, np.float32), X[20:]]), np.concatenate([y[:20], np.full((7, 2), np.nan, np.float32), y[20:]])
+    known = ~np.isnan(y).all(1)
+    assert same(train(data=(X[known], y[known]))[0], train(data=more)[0])
+
+
+def test_one_labelled_validation_stay_and_one_task_are_enough():
+    X, y = problem(k=1)
+    net = initial(3, 4, 1)
+    h = fit(net, X[:3], y[:3, 0], X[5:9], np.array([np.nan, 1, np.nan, np.nan]), **FAST)
+    assert np.isfinite(h.best_val) and 0 < h.updates <= 30
+
+
+def test_lengths_are_used_in_training():
+    X, y = problem()
+    lengths = np.arange(40) % 5 + 1
+    noise = X.copy()
+    for i, n in enumerate(lengths): noise[i, n:] = 99
+    X_val, y_val = problem(20, seed=9)
+    nets = [initial(3, 4, 2) for _ in range(2)]
+    h = [fit(net, x, y, X_val, y_val, lengths=lengths, lengths_val=np.full(20, 5), **FAST).best_val for net, x in zip(nets, (X, noise))]
+    assert same(*nets) and h[0] == h[1]
+
+
+def test_read_only_grids_are_not_touched(tmp_path):
+    X, y = problem()
+    np.save(tmp_path/'grid.npy', X)
+    memory = np.load(tmp_path/'grid.npy', mmap_mode='r')
+    y = np.nan_to_num(y)
+    assert same(train(data=(memory, y))[0], train(data=(X, y))[0])
+
+
+@pytest.mark.filterwarnings('error')
+def test_clear_errors_of_fit():
+    X, y = problem()
+    with pytest.raises(BadInput, match='not finite after'): train(data=(X*np.float32('inf'), y))
+    with pytest.raises(BadInput, match='training: none of the 40'): train(data=(X, y*np.nan))
+    with pytest.raises(BadInput, match='training: none of the 0'): train(data=(X[:0], y[:0]))
+    with pytest.raises(BadInput, match='validation: none of the 3'): fit(initial(3, 4, 2), X, y, X[:3], y[:3]*np.nan, **FAST)
+    with pytest.raises(BadInput, match='40 stays and 39 rows'): train(data=(X, y[1:]))
+    for bad in (dict(lr=0), dict(batch=0), dict(patience=0), dict(max_updates=0), dict(eval_every=0)):
+        with pytest.raises(BadInput, match='must be positive'): train(**bad)
+
+
+def test_validation_loss_does_not_depend_on_batches():
+    net, (X, y) = initial(3, 4, 2).eval(), problem()
+    X, y = torch.from_numpy(X), torch.from_numpy(y)
+    assert total_loss(net, X, y, batch=7) == pytest.approx(total_loss(net, X, y), rel=1e-6)
+
+
+def test_choose_hidden():
+    assert choose_hidden({300: .2, 100: .2, 200: .3}) == 100
+    with pytest.raises(BadInput, match='empty'): choose_hidden({})
+
+
+def test_with_tasks_keeps_the_recurrent_weights():
+    start = initial(3, 4, 7, seed=2)
+    net = with_tasks(start, 2, seed=5)
+    assert same(net.rnn, start.rnn) and net.head.out_features == 2
+    assert net.rnn.weight_hh_l0.data_ptr() != start.rnn.weight_hh_l0.data_ptr()
+
+
+SMALL = dict(n_held_out=2, hidden=[2, 3], lr=.02, max_updates=6, eval_every=2, patience=2, device='cpu', seed=3)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('run')
+    run_data(toy_cohort(120), folder)
+    run_model(folder, [2, 3], seed=3)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def done(run): return run_pretrain(run, 1, **SMALL)
+
+
+def test_artefacts_of_a_run(run, done):
+    out = run/'split-1'/'pretrain'
+    assert sorted(p.name for p in out.iterdir()) == ['curves.csv', 'flow.csv', 'mimic-net.json', 'mimic-net.safetensors', 'no-removal.json', 'no-removal.safetensors', 'split.json']
+    assert json.loads((out/'split.json').read_text()) == done
+    data, curves, flow = Prepared.load(run), pd.read_csv(out/'curves.csv'), pd.read_csv(out/'flow.csv')
+    want = draw_splits(data.tasks, prevalences(data.stays, data.phenotypes), 2, 2, .05, .3, seed=3)[1]
+    assert (done['source'], done['target']) == (want.source, want.target) and flow.equals(remove_leakage(data.stays, want.target)[1])
+    for name in ('mimic-net', 'no-removal'):
+        best = curves[curves.network == name].groupby('hidden').val.min()
+        net = load_checkpoint(out/f'{name}.safetensors', columns=data.columns, tasks=want.source)
+        assert net.config['hidden'] == done[name]['hidden'] == best.idxmin() and net.meta['target'] == want.target
+        assert {n['hidden']: n['val_loss'] for n in done[name]['networks']} == pytest.approx(best.to_dict())
+    assert done['hidden'] == done['mimic-net']['hidden']
+
+
+def test_networks_of_a_run_are_fit_on_the_stays_that_remain(run, done):
+    data = Prepared.load(run)
+    part = data.stays.partition.to_numpy()
+    sick = set(data.stays.subject_id[(data.stays[done['target']] == 1).any(axis=1)])
+    left = ~data.stays.subject_id.isin(sick).to_numpy()
+    for name, rows in (('mimic-net', left), ('no-removal', left | True)):
+        (a, b), h = (np.flatnonzero(rows & (part == p)) for p in ('train', 'val')), done[name]['hidden']
+        net = with_tasks(load_checkpoint(run/'model'/f'h-{h}.safetensors'), len(done['source']), 3)
+        fit(net, data.X[a], data.labels(done['source'])[a], data.X[b], data.labels(done['source'])[b], lr=.02, max_updates=6, eval_every=2, patience=2, device='cpu', seed=3)
+        assert same(net, load_checkpoint(run/'split-1'/'pretrain'/f'{name}.safetensors'))
+
+
+def test_a_second_run_writes_the_same_bytes(run, done):
+    out = run/'split-1'/'pretrain'
+    first = {p.name: p.read_bytes() for p in out.iterdir()}
+    run_pretrain(run, 1, **SMALL)
+    assert first == {p.name: p.read_bytes() for p in out.iterdir()}
+
+
+def test_untrained_control_is_the_start_of_pretraining(run, monkeypatch):
+    import rnn_transfer.pretrain as m
+    starts = {}
+    def no_training(net, *a, **k):
+        starts.setdefault(net.config['hidden'], net)
+        raise BadInput('stop')
+    monkeypatch.setattr(m, 'fit', no_training)
+    for h in (2, 3):
+        with pytest.raises(BadInput, match='stop'): m.run_pretrain(run, 0, **SMALL | dict(hidden=[h]))
+        X = Prepared.load(run).X[:9]
+        np.testing.assert_array_equal(features(starts[h], X), features(load_checkpoint(run/'model'/f'h-{h}.safetensors'), X))
+
+
+def test_clear_errors_of_a_run(run, tmp_path):
+    for kw, message in ((dict(split=2), 'counted from 0'), (dict(hidden=[]), 'empty'), (dict(hidden=[5]), 'h-5.safetensors: no such file'), (dict(n_held_out=5), 'need 10'), (dict(low=.5, high=.6), 'only 0 of 8')):
+        with pytest.raises(BadInput, match=message): run_pretrain(run, **dict(split=0) | SMALL | kw)
+    assert not (run/'split-0'/'pretrain'/'split.json').exists()
+    with pytest.raises(BadInput, match='data step'): run_pretrain(tmp_path, **SMALL)
+
+
+def test_removal_that_starves_a_run(tmp_path):
+    cohort = toy_cohort(60)
+    cohort.stays.loc[cohort.stays.partition != 'test', [t.name for t in cohort.tasks]] = 1.
+    cohort.stays.loc[cohort.stays.partition != 'train', 'Phenotype A'] = 0.
+    run_data(cohort, tmp_path)
+    run_model(tmp_path, [2])
+    with pytest.raises(BadInput, match=r'train: removing subjects with .* leaves 0 of \d+ stays'): run_pretrain(tmp_path, 0, **SMALL | dict(low=0, high=1, hidden=[2]))
