@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'LEVEL', 'CONTRACT', 'FURTHER', 'MODELS', 'FITS', 'PREDICTIONS', 'COMPARISONS', 'PROFILES', 'KINDS',
-           'TABLE_1', 'LOOKS', 'PANELS', 'NEAR_ZERO', 'WEIGHTS', 'CSS', 'tally', 'counts', 'auroc', 'auprc', 'brier',
-           'logistic_fit', 'calibration', 'Bootstrap', 'interval', 'coverage', 'measure', 'parts', 'read_part', 'align',
-           'Evaluation', 'order', 'evaluate_part', 'facts', 'evaluate', 'nested_mean', 'caption', 'number', 'percent',
-           'Sheet', 'wide', 'headline_frame', 'headline_sheets', 'in_words', 'differences', 'difference_sheets',
-           'sparsity_sheet', 'all_zero_sheet', 'task_sheet', 'quality_sheet', 'failure_sheet', 'flow_sheets',
-           'label_ends', 'fraction_axis', 'curves', 'figure_2', 'stamp', 'figure_differences', 'used_features',
-           'figure_3', 'Picture', 'pictures', 'html_table', 'html_sheet', 'html_picture', 'limits', 'head_of', 'report',
-           'sections', 'headline', 'write_tables', 'run_evaluate']
+           'TABLE_1', 'TABLE_1_NOTE', 'LOOKS', 'PANELS', 'NEAR_ZERO', 'WEIGHTS', 'CSS', 'LIMITS', 'tally', 'counts',
+           'auroc', 'auprc', 'brier', 'logistic_fit', 'calibration', 'Bootstrap', 'interval', 'coverage', 'measure',
+           'parts', 'read_part', 'align', 'order', 'Evaluation', 'evaluate_part', 'facts', 'evaluate', 'nested_mean',
+           'no_interval', 'caption', 'number', 'numbers', 'percent', 'Sheet', 'wide', 'headline_frame',
+           'headline_sheets', 'in_words', 'differences', 'difference_sheets', 'sparsity_sheet', 'all_zero_sheet',
+           'task_sheet', 'quality_sheet', 'failure_sheet', 'pretty', 'flow_sheets', 'look', 'fraction_axis',
+           'label_ends', 'curves', 'stamp', 'figure_2', 'figure_differences', 'used_features', 'figure_3', 'Picture',
+           'curve_picture', 'feature_picture', 'pictures', 'html_table', 'block', 'limits', 'opening', 'report',
+           'headline', 'contents', 'write_sheet', 'run_evaluate']
 
 # %% ../nbs/04_evaluate.ipynb #cell-003
 import json, re, tempfile
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from io import StringIO
-from itertools import zip_longest
+from itertools import product, zip_longest
 from pathlib import Path
 
 # %% ../nbs/04_evaluate.ipynb #cell-004
@@ -246,6 +247,15 @@ FURTHER = ('reason n_val n_val_positive lambda_literal n_test n_test_positive pr
            'calibration_intercept calibration_slope n_undefined').split()
 MODELS = 'LR RNN-C MN-LR-1 MN-LR-2 untrained-LR-1 untrained-LR-2 no-removal-LR-1 no-removal-LR-2'.split()
 
+def order(
+    names,  # any, repeated or not
+    first,  # those to come first, in this order
+)->list:    # unique
+    "Known names in their order, then the others in alphabetical order."
+    names = set(names)
+    return [n for n in first if n in names] + sorted(names - set(first))
+
+# %% ../nbs/04_evaluate.ipynb #cell-068
 @dataclass
 class Evaluation:
     "Results of a run, with the bootstrap replicates behind them."
@@ -262,15 +272,7 @@ class Evaluation:
     def kinds(self)->list: return order(self.results['task_kind'], ['phenotype', 'mortality'])
     def _repr_markdown_(self): return caption(self) + '\n\n' + markdown_table(headline_frame(self, self.kinds[0]))
 
-def order(
-    names,  # any, repeated or not
-    first,  # those to come first, in this order
-)->list:    # unique
-    "Known names in their order, then the others in alphabetical order."
-    names = set(names)
-    return [n for n in first if n in names] + sorted(names - set(first))
-
-# %% ../nbs/04_evaluate.ipynb #cell-067
+# %% ../nbs/04_evaluate.ipynb #cell-070
 FITS = dict(split=pa.int64(), task=pa.string(), task_kind=pa.string(), model=pa.string(), fraction=pa.float64(), seed=pa.int64())
 PREDICTIONS = dict(task=pa.string(), model=pa.string(), stay_id=pa.int64(), y=pa.float64(), p=pa.float64())
 
@@ -294,7 +296,7 @@ def evaluate_part(
         yield row | columns | dict(reason='; '.join(r for r in (reason, columns['reason']) if r) or None), values
     if predictions: raise BadInput(f'{folder}/predictions.parquet: {next(iter(predictions))} has predictions but no row in fits.parquet')
 
-# %% ../nbs/04_evaluate.ipynb #cell-069
+# %% ../nbs/04_evaluate.ipynb #cell-072
 def facts(
     run,                 # run folder
     prepared:Prepared,   # its data
@@ -302,11 +304,11 @@ def facts(
     "Where the data come from, how many test stays there are, and which profile was run."
     manifest = Path(run)/'manifest.json'; told = json.loads(manifest.read_text(encoding='utf-8')) if manifest.exists() else {}
     test = prepared.stays[prepared.stays['partition'] == 'test']; meta = prepared.meta
-    return dict(source=meta.get('source', 'own data'), version=str(meta.get('version') or ''), licence=meta.get('licence') or 'not given', synthetic=bool(meta.get('synthetic')),
-                flow=meta.get('flow') or [], profile=told.get('profile') or (told.get('parameters') or {}).get('profile') or 'not given',
-                n_test=len(test), n_test_subjects=test['subject_id'].nunique(), n_stays=len(prepared.stays), n_subjects=prepared.stays['subject_id'].nunique(), fingerprint=meta.get('fingerprint', ''))
+    return dict(source=meta.get('source', 'own data'), version=str(meta.get('version') or ''), licence=meta.get('licence') or 'not given',
+                synthetic=bool(meta.get('synthetic')), flow=meta.get('flow') or [], fingerprint=meta.get('fingerprint', ''), profile=told.get('profile') or 'not given',
+                n_test=len(test), n_test_subjects=test['subject_id'].nunique(), n_stays=len(prepared.stays), n_subjects=prepared.stays['subject_id'].nunique())
 
-# %% ../nbs/04_evaluate.ipynb #cell-070
+# %% ../nbs/04_evaluate.ipynb #cell-073
 def evaluate(
     run,             # run folder
     replicates=500,  # bootstrap replicates
@@ -318,13 +320,13 @@ def evaluate(
     rows, values = zip(*(pair for *_, folder in parts(run) for pair in evaluate_part(folder, test, boot)))
     results = pd.DataFrame(rows); extra = [c for c in results if c not in CONTRACT + FURTHER]
     results = results.reindex(columns=CONTRACT + FURTHER + extra)
-    known = {m: i for i, m in enumerate(order(results['model'], MODELS))}
-    at = results.assign(model=results['model'].map(known)).sort_values(['split', 'task_kind', 'task', 'model', 'fraction', 'seed'], kind='stable').index
-    y = {t: np.nan_to_num(test[t].to_numpy(float)) for t in results['task'].unique()}
+    known = {m: i for i, m in enumerate(order(results['model'], MODELS))}; by = ['split', 'task_kind', 'task', 'model', 'fraction', 'seed']
+    at = results.assign(model=results['model'].map(known)).sort_values(by, kind='stable').index
+    positives = {t: np.einsum('bn,n->b', boot.weights, np.nan_to_num(test[t].to_numpy(float))) for t in results['task'].unique()}
     return Evaluation(results.loc[at].reset_index(drop=True), {m: np.stack([values[i][m] for i in at]) for m in METRICS},
-                      {t: np.einsum('bn,n->b', boot.weights, v) for t, v in y.items()}, facts(run, prepared) | dict(replicates=replicates))
+                      positives, facts(run, prepared) | dict(replicates=replicates))
 
-# %% ../nbs/04_evaluate.ipynb #cell-072
+# %% ../nbs/04_evaluate.ipynb #cell-078
 def nested_mean(
     values,          # (rows, R) a metric; column 0 the estimate, then replicates
     split,           # (rows,)
@@ -340,20 +342,10 @@ def nested_mean(
         with np.errstate(invalid='ignore', divide='ignore'): return (v * u).sum(0) / u.sum(0)
     return np.mean([of_split(s) for s in np.unique(split)], axis=0)
 
-# %% ../nbs/04_evaluate.ipynb #cell-077
-@patch
-def average(self:Evaluation,
-    rows,             # (rows,) positions in `results`
-    metric='auroc',   # auroc, auprc or brier
-    how='weighted',   # weighted or macro
-)->np.ndarray:        # (1 + replicates,)
-    "Average of a metric over rows of the results, for the test set and each replicate."
-    r = self.results.iloc[rows]; w = np.stack([self.positives[t] for t in r['task']]) if how == 'weighted' else None
-    return nested_mean(self.values[metric][np.asarray(rows)], r['split'], r['task'], w)
-
+# %% ../nbs/04_evaluate.ipynb #cell-083
 @patch
 def defined(self:Evaluation,
-    metric='auroc',  # the metric that must be defined
+    metric='auroc',  # the column that must be defined
     **cell,          # column = value
 )->np.ndarray:       # positions in `results`
     "Rows of a cell in which the metric is defined."
@@ -361,18 +353,35 @@ def defined(self:Evaluation,
     for column, value in cell.items(): keep &= self.results[column] == value
     return np.flatnonzero(keep)
 
-# %% ../nbs/04_evaluate.ipynb #cell-078
+@patch
+def average(self:Evaluation,
+    rows,             # positions in `results`
+    metric='auroc',   # auroc, auprc or brier
+    how='weighted',   # weighted or macro
+)->np.ndarray:        # (1 + replicates,)
+    "Average of a metric over rows of the results, for the test set and each replicate."
+    r = self.results.iloc[rows]; w = np.stack([self.positives[t] for t in r['task']]) if how == 'weighted' else None
+    return nested_mean(self.values[metric][np.asarray(rows)], r['split'], r['task'], w)
+
+# %% ../nbs/04_evaluate.ipynb #cell-087
 @patch
 def _average_cell(self:Evaluation, metric, how, kind, model, fraction)->dict:
     "One row of `averages`."
-    key = dict(task_kind=kind, model=model, fraction=fraction); rows, fits = self.defined(metric, **key), self.defined('split', **key); r = self.results.iloc[rows]
-    row = key | dict(metric=metric, how=how, n_seeds=r['seed'].nunique(), n_splits=r['split'].nunique(), n_tasks=len(r[['split', 'task']].drop_duplicates()), n_fits=len(fits), n_missing=len(fits) - len(rows))
-    if not len(rows): return row | dict(value=np.nan, low=np.nan, high=np.nan, seed_sd=np.nan, n_undefined=0, reason='no fit has a defined value')
+    key = dict(task_kind=kind, model=model, fraction=fraction); rows, fits = self.defined(metric, **key), self.defined('split', **key)
+    r = self.results.iloc[rows]; row = key | dict(metric=metric, how=how, n_seeds=r['seed'].nunique(), n_splits=r['split'].nunique(),
+        n_tasks=len(r[['split', 'task']].drop_duplicates()), n_fits=len(fits), n_missing=len(fits) - len(rows))
+    none = dict(value=np.nan, low=np.nan, high=np.nan, seed_sd=np.nan, n_undefined=0, reason='no fit has a defined value')
+    if not len(rows): return row | none
     v = self.average(rows, metric, how); low, high, undefined = interval(v)
     seeds = [self.average(rows[r['seed'] == k], metric, how)[0] for k in r['seed'].unique()]
-    return row | dict(value=v[0], low=low, high=high, seed_sd=np.std(seeds, ddof=1) if len(seeds) > 1 else np.nan, n_undefined=undefined,
-                      reason=f'interval: {undefined} of {len(v) - 1} replicates undefined' if np.isnan(low) else None)
+    return row | dict(value=v[0], low=low, high=high, seed_sd=np.std(seeds, ddof=1) if len(seeds) > 1 else np.nan,
+                      n_undefined=undefined, reason=no_interval(low, undefined, v))
 
+def no_interval(low, undefined, values):
+    "Why there is no interval; None where there is one."
+    return f'interval: {undefined} of {len(values) - 1} replicates undefined' if np.isnan(low) else None
+
+# %% ../nbs/04_evaluate.ipynb #cell-089
 @patch
 def averages(self:Evaluation,
     metric='auroc',  # auroc, auprc or brier
@@ -380,35 +389,44 @@ def averages(self:Evaluation,
 )->pd.DataFrame:     # one row per task kind, model, fraction: value, low, high, spread over seeds, counts
     "Average over tasks of every model and fraction, with its interval; null with a reason where nothing is defined."
     if (metric, how) not in self.known:
-        cells = set(self.results[['task_kind', 'model', 'fraction']].itertuples(index=False, name=None))
-        self.known[metric, how] = pd.DataFrame([self._average_cell(metric, how, *c) for k in self.kinds for m in self.models for f in self.fractions if (c := (k, m, f)) in cells])
+        seen = set(self.results[['task_kind', 'model', 'fraction']].itertuples(index=False, name=None))
+        cells = [c for c in product(self.kinds, self.models, self.fractions) if c in seen]
+        self.known[metric, how] = pd.DataFrame([self._average_cell(metric, how, *c) for c in cells])
     return self.known[metric, how]
 
-# %% ../nbs/04_evaluate.ipynb #cell-080
+# %% ../nbs/04_evaluate.ipynb #cell-092
 COMPARISONS = [('MN-LR-2', 'RNN-C'), ('MN-LR-2', 'LR'), ('MN-LR-2', 'untrained-LR-2'), ('MN-LR-2', 'MN-LR-1')]
 
+@patch
+def _shared_rows(self:Evaluation, a, b, metric, **cell)->tuple:
+    "Positions of both models' rows, restricted to the splits, tasks and seeds that both have."
+    rows = [self.defined(metric, model=m, **cell) for m in (a, b)]
+    keys = [list(self.results.iloc[r][['split', 'task', 'seed']].itertuples(index=False, name=None)) for r in rows]
+    both = set(keys[0]) & set(keys[1])
+    return *(r[[k in both for k in key]] for r, key in zip(rows, keys)), len({k[2] for k in both})
+
+# %% ../nbs/04_evaluate.ipynb #cell-093
 @patch
 def compare(self:Evaluation,
     a,               # a model
     b,               # the model it is held against
     metric='auroc',  # auroc, auprc or brier
     how='weighted',  # weighted or macro
-)->pd.DataFrame:     # one row per task kind and fraction: difference a − b, low, high, counts
+)->pd.DataFrame:     # one row per task kind and fraction: difference a − b, low, high, counts; BadInput for an unknown model
     "Paired difference of two models on the same stays, tasks and seeds."
-    missing = {a, b} - set(self.results['model'])
-    if missing: raise BadInput(f'no model {sorted(missing)[0]!r} in the results; there are {", ".join(self.models)}')
+    for m in (a, b):
+        if m not in self.models: raise BadInput(f'no model {m!r} in the results; there are {", ".join(self.models)}')
     def cell(kind, fraction):
-        one, two = (self.defined(metric, task_kind=kind, fraction=fraction, model=m) for m in (a, b))
-        key = lambda rows: list(self.results.iloc[rows][['split', 'task', 'seed']].itertuples(index=False, name=None))
-        both = set(key(one)) & set(key(two)); one, two = (r[[k in both for k in key(r)]] for r in (one, two))
-        row = dict(task_kind=kind, fraction=fraction, model=a, versus=b, metric=metric, how=how, n_pairs=len(one), n_seeds=len({k[2] for k in both}))
-        if not both: return row | dict(difference=np.nan, low=np.nan, high=np.nan, n_undefined=0, reason='no task and seed in which both are defined')
+        one, two, n_seeds = self._shared_rows(a, b, metric, task_kind=kind, fraction=fraction)
+        row = dict(task_kind=kind, fraction=fraction, model=a, versus=b, metric=metric, how=how, n_pairs=len(one), n_seeds=n_seeds)
+        none = dict(difference=np.nan, low=np.nan, high=np.nan, n_undefined=0, reason='no task and seed in which both are defined')
+        if not len(one): return row | none
         d = self.average(one, metric, how) - self.average(two, metric, how); low, high, undefined = interval(d)
-        return row | dict(difference=d[0], low=low, high=high, n_undefined=undefined, reason=f'interval: {undefined} of {len(d) - 1} replicates undefined' if np.isnan(low) else None)
-    return pd.DataFrame([cell(k, f) for k in self.kinds for f in self.fractions])
+        return row | dict(difference=d[0], low=low, high=high, n_undefined=undefined, reason=no_interval(low, undefined, d))
+    return pd.DataFrame([cell(*c) for c in product(self.kinds, self.fractions)])
 
-# %% ../nbs/04_evaluate.ipynb #cell-082
-PROFILES = dict(quick='quick profile: the shape of the experiment with fewer splits, fractions, seeds and updates than the paper\'s protocol', paper='paper profile')
+# %% ../nbs/04_evaluate.ipynb #cell-099
+PROFILES = dict(quick='quick profile (fewer splits, fractions, seeds and updates than the paper\'s protocol)', paper='paper profile')
 
 def caption(
     ev:Evaluation,
@@ -417,19 +435,29 @@ def caption(
     a = ev.about; version = f' {a["version"]}' if a['version'] and a['version'] not in a['source'] else ''
     what = 'Synthetic data (invented patients; shows nothing about medicine)' if a['synthetic'] else 'Data'
     profile = PROFILES.get(a['profile'], f'profile {a["profile"]}')
-    return f'{what}: {a["source"]}{version}; {a["n_test"]:,} test stays of {a["n_test_subjects"]:,} subjects; {profile}; {100 * LEVEL:.0f} % intervals over {a["replicates"]:,} bootstrap draws of subjects.'
+    return (f'{what}: {a["source"]}{version}; {a["n_test"]:,} test stays of {a["n_test_subjects"]:,} subjects; {profile}; '
+            f'{100 * LEVEL:.0f} % intervals over {a["replicates"]:,} bootstrap draws of subjects.')
 
+# %% ../nbs/04_evaluate.ipynb #cell-102
 def number(v, low=None, high=None, sign=False)->str:
-    "A share as .812 [.793, .831]; empty when it is null."
+    "A number as .812 [.793, .831]; a dash when it is null."
     if v is None or pd.isna(v): return '–'
     one = lambda x: re.sub(r'^([+-]?)0\.', r'\1.', f'{x:{"+" if sign else ""}.3f}').replace('-', '−')
     return one(v) + ('' if low is None or pd.isna(low) else f' [{one(low)}, {one(high)}]')
+
+def numbers(
+    df:pd.DataFrame,
+    columns='value low high',  # names, space-separated
+    sign=False,                # show a plus
+)->list:                       # of str
+    "`number` of each row."
+    return [number(*v, sign=sign) for v in df[columns.split()].itertuples(index=False)]
 
 def percent(fraction)->str:
     "A fraction as `5 %`."
     return f'{100 * fraction:g} %'
 
-# %% ../nbs/04_evaluate.ipynb #cell-086
+# %% ../nbs/04_evaluate.ipynb #cell-106
 @dataclass
 class Sheet:
     "One table of the report."
@@ -439,6 +467,7 @@ class Sheet:
     shown: pd.DataFrame   # for reading
     note: str = ''        # what to know before reading it
     folded: bool = False  # closed in the report until clicked
+    def _repr_markdown_(self): return f'**{self.title}.** {self.note}\n\n{markdown_table(self.shown)}'
 
 def wide(
     tidy:pd.DataFrame,  # with columns model, fraction and text
@@ -448,7 +477,7 @@ def wide(
     shown = tidy.pivot(index='model', columns='fraction', values='text').reindex([m for m in models if m in set(tidy['model'])]).fillna('–')
     return shown.set_axis([percent(f) for f in shown.columns], axis=1).rename_axis(index='Model', columns=None).reset_index()
 
-# %% ../nbs/04_evaluate.ipynb #cell-088
+# %% ../nbs/04_evaluate.ipynb #cell-108
 KINDS = dict(phenotype='Held-out phenotypes, weighted AUROC', mortality='In-hospital mortality, AUROC')
 
 def headline_frame(
@@ -456,20 +485,18 @@ def headline_frame(
     kind,  # phenotype, mortality or another task kind
 )->pd.DataFrame:
     "Models down, fractions across: AUROC with interval, then seeds, training labels and positives."
-    tidy = ev.averages().query('task_kind == @kind')
-    shown = wide(tidy.assign(text=[number(*v) for v in tidy[['value', 'low', 'high']].itertuples(index=False)]), ev.models)
+    tidy = ev.averages().query('task_kind == @kind'); shown = wide(tidy.assign(text=numbers(tidy)), ev.models)
     rows = ev.results[ev.results['task_kind'] == kind].groupby('fraction')
-    counts = {'seeds': rows['seed'].nunique(), 'labelled training stays, median': rows['n_train'].median(), 'positives among them, median': rows['n_positive'].median()}
-    for name, values in counts.items(): shown.loc[len(shown)] = [name, *(f'{v:,.0f}' if pd.notna(v) else '–' for v in values)]
+    behind = {'seeds': rows['seed'].nunique(), 'labelled training stays, median': rows['n_train'].median(), 'positives among them, median': rows['n_positive'].median()}
+    for name, values in behind.items(): shown.loc[len(shown)] = [name, *(f'{v:,.0f}' if pd.notna(v) else '–' for v in values)]
     return shown
 
 def headline_sheets(ev:Evaluation)->list:
     "One headline table for each kind of task."
-    tidy = ev.averages()
-    return [Sheet(f'headline_{k}', f'{KINDS.get(k, k + ", weighted AUROC")}', tidy[tidy['task_kind'] == k], headline_frame(ev, k),
-                  'Mean over seeds, tasks and splits. Columns: share of the training and validation labels a model may use.') for k in ev.kinds]
+    tidy = ev.averages(); note = 'Mean over seeds, tasks and splits. Columns: share of the training and validation labels a model may use.'
+    return [Sheet(f'headline_{k}', KINDS.get(k, f'{k}, weighted AUROC'), tidy[tidy['task_kind'] == k], headline_frame(ev, k), note) for k in ev.kinds]
 
-# %% ../nbs/04_evaluate.ipynb #cell-090
+# %% ../nbs/04_evaluate.ipynb #cell-111
 def in_words(
     d:pd.DataFrame,  # rows of `compare` for one pair and kind of task
 )->str:
@@ -479,104 +506,116 @@ def in_words(
     said = [f'{word} at {at(keep)}' for word, keep in verdicts.items() if keep.any()]
     return f'{d["model"].iloc[0]} against {d["versus"].iloc[0]}: {"; ".join(said)} of the labels.'
 
+# %% ../nbs/04_evaluate.ipynb #cell-113
 def differences(ev:Evaluation)->pd.DataFrame:
     "All of COMPARISONS whose two models were run."
     return pd.concat([ev.compare(a, b) for a, b in COMPARISONS if {a, b} <= set(ev.models)] or [pd.DataFrame()], ignore_index=True)
 
 def difference_sheets(ev:Evaluation)->list:
     "Differences of MN-LR-2 to the others, by kind of task."
-    tidy = differences(ev); sheets = []
+    tidy, sheets = differences(ev), []
     for k in ev.kinds if len(tidy) else []:
-        d = tidy[tidy['task_kind'] == k]; text = d.assign(text=[number(*v, sign=True) for v in d[['difference', 'low', 'high']].itertuples(index=False)], model=d['model'] + ' − ' + d['versus'])
-        sheets.append(Sheet(f'differences_{k}', f'Paired differences: {KINDS.get(k, k)}', d, wide(text, list(dict.fromkeys(text['model']))).rename(columns={'Model': 'Difference'}),
-                            ' '.join(in_words(g) for _, g in d.groupby('versus', sort=False)) + ' The same stays, tasks and seeds for both models; not corrected for the number of comparisons.'))
+        d = tidy[tidy['task_kind'] == k]; words = ' '.join(in_words(g) for _, g in d.groupby('versus', sort=False))
+        text = d.assign(text=numbers(d, 'difference low high', sign=True), model=d['model'] + ' − ' + d['versus'])
+        shown = wide(text, list(dict.fromkeys(text['model']))).rename(columns={'Model': 'Difference'})
+        note = f'{words} The same stays, tasks and seeds for both models; not corrected for the number of comparisons.'
+        sheets.append(Sheet(f'differences_{k}', f'Paired differences: {KINDS.get(k, k)}', d, shown, note))
     return sheets
 
-# %% ../nbs/04_evaluate.ipynb #cell-093
+# %% ../nbs/04_evaluate.ipynb #cell-116
 TABLE_1 = {'phenotype': {'LR': '.902 ± .023', 'MN-LR-1': '.955 ± .020', 'MN-LR-2': '.974 ± .011'},  # Gupta et al. 2018, Table 1; MIMIC-III, 10 phenotypes
            'mortality': {'LR': '.917', 'MN-LR-1': '.787', 'MN-LR-2': '.867'}}
+TABLE_1_NOTE = ('Mean ± standard deviation over the target tasks of all splits (for mortality: over splits). '
+                'The paper does not say on which scale its features were; here they are standardised.')
 
 def sparsity_sheet(ev:Evaluation)->Sheet:
     "Mean and standard deviation over target tasks of the share of near-zero weights."
-    top = ev.fractions[-1]; r = ev.results.query('fraction == @top and n_features > 0').copy(); r['share'] = (r['n_near_zero'] / r['n_features']).astype(float)
+    top = ev.fractions[-1]; r = ev.results.query('fraction == @top and n_features > 0'); r = r.assign(share=(r['n_near_zero'] / r['n_features']).astype(float))
     cells = r.groupby(['task_kind', 'model', 'split', 'task'])['share'].mean().groupby(['task_kind', 'model']).agg(['mean', 'std', 'count']).reset_index()
-    cells['paper'] = [TABLE_1.get(k, {}).get(m) for k, m in zip(cells['task_kind'], cells['model'])]
-    text = lambda c: number(c['mean']) + (f' ± {number(c["std"])}' if pd.notna(c['std']) else '')
-    shown = []
-    for kind in order(cells['task_kind'], ['phenotype', 'mortality']):
-        c = cells[cells['task_kind'] == kind].set_index('model'); models = order(c.index, MODELS)
-        shown += [dict(Task=f'{kind}: paper (MIMIC-III)', **{m: c.loc[m, 'paper'] or '–' for m in models}), dict(Task=f'{kind}: this run', **{m: text(c.loc[m]) for m in models})]
-    return Sheet('table_1', f'Table 1: share of weights near zero, {percent(top)} of the labels', cells, pd.DataFrame(shown).fillna('–'),
-                 'Mean ± standard deviation over the target tasks of all splits (for mortality: over splits). The paper does not say on which scale features were; here they are standardised.')
+    cells['paper'] = [TABLE_1.get(k, {}).get(m, '–') for k, m in zip(cells['task_kind'], cells['model'])]
+    cells['text'] = [number(m) + (f' ± {number(s)}' if pd.notna(s) else '') for m, s in zip(cells['mean'], cells['std'])]
+    kinds, models = order(cells['task_kind'], ev.kinds), order(cells['model'], MODELS); rows = cells.set_index(['task_kind', 'model'])
+    shown = [{'Task': f'{k}: {who}'} | {m: rows[column].get((k, m), '–') for m in models} for k in kinds for who, column in (('paper (MIMIC-III)', 'paper'), ('this run', 'text'))]
+    return Sheet('table_1', f'Table 1: share of weights near zero, {percent(top)} of the labels', cells.drop(columns='text'), pd.DataFrame(shown), TABLE_1_NOTE)
 
-# %% ../nbs/04_evaluate.ipynb #cell-095
+# %% ../nbs/04_evaluate.ipynb #cell-118
 def all_zero_sheet(ev:Evaluation)->Sheet:
     "Share of fits in which every weight is nearly zero."
-    r = ev.results.query('n_features > 0').assign(zero=lambda d: d['n_near_zero'] == d['n_features'])
-    tidy = r.groupby(['model', 'fraction'])['zero'].agg(['sum', 'count']).reset_index(); tidy['share'] = tidy['sum'] / tidy['count']
-    text = tidy.assign(text=[f'{k} of {n}' for k, n in zip(tidy['sum'], tidy['count'])])
-    return Sheet('all_zero', 'Models whose weights are all near zero', tidy.rename(columns={'sum': 'n_all_zero', 'count': 'n_fits'}), wide(text, ev.models),
-                 'Fits of all target tasks, splits and seeds. Such a model says (nearly) the same for everybody.')
+    r = ev.results.query('n_features > 0'); r = r.assign(zero=(r['n_near_zero'] == r['n_features']).astype(int))
+    tidy = r.groupby(['model', 'fraction'])['zero'].agg(n_all_zero='sum', n_fits='count', share='mean').reset_index()
+    text = tidy.assign(text=[f'{k} of {n}' for k, n in zip(tidy['n_all_zero'], tidy['n_fits'])])
+    return Sheet('all_zero', 'Models whose weights are all near zero', tidy, wide(text, ev.models), 'Fits of all target tasks, splits and seeds. Such a model says (nearly) the same for everybody.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-097
-def task_sheet(ev:Evaluation)->Sheet:
-    "AUROC of each target task at the largest fraction, mean over seeds."
+# %% ../nbs/04_evaluate.ipynb #cell-122
+@patch
+def by_task(self:Evaluation)->pd.DataFrame:
+    "AUROC of each target task, split, fraction and model, mean over seeds, with its interval."
     def cell(key, g):
-        v = ev.average(g.index[g['auroc'].notna()], how='macro') if g['auroc'].notna().any() else [np.nan]; low, high, _ = interval(v)
-        return dict(zip(['split', 'task_kind', 'task', 'fraction', 'model'], key)) | dict(n_test_positive=g['n_test_positive'].iloc[0], prevalence=g['prevalence'].iloc[0], n_seeds=g['seed'].nunique(), auroc=v[0], low=low, high=high)
-    tidy = pd.DataFrame([cell(k, g) for k, g in ev.results.groupby(['split', 'task_kind', 'task', 'fraction', 'model'])]); top = ev.fractions[-1]
-    t = tidy[tidy['fraction'] == top]; t = t.assign(text=[number(*v) for v in t[['auroc', 'low', 'high']].itertuples(index=False)], positives=[f'{n:,} ({100 * q:.1f} %)' for n, q in zip(t['n_test_positive'], t['prevalence'])])
-    shown = t.pivot(index=['task_kind', 'split', 'task', 'positives'], columns='model', values='text')[[m for m in ev.models if m in set(t['model'])]].fillna('–')
-    shown = shown.loc[sorted(shown.index, key=lambda k: (ev.kinds.index(k[0]), k[1:]))].rename_axis(columns=None).reset_index().drop(columns='task_kind')
-    return Sheet('tasks', f'Each target task, AUROC at {percent(top)} of the labels', tidy, shown.rename(columns=dict(split='Split', task='Task', positives='Positives in the test set')), 'Mean over seeds. The CSV has every fraction.')
+        rows = g.index[g['auroc'].notna()]; v = self.average(rows, how='macro') if len(rows) else np.full(2, np.nan); low, high, _ = interval(v)
+        return key | dict(n_test_positive=g['n_test_positive'].iloc[0], prevalence=g['prevalence'].iloc[0], n_seeds=g['seed'].nunique(), auroc=v[0], low=low, high=high)
+    by = ['split', 'task_kind', 'task', 'fraction', 'model']
+    return pd.DataFrame([cell(dict(zip(by, key)), g) for key, g in self.results.groupby(by)])
 
+def task_sheet(ev:Evaluation)->Sheet:
+    "Target tasks down, models across, at the largest fraction."
+    tidy, top = ev.by_task(), ev.fractions[-1]; t = tidy[tidy['fraction'] == top]
+    t = t.assign(text=numbers(t, 'auroc low high'), positives=[f'{n:,} ({100 * q:.1f} %)' for n, q in zip(t['n_test_positive'], t['prevalence'])])
+    shown = t.pivot(index=['task_kind', 'split', 'task', 'positives'], columns='model', values='text').fillna('–'); models = [m for m in ev.models if m in shown]
+    shown = shown.loc[sorted(shown.index, key=lambda k: (ev.kinds.index(k[0]), k[1:])), models].rename_axis(columns=None).reset_index().drop(columns='task_kind')
+    names = dict(split='Split', task='Task', positives='Positives in the test set')
+    return Sheet('tasks', f'Each target task, AUROC at {percent(top)} of the labels', tidy, shown.rename(columns=names), 'Mean over seeds. The CSV has every fraction.')
+
+# %% ../nbs/04_evaluate.ipynb #cell-124
 def quality_sheet(ev:Evaluation)->Sheet:
     "Averages of the other metrics, and the median calibration, by kind, model and fraction."
-    parts = [ev.averages(m, h).set_index(['task_kind', 'model', 'fraction'])[['value', 'low', 'high']].add_prefix(f'{h}_{m}_') for m, h in [('auroc', 'weighted'), ('auroc', 'macro'), ('auprc', 'weighted'), ('brier', 'macro')]]
-    extra = ev.results.groupby(['task_kind', 'model', 'fraction'])[['calibration_intercept', 'calibration_slope']].median()
-    spread = ev.averages().set_index(['task_kind', 'model', 'fraction'])[['seed_sd', 'n_seeds', 'n_missing', 'n_undefined']]
-    tidy = pd.concat([*parts, extra, spread], axis=1).reset_index(); show = lambda m: [number(*v) for v in tidy[[f'{m}_value', f'{m}_low', f'{m}_high']].itertuples(index=False)]
-    shown = pd.DataFrame({'Tasks': tidy['task_kind'], 'Model': tidy['model'], 'Labels': tidy['fraction'].map(percent), 'Macro AUROC': show('macro_auroc'), 'Weighted AUPRC': show('weighted_auprc'), 'Brier score': show('macro_brier'),
-                          'Calibration intercept': tidy['calibration_intercept'].map(lambda v: number(v, sign=True)), 'Calibration slope': tidy['calibration_slope'].map(number), 'SD over seeds': tidy['seed_sd'].map(number), 'Fits missing': tidy['n_missing'].astype(str), 'Draws left out': tidy['n_undefined'].astype(str)})
-    return Sheet('quality', 'Other metrics', tidy, shown, 'Calibration: median over tasks, splits and seeds; intercept 0 and slope 1 are perfect. SD over seeds is that of the weighted AUROC.', folded=True)
+    by = ['task_kind', 'model', 'fraction']; wanted = [('weighted', 'auroc'), ('macro', 'auroc'), ('weighted', 'auprc'), ('macro', 'brier')]
+    parts = [ev.averages(m, h).set_index(by)[['value', 'low', 'high']].add_prefix(f'{h}_{m}_') for h, m in wanted]
+    parts += [ev.results.groupby(by)[['calibration_intercept', 'calibration_slope']].median(), ev.averages().set_index(by)[['seed_sd', 'n_seeds', 'n_missing', 'n_undefined']]]
+    tidy = pd.concat(parts, axis=1).reset_index(); show = lambda name: numbers(tidy, f'{name}_value {name}_low {name}_high')
+    shown = pd.DataFrame({'Tasks': tidy['task_kind'], 'Model': tidy['model'], 'Labels': tidy['fraction'].map(percent), 'Macro AUROC': show('macro_auroc'),
+        'Weighted AUPRC': show('weighted_auprc'), 'Brier score': show('macro_brier'), 'Calibration intercept': numbers(tidy, 'calibration_intercept', sign=True),
+        'Calibration slope': numbers(tidy, 'calibration_slope'),
+        'SD over seeds': numbers(tidy, 'seed_sd'), 'Fits missing': tidy['n_missing'].astype(str), 'Draws left out': tidy['n_undefined'].astype(str)})
+    note = 'Calibration: median over tasks, splits and seeds; intercept 0 and slope 1 are perfect. SD over seeds is that of the weighted AUROC.'
+    return Sheet('quality', 'Other metrics', tidy, shown, note, folded=True)
 
-# %% ../nbs/04_evaluate.ipynb #cell-098
+# %% ../nbs/04_evaluate.ipynb #cell-127
 def failure_sheet(ev:Evaluation)->Sheet:
     "How often a fit or a metric is null, and why."
-    r = ev.results[ev.results['reason'].notna()]
-    tidy = r.groupby(['reason', 'model', 'fraction']).size().rename('rows').reset_index()
-    shown = tidy.groupby('reason').agg(rows=('rows', 'sum'), models=('model', lambda m: ', '.join(order(m, MODELS))), fractions=('fraction', lambda f: ', '.join(percent(v) for v in sorted(set(f))))).reset_index()
+    tidy = ev.results[ev.results['reason'].notna()].groupby(['reason', 'model', 'fraction']).size().rename('rows').reset_index()
+    names = lambda m: ', '.join(order(m, MODELS)); labels = lambda f: ', '.join(percent(v) for v in sorted(set(f)))
+    shown = tidy.groupby('reason').agg(rows=('rows', 'sum'), models=('model', names), fractions=('fraction', labels)).reset_index()
     shown['rows'] = [f'{n:,} of {len(ev.results):,}' for n in shown['rows']]
-    return Sheet('reasons', 'Numbers that are null, and why', tidy, shown.set_axis(['Reason', 'Rows', 'Models', 'Labels'], axis=1), 'Nothing was dropped: these rows stand in results.csv with the same reason.')
+    return Sheet('reasons', 'Numbers that are null, and why', tidy, shown.set_axis(['Reason', 'Rows', 'Models', 'Labels'], axis=1),
+                 'Nothing was dropped: these rows stand in results.csv with the same reason.')
 
+def pretty(df:pd.DataFrame)->pd.DataFrame:
+    "Thousands separated, missing as a dash, column names as words."
+    show = lambda v: f'{v:,}' if isinstance(v, (int, np.integer)) else '–' if v is None or v != v else str(v)
+    return df.astype(object).map(show).rename(columns=lambda c: str(c).replace('_', ' ').capitalize())
+
+# %% ../nbs/04_evaluate.ipynb #cell-128
 def flow_sheets(
     ev:Evaluation,
     run,  # run folder
 )->list:
     "Cohort flow, and what leakage removal took from pre-training in each split."
-    flow = pd.DataFrame(ev.about['flow'] or [dict(step='stays in the cohort', stays=ev.about['n_stays'], subjects=ev.about['n_subjects'])]); thousands = lambda df: df.map(lambda v: f'{v:,}' if isinstance(v, (int, np.integer)) else '–' if v is None or v != v else v)
-    files = sorted(Path(run).glob('split-*/pretrain/flow.csv'), key=lambda p: int(p.parts[-3].split('-')[1]))
-    removal = pd.concat([pd.read_csv(p).assign(split=int(p.parts[-3].split('-')[1])) for p in files] or [pd.DataFrame(columns=['split'])], ignore_index=True)
-    removal = removal[['split', *(c for c in removal if c != 'split')]]; pretty = lambda df: thousands(df.astype(object)).rename(columns=lambda c: str(c).replace('_', ' ').capitalize())
-    return [Sheet('flow', 'From the source to the cohort', flow, pretty(flow), 'Stays and subjects left after each step.'),
-            Sheet('leakage', 'What leakage removal takes from pre-training', removal, pretty(removal), 'A subject with a target phenotype in any stay leaves the train and validation sets of pre-training; the test set stays whole.')]
+    a = ev.about; flow = pd.DataFrame(a['flow'] or [dict(step='stays in the cohort', stays=a['n_stays'], subjects=a['n_subjects'])])
+    split = lambda path: int(path.parts[-3].split('-')[1]); files = sorted(Path(run).glob('split-*/pretrain/flow.csv'), key=split)
+    sheets = [Sheet('flow', 'From the source to the cohort', flow, pretty(flow), 'Stays and subjects left after each step.')]
+    if not files: return sheets
+    removal = pd.concat([pd.read_csv(f).assign(split=split(f)) for f in files], ignore_index=True); removal.insert(0, 'split', removal.pop('split'))
+    note = 'A subject with a target phenotype in any stay leaves the train and validation sets of pre-training; the test set stays whole.'
+    return sheets + [Sheet('leakage', 'What leakage removal takes from pre-training', removal, pretty(removal), note)]
 
-# %% ../nbs/04_evaluate.ipynb #cell-100
+# %% ../nbs/04_evaluate.ipynb #cell-130
 LOOKS = {'LR': (COLOURS[1], 's', '-'), 'RNN-C': (COLOURS[2], '^', '-'), 'MN-LR-1': (COLOURS[5], 'D', '-'), 'MN-LR-2': (COLOURS[0], 'o', '-'),
          'untrained-LR-2': (COLOURS[6], 'v', '--'), 'no-removal-LR-2': (COLOURS[3], 'P', '--')}  # colour, marker, line
 PANELS = {"The paper's four systems": ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2'], 'MN-LR-2 and its controls': ['MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2']}
 
-def label_ends(
-    ax,
-    ends:list,  # (y, text, colour) of the right end of each line
-    gap=.055,   # least distance of two labels, share of the axis
-):
-    "Write each line's name at its right end, pushed apart where lines meet."
-    low, high = ax.get_ylim(); gap = gap * (high - low); at = []
-    for y, *_ in sorted(ends): at.append(max(y, at[-1] + gap) if at else y)
-    shift = np.mean([y for y, *_ in ends]) - np.mean(at) if ends else 0
-    for (_, text, colour), y in zip(sorted(ends), at):
-        ax.annotate(text, (1.01, y + shift), xycoords=('axes fraction', 'data'), color=colour, va='center', fontsize=9, annotation_clip=False)
+def look(model)->tuple:
+    "Colour, marker and line of a model; grey for those without a place of their own."
+    return LOOKS.get(model, (COLOURS[7], '.', ':'))
 
 def fraction_axis(
     ax,
@@ -586,87 +625,104 @@ def fraction_axis(
     f = 100 * np.asarray(fractions, float); ax.set_xscale('log'); ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(f, [f'{v:g}' for v in f]); ax.set_xlim(f[0] / 1.25, f[-1] * 1.25)
 
-# %% ../nbs/04_evaluate.ipynb #cell-101
+def label_ends(
+    ax,
+    ends:list,  # (y, text, colour) of the right end of each line
+    gap=.055,   # least distance of two labels, share of the axis
+):
+    "Write each line's name at its right end, pushed apart where lines meet."
+    low, high = ax.get_ylim(); at = []
+    for y, *_ in sorted(ends): at.append(max(y, at[-1] + gap * (high - low)) if at else y)
+    shift = np.mean([y for y, *_ in ends]) - np.mean(at) if ends else 0
+    for (_, text, colour), y in zip(sorted(ends), at):
+        ax.annotate(text, (1.01, y + shift), xycoords=('axes fraction', 'data'), color=colour, va='center', fontsize=9, annotation_clip=False)
+
+# %% ../nbs/04_evaluate.ipynb #cell-131
 def curves(
     ax,
     tidy:pd.DataFrame,  # model, fraction, value, low, high
     models:list,        # those to draw
-):
-    "One line per model with interval bars, dodged, named at its right end."
-    names = [m for m in models if m in set(tidy['model'])]; fraction_axis(ax, sorted(tidy['fraction'].unique())); ends = []
+)->list:                # (y, name, colour) of each right end
+    "One line per model with interval bars, those of one fraction side by side."
+    names = [m for m in models if tidy['value'][tidy['model'] == m].notna().any()]; ends = []
+    fraction_axis(ax, sorted(tidy['fraction'].unique()))
     for k, m in enumerate(names):
-        d = tidy[tidy['model'] == m].dropna(subset='value').sort_values('fraction'); colour, marker, line = LOOKS.get(m, (COLOURS[7], '.', ':'))
-        if not len(d): continue
+        d = tidy[tidy['model'] == m].dropna(subset='value').sort_values('fraction'); colour, marker, line = look(m)
         x = 100 * d['fraction'] * 1.03**(k - (len(names) - 1) / 2)
-        ax.plot(x, d['value'], line, color=colour, marker=marker, ms=5, lw=1.4, zorder=3); ax.vlines(x, d['low'], d['high'], color=colour, lw=1.6, alpha=.45)
-        ends.append((d['value'].iloc[-1], m, colour))
+        ax.plot(x, d['value'], line, color=colour, marker=marker, ms=5, lw=1.4, zorder=3)
+        ax.vlines(x, d['low'], d['high'], color=colour, lw=1.6, alpha=.45); ends.append((d['value'].iloc[-1], m, colour))
     return ends
+
+# %% ../nbs/04_evaluate.ipynb #cell-132
+def stamp(
+    fig:Canvas,
+    ev:Evaluation,
+)->Canvas:
+    "The few words of the caption that belong inside a picture."
+    text = ('Synthetic data: ' if ev.about['synthetic'] else '') + f'{ev.about["source"]}, {ev.about["n_test"]:,} test stays, profile {ev.about["profile"]}'
+    fig.suptitle(text, fontsize=8, color='#666666', x=.01, ha='left')
+    return fig
 
 def figure_2(
     ev:Evaluation,
     kind='phenotype',  # Figure 2(a), or mortality: Figure 2(b)
 )->Canvas:
     "AUROC over the share of labelled data, with intervals."
-    plot_style(); fig = Canvas(figsize=(9.2, 3.9), layout='constrained'); axes = fig.subplots(1, 2, sharey=True); tidy = ev.averages(); tidy = tidy[tidy['task_kind'] == kind]
-    drawn = [curves(ax, tidy, models) for ax, models in zip(axes, PANELS.values())]; axes[0].margins(y=.08)
+    plot_style(); fig = Canvas(figsize=(9.2, 3.9), layout='constrained'); axes = fig.subplots(1, 2, sharey=True)
+    tidy = ev.averages(); tidy = tidy[tidy['task_kind'] == kind]; drawn = [curves(ax, tidy, models) for ax, models in zip(axes, PANELS.values())]
     for ax, title, ends in zip(axes, PANELS, drawn):
         label_ends(ax, ends); ax.set_title(title); ax.set_xlabel('labelled data used (% of train and validation)'); low, high = ax.get_ylim()
         if low < .5 < high: ax.axhline(.5, color='#999999', lw=.8, ls=':', zorder=0)
-    axes[0].set_ylabel('weighted AUROC' if kind == 'phenotype' else 'AUROC'); fig.suptitle(stamp(ev), fontsize=8, color='#666666', x=.01, ha='left')
-    return fig
+    axes[0].set_ylabel('weighted AUROC' if kind == 'phenotype' else 'AUROC')
+    return stamp(fig, ev)
 
-def stamp(ev:Evaluation)->str:
-    "The few words of the caption that belong inside a picture."
-    return ('Synthetic data. ' if ev.about['synthetic'] else '') + f'{ev.about["source"]}, {ev.about["n_test"]:,} test stays, profile {ev.about["profile"]}'
-
-# %% ../nbs/04_evaluate.ipynb #cell-103
+# %% ../nbs/04_evaluate.ipynb #cell-135
 def figure_differences(ev:Evaluation)->Canvas:
     "Paired differences of MN-LR-2 over the share of labelled data: one column a comparison, one row a kind of task."
     tidy = differences(ev); pairs = [p for p in COMPARISONS if set(p) <= set(ev.models)]; plot_style()
-    fig = Canvas(figsize=(9.2, 2.3 * len(ev.kinds) + .4), layout='constrained'); axes = fig.subplots(len(ev.kinds), max(len(pairs), 1), sharex=True, sharey='row', squeeze=False)
-    for i, kind in enumerate(ev.kinds):
-        for ax, (a, b) in zip(axes[i], pairs):
-            d = tidy[(tidy['task_kind'] == kind) & (tidy['model'] == a) & (tidy['versus'] == b)]; colour = LOOKS.get(b, (COLOURS[7],))[0]; x = 100 * d['fraction']
-            fraction_axis(ax, ev.fractions); ax.axhline(0, color='#999999', lw=.8, zorder=0); ax.vlines(x, d['low'], d['high'], color=colour, lw=1.8, alpha=.6); ax.plot(x, d['difference'], 'o', color=colour, ms=4.5)
-            if i == 0: ax.set_title(f'{a} − {b}', fontsize=10)
-            if i == len(ev.kinds) - 1: ax.set_xlabel('labelled data (%)')
-        axes[i][0].set_ylabel(f'{kind}\ndifference in AUROC')
-    fig.suptitle(stamp(ev), fontsize=8, color='#666666', x=.01, ha='left')
-    return fig
+    fig = Canvas(figsize=(9.2, 2.3 * len(ev.kinds) + .4), layout='constrained'); axes = fig.subplots(len(ev.kinds), len(pairs), sharex=True, sharey='row', squeeze=False)
+    for (i, kind), (j, (a, b)) in product(enumerate(ev.kinds), enumerate(pairs)):
+        ax = axes[i, j]; d = tidy[(tidy['task_kind'] == kind) & (tidy['versus'] == b)]; x, colour = 100 * d['fraction'], look(b)[0]
+        fraction_axis(ax, ev.fractions); ax.axhline(0, color='#999999', lw=.8, zorder=0)
+        ax.vlines(x, d['low'], d['high'], color=colour, lw=1.8, alpha=.6); ax.plot(x, d['difference'], 'o', color=colour, ms=4.5)
+        if i == 0: ax.set_title(f'{a} − {b}', fontsize=10)
+        if i == len(ev.kinds) - 1: ax.set_xlabel('labelled data (%)')
+        if j == 0: ax.set_ylabel(f'{kind}\ndifference in AUROC')
+    return stamp(fig, ev)
 
-# %% ../nbs/04_evaluate.ipynb #cell-105
+# %% ../nbs/04_evaluate.ipynb #cell-137
 NEAR_ZERO = .001  # absolute weight below which the paper calls a feature unused (Section 4)
 WEIGHTS = dict(task=pa.string(), model=pa.string(), feature=pa.string(), weight=pa.float64())
 
 def used_features(
     run,               # run folder
-    fraction=None,     # share of labels; None: the largest
     model='MN-LR-1',
 )->dict:               # split -> DataFrame of absolute weights: tasks down, all features across
-    "Absolute weights of one model at one fraction, first seed, for each split."
-    top = max(f for _, f, _, _ in parts(run)) if fraction is None else fraction; found = {}
+    "Absolute weights of one model at the largest fraction, first seed, for each split."
+    found = {}; top = max(f for _, f, _, _ in parts(run))
     for s, f, _, folder in parts(run):
         if f != top or s in found: continue
-        w = read_part(folder, 'weights', WEIGHTS); w = w[w['model'] == model]
-        if len(w): found[int(s)] = w.assign(weight=w['weight'].abs(), feature=pd.Categorical(w['feature'], w['feature'].unique())).pivot_table(index='task', columns='feature', values='weight', observed=False)
+        w = read_part(folder, 'weights', WEIGHTS).query('model == @model')
+        if len(w): found[int(s)] = w.pivot(index='task', columns='feature', values='weight').abs()[w['feature'].unique()]
     return found
 
+# %% ../nbs/04_evaluate.ipynb #cell-138
 def figure_3(
     ev:Evaluation,
     used:dict,  # as `used_features` gives
 )->Canvas:
     "Absolute weights of the features used by at least one target task, one panel a split."
     plot_style(); fig = Canvas(figsize=(9.2, 1.2 + .27 * sum(len(w) + 2.2 for w in used.values())), layout='constrained')
-    axes = fig.subplots(max(len(used), 1), 1, squeeze=False, height_ratios=[len(w) for w in used.values()] or [1])[:, 0]; top = max([w.max().max() for w in used.values()] or [1.])
+    axes = fig.subplots(len(used), 1, squeeze=False, height_ratios=[len(w) for w in used.values()])[:, 0]; top = max(w.max().max() for w in used.values())
     for ax, (s, w) in zip(axes, used.items()):
         kept = w.loc[:, (w >= NEAR_ZERO).any()]; ax.set_title(f'Split {s}: {kept.shape[1]} of {w.shape[1]} features are used by at least one of {len(w)} tasks', fontsize=10)
-        ax.set_yticks(range(len(w)), w.index); ax.set_xticks([]); ax.spines[:].set_visible(False)
-        if kept.shape[1]: im = ax.imshow(kept.where(kept >= NEAR_ZERO), aspect='auto', cmap='viridis_r', vmin=0, vmax=top, interpolation='nearest'); fig.colorbar(im, ax=ax, label='absolute weight', pad=.01)
-    if used: axes[-1].set_xlabel('features with a weight of at least .001 for some task')
-    fig.suptitle(stamp(ev), fontsize=8, color='#666666', x=.01, ha='left')
-    return fig
+        ax.set_yticks(np.arange(len(w)) + .5, w.index); ax.set_xticks([]); ax.set_ylim(len(w), 0); ax.spines[:].set_visible(False)
+        if not kept.shape[1]: continue
+        cells = ax.pcolormesh(kept.where(kept >= NEAR_ZERO), cmap='viridis_r', vmin=0, vmax=top); fig.colorbar(cells, ax=ax, label='absolute weight', pad=.01)
+    axes[-1].set_xlabel('features with a weight of at least .001 for some task')
+    return stamp(fig, ev)
 
-# %% ../nbs/04_evaluate.ipynb #cell-107
+# %% ../nbs/04_evaluate.ipynb #cell-142
 @dataclass
 class Picture:
     "One figure of the report."
@@ -679,30 +735,42 @@ class Picture:
     def svg(self)->str:
         "The drawing as text, the same bytes every time."
         out = StringIO()
-        with rc_context({'svg.hashsalt': self.name, 'svg.fonttype': 'path'}): self.figure.savefig(out, format='svg', metadata=dict(Date=None, Creator=None, Format=None, Type=None))
+        with rc_context({'svg.hashsalt': self.name, 'svg.fonttype': 'path'}):
+            self.figure.savefig(out, format='svg', metadata=dict(Date=None, Creator=None, Format=None, Type=None))
         return out.getvalue()
     def inline(self)->str:
         "The drawing for an HTML page: no XML header, ids of its own, a label for screen readers."
-        text = re.sub(r'.*?(?=<svg)', '', self.svg, count=1, flags=re.S); text = re.sub(r'(\bid="|url\(#|href="#)', rf'\g<1>{self.name}-', text)
-        text = re.sub(r'\s(width|height)="[\d.]+pt"', '', text, count=2)
+        text = re.sub(r'.*?(?=<svg)', '', self.svg, count=1, flags=re.S)
+        text = re.sub(r'(\bid="|url\(#|href="#)', rf'\g<1>{self.name}-', text); text = re.sub(r'\s(width|height)="[\d.]+pt"', '', text, count=2)
         return text.replace('<svg', f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
+
+# %% ../nbs/04_evaluate.ipynb #cell-144
+def curve_picture(ev:Evaluation, kind, letter)->Picture:
+    "Figure 2(a) or 2(b)."
+    top = ev.fractions[-1]; ends = ev.averages().query('task_kind == @kind and fraction == @top')
+    alt = f'Line plot of AUROC over the share of labelled data for each model. At {percent(top)}: ' + '; '.join(f'{m} {number(v)}' for m, v in zip(ends['model'], ends['value'])) + '.'
+    return Picture(f'figure_2{letter}', f'Figure 2({letter}): {KINDS[kind]}', alt, figure_2(ev, kind), 'Bars are intervals over patients; the share of labels is on a logarithmic scale.')
+
+def feature_picture(ev:Evaluation, used)->Picture:
+    "Figure 3, with the counts in words."
+    kept = {s: set(w.columns[(w >= NEAR_ZERO).any()]) for s, w in used.items()}; width = max(w.shape[1] for w in used.values())
+    alt = 'Heat maps of absolute weights, tasks down and used features across: ' + '; '.join(f'split {s}: {len(kept[s])} of {w.shape[1]} used' for s, w in used.items()) + '.'
+    note = (f'{percent(ev.fractions[-1])} of the labels, first seed; white: below .001. Counted over all splits by position, as the paper may have done, '
+            f'{len(set().union(*kept.values()))} of {width} features are used (paper: 130 of 300), though the networks of two splits share no features.')
+    return Picture('figure_3', 'Figure 3: features of MN-LR-1 that at least one target task uses', alt, figure_3(ev, used), note)
 
 def pictures(
     ev:Evaluation,
     run,  # run folder
 )->list:
     "The figures of the paper, and the differences."
-    used = used_features(run); ends = lambda k: '; '.join(f'{m} {number(v)}' for m, v in ev.averages().query('task_kind == @k and fraction == @ev.fractions[-1]')[['model', 'value']].itertuples(index=False))
-    pooled = set().union(*(w.columns[(w >= NEAR_ZERO).any()] for w in used.values())) if used else set(); width = max([w.shape[1] for w in used.values()] or [0])
-    out = [Picture(f'figure_2{letter}', f'Figure 2({letter}): {KINDS[k]}', f'Line plot of AUROC over the share of labelled data for each model. At {percent(ev.fractions[-1])}: {ends(k)}.', figure_2(ev, k), 'Bars are intervals over patients; the share of labels is on a logarithmic scale.')
-           for letter, k in zip('ab', ('phenotype', 'mortality')) if k in ev.kinds]
-    if len(differences(ev)): out.append(Picture('differences', 'Paired differences', 'Dot plots of the difference in AUROC between MN-LR-2 and other models over the share of labelled data; the numbers stand in the tables of differences.', figure_differences(ev), 'Above zero MN-LR-2 is ahead.'))
-    if used: out.append(Picture('figure_3', 'Figure 3: features of MN-LR-1 that at least one target task uses', 'Heat maps of absolute weights, tasks down and used features across: ' + '; '.join(f'split {s}: {int((w >= NEAR_ZERO).any().sum())} of {w.shape[1]} used' for s, w in used.items()) + '.', figure_3(ev, used),
-        f'{percent(ev.fractions[-1])} of the labels, first seed; white: below .001. Counted over all splits by position, as the paper does, {len(pooled)} of {width} features are used (paper: 130 of 300), though the networks of two splits share no features.'))
-    return out
+    out = [curve_picture(ev, k, letter) for k, letter in (('phenotype', 'a'), ('mortality', 'b')) if k in ev.kinds]; used = used_features(run)
+    alt = 'Dot plots of the difference in AUROC between MN-LR-2 and other models over the share of labelled data; the numbers stand in the tables of differences.'
+    if len(differences(ev)): out.append(Picture('differences', 'Paired differences', alt, figure_differences(ev), 'Above zero MN-LR-2 is ahead.'))
+    return out + ([feature_picture(ev, used)] if used else [])
 
-# %% ../nbs/04_evaluate.ipynb #cell-109
-CSS = '''
+# %% ../nbs/04_evaluate.ipynb #cell-146
+CSS = """
 :root{--ink:#22303a;--soft:#5d6b75;--line:#dfe4e8;--tint:#f5f7f8;--accent:#0072b2}
 *{box-sizing:border-box}
 body{font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif;color:var(--ink);background:#fff;margin:0 auto;padding:2.5rem 1.5rem 4rem;max-width:68rem}
@@ -716,70 +784,61 @@ tbody th{color:var(--ink);font-weight:500}tbody tr:hover{background:var(--tint)}
 figcaption{color:var(--soft);font-size:.86rem;margin-top:.5rem;max-width:60rem}figcaption strong{color:var(--ink)}
 summary{cursor:pointer;color:var(--accent);margin:1rem 0}footer{margin-top:3rem;color:var(--soft);font-size:.86rem}
 @media print{body{padding:0}h2{break-after:avoid}figure{break-inside:avoid}}
-'''
+"""
 
+# %% ../nbs/04_evaluate.ipynb #cell-147
 def html_table(df:pd.DataFrame):
     "A table with a heading for each row and column."
-    head = Thead(Tr(*(Th(str(c), scope='col') for c in df.columns)))
     cell = lambda v: Td(str(v), cls='text') if len(str(v)) > 34 else Td(str(v))
-    return Table(head, Tbody(*(Tr(Th(str(r[0]), scope='row'), *map(cell, r[1:])) for r in df.itertuples(index=False, name=None))))
+    rows = [Tr(Th(str(first), scope='row'), *map(cell, rest)) for first, *rest in df.itertuples(index=False, name=None)]
+    return Table(Thead(Tr(*(Th(str(c), scope='col') for c in df.columns))), Tbody(*rows))
 
-def html_sheet(s:Sheet, source:str):
-    "A table with its caption; folded away when it is long."
-    body = Figure(Div(html_table(s.shown), cls='scroll'), Figcaption(Strong(s.title + '. '), f'{s.note} {source}'))
-    return Details(Summary(s.title), body) if s.folded else body
+def block(
+    x,           # Sheet or Picture
+    source:str,  # the caption of the run
+):
+    "A table or a drawing with its caption; folded away when it is long."
+    body = NotStr(x.inline()) if isinstance(x, Picture) else Div(html_table(x.shown), cls='scroll', tabindex='0')
+    figure = Figure(body, Figcaption(Strong(x.title + '. '), f'{x.note} {source}'))
+    return Details(Summary(x.title), figure) if getattr(x, 'folded', False) else figure
 
-def html_picture(p:Picture, source:str):
-    "A drawing with its caption."
-    return Figure(NotStr(p.inline()), Figcaption(Strong(p.title + '. '), f'{p.note} {source}'))
+# %% ../nbs/04_evaluate.ipynb #cell-150
+LIMITS = dict(
+    synthetic='The patients were invented by a program. The numbers show that the software runs the whole protocol, and nothing about medicine or about which method is better on real patients.',
+    ranks='They show how well each model ranks test patients it has not seen, on tasks the pre-trained network was not trained for.',
+    fixed='Intervals say how far a number would move with other test patients. They hold the trained models fixed: the luck of the labelled subset and of the first weights is not in them.',
+    quick='The quick profile trains small networks briefly. Its curves have the shape of the experiment; they are not a replication of the paper.',
+    control='What pre-training adds is the difference to untrained-LR-2, the same features from a network that never saw a label; being ahead of RNN-C alone would not show that anything was transferred.',
+    many='Many differences are shown and none is corrected for their number: a few will exclude zero by chance alone.',
+    bedside='A good AUROC does not make a probability right; see calibration. Nothing here says that a model would help at the bedside.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-110
 def limits(ev:Evaluation)->list:
     "What the numbers of this run show and do not show, as sentences."
-    a, r = ev.about, ev.results; splits, seeds = r['split'].nunique(), r['seed'].nunique()
-    out = ['They show how well each model ranks test patients it has not seen, on tasks the pre-trained network was not trained for.',
-           'Intervals say how far a number would move with other test patients. They hold the trained models fixed: the luck of the labelled subset and of the first weights is not in them. '
-           f'This run has {splits} split{"s" if splits > 1 else ""} and up to {seeds} seed{"s" if seeds > 1 else ""}; the spread over seeds stands in the table of other metrics.',
-           'Many differences are shown and none is corrected for their number: a few will exclude zero by chance alone.',
-           'A good AUROC does not make a probability right; see calibration. Nothing here says that a model would help at the bedside.']
-    if a['synthetic']: out.insert(0, 'The patients were invented by a program. The numbers show that the software runs the whole protocol, and nothing about medicine or about which method is better on real patients.')
-    if a['profile'] == 'quick': out.insert(-2, 'The quick profile trains small networks briefly. Its curves have the shape of the experiment; they are not a replication of the paper.')
-    if 'untrained-LR-2' in ev.models: out.insert(-2, 'What pre-training adds is the difference to untrained-LR-2, the same features from a network that never saw a label; being ahead of RNN-C alone would not show that anything was transferred.')
-    return out
+    applies = dict(synthetic=ev.about['synthetic'], quick=ev.about['profile'] == 'quick', control='untrained-LR-2' in ev.models, many=len(differences(ev)) > 0)
+    splits, seeds = ev.results['split'].nunique(), ev.results['seed'].nunique(); plural = lambda n, word: f'{n} {word}' + ('s' if n != 1 else '')
+    spread = f' This run has {plural(splits, "split")} and up to {plural(seeds, "seed")}; the spread over seeds stands in the table of other metrics.'
+    return [text + (spread if name == 'fixed' else '') for name, text in LIMITS.items() if applies.get(name, True)]
 
-def head_of(ev:Evaluation)->list:
+# %% ../nbs/04_evaluate.ipynb #cell-152
+def opening(ev:Evaluation)->list:
     "Title, source, and the notice for synthetic data."
-    a = ev.about; title = f'Transfer learning for clinical time series: {a["source"]}'
-    rows = [f'{a["n_stays"]:,} stays of {a["n_subjects"]:,} subjects; licence of the data: {a["licence"]}.', caption(ev)]
-    notice = [Div(Strong('Synthetic data. '), 'Every patient behind these numbers was invented by a program. No statement about medicine follows from them.', cls='notice')] if a['synthetic'] else []
-    return [H1(title), P('The protocol of Gupta et al. (2018), ', 'Transfer Learning for Clinical Time Series Analysis using Recurrent Neural Networks', ', with intervals.', cls='lead'), *notice, *map(P, rows)]
+    a = ev.about; notice = Div(Strong('Synthetic data. '), 'Every patient behind these numbers was invented by a program. No statement about medicine follows from them.', cls='notice')
+    lead = 'The protocol of Gupta et al. (2018), “Transfer Learning for Clinical Time Series Analysis using Recurrent Neural Networks”, with intervals.'
+    return [H1(f'Transfer learning for clinical time series: {a["source"]}'), P(lead, cls='lead'), *([notice] if a['synthetic'] else []),
+            P(f'{a["n_stays"]:,} stays of {a["n_subjects"]:,} subjects; licence of the data: {a["licence"]}.'), P(caption(ev))]
 
 def report(
     ev:Evaluation,
-    sheets:dict,   # section title -> list of Sheet and Picture
+    sections:dict,  # section title -> list of Sheet and Picture
 )->str:
     "The whole page, without a link to anything outside it."
-    source = caption(ev); block = lambda x: html_picture(x, source) if isinstance(x, Picture) else html_sheet(x, source)
-    sections = [Section(H2(title), *map(block, items)) for title, items in sheets.items() if items]
     words = Section(H2('What the numbers do and do not show'), Ul(*map(Li, limits(ev))))
-    body = Body(*head_of(ev), words, *sections, Footer(f'Cohort fingerprint {ev.about["fingerprint"][:16] or "not given"}. Made by rnn_transfer.'))
-    page = Html(Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'), Title('rnn_transfer report'), Style(NotStr(CSS))), body, lang='en')
-    return '<!doctype html>\n' + to_xml(page, indent=False)
+    found = [Section(H2(title), *(block(x, caption(ev)) for x in items)) for title, items in sections.items() if items]
+    footer = Footer(f'Cohort fingerprint {ev.about["fingerprint"][:16] or "not given"}. Made by rnn_transfer.')
+    head = Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'), Title('rnn_transfer report'), Style(NotStr(CSS)))
+    return to_xml(Html(head, Body(*opening(ev), words, *found, footer), lang='en'), indent=False)
 
-# %% ../nbs/04_evaluate.ipynb #cell-112
-def sections(
-    ev:Evaluation,
-    run,  # run folder
-)->dict:  # section title -> list of Sheet and Picture
-    "What the report holds, in its order."
-    drawn = {p.name: p for p in pictures(ev, run)}; some = lambda *names: [drawn[n] for n in names if n in drawn]
-    return {'All models, all label fractions': [x for s, f in zip_longest(headline_sheets(ev), some('figure_2a', 'figure_2b')) for x in (s, f) if x],
-            'Paired differences': [*difference_sheets(ev), *some('differences')],
-            'Sparsity, and the features the tasks share': [sparsity_sheet(ev), all_zero_sheet(ev), *some('figure_3')],
-            'Task by task': [task_sheet(ev), quality_sheet(ev)],
-            'Patients': flow_sheets(ev, run),
-            'What could not be computed': [failure_sheet(ev)] if ev.results['reason'].notna().any() else []}
-
+# %% ../nbs/04_evaluate.ipynb #cell-154
 def headline(
     what,  # Evaluation, or the folder of a run that was evaluated
 )->str:
@@ -788,35 +847,52 @@ def headline(
         path = Path(what)/'tables'/'headline.txt'
         if not path.exists(): raise BadInput(f'{path}: no such file; run 04_evaluate for this run first')
         return path.read_text(encoding='utf-8')
-    def block(kind):
-        t = headline_frame(what, kind); t = pd.concat([t.columns.to_frame().T.set_axis(t.columns, axis=1), t]); width = [t[c].map(len).max() for c in t]
-        return '\n'.join([KINDS.get(kind, kind), *('  '.join(v.ljust(n) for v, n in zip(r, width)).rstrip() for r in t.itertuples(index=False))])
-    return '\n\n'.join([*map(block, what.kinds), caption(what)]) + '\n'
+    def lines(kind):
+        rows = [list((t := headline_frame(what, kind)).columns), *t.to_numpy().tolist()]; width = [max(map(len, column)) for column in zip(*rows)]
+        return [KINDS.get(kind, kind), *('  '.join(v.ljust(n) for v, n in zip(r, width)).rstrip() for r in rows), '']
+    return '\n'.join([*(x for k in what.kinds for x in lines(k)), caption(what)]) + '\n'
 
-# %% ../nbs/04_evaluate.ipynb #cell-113
-def write_tables(
+# %% ../nbs/04_evaluate.ipynb #cell-157
+def contents(
     ev:Evaluation,
-    sheets:list,  # of Sheet
-    folder:Path,  # filled
-):
-    "Each sheet as tidy CSV and as Markdown with its caption, and the headline as text."
-    for s in sheets:
-        s.frame.to_csv(folder/f'{s.name}.csv', index=False)
-        (folder/f'{s.name}.md').write_text(f'**{s.title}.** {s.note} {caption(ev)}\n\n{markdown_table(s.shown)}\n', encoding='utf-8')
-    (folder/'headline.txt').write_text(headline(ev), encoding='utf-8')
+    run,  # run folder
+)->dict:  # section title -> list of Sheet and Picture
+    "What the report holds, in its order."
+    drawn = {p.name: p for p in pictures(ev, run)}; some = lambda *names: [drawn[n] for n in names if n in drawn]
+    tops = [x for pair in zip_longest(headline_sheets(ev), some('figure_2a', 'figure_2b')) for x in pair if x]
+    return {'All models, all label fractions': tops,
+            'Paired differences': [*difference_sheets(ev), *some('differences')],
+            'Sparsity, and the features the tasks share': [sparsity_sheet(ev), all_zero_sheet(ev), *some('figure_3')],
+            'Task by task': [task_sheet(ev), quality_sheet(ev)],
+            'Patients': flow_sheets(ev, run),
+            'What could not be computed': [failure_sheet(ev)] if ev.results['reason'].notna().any() else []}
 
+def write_sheet(
+    s:Sheet,
+    folder:Path,
+    source:str,  # the caption of the run
+):
+    "Tidy CSV, and Markdown with title, note and source."
+    s.frame.to_csv(folder/f'{s.name}.csv', index=False)
+    (folder/f'{s.name}.md').write_text(f'**{s.title}.** {s.note} {source}\n\n{markdown_table(s.shown)}\n', encoding='utf-8')
+
+# %% ../nbs/04_evaluate.ipynb #cell-158
 def run_evaluate(
     run,             # run folder with the outputs of 03_transfer
     replicates=500,  # bootstrap replicates
     seed=0,          # names the draws
 )->Evaluation:       # also written: results.parquet, results.csv, tables/, figures/, report.html
     "Evaluate a run: contract 2's results, the tables and figures of the paper, and the report."
-    run = Path(run); ev = evaluate(run, replicates, seed); found = sections(ev, run); items = [x for s in found.values() for x in s]
+    run = Path(run); ev = evaluate(run, replicates, seed); sections = contents(ev, run); items = [x for s in sections.values() for x in s]
     with write_atomic(run/'results.parquet') as tmp: ev.results.to_parquet(tmp, index=False)
     with write_atomic(run/'results.csv') as tmp: ev.results.to_csv(tmp, index=False)
-    with write_atomic(run/'tables', folder=True) as tmp: write_tables(ev, [x for x in items if isinstance(x, Sheet)], tmp)
+    with write_atomic(run/'tables', folder=True) as tmp:
+        for s in items:
+            if isinstance(s, Sheet): write_sheet(s, tmp, caption(ev))
+        (tmp/'headline.txt').write_text(headline(ev), encoding='utf-8')
     with write_atomic(run/'figures', folder=True) as tmp:
-        for p in (x for x in items if isinstance(x, Picture)):
+        for p in items:
+            if not isinstance(p, Picture): continue
             (tmp/f'{p.name}.svg').write_text(p.svg, encoding='utf-8'); p.figure.savefig(tmp/f'{p.name}.png', dpi=150, metadata=dict(Software=None))
-    with write_atomic(run/'report.html') as tmp: tmp.write_text(report(ev, found), encoding='utf-8')
+    with write_atomic(run/'report.html') as tmp: tmp.write_text(report(ev, sections), encoding='utf-8')
     return ev

@@ -1,0 +1,267 @@
+"Metrics against scikit-learn, the bootstrap against plain resampling, and a whole evaluation of simulated predictions."
+import json, re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from rnn_transfer import evaluate as E
+from rnn_transfer.data import BadInput, rng, run_data, toy_cohort
+
+# ---------------------------------------------------------------- metrics
+
+@st.composite
+def scored(draw):
+    "Labels with both classes, scores with many ties, weights with zeros that leave both classes."
+    n = draw(st.integers(2, 40))
+    y = np.array([0, 1] + draw(st.lists(st.integers(0, 1), min_size=n - 2, max_size=n - 2)), float)
+    p = np.array(draw(st.lists(st.sampled_from([0, .1, .25, .5, .5, .9, 1]) | st.floats(0, 1), min_size=n, max_size=n)))
+    w = np.array([1, 1] + draw(st.lists(st.integers(0, 4), min_size=n - 2, max_size=n - 2)), float)
+    return y, p, w
+
+@given(scored())
+def test_metrics_equal_sklearn(data):
+    y, p, w = data
+    assert E.auroc(y, p) == pytest.approx(roc_auc_score(y, p), abs=1e-12)
+    assert E.auprc(y, p) == pytest.approx(average_precision_score(y, p), abs=1e-12)
+    assert E.brier(y, p) == pytest.approx(brier_score_loss(y, p), abs=1e-12)
+    assert E.auroc(y, p, w) == pytest.approx(roc_auc_score(y, p, sample_weight=w), abs=1e-12)
+    assert E.auprc(y, p, w) == pytest.approx(average_precision_score(y, p, sample_weight=w), abs=1e-12)
+    assert E.brier(y, p, w) == pytest.approx(brier_score_loss(y, p, sample_weight=w), abs=1e-12)
+
+@given(scored())
+def test_auroc_counts_pairs(data):
+    y, p, _ = data
+    diff = p[y == 1][:, None] - p[y == 0][None]
+    assert E.auroc(y, p) == pytest.approx(((diff > 0) + (diff == 0) / 2).mean(), abs=1e-12)
+
+@given(scored(), st.integers(0, 10))
+def test_null_labels_do_not_count(data, n):
+    y, p, _ = data
+    Y, P = np.r_[np.full(n, np.nan), y], np.r_[np.full(n, np.nan), p]
+    assert [f(Y, P) for f in (E.auroc, E.auprc, E.brier)] == pytest.approx([f(y, p) for f in (E.auroc, E.auprc, E.brier)])
+
+@given(scored())
+def test_equal_predictions_give_exactly_one_half(data):
+    y, p, w = data
+    assert E.auroc(y, np.full(len(y), .3), w) == .5
+    values = E.Bootstrap(np.arange(len(y)), 30, 1).measure(y, np.full(len(y), .3))['auroc']
+    assert set(values[np.isfinite(values)]) == {.5}
+
+def test_calibration_equals_unpenalised_logistic_regression():
+    r = rng('calibration'); x = r.normal(size=2000); y = (r.random(2000) < 1 / (1 + np.exp(-(.3 + .6 * x)))).astype(float)
+    intercept, slope, reason = E.calibration(y, 1 / (1 + np.exp(-x)))
+    oracle = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(x[:, None], y)
+    assert slope == pytest.approx(oracle.coef_[0, 0], abs=1e-4) and reason is None
+    assert np.mean(1 / (1 + np.exp(-(x + intercept)))) == pytest.approx(y.mean(), abs=1e-6)
+
+@pytest.mark.parametrize('y,p,why', [([0, 1, 1], [.2, .2, .2], 'all predictions are equal'), ([0, 0, 1], [.1, .2, .9], 'separate the classes'), ([1, 1, 1], [.1, .2, .9], 'one class')])
+def test_undefined_calibration_says_why(y, p, why):
+    _, slope, reason = E.calibration(y, p)
+    assert np.isnan(slope) and why in reason
+
+# ---------------------------------------------------------------- bootstrap
+
+def test_replicates_equal_sklearn_on_resampled_stays():
+    r = rng('resample'); subjects = r.integers(60, size=100); y = (r.random(100) < .3).astype(float); p = np.round(r.random(100), 1)
+    boot = E.Bootstrap(subjects, 25, 3); values = boot.measure(y, p, block=7)
+    for k in range(26):
+        again = np.repeat(np.arange(100), boot.weights[k].astype(int))
+        assert values['auroc'][k] == pytest.approx(roc_auc_score(y[again], p[again]), abs=1e-12)
+        assert values['auprc'][k] == pytest.approx(average_precision_score(y[again], p[again]), abs=1e-12)
+        assert values['brier'][k] == pytest.approx(brier_score_loss(y[again], p[again]), abs=1e-12)
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(0, 5))
+def test_stays_of_a_subject_stay_together(subjects, seed):
+    w = E.Bootstrap(subjects, 12, seed).weights; s = np.array(subjects)
+    assert w.shape == (13, len(s)) and (w[0] == 1).all()
+    for k in np.unique(s): assert (w[:, s == k] == w[:, s == k][:, :1]).all()
+    first = np.unique(s, return_index=True)[1]
+    assert (w[:, first].sum(1) == len(first)).all()
+
+def test_draws_depend_on_the_seed_alone():
+    a, b, c = (E.Bootstrap(np.arange(50), 20, seed).weights for seed in (0, 0, 1))
+    assert (a == b).all() and (a != c).any()
+
+def test_interval_leaves_undefined_replicates_out_and_counts_them():
+    values = np.r_[.5, np.linspace(0, 1, 101), [np.nan] * 40]
+    assert E.interval(values) == pytest.approx((.025, .975, 40))
+    low, high, n = E.interval(np.r_[.5, .4, .6, [np.nan] * 3])
+    assert np.isnan([low, high]).all() and n == 3
+
+def test_intervals_cover(): assert .93 - .035 <= E.coverage(200) <= .985  # three standard errors below 93 %, two above 95 %
+
+@pytest.mark.slow
+def test_intervals_cover_over_a_thousand_repetitions(): assert .93 <= E.coverage(1000) <= .97
+
+# ---------------------------------------------------------------- a run of simulated predictions
+
+TARGETS = {0: ['Phenotype A', 'Phenotype B'], 1: ['Phenotype C', 'Phenotype D']}
+SYSTEMS = 'LR RNN-C MN-LR-1 MN-LR-2 untrained-LR-2'.split()
+
+def simulated_fit(split, task, model, fraction, seed, y, stay_ids):
+    "One fit: its row, its predictions and its weights; a zero model for MN-LR-1 and none for task A, at 5 % and seed 0."
+    r = rng('simulated', split, task, model, fraction, seed); few = fraction < .1 and seed == 0; n = {'LR': 20, 'RNN-C': None, 'MN-LR-1': 8}.get(model, 16)
+    reason = 'training labels: one class in the subset' if few and task == 'Phenotype A' else None
+    zero = few and model == 'MN-LR-1'; weight = None if n is None else r.normal(size=n) * (r.random(n) < .5) * (not zero)
+    p = np.full(len(y), .2) if zero else 1 / (1 + np.exp(1 - (1 + fraction) * y - rng('shared', task).normal(size=len(y)) - .5 * r.normal(size=len(y))))
+    key = dict(split=split, task=task, model=model, fraction=fraction, seed=seed)
+    fit = key | dict(task_kind='mortality' if task == 'Mortality' else 'phenotype', n_train=int(150 * fraction), n_val=int(40 * fraction), n_positive=int(30 * fraction), n_val_positive=int(8 * fraction), hidden=8,
+                     lambda_literal=1., n_features=n, n_near_zero=None if n is None else int((abs(weight) < .001).sum()), seconds=.1, reason=reason) | {'lambda': .1}
+    if reason: return fit, None, None
+    return fit, pd.DataFrame(key | dict(stay_id=stay_ids, y=y, p=p)), None if n is None else pd.DataFrame(dict(task=task, model=model, feature=[f'z2[{i}]' for i in range(n)], weight=weight))
+
+def simulated_run(run, n=300, profile='quick'):
+    "A run folder as the earlier steps leave it, with invented predictions."
+    prepared = run_data(toy_cohort(n), run); test = prepared.stays.iloc[prepared.rows('test')]
+    for split, targets in TARGETS.items():
+        for fraction, seeds in ((.05, 2), (1., 1)):
+            for seed in range(seeds):
+                folder = run/f'split-{split}'/f'fraction-{fraction:g}'/f'seed-{seed}'; folder.mkdir(parents=True)
+                made = zip(*(simulated_fit(split, t, m, fraction, seed, test[t].to_numpy(), test['stay_id'].to_numpy()) for t in targets + ['Mortality'] for m in SYSTEMS))
+                for name, rows in zip(('fits', 'predictions', 'weights'), made):
+                    (pd.DataFrame(rows) if name == 'fits' else pd.concat([x for x in rows if x is not None])).to_parquet(folder/f'{name}.parquet', index=False)
+    (run/'manifest.json').write_text(json.dumps(dict(profile=profile)))
+    return run
+
+@pytest.fixture(scope='module')
+def done(tmp_path_factory):
+    run = simulated_run(tmp_path_factory.mktemp('run'))
+    return run, E.run_evaluate(run, replicates=60)
+
+def test_results_have_the_columns_of_the_contract(done):
+    run, ev = done; r = pd.read_parquet(run/'results.parquet')
+    assert list(r)[:20] == 'split task task_kind model fraction seed n_train n_positive auroc auroc_low auroc_high auprc auprc_low auprc_high brier lambda hidden n_features n_near_zero seconds'.split()
+    assert list(r)[20] == 'reason' and {'n_val', 'n_val_positive', 'lambda_literal', 'n_test', 'n_test_positive', 'prevalence', 'calibration_slope', 'calibration_intercept'} <= set(r)
+    assert len(r) == 2 * 3 * 3 * 5 and not r.duplicated(['split', 'task', 'model', 'fraction', 'seed']).any()
+    pd.testing.assert_frame_equal(r, pd.read_csv(run/'results.csv'), check_dtype=False)
+
+def test_results_equal_sklearn_on_the_predictions(done):
+    run, ev = done
+    for _, row in ev.results[ev.results['auroc'].notna()].iterrows():
+        q = pd.read_parquet(run/f'split-{row.split}'/f'fraction-{row.fraction:g}'/f'seed-{row.seed}'/'predictions.parquet').query('task == @row.task and model == @row.model')
+        assert row.auroc == pytest.approx(roc_auc_score(q.y, q.p)) and row.brier == pytest.approx(brier_score_loss(q.y, q.p))
+        assert row.auroc_low <= row.auroc <= row.auroc_high and row.auprc_low <= row.auprc <= row.auprc_high
+
+def test_undefined_metrics_are_null_with_a_reason(done):
+    r = done[1].results; failed = r[r['task'].eq('Phenotype A') & r['fraction'].lt(.1) & r['seed'].eq(0)]
+    assert len(failed) == 5 and failed['auroc'].isna().all() and failed['reason'].str.contains('one class in the subset').all()
+    zero = r[r['model'].eq('MN-LR-1') & r['fraction'].lt(.1) & r['seed'].eq(0) & r['task'].ne('Phenotype A')]
+    assert (zero[['auroc', 'auroc_low', 'auroc_high']] == .5).all(axis=None) and zero['calibration_slope'].isna().all() and zero['reason'].str.contains('all predictions are equal').all()
+    assert r.loc[r[['auroc', 'auprc', 'brier', 'calibration_slope']].isna().any(axis=1), 'reason'].notna().all()
+
+def test_weighted_and_macro_averages_equal_sklearn(done):
+    run, ev = done; per_split = {}
+    for how in ('weighted', 'macro'):
+        for split in (0, 1):
+            q = pd.read_parquet(run/f'split-{split}'/'fraction-1'/'seed-0'/'predictions.parquet').query("model == 'MN-LR-2' and task != 'Mortality'")
+            wide = q.pivot(index='stay_id', columns='task', values=['y', 'p'])
+            per_split[how, split] = roc_auc_score(wide['y'], wide['p'], average=how)
+        got = ev.averages(how=how).query("model == 'MN-LR-2' and fraction == 1 and task_kind == 'phenotype'").iloc[0]
+        assert got['value'] == pytest.approx((per_split[how, 0] + per_split[how, 1]) / 2)
+        assert got['low'] < got['value'] < got['high'] and got['n_tasks'] == 4
+
+def test_a_replicate_of_the_average_is_the_average_of_the_resampled_stays(done):
+    run, ev = done; test = pd.read_parquet(run/'data'/'stays.parquet').query("partition == 'test'"); w = E.Bootstrap(test['subject_id'], 60).weights[7]
+    got = ev.average(ev.defined(task_kind='phenotype', model='LR', fraction=1., split=0))[7]
+    q = pd.read_parquet(run/'split-0'/'fraction-1'/'seed-0'/'predictions.parquet').query("model == 'LR' and task != 'Mortality'").pivot(index='stay_id', columns='task', values=['y', 'p']).loc[test['stay_id']]
+    assert got == pytest.approx(roc_auc_score(q['y'], q['p'], average='weighted', sample_weight=w))
+    again = np.repeat(np.arange(len(test)), w.astype(int))
+    assert got == pytest.approx(roc_auc_score(q['y'].iloc[again], q['p'].iloc[again], average='weighted'))
+
+def test_paired_differences_are_differences_of_replicates(done):
+    ev = done[1]; d = ev.compare('MN-LR-2', 'RNN-C').query("task_kind == 'mortality' and fraction == 1").iloc[0]
+    one, two = (ev.average(ev.defined(task_kind='mortality', fraction=1., model=m)) for m in ('MN-LR-2', 'RNN-C'))
+    assert d['difference'] == one[0] - two[0]
+    assert (d['low'], d['high']) == pytest.approx(E.interval(one - two)[:2])
+    same = ev.compare('LR', 'LR'); assert (same[['difference', 'low', 'high']] == 0).all(axis=None)
+
+def test_differences_use_only_what_both_models_have(done):
+    ev = done[1]; r = ev.results.copy(); values = {m: v.copy() for m, v in ev.values.items()}
+    gone = r['model'].eq('RNN-C') & r['task'].eq('Phenotype B'); r.loc[gone, ['auroc', 'auprc', 'brier']] = np.nan
+    d = E.Evaluation(r, values, ev.positives, ev.about).compare('MN-LR-2', 'RNN-C').query("task_kind == 'phenotype' and fraction == 1").iloc[0]
+    assert d['n_pairs'] == 3
+    r.loc[r['model'].eq('RNN-C'), 'auroc'] = np.nan
+    d = E.Evaluation(r, values, ev.positives, ev.about).compare('MN-LR-2', 'RNN-C').iloc[0]
+    assert np.isnan(d['difference']) and 'both' in d['reason']
+
+def test_unknown_model_is_refused(done):
+    with pytest.raises(BadInput, match="no model 'GPT'"): done[1].compare('GPT', 'LR')
+
+# ---------------------------------------------------------------- tables, figures, report
+
+class Page(HTMLParser):
+    "Every reference a page would load, and whether its tags close."
+    def __init__(self): super().__init__(); self.loads, self.open, self.images = [], [], []
+    def handle_starttag(self, tag, attrs):
+        a = dict(attrs); self.loads += [v for k, v in a.items() if k in ('src', 'href', 'xlink:href', 'data', 'action') and not v.startswith(('#', 'data:'))]
+        if tag == 'svg': self.images.append(a)
+        if tag not in ('meta', 'br', 'link', 'img', 'path', 'use'): self.open.append(tag)
+    def handle_startendtag(self, tag, attrs): self.handle_starttag(tag, attrs); self.open and self.open[-1] == tag and self.open.pop()
+    def handle_endtag(self, tag):
+        if tag in self.open: assert self.open.pop() == tag
+
+@pytest.fixture(scope='module')
+def page(done): return (done[0]/'report.html').read_text(encoding='utf-8')
+
+def test_report_is_one_offline_file(page):
+    p = Page(); p.feed(page)
+    assert p.loads == [] and p.open == [] and 'script' not in page.lower().replace('description', '') and '@import' not in page and not re.search(r'url\((?!#)', page)
+    assert len(p.images) == 4 and all(i['role'] == 'img' and len(i['aria-label']) > 40 for i in p.images)
+    ids = re.findall(r'\sid="([^"]+)"', page); assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', page)) <= set(ids)
+
+def test_every_caption_names_the_data_and_the_profile(done, page):
+    captions = re.findall(r'<figcaption>(.*?)</figcaption>', page, flags=re.S); notes = [p.read_text() for p in (done[0]/'tables').glob('*.md')] + [E.headline(done[0])]
+    assert len(captions) >= 12
+    for text in captions + notes: assert 'Synthetic data' in text and 'toy' in text and 'quick profile' in text and 'test stays' in text
+
+def test_nothing_written_names_a_stay_or_a_subject(tmp_path):
+    run = simulated_run(tmp_path/'run'); stays = pd.read_parquet(run/'data'/'stays.parquet'); ids = {v: 7_310_000_000 + v for v in stays['stay_id']}
+    stays.assign(stay_id=stays['stay_id'].map(ids)).to_parquet(run/'data'/'stays.parquet', index=False)
+    for f in run.rglob('predictions.parquet'): q = pd.read_parquet(f); q.assign(stay_id=q['stay_id'].map(ids)).to_parquet(f, index=False)
+    E.run_evaluate(run, replicates=20)
+    for f in [run/'report.html', run/'results.csv', *(run/'tables').iterdir(), *(run/'figures').glob('*.svg')]: assert '73100' not in f.read_text(encoding='utf-8').replace('0.73100', ''), f.name
+
+def test_same_run_same_bytes(done):
+    run, _ = done; files = ['report.html', 'results.parquet', 'results.csv', *(f'{d}/{p.name}' for d in ('tables', 'figures') for p in (run/d).iterdir())]
+    before = {f: (run/f).read_bytes() for f in files}; E.run_evaluate(run, replicates=60)
+    assert [f for f in files if (run/f).read_bytes() != before[f]] == []
+
+def test_table_1_and_share_of_all_zero_models(done):
+    ev = done[1]; t = E.sparsity_sheet(ev); r = ev.results.query("fraction == 1 and model == 'LR' and task_kind == 'phenotype'")
+    assert t.frame.query("model == 'LR' and task_kind == 'phenotype'")['mean'].iloc[0] == pytest.approx((r['n_near_zero'] / r['n_features']).astype(float).mean())
+    assert '.974 ± .011' in t.shown.iloc[0]['MN-LR-2']
+    zero = E.all_zero_sheet(ev).shown.set_index('Model'); assert zero.loc['MN-LR-1', '5 %'].split(' of ')[0] >= '5' and 'RNN-C' not in zero.index
+
+def test_figure_3_counts_used_features(done):
+    run, ev = done
+    for split, w in E.used_features(run).items():
+        raw = pd.read_parquet(run/f'split-{split}'/'fraction-1'/'seed-0'/'weights.parquet').query("model == 'MN-LR-1'")
+        assert w.shape == (3, 8) and (w >= .001).any().sum() == raw[raw['weight'].abs() >= .001]['feature'].nunique()
+
+# ---------------------------------------------------------------- what a user can get wrong
+
+def test_missing_files_and_foreign_predictions_are_named(tmp_path):
+    run = simulated_run(tmp_path/'run', n=200); f = run/'split-0'/'fraction-1'/'seed-0'/'predictions.parquet'; good = pd.read_parquet(f)
+    def broken(q, what):
+        q.to_parquet(f, index=False)
+        with pytest.raises(BadInput, match=what): E.evaluate(run, 5)
+    broken(good.assign(stay_id=good['stay_id'] + 10**6), 'outside the test partition')
+    broken(pd.concat([good, good.head(1)]), 'repeat a stay')
+    broken(good.iloc[1:], 'have no prediction')
+    broken(good.assign(y=1 - good['y']), "label that is not the cohort's")
+    broken(good.assign(p=np.nan), 'empty|probability')
+    broken(good.assign(p=good['p'] * 3), 'no probability between 0 and 1')
+    broken(good.query("model != 'LR'"), 'no predictions and no reason')
+    broken(good.assign(model=good['model'].replace('LR', 'LRx')), 'no predictions and no reason')
+    broken(good.drop(columns='p'), 'column p is missing')
+    f.unlink()
+    with pytest.raises(BadInput, match='predictions.parquet: no such file; run 03_transfer'): E.evaluate(run, 5)
+    with pytest.raises(BadInput, match='run 03_transfer for this run first'): E.parts(tmp_path)
+    with pytest.raises(BadInput, match='run 04_evaluate for this run first'): E.headline(tmp_path)
+    assert not (run/'report.html').exists() and not (run/'results.parquet').exists()
