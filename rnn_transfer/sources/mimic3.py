@@ -194,7 +194,7 @@ def store(
     with tempfile.TemporaryDirectory(prefix='rnn_transfer-', dir=scratch, ignore_cleanup_errors=True) as d, plain_errors():
         con = duckdb.connect(f'{d}/store.duckdb')
         try:
-            con.execute(f"SET memory_limit='{memory}'; SET threads={threads or os.cpu_count() or 1}; SET temp_directory={quoted(d + '/spill')}; SET preserve_insertion_order=false; SET enable_progress_bar={str(bool(progress)).lower()}")
+            con.execute(f"SET memory_limit='{memory}'; SET threads={threads or os.cpu_count() or 1}; SET temp_directory={quoted(d + '/spill')}; SET preserve_insertion_order=false; SET disabled_optimizers='join_order'; SET enable_progress_bar={str(bool(progress)).lower()}")
             yield con
         finally: con.close()
 
@@ -283,7 +283,7 @@ def validated(
         JOIN items i ON e.ITEMID = i.itemid
         JOIN stays s ON e.HADM_ID = s.HADM_ID AND e.SUBJECT_ID = s.SUBJECT_ID
         WHERE {'(e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID) AND' if chart else ''}
-            t IS NOT NULL AND v NOT IN ({', '.join(f"'{m}'" for m in MISSING)})'''
+            CASE WHEN i.itemid IS NOT NULL THEN CHARTTIME IS NOT NULL AND VALUE NOT IN ({', '.join(f"'{m}'" for m in MISSING)}) END'''
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-052
 X = 'TRY_CAST(v AS DOUBLE)'
