@@ -1,0 +1,156 @@
+"The plan, its keys, whole runs at toy size through papermill and Dask, and the command lines as a user meets them."
+import json, os, re, subprocess, sys
+from pathlib import Path
+import numpy as np, nbformat, pandas as pd, pytest
+from hypothesis import given, settings, strategies as st
+from rnn_transfer import paper
+from rnn_transfer.data import BadInput, Cohort, Prepared, toy_cohort
+from rnn_transfer.paper import *
+
+TINY = dict(splits=1, fractions=[.5, 1.], seeds=[1], hidden=[4], lr=1e-2, max_updates=20, patience=2, replicates=50, n_held_out=2)
+
+def bin(name): return str(Path(sys.executable).parent/name)
+def cli(name, *args, cwd=None):
+    return subprocess.run([bin(name), *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=500)
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    "One whole run at toy size: every notebook through papermill on two Dask workers."
+    d = tmp_path_factory.mktemp('paper'); toy = toy_cohort()
+    for table in (toy.events, toy.stays): table['stay_id'] += 734_000_000  # ids that no other number looks like
+    toy.stays['subject_id'] += 825_000_000; toy.save(d/'cohort')
+    outcomes = run_paper(d/'cohort', d/'run', 'quick', workers=2, **TINY)
+    return d, outcomes
+
+# ---- plan
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4), st.lists(st.sampled_from([.01, .05, .1, .5, 1.]), min_size=1, unique=True), st.integers(1, 4), st.integers(1, 3))
+def test_plan_is_complete_and_in_order(splits, fractions, few, rest):
+    steps = plan(dict(splits=splits, fractions=fractions, seeds=[few, rest])); seen = set()
+    for s in steps: assert set(s.needs) <= seen and s.name not in seen; seen.add(s.name)
+    assert sum(s.kind == 'transfer' for s in steps) == splits * sum(few if f <= .05 else rest for f in fractions)
+
+def test_profiles_only_use_parameters_that_notebooks_have():
+    for p in PROFILES.values(): check_options(p)
+
+def test_no_toy_default_of_a_notebook_reaches_a_run():
+    for profile in PROFILES.values():
+        for s in plan(profile): assert set(notebook_parameters(s.notebook)) - set(s.parameters) == set(), s.name
+    for s in plan(PROFILES['paper']): assert set(s.parameters) <= set(notebook_parameters(s.notebook)), s.name
+
+@pytest.mark.parametrize('option', ['learning_rate', 'pretrain.fraction', 'tansfer.lr', 'patiense'])
+def test_mistyped_parameters_are_refused_before_anything_starts(tmp_path, option):
+    toy_cohort(60).save(tmp_path/'c')
+    with pytest.raises(BadInput, match=re.escape(option)): run_paper(tmp_path/'c', tmp_path/'run', **{option: 1})
+    assert not (tmp_path/'run').exists() or not any(tmp_path.glob('run/*'))
+
+def test_every_option_of_a_step_changes_its_key_and_those_after_it():
+    base = with_keys(plan(PROFILES['quick']), 'f')
+    for option, first in (('masks', 'data'), ('model.seed', 'model'), ('pretrain.lr', 'pretrain'), ('transfer.lr', 'transfer'), ('evaluate.replicates', 'evaluate')):
+        other = with_keys(plan(PROFILES['quick'] | {option: -1}), 'f'); order = list(KINDS)
+        for a, b in zip(base, other): assert (a.key != b.key) == (order.index(a.kind) >= order.index(first)), (option, a.name)
+
+# ---- whole runs
+
+def test_a_run_leaves_what_contract_2_says(finished):
+    d, outcomes = finished; run = d/'run'
+    assert {o['state'] for o in outcomes} == {'done'}
+    for p in ('manifest.json', 'results.parquet', 'results.csv', 'report.html', 'split-0/pretrain/mimic-net.safetensors', 'split-0/fraction-0.5/seed-0/predictions.parquet', 'split-0/fraction-1/seed-0/weights.parquet'):
+        assert (run/p).exists(), p
+    results = pd.read_parquet(run/'results.parquet')
+    columns = 'split task task_kind model fraction seed n_train n_positive auroc auroc_low auroc_high auprc auprc_low auprc_high brier lambda hidden n_features n_near_zero seconds'.split()
+    assert list(results.columns[:len(columns)]) == columns and len(results) == 2 * 3 * results['model'].nunique()
+    assert {'LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2'} <= set(results['model'])
+    assert results.loc[results['reason'].isna(), 'auroc'].between(0, 1).all()
+
+def test_nothing_is_run_twice(finished):
+    d, _ = finished; before = {p: p.stat().st_mtime_ns for p in (d/'run').rglob('*.parquet')}
+    assert {o['state'] for o in run_paper(d/'cohort', d/'run', 'quick', **TINY)} == {'kept'}
+    assert before == {p: p.stat().st_mtime_ns for p in (d/'run').rglob('*.parquet')}
+
+def test_only_what_depends_on_a_change_is_stale(finished):
+    d, _ = finished; about = about_cohort(d/'cohort')
+    steps = with_keys(plan(PROFILES['quick'] | TINY | {'transfer.patience': 1}), about['fingerprint'])
+    states = {s.kind: state(s, d/'run') for s in steps}
+    assert states['pretrain'] == 'done' and states['transfer'] == 'stale: parameters changed' and states['evaluate'] == 'stale: inputs changed'
+
+def test_a_moved_run_is_still_finished(finished, tmp_path):
+    import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'elsewhere')
+    assert {o['state'] for o in run_paper(d/'cohort', tmp_path/'elsewhere', 'quick', **TINY)} == {'kept'}
+
+def test_same_seed_same_results_whatever_the_workers(finished, tmp_path):
+    d, _ = finished; run_paper(d/'cohort', tmp_path/'run', 'quick', workers=1, **TINY)
+    a, b = (pd.read_parquet(r/'results.parquet').drop(columns='seconds') for r in (d/'run', tmp_path/'run'))
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+def test_nothing_published_names_a_machine_or_a_patient(finished):
+    d, _ = finished; stays = Cohort.load(d/'cohort').stays
+    texts = {p: p.read_text() for p in (d/'run').rglob('*') if p.suffix in ('.ipynb', '.html', '.json', '.csv', '.md', '.svg') and p.is_file()}
+    assert sum(p.suffix == '.ipynb' for p in texts) == 6
+    for p, text in texts.items():
+        assert str(d) not in text and str(Path.home()) + '/' not in text and not re.search(r'ipykernel_\d|/tmp/', text), p
+        assert not re.search(r'734_?,?00[01]|825_?,?000', text), p
+
+def test_a_failing_step_is_kept_and_stops_only_what_needs_it(tmp_path):
+    toy_cohort().save(tmp_path/'c')
+    with pytest.raises(BadInput, match='split-0/pretrain.*same command goes on') as e: run_paper(tmp_path/'c', tmp_path/'run', **TINY | {'pretrain.n_held_out': 50})
+    assert '\n' not in str(e.value)
+    assert (tmp_path/'run/model/done.json').exists() and not (tmp_path/'run/split-0/pretrain/done.json').exists()
+    failed = nbformat.read(tmp_path/'run/split-0/pretrain/02_pretrain.failed.ipynb', 4)
+    assert any(o.output_type == 'error' for c in failed.cells if c.cell_type == 'code' for o in c.outputs)
+
+def test_a_second_driver_is_refused(tmp_path):
+    with only_driver(tmp_path/'run'):
+        with pytest.raises(BadInput, match='another driver'):
+            with only_driver(tmp_path/'run'): pass
+
+def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):
+    toy_cohort(60).save(tmp_path/'cohort'); step = with_keys(plan(PROFILES['quick']), 'f')[0]; calls = []
+    def once(*a, **k):
+        calls.append(1)
+        if len(calls) == 1: raise paper.DeadKernelError('Kernel died')
+        return papermill_run(*a, **k)
+    papermill_run = paper.papermill.execute_notebook; monkeypatch.setattr(paper.papermill, 'execute_notebook', once)
+    assert execute(step, str(tmp_path), 'cohort')['state'] == 'done' and len(calls) == 2
+
+# ---- the same thing as a person types it
+
+def test_features_of_a_checkpoint(finished, tmp_path):
+    d, _ = finished
+    r = cli('rnn_transfer_features', '--cohort', d/'cohort', '--checkpoint', d/'run/split-0/pretrain/mimic-net.safetensors', '--out', tmp_path/'z.parquet')
+    assert r.returncode == 0, r.stderr
+    z = pd.read_parquet(tmp_path/'z.parquet'); data = Prepared.load(d/'run')
+    from rnn_transfer.model import features, load_checkpoint
+    np.testing.assert_allclose(z.drop(columns='stay_id'), features(load_checkpoint(d/'run/split-0/pretrain/mimic-net.safetensors'), data.X), atol=1e-5)
+    assert list(z['stay_id']) == list(data.stays['stay_id'])
+    other = toy_cohort(30); other.channels[0].name = 'Pulse'; other.events['channel'] = other.events['channel'].cat.rename_categories({'Heart rate': 'Pulse'}); other.save(tmp_path/'other')
+    with pytest.raises(BadInput, match="reads column 'Heart rate'"): cohort_features(Cohort.load(tmp_path/'other'), d/'run/split-0/pretrain/mimic-net.safetensors')
+
+@pytest.mark.parametrize('args, message', [
+    (('rnn_transfer_cohort', 'mimic4'), "source 'mimic4': expected synthetic"),
+    (('rnn_transfer_cohort', 'physionet2012'), '--path is missing'),
+    (('rnn_transfer_cohort', 'physionet2012', '--path', 'nowhere'), 'nowhere'),
+    (('rnn_transfer_paper', '--cohort', 'nowhere'), 'no cohort.json'),
+    (('rnn_transfer_paper', '--seeds', 'few'), '--seeds few: expected whole numbers'),
+    (('rnn_transfer_paper', '--set', 'patience'), '--set patience: expected name=value'),
+    (('rnn_transfer_features', '--cohort', 'nowhere'), '--checkpoint is missing'),
+    (('rnn_transfer_features', '--cohort', 'nowhere', '--checkpoint', 'x.safetensors', '--out', 'z.txt'), 'ending in .parquet or .csv')])
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, args, message):
+    r = cli(*args, cwd=tmp_path)
+    assert r.returncode == 2 and r.stderr.startswith('error: ') and r.stderr.count('\n') == 1 and message in r.stderr, r.stderr
+    assert not list(tmp_path.iterdir())
+
+def test_debug_shows_the_traceback(tmp_path):
+    r = cli('rnn_transfer_cohort', 'mimic4', '--debug', cwd=tmp_path); assert r.returncode == 1 and 'Traceback' in r.stderr
+
+@pytest.mark.parametrize('name', ['rnn_transfer_cohort', 'rnn_transfer_paper', 'rnn_transfer_features'])
+def test_help_is_for_people(name):
+    r = cli(name, '--help'); assert r.returncode == 0 and 'usage' in r.stdout and '--debug' in r.stdout and 'None' not in r.stdout
+
+def test_dry_run_says_what_and_why(finished):
+    d, _ = finished
+    r = cli('rnn_transfer_paper', '--cohort', d/'cohort', '--out', d/'run', '--splits', 1, '--fractions', '.5,1', '--seeds', 1, '--hidden', 4, '--dry_run',
+            '--set', 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2;transfer.batch=64')
+    assert r.returncode == 0 and 'split-0/fraction-1/seed-0' in r.stdout, r.stderr
+    assert re.search(r'^3 of 6 runs to do$', r.stdout, re.M) and 'parameters changed' in r.stdout
