@@ -322,7 +322,7 @@ def fit_linear(
     f = best[choose]
     table = pd.DataFrame([dict(train_nll=x.nll, val_nll=nll(x.logits(val[0]), val[1]), objective=x.objective, n_near_zero=x.n_near_zero, gap=x.gap, converged=x.converged) for x in path])
     table.insert(0, 'lambda', [x.lam for x in path])
-    facts = {'lambda': best['nll'].lam if choose == 'nll' else f.lam, 'lambda_literal': best['literal'].lam, 'n_features': Z.shape[1], 'n_near_zero': f.n_near_zero}
+    facts = {'lambda': f.lam, 'lambda_literal': best['literal'].lam, 'n_features': Z.shape[1], 'n_near_zero': f.n_near_zero, 'gap': f.gap}
     return Fitted(expit(f.logits(Z[rows['test']])), facts, f.w, table)
 
 # %% ../nbs/03_transfer.ipynb #cell-081

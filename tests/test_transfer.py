@@ -1,0 +1,424 @@
+"Eq. (2) against two other solvers and its own conditions, and the transfer step against leaks, poison and chance."
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy.optimize import minimize
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from rnn_transfer.data import BadInput, Prepared, run_data, toy_cohort
+from rnn_transfer.model import features, load_checkpoint, run_model
+from rnn_transfer.pretrain import run_pretrain
+from rnn_transfer.transfer import (LAMBDAS, MODELS, NEAR_ZERO, L1Fit, Standardiser, choose_lambda, fit_linear, fit_recurrent, intercept, l1_path, labelled_rows,
+                                   lambda_max, model_features, nll, run_transfer, unusable)
+
+TABLES = ('predictions', 'fits', 'weights', 'path')
+QUICK = dict(lr=.02, max_updates=4, eval_every=2, patience=2, device='cpu')
+
+
+def objective(Z, y, w, b, lam):
+    "Eq. (2), stay by stay, written out a second time."
+    p = 1/(1 + np.exp(-(Z @ w + b)))
+    return -(y*np.log(p) + (1 - y)*np.log(1 - p)).sum() + lam*np.abs(w).sum()
+
+
+def minimum(Z, y, lam):
+    "The minimum of eq. (2) by L-BFGS-B over w = u - v with u, v >= 0."
+    m = Z.shape[1]
+
+    def f(x):
+        eta = Z @ (x[:m] - x[m:2*m]) + x[-1]
+        r = expit(eta) - y
+        return np.logaddexp(0, eta).sum() - y @ eta + lam*x[:-1].sum(), np.r_[Z.T @ r + lam, lam - Z.T @ r, r.sum()]
+    return minimize(f, np.zeros(2*m + 1), jac=True, method='L-BFGS-B', bounds=[(0, None)]*(2*m) + [(None, None)],
+                    options=dict(maxiter=20_000, maxfun=40_000, ftol=1e-15, gtol=1e-9)).fun
+
+
+def problem(n, m, seed=0, kind='plain'):
+    "Features and labels: plain, collinear (as statistics are), copies, or wild."
+    r = np.random.default_rng(seed)
+    Z = r.normal(size=(n, m))
+    if kind == 'collinear': Z = r.normal(size=(n, 3)) @ r.normal(size=(3, m)) + .02*Z
+    if kind == 'copies': Z = Z[:, r.integers(max(m//2, 1), size=m)]
+    if kind == 'wild': Z = np.exp(2*Z)
+    s = Z.std(0)
+    Z = (Z - Z.mean(0))/np.where(s > 1e-9, s, 1)
+    y = (r.random(n) < expit(2*Z[:, 0] - 1)).astype(float)
+    y[:2] = 0, 1
+    return Z, y
+
+
+kinds = st.sampled_from(['plain', 'collinear', 'copies', 'wild'])
+
+
+# The objective
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(4, 80), m=st.integers(1, 40), seed=st.integers(0, 999), kind=kinds, lam=st.sampled_from([.1, 1., 5.]))
+def test_minimum_is_that_of_lbfgsb(n, m, seed, kind, lam):
+    Z, y = problem(n, m, seed, kind)
+    f = l1_path(Z, y, [lam])[0]
+    assert f.objective <= minimum(Z, y, lam)*(1 + 1e-6)
+    assert f.objective == pytest.approx(objective(Z, y, f.w, f.b, lam), rel=1e-9) and f.converged
+
+
+@pytest.mark.parametrize('kind, lams', [('plain', [100., 10., 1.]), ('collinear', [100., 10.])])
+def test_minimum_is_that_of_saga(kind, lams):
+    Z, y = problem(300, 20, 3, kind)
+    for f in l1_path(Z, y, lams):
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            s = LogisticRegression(l1_ratio=1., C=1/f.lam, solver='saga', tol=1e-10, max_iter=20_000, random_state=0).fit(Z, y)
+        saga = objective(Z, y, s.coef_[0], s.intercept_[0], f.lam)
+        assert f.objective <= saga*(1 + 1e-7) and saga == pytest.approx(f.objective, rel=1e-4)  # saga creeps along the intercept
+        np.testing.assert_allclose(f.logits(Z), s.decision_function(Z), atol=2e-2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(4, 60), m=st.integers(1, 60), seed=st.integers(0, 999), kind=kinds)
+def test_the_conditions_of_a_minimum_hold_along_the_path(n, m, seed, kind):
+    Z, y = problem(n, m, seed, kind)
+    path = l1_path(Z, y)
+    assert [f.lam for f in path] == sorted(LAMBDAS, reverse=True)
+    for f in path:
+        slope = Z.T @ (y - expit(f.logits(Z)))
+        assert f.converged and abs((y - expit(f.logits(Z))).sum()) < 1e-8*n  # the intercept is free
+        assert np.abs(slope).max() <= f.lam*(1 + 1e-3)
+        # the gap bounds what a single weight can be off by
+        assert (np.abs(slope - f.lam*np.sign(f.w))[np.abs(f.w) > .1] <= f.lam*1e-2).all()
+        assert f.n_near_zero == sum(abs(w) < NEAR_ZERO for w in f.w)
+    assert np.all(np.diff([f.nll for f in path]) <= 1e-6*path[0].nll)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(4, 60), m=st.integers(1, 30), seed=st.integers(0, 999), kind=kinds)
+def test_all_weights_are_zero_from_lambda_max_on_and_not_below(n, m, seed, kind):
+    Z, y = problem(n, m, seed, kind)
+    top = lambda_max(Z, y)
+    at, below = l1_path(Z, y, [top*(1 + 1e-12), top*.97])
+    assert not at.w.any() and at.steps == 0 and expit(at.b) == pytest.approx(y.mean(), abs=1e-12)
+    assert below.w.any()
+
+
+def test_the_gap_bounds_the_error():
+    Z, y = problem(200, 30, 1, 'collinear')
+    best = l1_path(Z, y, [1.], tol=1e-12)[0].objective
+    for tol in (1e-1, 1e-2, 1e-4):
+        f = l1_path(Z, y, [1.], tol=tol)[0]
+        assert 0 <= f.objective/best - 1 <= f.gap <= tol
+    loose = l1_path(Z, y, [1.], max_steps=1)[0]
+    assert not loose.converged and loose.objective/best - 1 <= loose.gap
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('n, m, kind', [(3200, 600, 'plain'), (3200, 714, 'collinear'), (32, 714, 'collinear'), (4000, 600, 'plain')])
+def test_realistic_shapes_are_certified(n, m, kind):
+    assert all(f.converged for f in l1_path(*problem(n, m, 0, kind)))
+
+
+# The intercept
+
+def test_shifting_and_scaling_features_changes_no_probability():
+    Z, y = problem(150, 6, 2)
+    F = Z*[1, 2, 30, .5, 4, 1] + [100, -3, 0, 7, 1000, 5]
+    s = Standardiser.fit(F)
+    for a, b, c in zip(l1_path(Z, y), l1_path(s.transform(F), y), l1_path(Z + 3, y)):
+        np.testing.assert_allclose(expit(a.logits(Z)), expit(b.logits(s.transform(F))), atol=1e-4)
+        np.testing.assert_allclose(expit(a.logits(Z)), expit(c.logits(Z + 3)), atol=2e-3)
+        assert a.objective == pytest.approx(c.objective, rel=1e-6)
+
+
+def test_liblinear_penalises_the_intercept_and_is_worse():
+    Z, y = problem(150, 6, 2)
+    y[:] = 0
+    y[:9] = 1
+    best = l1_path(Z, y, [10.])[0]
+    lib = LogisticRegression(l1_ratio=1., C=1/10, solver='liblinear', tol=1e-8).fit(Z, y)
+    assert objective(Z, y, lib.coef_[0], lib.intercept_[0], 10.) > 1.01*best.objective
+    assert abs(expit(best.logits(Z)).sum() - 9) < 1e-6 < abs(lib.predict_proba(Z)[:, 1].sum() - 9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-300, 300), min_size=2, max_size=20), st.integers(0, 99))
+def test_intercept_balances_any_logits(eta, seed):
+    eta, y = np.array(eta), (np.random.default_rng(seed).random(len(eta)) < .4).astype(float)
+    y[:2] = 0, 1
+    b = intercept(eta, y)
+    f = lambda b: nll(eta + b, y)
+    assert f(b) <= min(f(b - .01), f(b + .01)) + 1e-9
+
+
+@pytest.mark.parametrize('Z, y, lams, message', [
+    (np.ones((3, 1)), [0, 0, 0], [1.], 'both 0 and 1'), (np.ones((3, 1)), [0, 1, 2], [1.], 'both 0 and 1'), (np.array([[1.], [np.nan], [0]]), [0, 1, 0], [1.], 'missing'),
+    (np.ones((2, 1)), [0, 1], [], 'lambdas'), (np.ones((2, 1)), [0, 1], [0.], 'positive')])
+def test_what_cannot_be_fitted_is_refused(Z, y, lams, message):
+    with pytest.raises(BadInput, match=message): l1_path(Z, np.array(y), lams)
+
+
+# Lambda
+
+def fake(lam, w): return L1Fit(lam, np.array([w]), 0., 0., 0., 0., 0, True)
+
+
+def test_lambda_by_validation_loss_ties_to_the_sparser():
+    Z, y = np.array([[1.], [-1.]]), np.array([1., 0.])
+    assert choose_lambda([fake(10, 0.), fake(1, .5), fake(.1, 3.)], Z, y).lam == .1
+    assert choose_lambda([fake(10, 0.), fake(1, .5), fake(.1, 3.)], Z, 1 - y).lam == 10
+    assert choose_lambda([fake(1000, 0.), fake(100, 0.), fake(10, -1.)], Z, y).lam == 1000
+    assert choose_lambda([fake(10, 0.), fake(1, 1.), fake(.1, 3.)], Z, y, literal=True).lam == .1
+    assert choose_lambda([fake(10, 0.), fake(1.5, 3.)], Z, y, literal=True).lam == 10
+    assert choose_lambda([fake(10, 0.), fake(1, .5)], Z[:1], y[:1]).lam == 1  # one class in validation
+
+
+def test_choice_decides_what_is_predicted():
+    Z, y = problem(120, 10, 5)
+    rows = dict(train=np.arange(60), val=np.arange(60, 90), test=np.arange(90, 120))
+    for choose in ('nll', 'literal'):
+        f = fit_linear(Z, y, rows, LAMBDAS, choose)
+        lam = f.facts['lambda']
+        want = next(x for x in l1_path(Z[:60], y[:60]) if x.lam == lam)
+        np.testing.assert_array_equal(f.p, expit(want.logits(Z[90:])))
+    assert {'lambda', 'lambda_literal', 'n_features', 'n_near_zero'} <= set(f.facts)
+
+
+# Features
+
+def test_standardiser_by_hand():
+    nan = np.nan
+    F = np.array([[1., nan, 5, 2], [3, nan, 5, nan], [nan, nan, 5, 2]], np.float32)
+    s = Standardiser.fit(F)
+    assert s.kept.tolist() == [True, False, False, False]
+    np.testing.assert_allclose(s.mean, [2]), np.testing.assert_allclose(s.std, [(2/3)**.5])
+    np.testing.assert_allclose(s.transform(np.array([[nan, 1, 1, 1], [4, nan, nan, nan]])), [[0], [2/(2/3)**.5]])
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    "A toy run up to pre-training."
+    run = tmp_path_factory.mktemp('run')
+    run_data(toy_cohort(), run)
+    run_model(run, [3, 4])
+    run_pretrain(run, n_held_out=2, hidden=[3, 4], lr=.02, max_updates=6, eval_every=3, device='cpu')
+    return run
+
+
+def copy_of(run, to):
+    shutil.copytree(run, to, ignore=shutil.ignore_patterns('fraction-*'))
+    return to
+
+
+def out(run, fraction=1., seed=0): return Path(run)/'split-0'/f'fraction-{fraction:g}'/f'seed-{seed}'
+
+
+def tables(run, *key): return {t: pd.read_parquet(out(run, *key)/f'{t}.parquet') for t in TABLES}
+
+
+@pytest.fixture(scope='module')
+def done(run):
+    run_transfer(run, fraction=.5, **QUICK)
+    return tables(run, .5)
+
+
+def test_layers_of_each_network(run):
+    data = Prepared.load(run)
+    about = json.loads((run/'split-0/pretrain/split.json').read_text())
+    h = about['hidden']
+    for name, path in (('MN', 'split-0/pretrain/mimic-net'), ('no-removal', 'split-0/pretrain/no-removal'), ('untrained', f'model/h-{h}')):
+        z = features(load_checkpoint(run/f'{path}.safetensors'), np.array(data.X), np.array(data.lengths))
+        one, two = model_features(run, 0, data, f'{name}-LR-1'), model_features(run, 0, data, f'{name}-LR-2')
+        np.testing.assert_array_equal(two[0], z)
+        np.testing.assert_array_equal(one[0], z[:, z.shape[1]//2:])
+        assert two[1][-1] == one[1][-1] and one[1][0] == 'z2[0]' and two[1][0] == 'z1[0]'
+    np.testing.assert_array_equal(model_features(run, 0, data, 'LR')[0], data.statistics)
+
+
+def test_features_do_not_change_with_fraction_or_seed_and_follow_the_weights(run, done, tmp_path):
+    cached = {p.name: p.read_bytes() for p in (run/'split-0/features').iterdir()}
+    assert len(cached) == 3
+    run_transfer(run, fraction=.3, seed=1, models=['MN-LR-1', 'untrained-LR-2', 'no-removal-LR-1'], **QUICK)
+    assert cached == {p.name: p.read_bytes() for p in (run/'split-0/features').iterdir()}
+    other = copy_of(run, tmp_path/'other')
+    run_pretrain(other, n_held_out=2, hidden=[3, 4], lr=.02, max_updates=3, eval_every=3, device='cpu')
+    run_transfer(other, models=['MN-LR-1'], **QUICK)
+    assert len(list((other/'split-0/features').iterdir())) == 4  # new weights, a new file
+
+
+# What is written
+
+def test_every_system_predicts_every_test_stay(run, done):
+    data, p, f, w = Prepared.load(run), done['predictions'], done['fits'], done['weights']
+    target = json.loads((run/'split-0/pretrain/split.json').read_text())['target']
+    assert f['task'].unique().tolist() == target + ['Mortality'] and f['reason'].isna().all()
+    assert f.groupby('task')['model'].apply(list).map(lambda m: m == MODELS).all()
+    test = data.stays.iloc[data.rows('test')]
+    for (task, model), q in p.groupby(['task', 'model']):
+        assert q['stay_id'].tolist() == sorted(test['stay_id']) and q['p'].between(0, 1).all() and q['p'].dtype == np.float32
+        np.testing.assert_array_equal(q['y'], test.sort_values('stay_id')[task])
+    linear = f[f['model'] != 'RNN-C']
+    assert linear['lambda'].isin(LAMBDAS).all() and linear['lambda_literal'].isin(LAMBDAS).all() and (linear['gap'] <= 1e-7).all()
+    count = w.groupby(['task', 'model'])['weight'].agg(['size', lambda x: (x.abs() < NEAR_ZERO).sum()])
+    assert (linear.set_index(['task', 'model'])[['n_features', 'n_near_zero']].to_numpy() == count.loc[list(zip(linear['task'], linear['model']))].to_numpy()).all()
+    rnn = f[f['model'] == 'RNN-C']
+    assert rnn['lambda'].isna().all() and rnn['hidden'].notna().all() and f['seconds'].notna().all()
+    assert set(done['path']['lambda']) == set(LAMBDAS) and done['path']['converged'].all()
+
+
+def test_weights_give_the_predictions_back(run, done):
+    data = Prepared.load(run)
+    F, names = model_features(run, 0, data, 'MN-LR-2')
+    train = F[data.rows('train')].astype(float)
+    Z = (F - train.mean(0))/train.std(0)
+    w = done['weights'].query("task == 'Mortality' and model == 'MN-LR-2'").set_index('feature')['weight'].reindex(names).fillna(0).to_numpy()
+    q = done['predictions'].query("task == 'Mortality' and model == 'MN-LR-2'")
+    at = pd.Index(data.stays['stay_id']).get_indexer(q['stay_id'])
+    logit = np.log(q['p']/(1 - q['p'])).to_numpy(float) - Z[at] @ w
+    assert np.ptp(logit) < 1e-3  # what is left is the intercept
+
+
+def test_subsets_are_those_of_the_counts(run, done):
+    data = Prepared.load(run)
+    for f in done['fits'].to_dict('records'):
+        rows = labelled_rows(data, f['task'], .5, 0)
+        y = data.stays[f['task']]
+        assert (f['n_train'], f['n_val'], f['n_positive'], f['n_val_positive']) == (len(rows['train']), len(rows['val']), y.iloc[rows['train']].sum(), y.iloc[rows['val']].sum())
+
+
+@settings(max_examples=20, deadline=None)
+@given(a=st.floats(.01, 1), b=st.floats(.01, 1), seed=st.integers(0, 9))
+def test_subsets_are_nested_and_stratified(run, a, b, seed):
+    data = Prepared.load(run)
+    small, large = (labelled_rows(data, 'Mortality', f, seed) for f in sorted((a, b)))
+    y = data.stays['Mortality'].to_numpy()
+    for part in ('train', 'val'):
+        assert set(small[part]) <= set(large[part]) <= set(data.rows(part))
+        for label in (0, 1):
+            assert abs((y[large[part]] == label).sum() - max(a, b)*(y[data.rows(part)] == label).sum()) <= .5 + 1e-9
+    np.testing.assert_array_equal(small['test'], data.rows('test'))
+
+
+# Nobody sees what is not theirs
+
+def poisoned(run, to, change):
+    "A copy of the run whose prepared stays or grid were changed."
+    copy_of(run, to)
+    stays, X = pd.read_parquet(to/'data/stays.parquet'), np.load(to/'data/grid.npy')
+    change(Prepared.load(run), stays, X)
+    stays.to_parquet(to/'data/stays.parquet', index=False)
+    np.save(to/'data/grid.npy', X)
+    return to
+
+
+def same(a, b, what=('task', 'model', 'stay_id', 'p')):
+    pd.testing.assert_frame_equal(a['predictions'][list(what)], b['predictions'][list(what)], check_exact=True)
+
+
+def test_rnnc_sees_nothing_outside_its_subset(run, tmp_path):
+    def change(data, stays, X):
+        rows = labelled_rows(data, 'Mortality', .5, 0)
+        outside = np.setdiff1d(np.arange(len(X)), np.concatenate(list(rows.values())))
+        X[outside] = 99.
+        unlabelled = stays.index[outside]
+        stays.loc[unlabelled, [t.name for t in data.tasks if t.name != 'Mortality']] = 1. - stays.loc[unlabelled, [t.name for t in data.tasks if t.name != 'Mortality']]
+    other = poisoned(run, tmp_path/'other', change)
+    a, b = (run_and_read(r, fraction=.5, models=['RNN-C']) for r in (copy_of(run, tmp_path/'plain'), other))
+    pick = lambda t: {'predictions': t['predictions'].query("task == 'Mortality'").reset_index(drop=True)}
+    same(pick(a), pick(b))
+
+
+def run_and_read(run, fraction=1., seed=0, **k):
+    run_transfer(run, fraction=fraction, seed=seed, **(QUICK | k))
+    return tables(run, fraction, seed)
+
+
+def test_no_fit_reads_a_label_outside_its_rows(run):
+    data = Prepared.load(run)
+    rows, y = labelled_rows(data, 'Mortality', .5, 0), data.stays['Mortality'].to_numpy()
+    blind = np.full(len(y), np.nan)
+    for part in ('train', 'val'): blind[rows[part]] = y[rows[part]]
+    F, _ = model_features(run, 0, data, 'MN-LR-2')
+    Z = Standardiser.fit(F[data.rows('train')]).transform(F)
+    np.testing.assert_array_equal(fit_linear(Z, y, rows).p, fit_linear(Z, blind, rows).p)
+    np.testing.assert_array_equal(fit_recurrent(data, y, rows, [3], **QUICK).p, fit_recurrent(data, blind, rows, [3], **QUICK).p)
+
+
+def test_test_labels_never_influence_a_prediction(run, done, tmp_path):
+    def change(data, stays, X):
+        at = stays.index[data.rows('test')]
+        for t in data.tasks: stays.loc[at, t.name] = np.random.default_rng(0).integers(2, size=len(at)).astype(float)
+    same(done, run_and_read(poisoned(run, tmp_path/'other', change), .5))
+
+
+def test_null_labels_are_not_in_the_tasks_cohort(run, tmp_path):
+    def change(data, stays, X): stays.loc[stays.index % 3 == 0, 'Mortality'] = np.nan
+    t = run_and_read(poisoned(run, tmp_path/'other', change), models=['LR', 'RNN-C'])
+    q, f = t['predictions'].query("task == 'Mortality'"), t['fits'].query("task == 'Mortality'")
+    data = Prepared.load(tmp_path/'other')
+    known = data.stays['Mortality'].notna().to_numpy()
+    assert len(q) == 2*known[data.rows('test')].sum() and (f['n_train'] == known[data.rows('train')].sum()).all()
+
+
+# Failures, chance, settings
+
+def test_one_class_is_recorded_for_every_model_and_the_rest_goes_on(run, tmp_path):
+    def change(data, stays, X):
+        train = stays.index[data.rows('train')]
+        stays.loc[train, 'Mortality'] = 0.
+        stays.loc[train[:2], 'Mortality'] = 1.
+    t = run_and_read(poisoned(run, tmp_path/'other', change), .2)
+    f = t['fits'].set_index('task')
+    assert len(f.loc['Mortality']) == len(MODELS) and f.loc['Mortality', 'reason'].str.contains('0 positive').all() and f.loc['Mortality', 'lambda'].isna().all()
+    assert 'Mortality' not in set(t['predictions']['task']) and f.drop('Mortality')['reason'].isna().all()
+
+
+def test_validation_without_a_positive_still_chooses(run, tmp_path):
+    def change(data, stays, X): stays.loc[stays.index[data.rows('val')], 'Mortality'] = 0.
+    t = run_and_read(poisoned(run, tmp_path/'other', change), .2)
+    assert t['fits']['reason'].isna().all() and (t['fits'].query("task == 'Mortality'")['n_val_positive'] == 0).all()
+
+
+def test_reasons():
+    assert unusable(np.array([0., 1]), np.array([0.])) is None
+    assert '1 positive' in unusable(np.ones(1), np.zeros(3)) and 'no labelled val' in unusable(np.array([0., 1]), np.array([]))
+
+
+def test_same_seed_same_bytes_and_another_seed_another_subset(run, done, tmp_path):
+    other = copy_of(run, tmp_path/'other')
+    again = run_and_read(other, .5)
+    for t in ('predictions', 'weights', 'path'): assert (out(run, .5)/f'{t}.parquet').read_bytes() == (out(other, .5)/f'{t}.parquet').read_bytes()
+    pd.testing.assert_frame_equal(done['fits'].drop(columns='seconds'), again['fits'].drop(columns='seconds'), check_exact=True)
+    assert not run_and_read(other, .5, seed=1, models=['LR', 'RNN-C'])['predictions']['p'].equals(done['predictions'].query("model in ('LR', 'RNN-C')")['p'])
+    assert not [p for p in (other/'split-0').rglob('*') if 'tmp' in p.name]
+
+
+def test_one_model_alone_is_the_same_as_among_all(run, done, tmp_path):
+    alone = run_and_read(copy_of(run, tmp_path/'other'), .5, models=['RNN-C', 'MN-LR-2'])
+    for m in ('RNN-C', 'MN-LR-2'):
+        a, b = (t['predictions'][t['predictions']['model'] == m].reset_index(drop=True) for t in (done, alone))
+        pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+def test_rnnc_chooses_among_given_sizes(run, tmp_path):
+    f = run_and_read(copy_of(run, tmp_path/'other'), .5, models=['RNN-C'], rnnc_hidden=[2, 5])['fits']
+    assert f['hidden'].isin([2, 5]).all()
+
+
+@pytest.mark.parametrize('wrong, message', [
+    (dict(models=['SVM']), 'SVM'), (dict(models=[]), 'models'), (dict(lambdas=[-1.]), 'positive'), (dict(choose='auc'), 'auc'), (dict(fraction=0.), 'fraction'), (dict(split=7), '02_pretrain for split 7')])
+def test_wrong_settings_write_nothing(run, wrong, message):
+    before = sorted(run.rglob('*'))
+    with pytest.raises(BadInput, match=message): run_transfer(run, **(dict(seed=77) | QUICK | wrong))
+    assert sorted(run.rglob('*')) == before
+
+
+def test_no_warning_leaks(run, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        Z, y = problem(60, 80, 0, 'collinear')
+        l1_path(Z, y)
+        run_and_read(copy_of(run, tmp_path/'other'), .5)
