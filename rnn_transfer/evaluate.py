@@ -15,7 +15,7 @@ __all__ = ['METRICS', 'LEVEL', 'CONTRACT', 'FURTHER', 'FITS', 'PREDICTIONS', 'CO
            'run_evaluate']
 
 # %% ../nbs/04_evaluate.ipynb #cell-003
-import json, re, tempfile
+import json, re
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
