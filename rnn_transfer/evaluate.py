@@ -545,7 +545,7 @@ def sparsity_sheet(ev:Evaluation)->Sheet:
 # %% ../nbs/04_evaluate.ipynb #cell-118
 def all_zero_sheet(ev:Evaluation)->Sheet:
     "Share of fits in which every weight is nearly zero."
-    r = ev.results.query('n_features > 0'); r = r.assign(zero=(r['n_near_zero'] == r['n_features']).astype(int))
+    r = ev.results.query('n_features > 0 and n_near_zero >= 0'); r = r.assign(zero=(r['n_near_zero'] == r['n_features']).astype(int))
     tidy = r.groupby(['model', 'fraction'])['zero'].agg(n_all_zero='sum', n_fits='count', share='mean').reset_index()
     text = tidy.assign(text=[f'{k} of {n}' for k, n in zip(tidy['n_all_zero'], tidy['n_fits'])])
     return Sheet('all_zero', 'Models whose weights are all near zero', tidy, wide(text, ev.models), 'Fits of all target tasks, splits and seeds. Such a model says (nearly) the same for everybody.')
