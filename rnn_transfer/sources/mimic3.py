@@ -8,7 +8,8 @@ __all__ = ['TABLES', 'TOY', 'INCLUSION', 'PHENOTYPES', 'MORTALITY', 'CODES', 'MI
            'toy_tables', 'find_table', 'header', 'quoted', 'scan', 'explain', 'plain_errors', 'store', 'include',
            'published_subjects', 'partition_of', 'phenotype_labels', 'item_map', 'validated', 'clean',
            'check_corrections', 'corrected_rules', 'code', 'outside_ranges', 'replaced_words', 'measured', 'cells',
-           'share_times', 'valued', 'measure', 'count_touched', 'labelled_stays', 'events_frame', 'cohort']
+           'share_times', 'valued', 'measure', 'count_touched', 'labelled_stays', 'events_frame', 'test_and_rest',
+           'finish', 'cohort']
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-002
 import csv, errno, gzip, os, re, tempfile
@@ -204,7 +205,7 @@ INCLUSION = [  # (what is left, SQL over the step before, called `before`)
     ('without transfers', 'FROM before WHERE FIRST_WARDID = LAST_WARDID AND FIRST_CAREUNIT = LAST_CAREUNIT'),
     ('one stay per admission', '''FROM before JOIN admissions USING (SUBJECT_ID, HADM_ID) JOIN patients USING (SUBJECT_ID)
         QUALIFY count(*) OVER (PARTITION BY HADM_ID) = 1'''),
-    ('age 18 or more', '''SELECT *, (epoch_us(INTIME) - epoch_us(DOB)) / 1e6::DOUBLE / 60 / 60 / 24 / 365 AS AGE, 24 * LOS AS los_hours,
+    ('age 18 or more', '''SELECT *, (epoch_us(INTIME) - epoch_us(DOB)) / 1e6::DOUBLE / 3600 / 24 / 365 AS AGE, 24 * LOS AS los_hours,
         coalesce(DOD BETWEEN ADMITTIME AND DISCHTIME, false) OR coalesce(DEATHTIME BETWEEN ADMITTIME AND DISCHTIME, false) AS died,
         coalesce(DOD BETWEEN INTIME AND OUTTIME, false) OR coalesce(DEATHTIME BETWEEN INTIME AND OUTTIME, false) AS died_in_unit,
         row_number() OVER (PARTITION BY SUBJECT_ID ORDER BY INTIME, OUTTIME) AS episode FROM before WHERE AGE >= 18''')]
@@ -221,7 +222,7 @@ def include(
     flow = []
     for i, (step, sql) in enumerate(INCLUSION):
         con.execute(f'CREATE TABLE step{i} AS {sql.replace("FROM before", f"FROM step{i-1}")}')
-        n, subjects = con.execute(f'SELECT count(*), count(DISTINCT SUBJECT_ID) FROM step{i}').fetchone()
+        n, subjects = con.execute(f'SELECT count(*), count(DISTINCT SUBJECT_ID) FROM step{i}').fetchall()[0]
         flow.append(dict(step=step, stays=n, subjects=subjects))
         if not n: raise BadInput(f'{folder}: no stay is left after the step "{step}" (before it: {flow[i-1]["stays"] if i else 0}); are ICUSTAYS, ADMISSIONS and PATIENTS of one database?')
     con.execute(f'ALTER TABLE step{i} RENAME TO stays')
@@ -297,7 +298,7 @@ def clean(
 )->list:
     "What a channel's rule makes of these values."
     con = duckdb.connect()
-    return [con.execute(f'SELECT {(rules or CLEAN)[channel]} FROM (SELECT ?::VARCHAR AS v, ?::VARCHAR AS unit, ?::VARCHAR AS label)', [v, unit.lower(), label.lower()]).fetchone()[0] for v in values]
+    return [con.execute(f'SELECT {(rules or CLEAN)[channel]} FROM (SELECT ?::VARCHAR AS v, ?::VARCHAR AS unit, ?::VARCHAR AS label)', [v, unit.lower(), label.lower()]).fetchall()[0][0] for v in values]
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-054
 for channel, group in ('Systolic blood pressure', 1), ('Diastolic blood pressure', 2):
@@ -434,14 +435,16 @@ def share_times(
     con.execute('CREATE TABLE shared AS SELECT stay_id, us, bool_or(own) AS own, bool_or(after) AS after FROM cells GROUP BY ALL HAVING bool_or("foreign")')
     con.execute('DELETE FROM cells USING shared s WHERE cells.stay_id = s.stay_id AND cells.us = s.us AND s.after AND NOT s.own')
     con.execute('INSERT INTO cells SELECT c.* FROM cells c JOIN shared s ON c.stay_id = s.stay_id AND c.us = s.us AND s.own AND NOT s.after')
-    return con.execute('SELECT count(*) FROM shared').fetchone()[0]
+    return con.execute('SELECT count(*) FROM shared').fetchall()[0][0]
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-106
-def valued()->str:  # columns stay_id, hour, channel, value; value is null where it cannot be read
+def valued(
+    hour='us / 1e6::DOUBLE / 60 / 60',  # SQL of the hour
+)->str:  # columns stay_id, hour, channel, value; value is null where it cannot be read
     "SQL over `cells`: events as a cohort has them."
     words = {c.name: c.values for c in BENCHMARK_CHANNELS if c.values and c.name in TEXT}
     index = ' '.join(f'WHEN {CODES[n]} THEN CASE text ' + ' '.join(f"WHEN '{v}' THEN {i}" for i, v in enumerate(values)) + ' END' for n, values in words.items())
-    return f'''SELECT stay_id::BIGINT AS stay_id, us / 1e6::DOUBLE / 60 / 60 AS hour, channel::TINYINT AS channel,
+    return f'''SELECT stay_id::BIGINT AS stay_id, {hour} AS hour, channel::TINYINT AS channel,
         CASE WHEN channel IN ({', '.join(str(CODES[n]) for n in words)}) THEN (CASE channel {index} END)::DOUBLE ELSE coalesce(x, TRY_CAST(text AS DOUBLE)) END AS value FROM cells'''
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-108
@@ -458,7 +461,7 @@ def measure(
     for i, name in enumerate(('CHARTEVENTS', 'LABEVENTS')):
         sql = measured(validated(folder, name, corrected), corrected)
         con.execute(f'CREATE TABLE measured AS {sql}' if not i else f'INSERT INTO measured {sql}')
-    n, bad = con.execute('SELECT count(*), count(*) FILTER (x IS NULL AND text IS NULL) FROM measured').fetchone()
+    n, bad = con.execute('SELECT count(*), count(*) FILTER (x IS NULL AND text IS NULL) FROM measured').fetchall()[0]
     return dict(flow=flow, rows=n, unreadable=bad)
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-110
@@ -468,10 +471,10 @@ def count_touched(
 )->dict:        # {name: number}
     "The number of events each correction touched."
     on = [n for n in TOUCHED if n in corrected]
-    counts = con.execute('SELECT ' + ', '.join(f'count(*) FILTER (touched & {1 << i} > 0)' for i in range(len(on))) + ' FROM measured').fetchone() if on else ()
+    counts = con.execute('SELECT ' + ', '.join(f'count(*) FILTER (touched & {1 << i} > 0)' for i in range(len(on))) + ' FROM measured').fetchall()[0] if on else ()
     touched = dict(zip(on, counts))
-    if 'numeric_maximum' in corrected: touched['numeric_maximum'] = con.execute('SELECT count(*) FROM cells WHERE text IS NOT NULL AND x <> TRY_CAST(text AS DOUBLE)').fetchone()[0]
-    if 'ages' in corrected: touched['ages'] = con.execute('SELECT count(*) FROM stays WHERE AGE = 91.4').fetchone()[0]
+    if 'numeric_maximum' in corrected: touched['numeric_maximum'] = con.execute('SELECT count(*) FROM cells WHERE text IS NOT NULL AND x <> TRY_CAST(text AS DOUBLE)').fetchall()[0][0]
+    if 'ages' in corrected: touched['ages'] = con.execute('SELECT count(*) FROM stays WHERE AGE = 91.4').fetchall()[0][0]
     return {n: touched[n] for n in CORRECTIONS if n in touched}
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-112
@@ -499,15 +502,38 @@ def labelled_stays(
 LICENCE = 'PhysioNet Credentialed Health Data License 1.5.0 (the demo: Open Data Commons Open Database License 1.0); neither this cohort nor anything that shows single patients may be shared'
 
 def events_frame(
-    con,  # with `cells`
+    con,       # with `cells`
+    **kwargs,  # of `valued`
 )->tuple: # events of a cohort, {channel: cells that could not be read}
     "The events, sorted by stay and hour."
-    bad = con.execute(f'SELECT channel, count(*) FROM ({valued()}) WHERE value IS NULL OR NOT isfinite(value) GROUP BY ALL ORDER BY ALL').fetchall()
-    e = con.execute(f'SELECT * FROM ({valued()}) WHERE isfinite(value) ORDER BY stay_id, hour, channel').fetchnumpy()
+    bad = con.execute(f'SELECT channel, count(*) FROM ({valued(**kwargs)}) WHERE value IS NULL OR NOT isfinite(value) GROUP BY ALL ORDER BY ALL').fetchall()
+    e = con.execute(f'SELECT * FROM ({valued(**kwargs)}) WHERE isfinite(value) ORDER BY stay_id, hour, channel').fetchnumpy()
     channel = pd.Categorical.from_codes(e.pop('channel'), [c.name for c in BENCHMARK_CHANNELS])
     return pd.DataFrame(dict(stay_id=e['stay_id'], hour=e['hour'], channel=channel, value=e['value']), copy=False), {BENCHMARK_CHANNELS[c].name: n for c, n in bad}
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-115
+def test_and_rest(
+    subject_id,  # (n,) distinct
+)->dict:
+    "How many subjects are in the published test set, and how many are not."
+    test = int((partition_of(subject_id) == 'test').sum())
+    return {'train and val': len(subject_id) - test, 'test': test}
+
+def finish(
+    events, stays,  # of the cohort
+    out,            # folder to save in, or None
+    **meta,         # source and what it counted
+)->Cohort:
+    "Leave out tasks of one class, validate, save."
+    tasks = [t for t in [*PHENOTYPES, MORTALITY] if stays[t.name].nunique() == 2]; names = [t.name for t in tasks]
+    left_out = [t.name for t in [*PHENOTYPES, MORTALITY] if t.name not in names]
+    meta = dict(version='MIMIC-III v1.4', licence=LICENCE, synthetic=False, held_out_prevalence=[0, 1]) | meta | dict(left_out=left_out)
+    with plain_errors():
+        made = Cohort(events, stays.drop(columns=left_out), BENCHMARK_CHANNELS, tasks, meta).validate()
+        if out is not None: made.save(out)
+    return made
+
+# %% ../../nbs/sources/mimic3.ipynb #cell-116
 def cohort(
     path,            # folder with the CSV files of MIMIC-III v1.4, plain or .gz
     corrected=(),    # corrections, by name, or 'all'
@@ -523,13 +549,7 @@ def cohort(
     with store(memory, threads, scratch, progress) as con:
         about = measure(con, path, corrected); flow = about.pop('flow')
         con.execute(f'CREATE TABLE cells AS {cells(hours)}'); about['times_shared_by_two_stays'] = share_times(con)
-        touched = count_touched(con, corrected)
+        touched = count_touched(con, corrected); eligible = test_and_rest(con.execute('SELECT DISTINCT SUBJECT_ID FROM stays').fetchnumpy()['SUBJECT_ID'])
         stays = labelled_stays(con, flow); con.register('kept', stays[['stay_id']]); con.execute('DELETE FROM cells WHERE stay_id NOT IN (SELECT stay_id FROM kept)')
         con.execute('DROP TABLE measured'); events, about['unreadable_cells'] = events_frame(con)
-    one_class = [t.name for t in [*PHENOTYPES, MORTALITY] if stays[t.name].nunique() < 2]
-    meta = dict(source='mimic3', version='MIMIC-III v1.4', licence=LICENCE, synthetic=False, held_out_prevalence=[0, 1], flow=flow, counts_of_rows=about,
-                corrected=touched, left_out=one_class)
-    with plain_errors():
-        made = Cohort(events, stays.drop(columns=one_class), BENCHMARK_CHANNELS, [t for t in [*PHENOTYPES, MORTALITY] if t.name not in one_class], meta).validate()
-        if out is not None: made.save(out)
-    return made
+    return finish(events, stays, out, source='mimic3', flow=flow, eligible_subjects=eligible, counts_of_rows=about, corrected=touched)
