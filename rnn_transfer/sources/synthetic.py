@@ -548,10 +548,12 @@ def about(
 # %% ../../nbs/sources/synthetic.ipynb #cell-127
 def cohort(
     n=2000,  # stays, at least 300
-    seed=0,
-)->Cohort:   # raises BadInput when n is no whole number or too small
+    seed=0,  # whole number, not negative
+)->Cohort:   # raises BadInput when n is no whole number or too small, or seed is no whole number
     "A simulated cohort: the first `n` stays of the sequence that `seed` names."
-    if n != int(n) or n < FEWEST: raise BadInput(f'n={n}: expected a whole number of stays, at least {FEWEST}, so that every task has both classes')
+    whole = lambda v, least: isinstance(v, (int, np.integer)) and v >= least
+    if not whole(seed, 0): raise BadInput(f'seed={seed}: expected a whole number, 0 or above')
+    if not whole(n, FEWEST): raise BadInput(f'n={n}: expected a whole number of stays, at least {FEWEST}, so that every task has both classes')
     stays, events, number, found = [], [], 0, 0
     while found < n:
         b = block(number, seed); s = b.stays.iloc[:int(n) - found]
