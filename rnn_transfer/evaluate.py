@@ -211,8 +211,10 @@ def measure(
 def parts(
     run,     # run folder
 )->list:     # (split, fraction, seed, folder), in numerical order
-    "The folders of a run that hold predictions."
-    found = [(*(float(name.split('-', 1)[1]) for name in d.parts[-3:]), d) for d in Path(run).glob('split-*/fraction-*/seed-*')]
+    "The folders of a run that hold predictions: those its manifest plans, or all there are."
+    manifest = Path(run)/'manifest.json'; planned = json.loads(manifest.read_text(encoding='utf-8')).get('steps') if manifest.exists() else None
+    folders = [d for d in Path(run).glob('split-*/fraction-*/seed-*') if planned is None or d.relative_to(run).as_posix() in planned]
+    found = [(*(float(name.split('-', 1)[1]) for name in d.parts[-3:]), d) for d in folders]
     if not found: raise BadInput(f'{run}: no split-*/fraction-*/seed-* folder; run 03_transfer for this run first')
     return sorted(found)
 

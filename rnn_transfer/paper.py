@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PROTOCOL', 'PROFILES', 'KINDS', 'OWN', 'SOURCES', 'numbers', 'Step', 'notebooks_dir', 'notebook_parameters',
-           'parameters_of', 'check_options', 'plan', 'code_hash', 'with_keys', 'state', 'scrub', 'execute',
-           'run_notebook', 'only_driver', 'cluster', 'execute_all', 'report_step', 'git_commit', 'manifest',
+           'parameters_of', 'check_options', 'plan', 'code_hash', 'with_keys', 'state', 'PipeKernel', 'scrub',
+           'run_notebook', 'execute', 'only_driver', 'cluster', 'execute_all', 'report_step', 'git_commit', 'manifest',
            'about_cohort', 'run_paper', 'one_line_errors', 'rnn_transfer_cohort', 'parse_setting', 'rnn_transfer_paper',
            'made_synthetic', 'plan_text', 'rnn_transfer_features', 'cohort_features']
 
 # %% ../nbs/05_paper.ipynb #cell-003
-import ast, fcntl, hashlib, json, os, platform, subprocess, sys, time, traceback
+import ast, fcntl, hashlib, json, logging, os, platform, subprocess, sys, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -21,9 +21,11 @@ import nbformat
 import pandas as pd
 import papermill
 from fastcore.script import call_parse, store_true
+from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
+from traitlets import default
 
 # %% ../nbs/05_paper.ipynb #cell-005
 import rnn_transfer
@@ -155,17 +157,49 @@ def state(
     return f'stale: {", ".join(changed)} changed'
 
 # %% ../nbs/05_paper.ipynb #cell-032
+class PipeKernel(AsyncKernelManager):
+    "A kernel that talks through files instead of TCP ports, so that parallel runs cannot collide; remembers the peak memory of the last one."
+    peak_mb = None
+    @default('transport')
+    def _transport(self): return 'ipc'
+    async def shutdown_kernel(self, now=False, restart=False):
+        try: lines = Path(f'/proc/{self.provisioner.pid}/status').read_text().splitlines()
+        except (OSError, AttributeError): lines = []
+        PipeKernel.peak_mb = next((int(l.split()[1]) // 1024 for l in lines if l.startswith('VmHWM')), None)
+        await super().shutdown_kernel(now=now, restart=restart)
+
+# %% ../nbs/05_paper.ipynb #cell-033
 def scrub(
     path: Path,  # executed notebook, changed in place
 ):
     "Take paths, times of day and log lines of the machine out of an executed notebook."
-    nb = nbformat.read(path, 4); seconds = nb.metadata.get('papermill', {}).get('duration')
-    nb.metadata['papermill'] = dict(parameters=nb.metadata.get('papermill', {}).get('parameters', {}), duration=seconds)
+    nb = nbformat.read(path, 4); about = nb.metadata.get('papermill', {})
+    nb.metadata['papermill'] = dict(parameters=about.get('parameters', {}), duration=about.get('duration'))
     for c in nb.cells:
         c.metadata = {k: v for k, v in c.metadata.items() if k == 'tags'}
         if c.cell_type == 'code': c.outputs = [o for o in c.outputs if o.get('name') != 'stderr']
     nbformat.write(nb, path)
 
+def run_notebook(
+    step: Step,        # what to run
+    run: Path,         # run folder
+    parameters: dict,  # the step's, with the cohort's place filled in
+):                     # path of the executed notebook, or the error as text
+    "Execute a copy of the step's notebook; keep it in the step's folder, with `failed` in its name if it failed."
+    folder = run/step.name; folder.mkdir(parents=True, exist_ok=True)
+    (folder/'done.json').unlink(missing_ok=True)
+    work = run/'.executing'; work.mkdir(exist_ok=True); tmp = work/f'{step.name.replace("/", "+")}.{os.getpid()}.ipynb'
+    error, kept, failed = None, folder/f'{step.notebook}.ipynb', folder/f'{step.notebook}.failed.ipynb'
+    try:
+        papermill.execute_notebook(str(notebooks_dir()/f'{step.notebook}.ipynb'), str(tmp), parameters, kernel_name='python3',
+            kernel_manager_class=PipeKernel, progress_bar=False, cwd=str(run))
+        failed.unlink(missing_ok=True)
+    except PapermillExecutionError as e: error, kept = f'cell {e.cell_index}: {e.ename}: {e.evalue}', failed
+    except BaseException: tmp.unlink(missing_ok=True); raise
+    scrub(tmp); folder.mkdir(parents=True, exist_ok=True); os.replace(tmp, kept)
+    return error or kept
+
+# %% ../nbs/05_paper.ipynb #cell-034
 def execute(
     step: Step,  # what to run
     run: str,    # run folder
@@ -174,34 +208,17 @@ def execute(
 )->dict:         # name, state, seconds and, if it failed, why
     "Run one step and write its `done.json`; never raises for a failing notebook."
     if any(n['state'] not in ('done', 'kept') for n in needs): return dict(name=step.name, state='skipped', why='a step it needs failed')
-    run, t = Path(run), time.perf_counter()
+    run, t = Path(run), time.perf_counter(); logging.getLogger('papermill').setLevel(logging.ERROR)
     os.environ.update(IN_TEST='1', **{f'{k}_NUM_THREADS': '1' for k in ('OMP', 'MKL', 'OPENBLAS')})
     parameters = step.parameters | (dict(cohort=cohort) if step.kind == 'data' else {})
     try: executed = run_notebook(step, run, parameters)
     except (DeadKernelError, TimeoutError, ConnectionError): executed = run_notebook(step, run, parameters)
     if isinstance(executed, str): return dict(name=step.name, state='failed', why=executed)
-    done = dict(key=step.key, parts=step.parts, seconds=round(time.perf_counter() - t, 2))
+    done = dict(key=step.key, parts=step.parts, seconds=round(time.perf_counter() - t, 2), peak_mb=PipeKernel.peak_mb)
     with write_atomic(run/step.name/'done.json') as tmp: tmp.write_text(json.dumps(done, indent=1))
     return dict(name=step.name, state='done', seconds=done['seconds'])
 
-# %% ../nbs/05_paper.ipynb #cell-033
-def run_notebook(
-    step: Step, run: Path,  # as `execute`
-    parameters: dict,       # with the cohort's place filled in
-):                          # path of the executed notebook, or the error as text
-    "Execute a copy of the step's notebook; keep it in the step's folder, with `failed` in its name if it failed."
-    folder = run/step.name; folder.mkdir(parents=True, exist_ok=True)
-    (folder/'done.json').unlink(missing_ok=True)
-    work = run/'.executing'; work.mkdir(exist_ok=True); tmp = work/f'{step.name.replace("/", "_")}.ipynb'
-    try:
-        papermill.execute_notebook(str(notebooks_dir()/f'{step.notebook}.ipynb'), str(tmp), parameters, kernel_name='python3', progress_bar=False, cwd=str(run))
-        kept, error = folder/f'{step.notebook}.ipynb', None
-        (folder/f'{step.notebook}.failed.ipynb').unlink(missing_ok=True)
-    except PapermillExecutionError as e: kept, error = folder/f'{step.notebook}.failed.ipynb', f'cell {e.exec_count}: {e.ename}: {e.evalue}'
-    scrub(tmp); folder.mkdir(parents=True, exist_ok=True); os.replace(tmp, kept)
-    return error or kept
-
-# %% ../nbs/05_paper.ipynb #cell-038
+# %% ../nbs/05_paper.ipynb #cell-039
 @contextmanager
 def only_driver(
     run: Path,  # run folder
@@ -225,7 +242,7 @@ def cluster(
         return
     with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0, silence_logs=50) as local, Client(local) as client: yield client
 
-# %% ../nbs/05_paper.ipynb #cell-039
+# %% ../nbs/05_paper.ipynb #cell-040
 def execute_all(
     steps: list,     # of Step, with keys
     run: Path,       # run folder
@@ -255,7 +272,7 @@ def report_step(
     text = f'[{n:>{len(str(total))}}/{total}] {outcome["name"]} {outcome["state"]}' + (f' {outcome["seconds"]:.0f} s' if 'seconds' in outcome else f': {outcome.get("why", "")}')
     if outcome['state'] in ('failed', 'skipped') or not sys.stderr.isatty(): tqdm.write(text, file=sys.stderr)
 
-# %% ../nbs/05_paper.ipynb #cell-041
+# %% ../nbs/05_paper.ipynb #cell-042
 def git_commit()->str:
     "Commit of the checkout the package lies in, `-dirty` if it was changed; empty elsewhere."
     git = lambda *a: subprocess.run(['git', *a], cwd=Path(rnn_transfer.__file__).parent, capture_output=True, text=True)
@@ -274,7 +291,7 @@ def manifest(
     return dict(profile=profile, options=options, cohort={k: about.get(k) for k in ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')},
                 versions=dict(rnn_transfer=rnn_transfer.__version__, python=platform.python_version(), **{n: metadata.version(n) for n in names}), commit=git_commit(), hardware=hardware)
 
-# %% ../nbs/05_paper.ipynb #cell-043
+# %% ../nbs/05_paper.ipynb #cell-044
 def about_cohort(
     path,  # cohort folder
 )->dict:   # its cohort.json, with a fingerprint computed if it has none
@@ -304,7 +321,7 @@ def run_paper(
     if failed: raise BadInput(f'{failed[0]["name"]}: {failed[0]["why"]}' + (f' (and {len(failed) - 1} more failed)' if len(failed) > 1 else '') + '; the executed notebook is kept beside its results, the same command goes on from here')
     return outcomes
 
-# %% ../nbs/05_paper.ipynb #cell-045
+# %% ../nbs/05_paper.ipynb #cell-046
 @contextmanager
 def one_line_errors(
     debug=False,  # raise instead
@@ -317,7 +334,7 @@ def one_line_errors(
         text = 'interrupted; the same command goes on from here' if code == 130 else str(e) if isinstance(e, BadInput) else f'{e.filename or ""}: {e.strerror or e}'.lstrip(': ')
         print(f'error: {text}', file=sys.stderr); raise SystemExit(code) from None
 
-# %% ../nbs/05_paper.ipynb #cell-047
+# %% ../nbs/05_paper.ipynb #cell-048
 SOURCES = ['synthetic', 'mimic3', 'mimic3_benchmarks', 'physionet2012']
 
 @call_parse
@@ -340,7 +357,7 @@ def rnn_transfer_cohort(
         parts = made.stays['partition'].value_counts()
         print(f'{out}: {len(made.stays):,} stays ({", ".join(f"{parts.get(p, 0):,} {p}" for p in ("train", "val", "test"))}), {len(made.events):,} events, {len(made.tasks)} tasks, fingerprint {made.fingerprint[:12]}')
 
-# %% ../nbs/05_paper.ipynb #cell-048
+# %% ../nbs/05_paper.ipynb #cell-049
 def parse_setting(
     text: str,  # name=value
 )->tuple:
@@ -350,7 +367,7 @@ def parse_setting(
     try: return name.strip(), ast.literal_eval(value)
     except (ValueError, SyntaxError): return name.strip(), value
 
-# %% ../nbs/05_paper.ipynb #cell-050
+# %% ../nbs/05_paper.ipynb #cell-051
 @call_parse
 def rnn_transfer_paper(
     cohort: str = '',      # cohort folder (default: a synthetic one is made)
@@ -377,7 +394,7 @@ def rnn_transfer_paper(
         run_paper(cohort, out, profile, workers or os.cpu_count(), scheduler, **options)
         print(headline(out)); print(f'\nreport: {Path(out)/"report.html"}')
 
-# %% ../nbs/05_paper.ipynb #cell-051
+# %% ../nbs/05_paper.ipynb #cell-052
 def made_synthetic(
     path: Path,  # folder for it
 )->Path:
@@ -410,7 +427,7 @@ def rnn_transfer_features(
         with write_atomic(out) as tmp: z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../nbs/05_paper.ipynb #cell-052
+# %% ../nbs/05_paper.ipynb #cell-053
 def cohort_features(
     cohort: Cohort,  # any cohort with the channels the network was trained on
     checkpoint,      # NAME.safetensors

@@ -34,6 +34,10 @@ def test_plan_is_complete_and_in_order(splits, fractions, few, rest):
 def test_profiles_only_use_parameters_that_notebooks_have():
     for p in PROFILES.values(): check_options(p)
 
+def test_papermill_reads_the_same_parameters():
+    "Its parser trips over signs in comments and then passes the parameter unseen."
+    for n in KINDS.values(): assert list(paper.papermill.inspect_notebook(str(notebooks_dir()/f'{n}.ipynb'))) == list(notebook_parameters(n)), n
+
 def test_no_toy_default_of_a_notebook_reaches_a_run():
     for profile in PROFILES.values():
         for s in plan(profile): assert set(notebook_parameters(s.notebook)) - set(s.parameters) == set(), s.name
