@@ -58,7 +58,7 @@ paper: $(INSTALLED)
 
 test: $(INSTALLED)
 	@$(BIN)/python tests/in_step.py
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
 
 docs: $(INSTALLED)
 	@$(BIN)/python docs/build.py

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MENU = [
     ("", ["index.ipynb", "getting-started.md", "own-data.md"]),
     ("The method", ["00_data.ipynb", "01_model.ipynb", "02_pretrain.ipynb", "03_transfer.ipynb", "04_evaluate.ipynb", "05_paper.ipynb"]),
-    ("Sources of data", ["sources/synthetic.ipynb", "sources/physionet2012.ipynb", "sources/mimic3.ipynb", "sources/mimic3_benchmarks.ipynb"]),
+    ("Sources of data", ["sources/synthetic.ipynb", "sources/physionet2012.ipynb", "sources/mimic3.ipynb", "sources/mimic3_export.ipynb", "sources/mimic3_benchmarks.ipynb"]),
     ("", ["results.ipynb", "changelog.md"]),
 ]
 
@@ -31,13 +31,26 @@ def copy_sources(root: Path, work: Path) -> None:
     ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "_quarto.yml", "nbdev.yml", "sidebar.yml")
     for name in ("nbs", "rnn_transfer"): shutil.copytree(root / name, work / name, ignore=ignore)
     shutil.copy2(root / "settings.ini", work / "settings.ini")
+    for path in sorted((work / "nbs").rglob("*.ipynb")): split_heading(path)
+
+
+def split_heading(path: Path) -> None:
+    "nbdev turns the whole cell of the H1 into the page's title and subtitle: keep the sentences below them in a cell of their own."
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    for i, cell in enumerate(nb["cells"]):
+        text = "".join(cell["source"])
+        if cell["cell_type"] != "markdown" or not text.startswith("# "): continue
+        head = re.match(r"# .+\n*(?:>.*(?:\n|$))*", text)[0]
+        rest = {"cell_type": "markdown", "id": "below-heading", "metadata": {}, "source": text[len(head):].strip()}
+        if rest["source"]: nb["cells"][i:i + 1] = [{**cell, "source": head.strip()}, rest]
+        break
+    path.write_text(json.dumps(nb), encoding="utf-8")
 
 
 def process(work: Path) -> Path:
     "nbdev's own step, in a fresh process: directives applied, documentation of the functions filled in."
-    code = "import nbdev.doclinks, nbdev.serve; nbdev.doclinks._build_modidx(); nbdev.serve.proc_nbs(force=True, n_workers=2)"
     env = {**os.environ, "PYTHONPATH": str(work), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run([sys.executable, "-c", f"if __name__ == '__main__': {code}"], cwd=work, env=env, capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, str(Path(__file__).with_name("nbdev_step.py"))], cwd=work, env=env, capture_output=True, text=True)
     if ran.returncode: raise SiteError(f"nbdev could not process the notebooks:\n{ran.stdout}{ran.stderr}")
     return work / "_proc"
 
@@ -153,13 +166,13 @@ def configure(root: Path, proc: Path, names: dict[str, str]) -> None:
         "website": {
             "title": cfg["title"], "description": cfg["description"], "site-url": cfg["doc_host"] + cfg["doc_baseurl"],
             "repo-url": cfg["git_url"], "page-navigation": True,
-            "navbar": {"background": "light", "search": True, "right": [{"text": "Source", "href": cfg["git_url"]}]},
+            "favicon": "favicon.svg", "navbar": {"search": True, "right": [{"text": "Source", "href": cfg["git_url"]}]},
             "sidebar": {"style": "docked", "contents": contents},
             "page-footer": {"left": f"{cfg['title']} {cfg['version']}, {cfg['license'].replace('apache2', 'Apache License 2.0')}"},
         },
     }
     (proc / "_quarto.yml").write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    shutil.copy2(root / "docs" / "theme.css", proc / "theme.css")
+    for name in ("theme.css", "favicon.svg"): shutil.copy2(root / "docs" / name, proc / name)
 
 
 # ---- mending the pages
@@ -252,7 +265,7 @@ def build(root: Path = ROOT, out: Path | None = None) -> Path:
             path.write_text(mend_page(path.read_text(encoding="utf-8"), name, options["website"]["site-url"]), encoding="utf-8")
         if found := broken(site): raise SiteError("\n".join(found))
         fresh = out.with_name(out.name + ".new")
-        for old in (fresh,): shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(site, fresh)
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
