@@ -173,8 +173,11 @@ def explain(
 
 @contextmanager
 def plain_errors():
-    "Within the block, errors of files and disks become BadInput with one line."
+    "Within the block, errors of files and disks become BadInput with one line, and a query that was interrupted KeyboardInterrupt."
     try: yield
+    except RuntimeError as e:
+        if 'interrupted' in str(e).lower(): raise KeyboardInterrupt from e
+        raise
     except duckdb.Error as e:
         line = explain(e)
         if line: raise BadInput(line) from e
@@ -192,6 +195,8 @@ def store(
     progress=False,  # show DuckDB's progress bar
 ):
     "An empty DuckDB database in a folder that goes away at the end of the block."
+    if scratch is not None and not Path(scratch).is_dir(): raise BadInput(f'{scratch}: no such folder for intermediate files')
+    if not re.fullmatch(r'\d+(\.\d+)? ?[KMGT]i?B', memory): raise BadInput(f'memory={memory!r}: expected a size such as 700MB or 2GB')
     with tempfile.TemporaryDirectory(prefix='rnn_transfer-', dir=scratch, ignore_cleanup_errors=True) as d, plain_errors():
         con = duckdb.connect(f'{d}/store.duckdb')
         try:
@@ -461,6 +466,7 @@ def measure(
     for i, name in enumerate(('CHARTEVENTS', 'LABEVENTS')):
         sql = measured(validated(folder, name, corrected), corrected)
         con.execute(f'CREATE TABLE measured AS {sql}' if not i else f'INSERT INTO measured {sql}')
+        if not i and not con.execute('SELECT count(*) FROM measured').fetchall()[0][0]: raise BadInput(f'{find_table(folder, name)}: no row is an event of a stay that was kept; is it of the same database as ICUSTAYS?')
     n, bad = con.execute('SELECT count(*), count(*) FILTER (x IS NULL AND text IS NULL) FROM measured').fetchall()[0]
     return dict(flow=flow, rows=n, unreadable=bad)
 

@@ -45,11 +45,11 @@ def named_stays(
     "Give each episode its ICUSTAY_ID, length of stay and age."
     path = Path(folder)/'root'/'all_stays.csv'
     if not path.exists(): return stays.assign(stay_id=stays['subject_id'] * 100 + stays['episode'], los_hours=stays['period_length'], age=np.nan)
-    known = pd.read_csv(path, usecols=['SUBJECT_ID', 'ICUSTAY_ID', 'INTIME', 'OUTTIME', 'LOS', 'AGE'], float_precision='round_trip').sort_values(['SUBJECT_ID', 'INTIME', 'OUTTIME'])
+    known = pd.read_csv(path, usecols=['SUBJECT_ID', 'ICUSTAY_ID', 'INTIME', 'OUTTIME', 'LOS', 'AGE'], dtype=dict(LOS=str)).sort_values(['SUBJECT_ID', 'INTIME', 'OUTTIME'])
     known['episode'] = known.groupby('SUBJECT_ID').cumcount() + 1
     d = stays.merge(known, 'left', left_on=['subject_id', 'episode'], right_on=['SUBJECT_ID', 'episode'])
     if d['ICUSTAY_ID'].isna().any(): raise BadInput(f'{path}: {d["stay"][d["ICUSTAY_ID"].isna()].iloc[0]} of the list of phenotyping has no row; the two come from different builds')
-    return d.assign(stay_id=d['ICUSTAY_ID'].astype('int64'), los_hours=24 * d['LOS'], age=d['AGE'].round(2))
+    return d.assign(stay_id=d['ICUSTAY_ID'].astype('int64'), los_hours=24 * d['LOS'].astype(float), age=d['AGE'].round(2))
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-017
 def listed_stays(

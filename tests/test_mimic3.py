@@ -1,0 +1,263 @@
+"MIMIC-III: the raw tables, the benchmark's folders, and the way back."
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rnn_transfer.data import BENCHMARK_CHANNELS, BadInput, Cohort
+from rnn_transfer.sources import mimic3, mimic3_benchmarks, mimic3_export
+
+NAMES = [c.name for c in BENCHMARK_CHANNELS]
+
+
+# ---- real patients: the open demo against the reference ----
+
+@pytest.fixture(scope="module")
+def demo(shared): return shared / "data" / "mimic3-demo"
+
+
+@pytest.fixture(scope="module")
+def cohort(demo): return mimic3.cohort(demo)
+
+
+@pytest.fixture(scope="module")
+def exported(demo, tmp_path_factory): return mimic3_export.export(demo, tmp_path_factory.mktemp("mimic3") / "benchmark")
+
+
+@pytest.mark.parametrize("task", ["phenotyping", "in-hospital-mortality"])
+def test_the_cohort_has_the_golden_grids_statistics_and_labels(shared, cohort, task):
+    disc, lr = np.load(shared / "golden" / f"{task}_disc.npz"), np.load(shared / "golden" / f"{task}_lr.npz")
+    grid = cohort.grid(); at = pd.Index(grid.stay_ids).get_indexer(disc["icustay_id"])
+    assert (at >= 0).all() and list(grid.columns)[:59] == list(disc["header"])[:59]
+    assert np.array_equal(grid.X[at], disc["X"].astype(np.float32))
+    statistics = cohort.statistics().loc[lr["icustay_id"]]
+    assert list(statistics.columns) == list(lr["feature_names"]) and np.array_equal(statistics.to_numpy(), lr["X"], equal_nan=True)
+    stays = cohort.stays.set_index("stay_id").loc[disc["icustay_id"]]
+    names = list(disc["label_names"]) if task == "phenotyping" else ["In-hospital mortality"]
+    assert np.array_equal(stays[names].to_numpy().reshape(disc["y"].shape), disc["y"])
+    assert list(stays["partition"]) == list(disc["split"]) and np.array_equal(stays["los_hours"], disc["los_hours"])
+
+
+def test_the_flow_is_that_of_the_reference(cohort):
+    flow = {f["step"]: (f["stays"], f["subjects"]) for f in cohort.meta["flow"]}
+    assert [flow[s][0] for s in ("ICU stays", "without transfers", "one stay per admission", "age 18 or more")] == [136, 126, 115, 114]
+    assert flow["age 18 or more"][1] == 89 and flow["with an event in the ICU: phenotyping"][0] == 113 and cohort.meta["flow"][-1]["stays"] == 57
+    assert cohort.meta["held_out_prevalence"] == [0, 1] and not cohort.meta["synthetic"] and cohort.meta["source"] == "mimic3"
+
+
+def test_every_file_has_the_official_hash(shared, exported):
+    outcome = mimic3_export.verify_export(exported, shared / "golden" / "official_hashes.csv")
+    assert outcome["same"].sum() == 297 and not outcome[["differ", "missing"]].to_numpy().any()
+
+
+def test_lists_and_episodes_are_the_golden_ones(shared, exported, tmp_path):
+    with tarfile.open(shared / "golden" / "episodes.tar.gz") as t: t.extractall(tmp_path, filter="data")
+    subjects = {p.name for p in tmp_path.glob("root/t*/*")}
+    for gold in tmp_path.glob("*/**/*listfile.csv"):
+        want, (head, *lines) = gold.read_text().splitlines(), (exported / gold.relative_to(tmp_path)).read_text().splitlines()
+        assert head == want[0] and Counter(x for x in lines if x.split("_")[0] in subjects) == Counter(want[1:]), gold.relative_to(tmp_path)
+    for gold in [*tmp_path.glob("root/*/*/*_timeseries.csv"), *tmp_path.glob("root/*/*/stays.csv")]:
+        assert (exported / gold.relative_to(tmp_path)).read_bytes() == gold.read_bytes(), gold.relative_to(tmp_path)
+    for gold in tmp_path.glob("root/*/*/episode?.csv"):
+        a, b = pd.read_csv(exported / gold.relative_to(tmp_path)).iloc[:, :8], pd.read_csv(gold).iloc[:, :8]
+        pd.testing.assert_frame_equal(a, b, check_exact=False, rtol=1e-14, check_dtype=False)
+
+
+def test_the_way_back_gives_the_same_cohort(cohort, exported):
+    back = mimic3_benchmarks.cohort(exported)
+    assert back.fingerprint == cohort.fingerprint and back.events.equals(cohort.events)
+
+
+def test_each_correction_says_what_it_touched(demo, cohort):
+    touched = mimic3.cohort(demo, "all").meta["corrected"]
+    assert set(touched) == set(mimic3.CORRECTIONS) and touched["fluids"] == 171 + 2 + 186 + 2 and touched["ages"] == 9
+    warm = mimic3.cohort(demo, ["ranges"])
+    assert warm.events.loc[warm.events["channel"] == "Systolic blood pressure", "value"].between(20, 300).all()
+    assert not cohort.events.loc[cohort.events["channel"] == "Systolic blood pressure", "value"].between(20, 300).all()
+
+
+# ---- made by hand: forms of the tables ----
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory): return mimic3.toy_tables(tmp_path_factory.mktemp("toy"))
+
+
+def rewrite(source, target, change, suffix=".csv"):
+    "Copy the tables, each frame and name changed by `change`."
+    target.mkdir(parents=True, exist_ok=True)
+    for p in source.glob("*.csv"):
+        name, d = change(p.stem, pd.read_csv(p, dtype=str, keep_default_na=False))
+        d.to_csv(target / f"{name}{suffix}", index=False)
+    return target
+
+
+@pytest.mark.parametrize("form", ["gz", "lower", "columns", "crlf", "blank and quote in the path"])
+def test_names_compression_and_order_of_columns_do_not_matter(toy, tmp_path, form):
+    flip = lambda name, d: (name.lower() if form == "lower" else name, d[d.columns[::-1]].rename(columns=str.lower if form == "lower" else str) if form in ("columns", "lower") else d)
+    folder = rewrite(toy, tmp_path / ("it's [a] b*" if form.startswith("blank") else "x"), flip, ".csv.gz" if form == "gz" else ".csv")
+    if form == "crlf":
+        for p in folder.iterdir(): p.write_bytes(p.read_bytes().replace(b"\n", b"\r\n"))
+    assert mimic3.cohort(folder).fingerprint == mimic3.cohort(toy).fingerprint
+
+
+def test_a_saved_cohort_loads_again(toy, tmp_path):
+    made = mimic3.cohort(toy, out=tmp_path / "cohort")
+    assert Cohort.load(tmp_path / "cohort").fingerprint == made.fingerprint
+    assert "None" in BENCHMARK_CHANNELS[NAMES.index("Glascow coma scale eye opening")].values
+    eye = made.events[(made.events["stay_id"] == 300) & (made.events["channel"] == "Glascow coma scale eye opening")]
+    assert BENCHMARK_CHANNELS[3].values[int(eye["value"].iloc[0])] == "None"
+
+
+def test_several_threads_or_little_memory_change_nothing(toy):
+    assert mimic3.cohort(toy, threads=1, memory="100MB").fingerprint == mimic3.cohort(toy, threads=4).fingerprint
+
+
+# ---- overlapping stays, against a few lines of pandas ----
+
+def pooled(chart, stays):
+    "What the benchmark does with the rows of one subject: pool by time, then cut out episodes; only heart rate and glucose."
+    chart = chart.assign(key=[v if c == "Heart Rate" else float(v) for c, v in zip(chart["channel"], chart["v"])])
+    table = {}
+    for (t, c), g in chart.groupby(["t", "channel"]): table.setdefault(t, {})[c] = sorted(g["key"])[-1]
+    times = chart[["t", "stay"]].drop_duplicates().sort_values(["t", "stay"])
+    out = {}
+    for s in stays.itertuples():
+        rows = [t for t, owner in times.itertuples(index=False) if owner == s.stay or s.intime <= t <= s.outtime]
+        hours = [((t - s.intime).total_seconds() / 60. / 60, table[t]) for t in rows]
+        out[s.stay] = [(h, c, float(v)) for h, cells in hours for c, v in sorted(cells.items()) if -1e-6 < h < min(24 * s.los, 48) + 1e-6]
+    return out
+
+
+def hospital(seed, folder):
+    "Subjects of one or two stays, which overlap or touch in half of them."
+    r = np.random.default_rng(seed); t0 = pd.Timestamp("2100-01-01"); folder.mkdir()
+    stays, chart, text = [], [], lambda t: t.strftime("%Y-%m-%d %H:%M:%S")
+    for subject in range(1, 9):
+        for k in range(1 + subject % 2):
+            intime = t0 + pd.Timedelta(hours=int(r.integers(0, 12)) + k * int(r.choice([3, 90]))); outtime = intime + pd.Timedelta(hours=int(r.integers(2, 70)))
+            los = round((outtime - intime).total_seconds() / 86400 + r.choice([0, 3e-5]), 4)
+            stays.append(dict(subject=subject, hadm=subject * 10 + k, stay=subject * 100 + k, intime=intime, outtime=outtime, los=los))
+            for _ in range(60):
+                channel = r.choice(["Heart Rate", "Glucose"]); t = t0 + pd.Timedelta(hours=int(r.integers(-2, 100)), seconds=int(r.choice([0, 1, 2])))
+                if r.random() < .2: t = outtime + pd.Timedelta(seconds=int(r.integers(0, 4)))
+                chart.append(dict(subject=subject, hadm=subject * 10 + k, stay=subject * 100 + k, channel=channel, t=t, v=str(r.integers(5, 130))))
+    stays, chart = pd.DataFrame(stays), pd.DataFrame(chart)
+    w = lambda name, **c: pd.DataFrame(c).to_csv(folder / f"{name}.csv", index=False)
+    w("PATIENTS", SUBJECT_ID=range(1, 9), GENDER="F", DOB="2050-01-01 00:00:00", DOD="")
+    w("ADMISSIONS", SUBJECT_ID=stays.subject, HADM_ID=stays.hadm, ADMITTIME="2099-12-31 00:00:00", DISCHTIME="2100-02-01 00:00:00", DEATHTIME=["2100-01-20 00:00:00" if i % 3 == 0 else "" for i in stays.index], ETHNICITY="", DIAGNOSIS="")
+    w("ICUSTAYS", SUBJECT_ID=stays.subject, HADM_ID=stays.hadm, ICUSTAY_ID=stays.stay, DBSOURCE="carevue", FIRST_CAREUNIT="MICU", LAST_CAREUNIT="MICU", FIRST_WARDID=1, LAST_WARDID=1,
+      INTIME=[text(t) for t in stays.intime], OUTTIME=[text(t) for t in stays.outtime], LOS=stays.los)
+    w("DIAGNOSES_ICD", SUBJECT_ID=stays.subject, HADM_ID=stays.hadm, SEQ_NUM=1, ICD9_CODE=["78552" if i % 2 else "V1582" for i in stays.index])
+    w("D_ICD_DIAGNOSES", ICD9_CODE=["78552", "V1582"], SHORT_TITLE="", LONG_TITLE="")
+    row = lambda d: dict(SUBJECT_ID=d.subject, HADM_ID=d.hadm, ITEMID=d.channel.map({"Heart Rate": 211, "Glucose": 50931}), CHARTTIME=[text(t) for t in d.t], VALUE=d.v, VALUEUOM="")
+    heart = chart.channel == "Heart Rate"
+    w("CHARTEVENTS", **row(chart[heart]), ICUSTAY_ID=chart[heart].stay); w("LABEVENTS", **row(chart[~heart]))
+    return stays, chart
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_stays_that_overlap_are_pooled_as_in_the_reference(seed, tmp_path):
+    stays, chart = hospital(seed, tmp_path / "raw")
+    made = mimic3.cohort(tmp_path / "raw"); shared = made.meta["counts_of_rows"]["times_shared_by_two_stays"]; assert shared > 10
+    want = {}
+    for subject, g in chart.groupby("subject"): want |= pooled(g, stays[stays["subject"] == subject])
+    got = {s: [] for s in want}
+    for e in made.events.itertuples(): got[e.stay_id].append((e.hour, e.channel, e.value))
+    assert {s: sorted(v) for s, v in got.items()} == {s: sorted(v) for s, v in want.items()}
+    back = mimic3_benchmarks.cohort(mimic3_export.export(tmp_path / "raw", tmp_path / "export"))
+    assert back.fingerprint == made.fingerprint
+
+
+# ---- faults ----
+
+def spoil(toy, folder, name, change):
+    rewrite(toy, folder, lambda n, d: (n, d)); p = folder / f"{name}.csv"; p.write_text(change(p.read_text())); return folder
+
+
+FAULTS = {
+    "short row": ("CHARTEVENTS", lambda t: "\n".join(x if i != 4 else x.rsplit(",", 3)[0] for i, x in enumerate(t.split("\n"))), r"CHARTEVENTS.csv: line 5: 5 fields, expected 8"),
+    "bad time": ("LABEVENTS", lambda t: t.replace("2100-01-01 13:00", "2100-01-32 13:00", 1), r"LABEVENTS.csv: line 3: column CHARTTIME: '2100-01-32 13:00:00' is no time"),
+    "bad number": ("ICUSTAYS", lambda t: t.replace(",2.5\n", ",2.5 days\n", 1), r"ICUSTAYS.csv: line 2: column LOS: '2.5 days' is no number"),
+    "stay twice": ("ICUSTAYS", lambda t: t + t.splitlines()[1] + "\n", r"ICUSTAYS.csv: column ICUSTAY_ID: 200 stands in rows 1, 9"),
+    "no column": ("ADMISSIONS", lambda t: t.replace("DEATHTIME", "DIED"), r"ADMISSIONS.csv: column DEATHTIME is missing"),
+    "nobody left": ("PATIENTS", lambda t: t.splitlines()[0] + "\n", r'no stay is left after the step "one stay per admission" \(before it: 7\)'),
+    "only children": ("PATIENTS", lambda t: "\n".join(x if i == 0 else ",".join([*x.split(",")[:2], "2099-01-01 00:00:00", ""]) for i, x in enumerate(t.splitlines())) + "\n", r'after the step "age 18 or more"'),
+    "no event": ("CHARTEVENTS", lambda t: t.splitlines()[0] + "\n", r"CHARTEVENTS.csv: no row is an event"),
+    "no diagnosis": ("DIAGNOSES_ICD", lambda t: t.splitlines()[0] + "\n", r"no stay is left that has a diagnosis"),
+    "empty file": ("LABEVENTS", lambda t: "", r"LABEVENTS.csv: empty file"),
+    "open quote": ("CHARTEVENTS", lambda t: t.replace("98.6", '"98.6'), r"CHARTEVENTS.csv: line 8: "),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bad_input_is_one_line_and_leaves_nothing(toy, tmp_path, fault):
+    name, change, message = FAULTS[fault]; folder = spoil(toy, tmp_path / "raw", name, change); (tmp_path / "scratch").mkdir()
+    with pytest.raises(BadInput, match=message) as e: mimic3.cohort(folder, out=tmp_path / "out", scratch=tmp_path / "scratch")
+    assert "\n" not in str(e.value)
+    with pytest.raises(BadInput, match=message) as e: mimic3_export.export(folder, tmp_path / "out", scratch=tmp_path / "scratch") if fault != "no diagnosis" else mimic3.cohort(folder)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["raw", "scratch"] and not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("cut", [8, .5, -4])
+def test_a_truncated_gz_is_named(toy, tmp_path, cut):
+    folder = rewrite(toy, tmp_path / "raw", lambda n, d: (n, pd.concat([d] * 400) if n == "CHARTEVENTS" else d), ".csv.gz")
+    whole = (folder / "CHARTEVENTS.csv.gz").read_bytes(); (folder / "CHARTEVENTS.csv.gz").write_bytes(whole[:cut if isinstance(cut, int) else int(len(whole) * cut)])
+    with pytest.raises(BadInput, match=r"CHARTEVENTS.csv.gz: not a whole .gz file"): mimic3.cohort(folder, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_folder_table_or_benchmark_file_is_named(toy, tmp_path):
+    with pytest.raises(BadInput, match="no such folder"): mimic3.cohort(tmp_path / "none")
+    folder = rewrite(toy, tmp_path / "raw", lambda n, d: (n, d)); (folder / "LABEVENTS.csv").unlink()
+    with pytest.raises(BadInput, match="table LABEVENTS is missing"): mimic3.cohort(folder)
+    with pytest.raises(BadInput, match="listfile.csv: no such file"): mimic3_benchmarks.cohort(folder)
+    out = mimic3_export.export(toy, tmp_path / "benchmark"); (out / "phenotyping" / "test" / "6_episode1_timeseries.csv").unlink()
+    with pytest.raises(BadInput, match="6_episode1_timeseries.csv is missing"): mimic3_benchmarks.cohort(out)
+    with pytest.raises(BadInput, match="not a correction"): mimic3.cohort(toy, corrected="urine")
+
+
+def test_a_full_disk_is_one_line(toy, tmp_path, monkeypatch):
+    def full(*args, **kwargs): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(Cohort, "save", full)
+    with pytest.raises(BadInput, match="the disk is full"): mimic3.cohort(toy, out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_leaves_nothing(demo, tmp_path):
+    scratch, out, raw = tmp_path / "scratch", tmp_path / "out", tmp_path / "raw"; scratch.mkdir(); raw.mkdir()
+    for p in demo.glob("*.csv.gz"): (raw / p.name).symlink_to(p)
+    (raw / "CHARTEVENTS.csv.gz").unlink(); text = gzip.decompress((demo / "CHARTEVENTS.csv.gz").read_bytes())
+    (raw / "CHARTEVENTS.csv").write_bytes(text + text[text.index(b"\n") + 1:] * 5)
+    code = f"from rnn_transfer.sources import mimic3; mimic3.cohort({str(raw)!r}, out={str(out)!r}, scratch={str(scratch)!r}, threads=1)"
+    p = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    while not list(scratch.iterdir()) and p.poll() is None: time.sleep(.02)
+    time.sleep(.5); p.send_signal(signal.SIGINT); error = p.communicate(timeout=60)[1]
+    assert p.returncode != 0 and "KeyboardInterrupt" in error and not out.exists() and not list(scratch.iterdir()) and not [x for x in os.listdir(tmp_path) if x.startswith(".")]
+
+
+# ---- small facts ----
+
+def test_published_lists_have_their_published_sizes():
+    assert len(mimic3.published_subjects("test")) == 5070 and len(mimic3.published_subjects("val")) == 5172
+    assert len(mimic3.item_map()) == 114 and mimic3.item_map()["itemid"].is_unique and set(mimic3.item_map()["channel"]) == set(range(17))
+    assert [n for n, _ in mimic3_export.PUBLISHED][0] == "subjects with an eligible stay" and 28728 + 5070 == 33798
+
+
+def test_facts_equal_the_shared_ones(shared):
+    items = pd.read_csv(shared / "facts" / "itemids.csv"); ours = mimic3.item_map().set_index("itemid")
+    assert {i: NAMES[ours.loc[i, "channel"]] for i in items["itemid"]} == dict(zip(items["itemid"], items["variable"]))
+    for part in ("test", "val"): assert [int(x) for x in (shared / "facts" / f"{part}_subjects.txt").read_text().split()] == mimic3.published_subjects(part).tolist()
+
+
+def test_verify_says_same_only_where_it_is_so(toy):
+    v = mimic3_export.verify(mimic3.cohort(toy))
+    assert not any(v["same"]) and list(v["here"][:3]) == [4, 3, 1] and v["same"].iloc[-1] is None
