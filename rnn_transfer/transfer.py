@@ -11,7 +11,7 @@ __all__ = ['LAMBDAS', 'NEAR_ZERO', 'NETWORKS', 'MODELS', 'FITS', 'COLUMNS', 'nll
 
 # %% ../nbs/03_transfer.ipynb #cell-003
 import hashlib, json, time, warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import pandas as pd
