@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, resource
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-006
+# %% ../../nbs/sources/mimic3.ipynb #cell-007
 TABLES = {  # table: {column: type}
     'PATIENTS': dict(SUBJECT_ID='INTEGER', GENDER='VARCHAR', DOB='TIMESTAMP', DOD='TIMESTAMP'),
     'ADMISSIONS': dict(SUBJECT_ID='INTEGER', HADM_ID='INTEGER', ADMITTIME='TIMESTAMP', DISCHTIME='TIMESTAMP', DEATHTIME='TIMESTAMP', ETHNICITY='VARCHAR', DIAGNOSIS='VARCHAR'),
@@ -33,7 +33,7 @@ TABLES = {  # table: {column: type}
     'CHARTEVENTS': dict(SUBJECT_ID='INTEGER', HADM_ID='INTEGER', ICUSTAY_ID='INTEGER', ITEMID='INTEGER', CHARTTIME='TIMESTAMP', VALUE='VARCHAR', VALUEUOM='VARCHAR'),
     'LABEVENTS': dict(SUBJECT_ID='INTEGER', HADM_ID='INTEGER', ITEMID='INTEGER', CHARTTIME='TIMESTAMP', VALUE='VARCHAR', VALUEUOM='VARCHAR')}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-008
+# %% ../../nbs/sources/mimic3.ipynb #cell-009
 TOY = {'PATIENTS': '''SUBJECT_ID,GENDER,DOB,DOD
 2,F,1800-01-01 00:00:00,
 3,M,2040-01-01 00:00:00,
@@ -56,7 +56,7 @@ TOY = {'PATIENTS': '''SUBJECT_ID,GENDER,DOB,DOD
 V1582,History of tobacco use,Personal history of tobacco use
 '''}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-009
+# %% ../../nbs/sources/mimic3.ipynb #cell-010
 TOY.update({'ICUSTAYS': '''SUBJECT_ID,HADM_ID,ICUSTAY_ID,DBSOURCE,FIRST_CAREUNIT,LAST_CAREUNIT,FIRST_WARDID,LAST_WARDID,INTIME,OUTTIME,LOS
 2,20,200,carevue,MICU,MICU,50,50,2100-02-01 09:00:00,2100-02-03 21:00:00,2.5
 3,30,300,carevue,MICU,MICU,50,50,2100-01-01 10:00:00,2100-01-03 22:00:00,2.5
@@ -82,7 +82,7 @@ TOY.update({'ICUSTAYS': '''SUBJECT_ID,HADM_ID,ICUSTAY_ID,DBSOURCE,FIRST_CAREUNIT
 6,60,50820,2100-03-01 09:30:00,7.31,units
 '''})
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-010
+# %% ../../nbs/sources/mimic3.ipynb #cell-011
 TOY['CHARTEVENTS'] = '''SUBJECT_ID,HADM_ID,ICUSTAY_ID,ITEMID,CHARTTIME,VALUE,VALUEUOM,ERROR
 3,30,300,211,2100-01-01 09:00:00,88,BPM,
 3,30,300,211,2100-01-01 10:30:00,90,BPM,
@@ -115,7 +115,7 @@ def toy_tables(
     for name, text in TOY.items(): (folder/f'{name}.csv').write_text(text)
     return folder
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-013
+# %% ../../nbs/sources/mimic3.ipynb #cell-014
 def find_table(
     folder,  # folder with the CSV files
     name,    # such as CHARTEVENTS
@@ -138,7 +138,7 @@ def header(
     if not line: raise BadInput(f'{path}: empty file; download it again')
     return line
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-017
+# %% ../../nbs/sources/mimic3.ipynb #cell-018
 def quoted(path)->str:
     "A path as an SQL text, its glob characters taken literally."
     return "'" + re.sub(r'([*?\[])', r'[\1]', str(path)).replace("'", "''") + "'"
@@ -155,7 +155,7 @@ def scan(
     types = {n.upper(): want.get(n.upper(), 'VARCHAR') for n in names}
     return f"(SELECT {', '.join(want)} FROM read_csv({quoted(path)}, auto_detect=false, header=true, delim=',', quote='\"', escape='\"', columns={types}))"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-020
+# %% ../../nbs/sources/mimic3.ipynb #cell-021
 def explain(
     e,  # duckdb.Error
 )->str:
@@ -186,7 +186,7 @@ def plain_errors():
         if e.errno == errno.ENOSPC: raise BadInput('the disk is full: free some space, or name another folder') from e
         raise
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-024
+# %% ../../nbs/sources/mimic3.ipynb #cell-025
 @contextmanager
 def store(
     memory='700MB',  # DuckDB's limit; the whole process stays about 300 MB above it
@@ -204,7 +204,7 @@ def store(
             yield con
         finally: con.close()
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-026
+# %% ../../nbs/sources/mimic3.ipynb #cell-027
 INCLUSION = [  # (what is left, SQL over the step before, called `before`)
     ('ICU stays', 'FROM icustays'),
     ('without transfers', 'FROM before WHERE FIRST_WARDID = LAST_WARDID AND FIRST_CAREUNIT = LAST_CAREUNIT'),
@@ -215,7 +215,7 @@ INCLUSION = [  # (what is left, SQL over the step before, called `before`)
         coalesce(DOD BETWEEN INTIME AND OUTTIME, false) OR coalesce(DEATHTIME BETWEEN INTIME AND OUTTIME, false) AS died_in_unit,
         row_number() OVER (PARTITION BY SUBJECT_ID ORDER BY INTIME, OUTTIME) AS episode FROM before WHERE AGE >= 18''')]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-027
+# %% ../../nbs/sources/mimic3.ipynb #cell-028
 def include(
     con,     # from `store`
     folder,  # folder with the CSV files
@@ -234,7 +234,7 @@ def include(
     con.execute('CREATE TABLE diagnoses AS SELECT * FROM diagnoses_icd JOIN d_icd_diagnoses USING (ICD9_CODE) JOIN (SELECT SUBJECT_ID, HADM_ID, ICUSTAY_ID FROM stays) USING (SUBJECT_ID, HADM_ID)')
     return flow
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-034
+# %% ../../nbs/sources/mimic3.ipynb #cell-035
 def published_subjects(
     partition,  # test or val
 )->np.ndarray:
@@ -249,7 +249,7 @@ def partition_of(
     for p in ('val', 'test'): part[np.isin(subject_id, published_subjects(p))] = p
     return part
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-038
+# %% ../../nbs/sources/mimic3.ipynb #cell-039
 PHENOTYPES = [Task(p['name'], 'phenotype', f'{p["kind"]}; CCS group {p["ccs"]}, {len(p["icd9"].split())} ICD-9 codes') for p in resource('phenotypes.json')['phenotypes']]
 MORTALITY = Task('In-hospital mortality', 'mortality', 'death between admission and discharge, for stays of at least 48 h')
 
@@ -261,7 +261,7 @@ def phenotype_labels(
     found = con.execute('SELECT DISTINCT ICUSTAY_ID, ICD9_CODE FROM diagnoses').df().merge(codes, 'left')
     return pd.crosstab(found['ICUSTAY_ID'], found['phenotype'].fillna('')).reindex(columns=[t.name for t in PHENOTYPES], fill_value=0).clip(upper=1).rename_axis(columns=None)
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-043
+# %% ../../nbs/sources/mimic3.ipynb #cell-044
 CODES = {c.name: i for i, c in enumerate(BENCHMARK_CHANNELS)}
 
 def item_map(
@@ -273,7 +273,7 @@ def item_map(
     if 'capillary_refill' in corrected: rows += [(i, CODES['Capillary refill rate'], 'capillary refill') for i in (223951, 224308)]
     return pd.DataFrame(rows, columns=['itemid', 'channel', 'label'])
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-046
+# %% ../../nbs/sources/mimic3.ipynb #cell-047
 MISSING = ['', '#N/A', '#N/A N/A', '#NA', '-1.#IND', '-1.#QNAN', '-NaN', '-nan', '1.#IND', '1.#QNAN', '<NA>', 'N/A', 'NA', 'NULL', 'NaN', 'n/a', 'nan', 'null']  # pandas 1.2
 
 def validated(
@@ -291,7 +291,7 @@ def validated(
         WHERE {'(e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID) AND' if chart else ''}
             CASE WHEN i.itemid IS NOT NULL THEN CHARTTIME IS NOT NULL AND VALUE NOT IN ({', '.join(f"'{m}'" for m in MISSING)}) END'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-052
+# %% ../../nbs/sources/mimic3.ipynb #cell-053
 X = 'TRY_CAST(v AS DOUBLE)'
 CLEAN = {}  # channel: SQL
 
@@ -305,34 +305,34 @@ def clean(
     con = duckdb.connect()
     return [con.execute(f'SELECT {(rules or CLEAN)[channel]} FROM (SELECT ?::VARCHAR AS v, ?::VARCHAR AS unit, ?::VARCHAR AS label)', [v, unit.lower(), label.lower()]).fetchall()[0][0] for v in values]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-054
+# %% ../../nbs/sources/mimic3.ipynb #cell-055
 for channel, group in ('Systolic blood pressure', 1), ('Diastolic blood pressure', 2):
     CLEAN[channel] = f"CASE WHEN contains(v, '/') THEN TRY_CAST(regexp_extract(v, '^(\\d+)/(\\d+)$', {group}) AS DOUBLE) ELSE {X} END"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-058
+# %% ../../nbs/sources/mimic3.ipynb #cell-059
 CLEAN['Capillary refill rate'] = "CASE WHEN v IN ('Normal <3 secs', 'Brisk') THEN 0 WHEN v IN ('Abnormal >3 secs', 'Delayed') THEN 1 END"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-062
+# %% ../../nbs/sources/mimic3.ipynb #cell-063
 CLEAN['Fraction inspired oxygen'] = f"CASE WHEN contains(unit, 'torr') THEN {X} ELSE {X} / 100 END"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-066
+# %% ../../nbs/sources/mimic3.ipynb #cell-067
 LAB = f"CASE WHEN regexp_full_match(v, '\\d+(\\.\\d*)?|\\.\\d+') THEN {X} END"
 CLEAN['Glucose'] = CLEAN['pH'] = LAB
 CLEAN['Oxygen saturation'] = f'CASE WHEN {X} <= 1 THEN ({LAB}) * 100 ELSE {LAB} END'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-070
+# %% ../../nbs/sources/mimic3.ipynb #cell-071
 CLEAN['Temperature'] = f'CASE WHEN {X} >= 79 THEN ({X} - 32) * 5 / 9 ELSE {X} END'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-074
+# %% ../../nbs/sources/mimic3.ipynb #cell-075
 oz, lb, inch = (f"(contains(unit, '{u}') OR contains(label, '{u}'))" for u in ('oz', 'lb', 'in'))
 CLEAN['Weight'] = f'CASE WHEN {oz} THEN {X} / 16 * 0.453592::DOUBLE WHEN {lb} THEN {X} * 0.453592::DOUBLE ELSE {X} END'
 CLEAN['Height'] = f'CASE WHEN {inch} THEN round_even({X} * 2.54::DOUBLE, 0) ELSE {X} END'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-078
+# %% ../../nbs/sources/mimic3.ipynb #cell-079
 TEXT = [c.name for c in BENCHMARK_CHANNELS if c.name not in CLEAN]
 NUMBER_TEXT = [n for n in TEXT if not BENCHMARK_CHANNELS[CODES[n]].values]  # numbers that are kept as text
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-081
+# %% ../../nbs/sources/mimic3.ipynb #cell-082
 CORRECTIONS = {
     'fluids': 'urine and other fluids leave Glucose and pH (items 51478, 51094, 51491, 50831)',
     'fio2_set': 'item 190, FiO2 Set, joins Fraction inspired oxygen',
@@ -355,7 +355,7 @@ def check_corrections(
         if n not in CORRECTIONS: raise BadInput(f'corrected: {n!r} is not a correction; there are {", ".join(CORRECTIONS)}, or all')
     return names
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-085
+# %% ../../nbs/sources/mimic3.ipynb #cell-086
 RANGES = {  # channel: lowest and highest possible value, both kept
     'Diastolic blood pressure': (10, 200), 'Systolic blood pressure': (20, 300), 'Mean blood pressure': (14, 300), 'Fraction inspired oxygen': (.2, 1),
     'Glucose': (10, 2000), 'Heart Rate': (10, 300), 'Height': (100, 230), 'Oxygen saturation': (20, 100), 'Respiratory rate': (1, 100),
@@ -367,7 +367,7 @@ GCS_WORDS = {'Glascow coma scale eye opening': {'None': '1 No Response', 'To Pai
     'Glascow coma scale verbal response': {'No Response-ETT': '1.0 ET/Trach', 'No Response': '1 No Response', 'Incomprehensible sounds': '2 Incomp sounds',
         'Inappropriate Words': '3 Inapprop words', 'Confused': '4 Confused', 'Oriented': '5 Oriented'}}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-087
+# %% ../../nbs/sources/mimic3.ipynb #cell-088
 def corrected_rules(
     corrected=(),  # names of corrections
 )->dict:
@@ -381,7 +381,7 @@ def corrected_rules(
 
 FAHRENHEIT = "(regexp_matches(unit, '\\bf|\\?f') OR regexp_matches(label, '\\bf\\b|fahrenheit'))"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-091
+# %% ../../nbs/sources/mimic3.ipynb #cell-092
 def code(channel)->str: return f'channel = {CODES[channel]}'
 
 def outside_ranges()->str:
@@ -403,7 +403,7 @@ TOUCHED = {
     'ranges': outside_ranges(),
     'gcs_spellings': f'v <> {replaced_words()}'}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-093
+# %% ../../nbs/sources/mimic3.ipynb #cell-094
 def measured(
     events,        # SQL from `validated`
     corrected=(),  # names of corrections
@@ -418,7 +418,7 @@ def measured(
     return f'''SELECT SUBJECT_ID, stay_id, t, channel, {keep}x{' END' if gone else ''} AS x, {keep}text{' END' if gone else ''} AS text{', touched' if on else ''}
         FROM (SELECT *, {touched} AS touched FROM (SELECT *, CASE WHEN isfinite({x}) THEN {x} END AS x, {text} AS text FROM ({events})))'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-098
+# %% ../../nbs/sources/mimic3.ipynb #cell-099
 EPS = 1e-6  # hours; the benchmark's tolerance
 
 def cells(
@@ -432,7 +432,7 @@ def cells(
         WHERE us >= 0 AND us / 1e6::DOUBLE / 60 / 60 < {end} + {EPS}::DOUBLE
         GROUP BY stay_id, us, channel'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-104
+# %% ../../nbs/sources/mimic3.ipynb #cell-105
 def share_times(
     con,  # with the table `cells`
 )->int:   # times that two stays share
@@ -442,7 +442,7 @@ def share_times(
     con.execute('INSERT INTO cells SELECT c.* FROM cells c JOIN shared s ON c.stay_id = s.stay_id AND c.us = s.us AND s.own AND NOT s.after')
     return con.execute('SELECT count(*) FROM shared').fetchall()[0][0]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-106
+# %% ../../nbs/sources/mimic3.ipynb #cell-107
 def valued(
     hour='us / 1e6::DOUBLE / 60 / 60',  # SQL of the hour
 )->str:  # columns stay_id, hour, channel, value; value is null where it cannot be read
@@ -452,7 +452,7 @@ def valued(
     return f'''SELECT stay_id::BIGINT AS stay_id, {hour} AS hour, channel::TINYINT AS channel,
         CASE WHEN channel IN ({', '.join(str(CODES[n]) for n in words)}) THEN (CASE channel {index} END)::DOUBLE ELSE coalesce(x, TRY_CAST(text AS DOUBLE)) END AS value FROM cells'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-108
+# %% ../../nbs/sources/mimic3.ipynb #cell-109
 def measure(
     con,           # from `store`
     folder,        # folder with the CSV files
@@ -470,7 +470,7 @@ def measure(
     n, bad = con.execute('SELECT count(*), count(*) FILTER (x IS NULL AND text IS NULL) FROM measured').fetchall()[0]
     return dict(flow=flow, rows=n, unreadable=bad)
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-110
+# %% ../../nbs/sources/mimic3.ipynb #cell-111
 def count_touched(
     con,        # after `measure`
     corrected,  # names of corrections
@@ -483,7 +483,7 @@ def count_touched(
     if 'ages' in corrected: touched['ages'] = con.execute('SELECT count(*) FROM stays WHERE AGE = 91.4').fetchall()[0][0]
     return {n: touched[n] for n in CORRECTIONS if n in touched}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-112
+# %% ../../nbs/sources/mimic3.ipynb #cell-113
 def labelled_stays(
     con,   # with `stays`, `diagnoses`, `measured` and `cells`
     flow,  # of `measure`; receives the last steps
@@ -504,7 +504,7 @@ def labelled_stays(
     s = s[keep].join(labels.astype(float), on='stay_id').reset_index(drop=True)
     return s[['stay_id', 'subject_id', 'los_hours', 'partition', 'age', *(t.name for t in PHENOTYPES), MORTALITY.name]]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-114
+# %% ../../nbs/sources/mimic3.ipynb #cell-115
 LICENCE = 'PhysioNet Credentialed Health Data License 1.5.0 (the demo: Open Data Commons Open Database License 1.0); neither this cohort nor anything that shows single patients may be shared'
 
 def events_frame(
@@ -517,7 +517,7 @@ def events_frame(
     channel = pd.Categorical.from_codes(e.pop('channel'), [c.name for c in BENCHMARK_CHANNELS])
     return pd.DataFrame(dict(stay_id=e['stay_id'], hour=e['hour'], channel=channel, value=e['value']), copy=False), {BENCHMARK_CHANNELS[c].name: n for c, n in bad}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-115
+# %% ../../nbs/sources/mimic3.ipynb #cell-116
 def test_and_rest(
     subject_id,  # (n,) distinct
 )->dict:
@@ -539,7 +539,7 @@ def finish(
         if out is not None: made.save(out)
     return made
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-116
+# %% ../../nbs/sources/mimic3.ipynb #cell-117
 def cohort(
     path,            # folder with the CSV files of MIMIC-III v1.4, plain or .gz
     corrected=(),    # corrections, by name, or 'all'
