@@ -183,7 +183,7 @@ def load_checkpoint(
     about, blob = checkpoint_about(path)
     for name, want in (('columns', columns), ('tasks', tasks)):
         if want is not None and list(want) != about.get(name):
-            raise BadInput(f'{path}: made for {len(about.get(name) or [])} {name}, not for the {len(want)} given; use a checkpoint of this run')
+            raise BadInput(f'{path}: made for {len(about.get(name) or [])} {name} that are not the {len(want)} given, or stand in another order; use a checkpoint of this run')
     config = {k: about.pop(k) for k in MIMICNet(1, 1, 1).config}
     try:
         net = MIMICNet(**config)

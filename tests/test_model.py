@@ -2,12 +2,11 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from rnn_transfer.data import BadInput, Prepared, run_data, toy_cohort
+from rnn_transfer.data import BadInput, run_data, toy_cohort
 from rnn_transfer.model import (MIMICNet, about_grid, feature_names, features, initial, load_checkpoint, multilabel_loss, n_parameters, pick_device,
                                 run_model, save_checkpoint, torch_threads)
 
