@@ -12,7 +12,7 @@ __all__ = ['PROTOCOL', 'PROFILES', 'KINDS', 'OWN', 'PAGE', 'SOURCES', 'numbers',
            'plan_text', 'seconds_of', 'rnn_transfer_features', 'cohort_features']
 
 # %% ../nbs/05_paper.ipynb #cell-003
-import ast, fcntl, hashlib, json, logging, os, platform, subprocess, sys, time
+import ast, fcntl, hashlib, json, logging, os, platform, shutil, subprocess, sys, tempfile, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -164,11 +164,14 @@ class PipeKernel(AsyncKernelManager):
     peak_mb = None
     @default('transport')
     def _transport(self): return 'ipc'
+    @default('ip')
+    def _folder(self): return str(Path(tempfile.mkdtemp(prefix='rnn_transfer_'))/'kernel')
     async def shutdown_kernel(self, now=False, restart=False):
         try: lines = Path(f'/proc/{self.provisioner.pid}/status').read_text().splitlines()
         except (OSError, AttributeError): lines = []
         PipeKernel.peak_mb = next((int(l.split()[1]) // 1024 for l in lines if l.startswith('VmHWM')), None)
         await super().shutdown_kernel(now=now, restart=restart)
+        shutil.rmtree(Path(self.ip).parent, ignore_errors=True)
 
 # %% ../nbs/05_paper.ipynb #cell-033
 def scrub(
