@@ -188,6 +188,7 @@ FAULTS = {
     "bad time": ("LABEVENTS", lambda t: t.replace("2100-01-01 13:00", "2100-01-32 13:00", 1), r"LABEVENTS.csv: line 3: column CHARTTIME: '2100-01-32 13:00:00' is no time"),
     "bad number": ("ICUSTAYS", lambda t: t.replace(",2.5\n", ",2.5 days\n", 1), r"ICUSTAYS.csv: line 2: column LOS: '2.5 days' is no number"),
     "stay twice": ("ICUSTAYS", lambda t: t + t.splitlines()[1] + "\n", r"ICUSTAYS.csv: column ICUSTAY_ID: 200 stands in rows 1, 9"),
+    "patient twice": ("PATIENTS", lambda t: t + t.splitlines()[3] + "\n", r"PATIENTS.csv: column SUBJECT_ID: 5 stands in rows 3, 8"),
     "no column": ("ADMISSIONS", lambda t: t.replace("DEATHTIME", "DIED"), r"ADMISSIONS.csv: column DEATHTIME is missing"),
     "nobody left": ("PATIENTS", lambda t: t.splitlines()[0] + "\n", r'no stay is left after the step "one stay per admission" \(before it: 7\)'),
     "only children": ("PATIENTS", lambda t: "\n".join(x if i == 0 else ",".join([*x.split(",")[:2], "2099-01-01 00:00:00", ""]) for i, x in enumerate(t.splitlines())) + "\n", r'after the step "age 18 or more"'),

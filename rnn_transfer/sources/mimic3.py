@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TABLES', 'TOY', 'INCLUSION', 'PHENOTYPES', 'MORTALITY', 'CODES', 'MISSING', 'X', 'CLEAN', 'LAB', 'oz', 'lb', 'inch',
            'TEXT', 'NUMBER_TEXT', 'CORRECTIONS', 'RANGES', 'GCS_WORDS', 'FAHRENHEIT', 'TOUCHED', 'EPS', 'LICENCE',
-           'toy_tables', 'find_table', 'header', 'quoted', 'scan', 'explain', 'plain_errors', 'store', 'include',
-           'published_subjects', 'partition_of', 'phenotype_labels', 'item_map', 'validated', 'clean',
+           'toy_tables', 'find_table', 'header', 'quoted', 'scan', 'explain', 'plain_errors', 'store', 'check_unique',
+           'include', 'published_subjects', 'partition_of', 'phenotype_labels', 'item_map', 'validated', 'clean',
            'check_corrections', 'corrected_rules', 'code', 'outside_ranges', 'replaced_words', 'measured', 'cells',
            'share_times', 'valued', 'measure', 'count_touched', 'labelled_stays', 'events_frame', 'test_and_rest',
            'finish', 'cohort']
@@ -153,7 +153,8 @@ def scan(
     missing = [c for c in want if c not in {n.upper() for n in names}]
     if missing: raise BadInput(f'{path}: column {", ".join(missing)} is missing; the first line has {", ".join(names[:8])}')
     types = {n.upper(): want.get(n.upper(), 'VARCHAR') for n in names}
-    return f"(SELECT {', '.join(want)} FROM read_csv({quoted(path)}, auto_detect=false, header=true, delim=',', quote='\"', escape='\"', columns={types}))"
+    packed = 'gzip' if path.suffix.lower() == '.gz' else 'none'
+    return f"(SELECT {', '.join(want)} FROM read_csv({quoted(path)}, compression='{packed}', auto_detect=false, header=true, delim=',', quote='\"', escape='\"', columns={types}))"
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-021
 def explain(
@@ -216,14 +217,24 @@ INCLUSION = [  # (what is left, SQL over the step before, called `before`)
         row_number() OVER (PARTITION BY SUBJECT_ID ORDER BY INTIME, OUTTIME) AS episode FROM before WHERE AGE >= 18''')]
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-028
+def check_unique(
+    con,     # with the table
+    path,    # its file, for the message
+    name,    # such as ICUSTAYS
+    column,  # that names each row
+):
+    "BadInput with the rows if a value stands twice."
+    twice = con.execute(f"SELECT {column}, string_agg(n, ', ' ORDER BY n) FROM (SELECT {column}, row_number() OVER () AS n FROM {name.lower()}) GROUP BY ALL HAVING count(*) > 1 ORDER BY 1").fetchall()
+    if twice: raise BadInput(f'{path}: column {column}: {twice[0][0]} stands in rows {twice[0][1]}' + (f', and {len(twice) - 1} more are repeated' if len(twice) > 1 else '') + '; each has one row')
+
+# %% ../../nbs/sources/mimic3.ipynb #cell-029
 def include(
     con,     # from `store`
     folder,  # folder with the CSV files
 )->list:     # flow: step, stays, subjects
-    "Make the tables `stays` and `diagnoses`; BadInput on a repeated ICUSTAY_ID or when no stay is left."
+    "Make the tables `stays` and `diagnoses`; BadInput on a repeated stay, admission or patient, or when no stay is left."
     for name in ('ICUSTAYS', 'ADMISSIONS', 'PATIENTS', 'DIAGNOSES_ICD', 'D_ICD_DIAGNOSES'): con.execute(f'CREATE TABLE {name.lower()} AS FROM {scan(folder, name)}')
-    twice = con.execute('SELECT ICUSTAY_ID, string_agg(n, \', \' ORDER BY n) FROM (SELECT ICUSTAY_ID, row_number() OVER () AS n FROM icustays) GROUP BY ALL HAVING count(*) > 1 ORDER BY 1').fetchall()
-    if twice: raise BadInput(f'{find_table(folder, "ICUSTAYS")}: column ICUSTAY_ID: {twice[0][0]} stands in rows {twice[0][1]}' + (f', and {len(twice) - 1} more are repeated' if len(twice) > 1 else '') + '; each stay has one row')
+    for name, column in ('ICUSTAYS', 'ICUSTAY_ID'), ('ADMISSIONS', 'HADM_ID'), ('PATIENTS', 'SUBJECT_ID'): check_unique(con, find_table(folder, name), name, column)
     flow = []
     for i, (step, sql) in enumerate(INCLUSION):
         con.execute(f'CREATE TABLE step{i} AS {sql.replace("FROM before", f"FROM step{i-1}")}')
@@ -234,7 +245,7 @@ def include(
     con.execute('CREATE TABLE diagnoses AS SELECT * FROM diagnoses_icd JOIN d_icd_diagnoses USING (ICD9_CODE) JOIN (SELECT SUBJECT_ID, HADM_ID, ICUSTAY_ID FROM stays) USING (SUBJECT_ID, HADM_ID)')
     return flow
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-035
+# %% ../../nbs/sources/mimic3.ipynb #cell-036
 def published_subjects(
     partition,  # test or val
 )->np.ndarray:
@@ -249,7 +260,7 @@ def partition_of(
     for p in ('val', 'test'): part[np.isin(subject_id, published_subjects(p))] = p
     return part
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-039
+# %% ../../nbs/sources/mimic3.ipynb #cell-040
 PHENOTYPES = [Task(p['name'], 'phenotype', f'{p["kind"]}; CCS group {p["ccs"]}, {len(p["icd9"].split())} ICD-9 codes') for p in resource('phenotypes.json')['phenotypes']]
 MORTALITY = Task('In-hospital mortality', 'mortality', 'death between admission and discharge, for stays of at least 48 h')
 
@@ -261,7 +272,7 @@ def phenotype_labels(
     found = con.execute('SELECT DISTINCT ICUSTAY_ID, ICD9_CODE FROM diagnoses').df().merge(codes, 'left')
     return pd.crosstab(found['ICUSTAY_ID'], found['phenotype'].fillna('')).reindex(columns=[t.name for t in PHENOTYPES], fill_value=0).clip(upper=1).rename_axis(columns=None)
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-044
+# %% ../../nbs/sources/mimic3.ipynb #cell-045
 CODES = {c.name: i for i, c in enumerate(BENCHMARK_CHANNELS)}
 
 def item_map(
@@ -273,7 +284,7 @@ def item_map(
     if 'capillary_refill' in corrected: rows += [(i, CODES['Capillary refill rate'], 'capillary refill') for i in (223951, 224308)]
     return pd.DataFrame(rows, columns=['itemid', 'channel', 'label'])
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-047
+# %% ../../nbs/sources/mimic3.ipynb #cell-048
 MISSING = ['', '#N/A', '#N/A N/A', '#NA', '-1.#IND', '-1.#QNAN', '-NaN', '-nan', '1.#IND', '1.#QNAN', '<NA>', 'N/A', 'NA', 'NULL', 'NaN', 'n/a', 'nan', 'null']  # pandas 1.2
 
 def validated(
@@ -291,7 +302,7 @@ def validated(
         WHERE {'(e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID) AND' if chart else ''}
             CASE WHEN i.itemid IS NOT NULL THEN CHARTTIME IS NOT NULL AND VALUE NOT IN ({', '.join(f"'{m}'" for m in MISSING)}) END'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-053
+# %% ../../nbs/sources/mimic3.ipynb #cell-054
 X = 'TRY_CAST(v AS DOUBLE)'
 CLEAN = {}  # channel: SQL
 
@@ -305,34 +316,34 @@ def clean(
     con = duckdb.connect()
     return [con.execute(f'SELECT {(rules or CLEAN)[channel]} FROM (SELECT ?::VARCHAR AS v, ?::VARCHAR AS unit, ?::VARCHAR AS label)', [v, unit.lower(), label.lower()]).fetchall()[0][0] for v in values]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-055
+# %% ../../nbs/sources/mimic3.ipynb #cell-056
 for channel, group in ('Systolic blood pressure', 1), ('Diastolic blood pressure', 2):
     CLEAN[channel] = f"CASE WHEN contains(v, '/') THEN TRY_CAST(regexp_extract(v, '^(\\d+)/(\\d+)$', {group}) AS DOUBLE) ELSE {X} END"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-059
+# %% ../../nbs/sources/mimic3.ipynb #cell-060
 CLEAN['Capillary refill rate'] = "CASE WHEN v IN ('Normal <3 secs', 'Brisk') THEN 0 WHEN v IN ('Abnormal >3 secs', 'Delayed') THEN 1 END"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-063
+# %% ../../nbs/sources/mimic3.ipynb #cell-064
 CLEAN['Fraction inspired oxygen'] = f"CASE WHEN contains(unit, 'torr') THEN {X} ELSE {X} / 100 END"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-067
+# %% ../../nbs/sources/mimic3.ipynb #cell-068
 LAB = f"CASE WHEN regexp_full_match(v, '\\d+(\\.\\d*)?|\\.\\d+') THEN {X} END"
 CLEAN['Glucose'] = CLEAN['pH'] = LAB
 CLEAN['Oxygen saturation'] = f'CASE WHEN {X} <= 1 THEN ({LAB}) * 100 ELSE {LAB} END'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-071
+# %% ../../nbs/sources/mimic3.ipynb #cell-072
 CLEAN['Temperature'] = f'CASE WHEN {X} >= 79 THEN ({X} - 32) * 5 / 9 ELSE {X} END'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-075
+# %% ../../nbs/sources/mimic3.ipynb #cell-076
 oz, lb, inch = (f"(contains(unit, '{u}') OR contains(label, '{u}'))" for u in ('oz', 'lb', 'in'))
 CLEAN['Weight'] = f'CASE WHEN {oz} THEN {X} / 16 * 0.453592::DOUBLE WHEN {lb} THEN {X} * 0.453592::DOUBLE ELSE {X} END'
 CLEAN['Height'] = f'CASE WHEN {inch} THEN round_even({X} * 2.54::DOUBLE, 0) ELSE {X} END'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-079
+# %% ../../nbs/sources/mimic3.ipynb #cell-080
 TEXT = [c.name for c in BENCHMARK_CHANNELS if c.name not in CLEAN]
 NUMBER_TEXT = [n for n in TEXT if not BENCHMARK_CHANNELS[CODES[n]].values]  # numbers that are kept as text
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-082
+# %% ../../nbs/sources/mimic3.ipynb #cell-083
 CORRECTIONS = {
     'fluids': 'urine and other fluids leave Glucose and pH (items 51478, 51094, 51491, 50831)',
     'fio2_set': 'item 190, FiO2 Set, joins Fraction inspired oxygen',
@@ -355,7 +366,7 @@ def check_corrections(
         if n not in CORRECTIONS: raise BadInput(f'corrected: {n!r} is not a correction; there are {", ".join(CORRECTIONS)}, or all')
     return names
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-086
+# %% ../../nbs/sources/mimic3.ipynb #cell-087
 RANGES = {  # channel: lowest and highest possible value, both kept
     'Diastolic blood pressure': (10, 200), 'Systolic blood pressure': (20, 300), 'Mean blood pressure': (14, 300), 'Fraction inspired oxygen': (.2, 1),
     'Glucose': (10, 2000), 'Heart Rate': (10, 300), 'Height': (100, 230), 'Oxygen saturation': (20, 100), 'Respiratory rate': (1, 100),
@@ -367,7 +378,7 @@ GCS_WORDS = {'Glascow coma scale eye opening': {'None': '1 No Response', 'To Pai
     'Glascow coma scale verbal response': {'No Response-ETT': '1.0 ET/Trach', 'No Response': '1 No Response', 'Incomprehensible sounds': '2 Incomp sounds',
         'Inappropriate Words': '3 Inapprop words', 'Confused': '4 Confused', 'Oriented': '5 Oriented'}}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-088
+# %% ../../nbs/sources/mimic3.ipynb #cell-089
 def corrected_rules(
     corrected=(),  # names of corrections
 )->dict:
@@ -381,7 +392,7 @@ def corrected_rules(
 
 FAHRENHEIT = "(regexp_matches(unit, '\\bf|\\?f') OR regexp_matches(label, '\\bf\\b|fahrenheit'))"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-092
+# %% ../../nbs/sources/mimic3.ipynb #cell-093
 def code(channel)->str: return f'channel = {CODES[channel]}'
 
 def outside_ranges()->str:
@@ -403,7 +414,7 @@ TOUCHED = {
     'ranges': outside_ranges(),
     'gcs_spellings': f'v <> {replaced_words()}'}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-094
+# %% ../../nbs/sources/mimic3.ipynb #cell-095
 def measured(
     events,        # SQL from `validated`
     corrected=(),  # names of corrections
@@ -418,7 +429,7 @@ def measured(
     return f'''SELECT SUBJECT_ID, stay_id, t, channel, {keep}x{' END' if gone else ''} AS x, {keep}text{' END' if gone else ''} AS text{', touched' if on else ''}
         FROM (SELECT *, {touched} AS touched FROM (SELECT *, CASE WHEN isfinite({x}) THEN {x} END AS x, {text} AS text FROM ({events})))'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-099
+# %% ../../nbs/sources/mimic3.ipynb #cell-100
 EPS = 1e-6  # hours; the benchmark's tolerance
 
 def cells(
@@ -432,7 +443,7 @@ def cells(
         WHERE us >= 0 AND us / 1e6::DOUBLE / 60 / 60 < {end} + {EPS}::DOUBLE
         GROUP BY stay_id, us, channel'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-105
+# %% ../../nbs/sources/mimic3.ipynb #cell-106
 def share_times(
     con,  # with the table `cells`
 )->int:   # times that two stays share
@@ -442,7 +453,7 @@ def share_times(
     con.execute('INSERT INTO cells SELECT c.* FROM cells c JOIN shared s ON c.stay_id = s.stay_id AND c.us = s.us AND s.own AND NOT s.after')
     return con.execute('SELECT count(*) FROM shared').fetchall()[0][0]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-107
+# %% ../../nbs/sources/mimic3.ipynb #cell-108
 def valued(
     hour='us / 1e6::DOUBLE / 60 / 60',  # SQL of the hour
 )->str:  # columns stay_id, hour, channel, value; value is null where it cannot be read
@@ -452,7 +463,7 @@ def valued(
     return f'''SELECT stay_id::BIGINT AS stay_id, {hour} AS hour, channel::TINYINT AS channel,
         CASE WHEN channel IN ({', '.join(str(CODES[n]) for n in words)}) THEN (CASE channel {index} END)::DOUBLE ELSE coalesce(x, TRY_CAST(text AS DOUBLE)) END AS value FROM cells'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-109
+# %% ../../nbs/sources/mimic3.ipynb #cell-110
 def measure(
     con,           # from `store`
     folder,        # folder with the CSV files
@@ -470,7 +481,7 @@ def measure(
     n, bad = con.execute('SELECT count(*), count(*) FILTER (x IS NULL AND text IS NULL) FROM measured').fetchall()[0]
     return dict(flow=flow, rows=n, unreadable=bad)
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-111
+# %% ../../nbs/sources/mimic3.ipynb #cell-112
 def count_touched(
     con,        # after `measure`
     corrected,  # names of corrections
@@ -483,7 +494,7 @@ def count_touched(
     if 'ages' in corrected: touched['ages'] = con.execute('SELECT count(*) FROM stays WHERE AGE = 91.4').fetchall()[0][0]
     return {n: touched[n] for n in CORRECTIONS if n in touched}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-113
+# %% ../../nbs/sources/mimic3.ipynb #cell-114
 def labelled_stays(
     con,   # with `stays`, `diagnoses`, `measured` and `cells`
     flow,  # of `measure`; receives the last steps
@@ -504,7 +515,7 @@ def labelled_stays(
     s = s[keep].join(labels.astype(float), on='stay_id').reset_index(drop=True)
     return s[['stay_id', 'subject_id', 'los_hours', 'partition', 'age', *(t.name for t in PHENOTYPES), MORTALITY.name]]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-115
+# %% ../../nbs/sources/mimic3.ipynb #cell-116
 LICENCE = 'PhysioNet Credentialed Health Data License 1.5.0 (the demo: Open Data Commons Open Database License 1.0); neither this cohort nor anything that shows single patients may be shared'
 
 def events_frame(
@@ -517,7 +528,7 @@ def events_frame(
     channel = pd.Categorical.from_codes(e.pop('channel'), [c.name for c in BENCHMARK_CHANNELS])
     return pd.DataFrame(dict(stay_id=e['stay_id'], hour=e['hour'], channel=channel, value=e['value']), copy=False), {BENCHMARK_CHANNELS[c].name: n for c, n in bad}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-116
+# %% ../../nbs/sources/mimic3.ipynb #cell-117
 def test_and_rest(
     subject_id,  # (n,) distinct
 )->dict:
@@ -533,13 +544,15 @@ def finish(
     "Leave out tasks of one class, validate, save."
     tasks = [t for t in [*PHENOTYPES, MORTALITY] if stays[t.name].nunique() == 2]; names = [t.name for t in tasks]
     left_out = [t.name for t in [*PHENOTYPES, MORTALITY] if t.name not in names]
+    n = stays['subject_id'].nunique()
+    if n < 1000: meta['note'] = f'{n} patients: enough to see that everything runs, far too few to say anything about a method'
     meta = dict(version='MIMIC-III v1.4', licence=LICENCE, synthetic=False, held_out_prevalence=[0, 1]) | meta | dict(left_out=left_out)
     with plain_errors():
         made = Cohort(events, stays.drop(columns=left_out), BENCHMARK_CHANNELS, tasks, meta).validate()
         if out is not None: made.save(out)
     return made
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-117
+# %% ../../nbs/sources/mimic3.ipynb #cell-118
 def cohort(
     path,            # folder with the CSV files of MIMIC-III v1.4, plain or .gz
     corrected=(),    # corrections, by name, or 'all'
