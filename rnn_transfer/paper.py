@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['PROTOCOL', 'PROFILES', 'KINDS', 'OWN', 'PAGE', 'SOURCES', 'numbers', 'Step', 'notebooks_dir', 'notebook_parameters',
-           'parameters_of', 'check_options', 'plan', 'code_hash', 'with_keys', 'state', 'PipeKernel', 'scrub',
-           'run_notebook', 'execute', 'only_driver', 'cluster', 'resources', 'execute_all', 'report_step',
+           'parameters_of', 'check_options', 'plan', 'code_hash', 'with_keys', 'outputs', 'state', 'PipeKernel',
+           'scrub', 'run_notebook', 'execute', 'only_driver', 'cluster', 'resources', 'execute_all', 'report_step',
            'failure_text', 'git_commit', 'manifest', 'about_cohort', 'run_paper', 'needed', 'read_done',
-           'driver_at_work', 'time_left', 'status_text', 'headline_of', 'index_page', 'one_line_errors',
+           'driver_at_work', 'time_left', 'status_text', 'headline_of', 'index_page', 'one_line_errors', 'names',
            'rnn_transfer_cohort', 'parse_setting', 'rnn_transfer_paper', 'rnn_transfer_status', 'made_synthetic',
-           'plan_text', 'seconds_of', 'rnn_transfer_features', 'cohort_features']
+           'plan_text', 'seconds_of', 'rnn_transfer_features', 'cohort_features', 'rnn_transfer_export',
+           'rnn_transfer_verify', 'verify_tables', 'verified']
 
 # %% ../nbs/05_paper.ipynb #cell-003
 import ast, fcntl, hashlib, json, logging, os, platform, shutil, subprocess, sys, tempfile, time
@@ -146,7 +147,18 @@ def with_keys(
         keys[s.name] = s.key
     return steps
 
-# %% ../nbs/05_paper.ipynb #cell-027
+# %% ../nbs/05_paper.ipynb #cell-028
+def outputs(
+    step: Step,  # that was run
+    run: Path,   # run folder
+)->dict:         # {file, relative to the run folder: hash, or size above 64 MB}
+    "What a step wrote, as hashes."
+    files = [p for p in (run/step.name).glob('*') if p.is_file() and p.name != 'done.json' and not p.name.startswith('.')]
+    if step.kind == 'evaluate': files += [run/n for n in ('results.parquet', 'results.csv', 'report.html')]
+    read = lambda p: None if not p.exists() else p.stat().st_size if p.stat().st_size > 2**26 else hashlib.sha256(p.read_bytes()).hexdigest()[:16]
+    return {p.relative_to(run).as_posix(): read(p) for p in sorted(files)}
+
+# %% ../nbs/05_paper.ipynb #cell-029
 def state(
     step: Step,  # with its parts filled in
     run: Path,   # run folder
@@ -154,11 +166,11 @@ def state(
     "Whether a step's result is there and still valid."
     try: done = json.loads((run/step.name/'done.json').read_text())
     except (OSError, ValueError): return 'missing'
-    if done.get('key') == step.key: return 'done'
+    if done.get('key') == step.key: return 'done' if done.get('outputs') == outputs(step, run) else 'stale: its files changed'
     changed = [k for k in step.parts if done.get('parts', {}).get(k) != step.parts[k]]
     return f'stale: {", ".join(changed)} changed'
 
-# %% ../nbs/05_paper.ipynb #cell-032
+# %% ../nbs/05_paper.ipynb #cell-034
 class PipeKernel(AsyncKernelManager):
     "A kernel that talks through files instead of TCP ports, so that parallel runs cannot collide; remembers the peak memory of the last one."
     peak_mb = None
@@ -173,7 +185,7 @@ class PipeKernel(AsyncKernelManager):
         await super().shutdown_kernel(now=now, restart=restart)
         shutil.rmtree(Path(self.ip).parent, ignore_errors=True)
 
-# %% ../nbs/05_paper.ipynb #cell-033
+# %% ../nbs/05_paper.ipynb #cell-035
 def scrub(
     path: Path,  # executed notebook, changed in place
 ):
@@ -185,7 +197,7 @@ def scrub(
         if c.cell_type == 'code': c.outputs = [o for o in c.outputs if o.get('name') != 'stderr']
     nbformat.write(nb, path)
 
-# %% ../nbs/05_paper.ipynb #cell-034
+# %% ../nbs/05_paper.ipynb #cell-036
 def run_notebook(
     step: Step,        # what to run
     run: Path,         # run folder
@@ -205,7 +217,7 @@ def run_notebook(
     scrub(tmp); folder.mkdir(parents=True, exist_ok=True); os.replace(tmp, kept)
     return error or kept
 
-# %% ../nbs/05_paper.ipynb #cell-035
+# %% ../nbs/05_paper.ipynb #cell-037
 def execute(
     step: Step,  # what to run
     run: str,    # run folder
@@ -219,12 +231,13 @@ def execute(
     parameters = step.parameters | (dict(cohort=cohort) if step.kind == 'data' else {})
     try: executed = run_notebook(step, run, parameters)
     except (DeadKernelError, TimeoutError, ConnectionError): executed = run_notebook(step, run, parameters)
+    except OSError as e: executed = f'{e.strerror or e}'
     if isinstance(executed, str): return dict(name=step.name, state='failed', why=executed)
-    done = dict(key=step.key, parts=step.parts, seconds=round(time.perf_counter() - t, 2), peak_mb=PipeKernel.peak_mb)
+    done = dict(key=step.key, parts=step.parts, outputs=outputs(step, run), seconds=round(time.perf_counter() - t, 2), peak_mb=PipeKernel.peak_mb)
     with write_atomic(run/step.name/'done.json') as tmp: tmp.write_text(json.dumps(done, indent=1))
     return dict(name=step.name, state='done', seconds=done['seconds'])
 
-# %% ../nbs/05_paper.ipynb #cell-040
+# %% ../nbs/05_paper.ipynb #cell-042
 @contextmanager
 def only_driver(
     run: Path,  # run folder
@@ -252,7 +265,7 @@ def cluster(
     own = dict(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0, silence_logs=50)
     with LocalCluster(**own, resources={'GPU': 1} if cards else None) as local, Client(local) as client: yield client
 
-# %% ../nbs/05_paper.ipynb #cell-042
+# %% ../nbs/05_paper.ipynb #cell-044
 def resources(
     step: Step,    # what to run
     options: dict, # device, and gpus: the share of a card one run claims (default 1)
@@ -260,6 +273,7 @@ def resources(
     "What a step claims on a worker: a GPU for training on one, else nothing."
     return {'GPU': options.get('gpus', 1)} if options.get('device') == 'cuda' and step.kind in ('pretrain', 'transfer') else {}
 
+# %% ../nbs/05_paper.ipynb #cell-045
 def execute_all(
     steps: list,     # of Step, with keys
     run: Path,       # run folder
@@ -280,11 +294,11 @@ def execute_all(
                                          key=f'{s.name}-{os.getpid()}', priority=-i, pure=False, retries=1, resources=resources(s, options))
         names = {job.key: name for name, job in jobs.items()}
         for job in tqdm(as_completed(list(jobs.values())), total=len(todo), unit='run', disable=None):
-            out = job.result() if job.status == 'finished' else dict(name=names[job.key], state='failed', why=f'the worker was lost ({type(job.exception()).__name__})')
+            out = job.result() if job.status == 'finished' else dict(name=names[job.key], state='failed', why='the scheduler or its workers were lost' if job.status != 'error' else f'{type(job.exception()).__name__}: {job.exception()}'.splitlines()[0])
             outcomes[out['name']] = out; report_step(out, len(outcomes), len(steps))
     return [outcomes[s.name] for s in steps]
 
-# %% ../nbs/05_paper.ipynb #cell-043
+# %% ../nbs/05_paper.ipynb #cell-046
 def report_step(
     outcome: dict,        # of one step
     n: int, total: int,   # finished so far, and all
@@ -303,7 +317,7 @@ def failure_text(
     rest = f'; {len(failed) - 1} more failed' * (len(failed) > 1) + f'; {skipped} steps that need it were left out' * (skipped > 0)
     return f'{failed[0]["name"]}: {failed[0]["why"]}{rest}; the failed notebook is kept in that folder; again: {command} --only {failed[0]["name"]}'
 
-# %% ../nbs/05_paper.ipynb #cell-046
+# %% ../nbs/05_paper.ipynb #cell-049
 def git_commit()->str:
     "Commit of the checkout the package lies in, `-dirty` if it was changed; empty elsewhere."
     git = lambda *a: subprocess.run(['git', *a], cwd=Path(rnn_transfer.__file__).parent, capture_output=True, text=True)
@@ -322,7 +336,7 @@ def manifest(
     return dict(profile=profile, options=options, cohort={k: about.get(k) for k in ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')},
                 versions=dict(rnn_transfer=rnn_transfer.__version__, python=platform.python_version(), **{n: metadata.version(n) for n in names}), commit=git_commit(), hardware=hardware)
 
-# %% ../nbs/05_paper.ipynb #cell-048
+# %% ../nbs/05_paper.ipynb #cell-051
 def about_cohort(
     path,  # cohort folder
 )->dict:   # its cohort.json, with a fingerprint computed if it has none
@@ -333,7 +347,7 @@ def about_cohort(
     except ValueError as e: raise BadInput(f'{path/"cohort.json"}: not readable as JSON ({e})') from None
     return about if about.get('fingerprint') else about | dict(fingerprint=Cohort.load(path).fingerprint)
 
-# %% ../nbs/05_paper.ipynb #cell-049
+# %% ../nbs/05_paper.ipynb #cell-052
 def run_paper(
     cohort,        # cohort folder
     run,           # run folder
@@ -354,7 +368,7 @@ def run_paper(
     if any(o['state'] == 'failed' for o in outcomes): raise BadInput(failure_text(outcomes, run, 'the same command with'))
     return outcomes
 
-# %% ../nbs/05_paper.ipynb #cell-050
+# %% ../nbs/05_paper.ipynb #cell-053
 def needed(
     steps: list,  # of Step, in order
     only: str,    # a step's name; empty: all
@@ -366,7 +380,7 @@ def needed(
     for s in reversed(steps): names |= set(s.needs) if s.name in names else set()
     return [s for s in steps if s.name in names]
 
-# %% ../nbs/05_paper.ipynb #cell-053
+# %% ../nbs/05_paper.ipynb #cell-056
 def read_done(
     run: Path,  # run folder
 )->pd.DataFrame:  # one row per planned step: name, kind, state (done, stale, running, failed, waiting), seconds, peak_mb
@@ -381,7 +395,7 @@ def read_done(
         rows.append(dict(step=name, kind='transfer' if 'fraction-' in name else name.split('/')[-1], state=how, seconds=done.get('seconds'), peak_mb=done.get('peak_mb'), parameters=done.get('parts', {}).get('parameters', {})))
     return pd.DataFrame(rows)
 
-# %% ../nbs/05_paper.ipynb #cell-054
+# %% ../nbs/05_paper.ipynb #cell-057
 def driver_at_work(
     run: Path,  # run folder
 )->bool:
@@ -390,7 +404,7 @@ def driver_at_work(
         with only_driver(run): return False
     except BadInput: return True
 
-# %% ../nbs/05_paper.ipynb #cell-055
+# %% ../nbs/05_paper.ipynb #cell-058
 def time_left(
     table: pd.DataFrame,  # of `read_done`
     workers: int,         # runs at a time
@@ -409,7 +423,7 @@ def status_text(
     if left and driver_at_work(run): lines.append(f'about {left / 60:.0f} minutes left')
     return '\n'.join(lines + [f'failed: {n}' for n in t['step'][t['state'] == 'failed']])
 
-# %% ../nbs/05_paper.ipynb #cell-058
+# %% ../nbs/05_paper.ipynb #cell-061
 def headline_of(
     run: Path,   # run folder
     table,       # of `read_done`
@@ -426,7 +440,7 @@ def headline_of(
         texts.append(text)
     return texts
 
-# %% ../nbs/05_paper.ipynb #cell-059
+# %% ../nbs/05_paper.ipynb #cell-062
 def index_page(
     run: Path,  # run folder
 )->str:         # HTML, links relative to the run folder
@@ -439,7 +453,7 @@ def index_page(
     head = ''.join(f'<th>{h}</th>' for h in ('step', 'state', 'parameters', 'seconds', 'peak memory, MB', 'mean AUROC of the target phenotypes'))
     return PAGE.format(title=f'Runs on {source}' + (' (synthetic)' if told.get('cohort', {}).get('synthetic') else '') + f', profile {told.get("profile", "")}', head=head, rows='\n'.join(rows))
 
-# %% ../nbs/05_paper.ipynb #cell-060
+# %% ../nbs/05_paper.ipynb #cell-063
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}}table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}}</style>
 <h1>{title}</h1><p><a href="report.html">Report</a> · <a href="results.csv">results.csv</a> · <a href="manifest.json">manifest.json</a></p>
@@ -448,7 +462,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</t
 </tbody></table></html>
 """
 
-# %% ../nbs/05_paper.ipynb #cell-062
+# %% ../nbs/05_paper.ipynb #cell-065
 @contextmanager
 def one_line_errors(
     debug=False,  # raise instead
@@ -461,7 +475,14 @@ def one_line_errors(
         text = 'interrupted; the same command goes on from here' if code == 130 else str(e) if isinstance(e, BadInput) else f'{e.filename or ""}: {e.strerror or e}'.lstrip(': ')
         print(f'error: {text}', file=sys.stderr); raise SystemExit(code) from None
 
-# %% ../nbs/05_paper.ipynb #cell-064
+# %% ../nbs/05_paper.ipynb #cell-067
+def names(
+    text: str,  # such as `fio2_item,ages`, or `all`
+):
+    "Corrections from the command line: 'all', or a tuple of names."
+    return text if text == 'all' else tuple(t.strip() for t in text.split(',') if t.strip())
+
+# %% ../nbs/05_paper.ipynb #cell-068
 SOURCES = ['synthetic', 'mimic3', 'mimic3_benchmarks', 'physionet2012']
 
 @call_parse
@@ -471,6 +492,7 @@ def rnn_transfer_cohort(
     out: str = '',        # cohort folder to write (default: cohorts/SOURCE)
     n: int = 2000,        # synthetic: number of stays
     test: str = '',       # physionet2012: the set to test on (default: the last one present)
+    corrected: str = '',  # mimic3: mend what is wrong in the reference: all, or names separated by commas (default: faithful)
     seed: int = 0,        # draws the synthetic stays, or the partition where the source has none
     debug: store_true = False,  # show the traceback of an error
 ):
@@ -479,12 +501,12 @@ def rnn_transfer_cohort(
         if source not in SOURCES: raise BadInput(f'source {source!r}: expected {", ".join(SOURCES)}')
         if source != 'synthetic' and not path: raise BadInput(f'--path is missing: the folder with the files of {source}')
         make = getattr(__import__(f'rnn_transfer.sources.{source}', fromlist=['cohort']), 'cohort')
-        given = dict(synthetic=dict(n=n, seed=seed), physionet2012=dict(path=path, test=test or None, seed=seed)).get(source, dict(path=path))
+        given = dict(synthetic=dict(n=n, seed=seed), physionet2012=dict(path=path, test=test or None, seed=seed), mimic3=dict(path=path, corrected=names(corrected), progress=True)).get(source, dict(path=path))
         made = make(**given); out = made.save(out or f'cohorts/{source}')
         parts = made.stays['partition'].value_counts()
         print(f'{out}: {len(made.stays):,} stays ({", ".join(f"{parts.get(p, 0):,} {p}" for p in ("train", "val", "test"))}), {len(made.events):,} events, {len(made.tasks)} tasks, fingerprint {made.fingerprint[:12]}')
 
-# %% ../nbs/05_paper.ipynb #cell-065
+# %% ../nbs/05_paper.ipynb #cell-069
 def parse_setting(
     text: str,  # name=value
 )->tuple:
@@ -494,7 +516,7 @@ def parse_setting(
     try: return name.strip(), ast.literal_eval(value)
     except (ValueError, SyntaxError): return name.strip(), value
 
-# %% ../nbs/05_paper.ipynb #cell-067
+# %% ../nbs/05_paper.ipynb #cell-071
 @call_parse
 def rnn_transfer_paper(
     cohort: str = '',      # cohort folder (default: a synthetic one is made)
@@ -522,7 +544,7 @@ def rnn_transfer_paper(
         run_paper(cohort, out, profile, workers or os.cpu_count(), scheduler, only, **options)
         if not only or only == 'evaluate': print(headline(out)); print(f'\nreport: {Path(out)/"report.html"}')
 
-# %% ../nbs/05_paper.ipynb #cell-068
+# %% ../nbs/05_paper.ipynb #cell-072
 @call_parse
 def rnn_transfer_status(
     run: str,  # run folder
@@ -531,7 +553,7 @@ def rnn_transfer_status(
     "Say how far a run is, that goes on or has stopped"
     with one_line_errors(debug): print(status_text(Path(run)))
 
-# %% ../nbs/05_paper.ipynb #cell-069
+# %% ../nbs/05_paper.ipynb #cell-073
 def made_synthetic(
     path: Path,  # folder for it
 )->Path:
@@ -539,7 +561,7 @@ def made_synthetic(
     from rnn_transfer.sources import synthetic
     return path if (path/'cohort.json').exists() else synthetic.cohort().save(path)
 
-# %% ../nbs/05_paper.ipynb #cell-070
+# %% ../nbs/05_paper.ipynb #cell-074
 def plan_text(
     cohort, out, profile, options,  # as `run_paper`
 )->str:
@@ -557,7 +579,7 @@ def seconds_of(
     try: return json.loads((run/step.name/'done.json').read_text()).get('seconds')
     except (OSError, ValueError): return None
 
-# %% ../nbs/05_paper.ipynb #cell-071
+# %% ../nbs/05_paper.ipynb #cell-075
 @call_parse
 def rnn_transfer_features(
     cohort: str = '',      # cohort folder
@@ -574,7 +596,7 @@ def rnn_transfer_features(
         with write_atomic(out) as tmp: z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../nbs/05_paper.ipynb #cell-072
+# %% ../nbs/05_paper.ipynb #cell-076
 def cohort_features(
     cohort: Cohort,  # any cohort with the channels the network was trained on
     checkpoint,      # NAME.safetensors
@@ -588,3 +610,44 @@ def cohort_features(
     X = Normaliser(m['scale']).transform(g.X[..., [g.columns.index(c) for c in m['columns']]], m['columns'])
     z = features(net, X, g.lengths if m['short'] == 'length' else None)
     return pd.DataFrame(z, index=pd.Index(g.stay_ids, name='stay_id'), columns=feature_names(net.config['hidden'], net.config['n_layers']))
+
+# %% ../nbs/05_paper.ipynb #cell-078
+@call_parse
+def rnn_transfer_export(
+    path: str = '',       # folder with the CSV files of MIMIC-III v1.4
+    out: str = '',        # folder to write; must not exist, or be empty
+    corrected: str = '',  # mend what is wrong in the reference: all, or names separated by commas (default: faithful)
+    debug: store_true = False,  # show the traceback of an error
+):
+    "Write the folders of mimic3-benchmarks (root and a folder per task) from raw MIMIC-III tables"
+    with one_line_errors(debug):
+        for name, given in (('path', path), ('out', out)):
+            if not given: raise BadInput(f'--{name} is missing; see --help')
+        from rnn_transfer.sources.mimic3_export import export
+        print(f'{export(path, out, names(corrected), progress=True)}: written')
+
+@call_parse
+def rnn_transfer_verify(
+    cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: its counts beside the published ones
+    export: str = '',  # benchmark folder: its files beside --hashes
+    hashes: str = '',  # CSV file with columns task, file, md5
+    debug: store_true = False,  # show the traceback of an error
+):
+    "Check a MIMIC-III build against the published counts and hashes; exit code 1 if something differs"
+    with one_line_errors(debug):
+        if not cohort and not (export and hashes): raise BadInput('give --cohort, or --export and --hashes, or all three; see --help')
+        same = [verified(t) for t in verify_tables(cohort, export, hashes)]
+    if not all(same): raise SystemExit(1)
+
+# %% ../nbs/05_paper.ipynb #cell-079
+def verify_tables(cohort, export, hashes)->list:  # of data frames
+    "The comparisons that the given folders allow."
+    from rnn_transfer.sources.mimic3_export import verify, verify_export
+    return [verify(Cohort.load(cohort))] * bool(cohort) + [verify_export(export, hashes)] * bool(export and hashes)
+
+def verified(
+    table: pd.DataFrame,  # of `verify` or `verify_export`
+)->bool:                  # whether nothing differs
+    "Print a comparison and say whether all of it is the same."
+    print(table.to_string(na_rep='', justify='left'), end='\n\n')
+    return bool(table['same'].ne(False).all()) if 'published' in table else not (table['differ'].any() or table['missing'].any())

@@ -7,6 +7,7 @@ from rnn_transfer import paper
 from rnn_transfer.data import BadInput, Cohort, Prepared, toy_cohort
 from rnn_transfer.paper import *
 
+pytestmark = pytest.mark.xdist_group('paper')  # one worker: they share a finished run
 TINY = dict(splits=1, fractions=[.5, 1.], seeds=[1], hidden=[4], lr=1e-2, max_updates=20, patience=2, replicates=50, n_held_out=2)
 
 def bin(name): return str(Path(sys.executable).parent/name)
@@ -139,6 +140,8 @@ def test_features_of_a_checkpoint(finished, tmp_path):
     (('rnn_transfer_paper', '--seeds', 'few'), '--seeds few: expected whole numbers'),
     (('rnn_transfer_paper', '--set', 'patience'), '--set patience: expected name=value'),
     (('rnn_transfer_features', '--cohort', 'nowhere'), '--checkpoint is missing'),
+    (('rnn_transfer_export', '--path', 'nowhere', '--out', 'x'), 'nowhere'),
+    (('rnn_transfer_verify',), 'give --cohort, or --export and --hashes'),
     (('rnn_transfer_features', '--cohort', 'nowhere', '--checkpoint', 'x.safetensors', '--out', 'z.txt'), 'ending in .parquet or .csv')])
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, args, message):
     r = cli(*args, cwd=tmp_path)
@@ -148,7 +151,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, args, message):
 def test_debug_shows_the_traceback(tmp_path):
     r = cli('rnn_transfer_cohort', 'mimic4', '--debug', cwd=tmp_path); assert r.returncode == 1 and 'Traceback' in r.stderr
 
-@pytest.mark.parametrize('name', ['rnn_transfer_cohort', 'rnn_transfer_paper', 'rnn_transfer_features'])
+@pytest.mark.parametrize('name', ['rnn_transfer_cohort', 'rnn_transfer_paper', 'rnn_transfer_features', 'rnn_transfer_status', 'rnn_transfer_export', 'rnn_transfer_verify'])
 def test_help_is_for_people(name):
     r = cli(name, '--help'); assert r.returncode == 0 and 'usage' in r.stdout and '--debug' in r.stdout and 'None' not in r.stdout
 
@@ -158,3 +161,79 @@ def test_dry_run_says_what_and_why(finished):
             '--set', 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2;transfer.batch=64')
     assert r.returncode == 0 and 'split-0/fraction-1/seed-0' in r.stdout, r.stderr
     assert re.search(r'^3 of 6 runs to do$', r.stdout, re.M) and 'parameters changed' in r.stdout
+
+# ---- what a person sees
+
+def test_status_of_a_finished_and_of_a_broken_run(finished, tmp_path):
+    import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run')
+    assert cli('rnn_transfer_status', tmp_path/'run').stdout == '6 done of 6 steps; no driver is at work\n'
+    (tmp_path/'run/evaluate/done.json').unlink(); (tmp_path/'run/split-0/pretrain/done.json').write_text('{"key": "old"}')
+    with only_driver(tmp_path/'run'): out = cli('rnn_transfer_status', tmp_path/'run').stdout
+    assert out.startswith('4 done, 1 waiting, 1 stale of 6 steps; a driver is at work')
+    r = cli('rnn_transfer_status', tmp_path); assert r.returncode == 2 and 'is this the folder of a run?' in r.stderr
+
+def test_index_links_every_executed_notebook(finished):
+    d, _ = finished; page = (d/'run/index.html').read_text(); links = re.findall(r'<a href="([^"]+\.ipynb)"', page)
+    assert len(links) == 6 and all((d/'run'/l).exists() for l in links) and 'LR 0.' in page and 'synthetic' in page
+    assert all(re.search(rf'<td>{s}</td><td>\d+</td>', page) for s in read_done(d/'run')['seconds']), 'seconds and peak memory of each run'
+
+def test_one_step_and_what_it_needs():
+    steps = plan(PROFILES['quick']); assert [s.name for s in needed(steps, 'split-1/pretrain')] == ['data', 'model', 'split-1/pretrain']
+    with pytest.raises(BadInput, match='no such step'): needed(steps, 'split-7')
+
+def test_gpu_runs_claim_a_card():
+    cuda = dict(device='cuda'); assert {s.kind for s in plan(PROFILES['quick'] | cuda) if resources(s, cuda)} == {'pretrain', 'transfer'}
+    assert not any(resources(s, dict(device='auto')) for s in plan(PROFILES['quick'])) and resources(plan(PROFILES['quick'])[2], dict(device='cuda', gpus=.5)) == {'GPU': .5}
+
+# ---- a cluster, and faults
+
+def test_scheduler_and_workers_over_tcp_give_the_same_results(finished, tmp_path):
+    from kill_resume import Cluster
+    d, _ = finished
+    with Cluster() as c: run_paper(d/'cohort', tmp_path/'run', 'quick', scheduler=c.address, **TINY)
+    a, b = (pd.read_parquet(r/'results.parquet').drop(columns='seconds') for r in (d/'run', tmp_path/'run'))
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+def test_no_scheduler_answers(tmp_path):
+    toy_cohort(60).save(tmp_path/'c')
+    with pytest.raises(BadInput, match='no Dask scheduler answers'): run_paper(tmp_path/'c', tmp_path/'run', scheduler='tcp://127.0.0.1:1', **TINY)
+
+@pytest.mark.slow
+def test_killed_twenty_times_and_resumed():
+    r = subprocess.run([sys.executable, str(Path(__file__).with_name('kill_resume.py')), '--moments', '20'], capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout + r.stderr
+
+def test_damaged_results_are_noticed_and_made_again(finished, tmp_path):
+    import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run'); p = tmp_path/'run/split-0/pretrain/mimic-net.safetensors'
+    blob = bytearray(p.read_bytes()); blob[-1] ^= 1; p.write_bytes(blob); (tmp_path/'run/results.csv').unlink()
+    outcomes = {o['name']: o['state'] for o in run_paper(d/'cohort', tmp_path/'run', 'quick', **TINY)}
+    assert [n for n, state in outcomes.items() if state == 'done'] == ['split-0/pretrain', 'evaluate']
+    a, b = (pd.read_parquet(r/'results.parquet') for r in (d/'run', tmp_path/'run')); pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+def test_a_corrupted_checkpoint_is_one_line_and_a_resumable_run(finished, tmp_path, monkeypatch):
+    import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run'); p = tmp_path/'run/split-0/pretrain/mimic-net.safetensors'
+    steps = with_keys(plan(PROFILES['quick'] | TINY), about_cohort(d/'cohort')['fingerprint']); transfer = next(s for s in steps if s.kind == 'transfer')
+    whole = p.read_bytes(); p.write_bytes(whole[:100]); shutil.rmtree(tmp_path/'run/split-0/features')
+    out = execute(transfer, str(tmp_path/'run'), '')
+    assert out['state'] == 'failed' and 'mimic-net.safetensors' in out['why'] and '\n' not in out['why'], out
+    p.write_bytes(whole); assert execute(transfer, str(tmp_path/'run'), '')['state'] == 'done'
+
+def test_a_full_disk_is_one_line_and_a_resumable_run(finished, tmp_path):
+    "On a file system of a few megabytes where the machine allows one."
+    d, _ = finished; disk = tmp_path/'disk'; disk.mkdir()
+    if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=300k', 'none', disk], capture_output=True).returncode: pytest.skip('needs the right to mount a tmpfs')
+    try:
+        args = ['--cohort', d/'cohort', '--out', disk/'run', '--splits', 1, '--fractions', 1, '--seeds', 1, '--hidden', 4, '--set', 'max_updates=5;n_held_out=2']
+        r = cli('rnn_transfer_paper', *args); lines = [l for l in r.stderr.splitlines() if l.startswith('error')]
+        assert r.returncode == 2 and len(lines) == 1 and 'No space left' in lines[0] and 'Traceback' not in r.stderr, r.stderr
+        subprocess.run(['mount', '-o', 'remount,size=60m', disk], check=True)
+        r = cli('rnn_transfer_paper', *args); assert r.returncode == 0, r.stderr
+    finally: subprocess.run(['umount', '-l', disk], check=False)
+
+def test_a_read_only_folder_is_one_line(finished, tmp_path):
+    d, _ = finished; disk = tmp_path/'disk'; disk.mkdir()
+    if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'ro', 'none', disk], capture_output=True).returncode: pytest.skip('needs the right to mount a tmpfs')
+    try:
+        r = cli('rnn_transfer_paper', '--cohort', d/'cohort', '--out', disk/'run')
+        assert r.returncode == 2 and r.stderr.count('\n') == 1 and 'Read-only file system' in r.stderr, r.stderr
+    finally: subprocess.run(['umount', '-l', disk], check=False)

@@ -1,0 +1,94 @@
+"""Kill the driver, a worker or the scheduler with SIGKILL at random moments of a run, resume, and compare with an uninterrupted run.
+
+    python tests/kill_resume.py --moments 20 --seed 0
+
+Every finished step must be kept, and the final results.parquet (but for `seconds`) must be identical."""
+import argparse, json, os, random, re, shutil, signal, subprocess, sys, tempfile, time
+from pathlib import Path
+import pandas as pd
+from rnn_transfer.data import toy_cohort
+
+BIN = Path(sys.executable).parent
+OPTIONS = ['--splits', '1', '--fractions', '.5,1', '--seeds', '2', '--hidden', '4', '--set', 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2']
+
+def start(root, run, *more):
+    "A driver as a person starts it."
+    return subprocess.Popen([BIN/'rnn_transfer_paper', '--cohort', root/'cohort', '--out', run, *OPTIONS, '--workers', '2', *more],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+def finish(process, timeout=400):
+    _, err = process.communicate(timeout=timeout)
+    return process.returncode, err
+
+def results(run): return pd.read_parquet(run/'results.parquet').drop(columns='seconds')
+
+def finished(run): return {p: p.stat().st_mtime_ns for p in run.rglob('done.json')}
+
+def descendants(pid):
+    "Processes below a process, by reading /proc."
+    parent = {}
+    for p in Path('/proc').glob('[0-9]*'):
+        try: parent[int(p.name)] = int((p/'stat').read_text().rsplit(')', 1)[1].split()[1])
+        except (OSError, IndexError, ValueError): pass
+    below, new = set(), {pid}
+    while new: new = {c for c, q in parent.items() if q in new} - below; below |= new
+    return below
+
+def workers_of(pid):
+    "Dask's worker processes: the spawned Pythons below the driver that are no kernels and no trackers."
+    found = []
+    for c in descendants(pid):
+        try: line = Path(f'/proc/{c}/cmdline').read_text()
+        except OSError: continue
+        if 'spawn_main' in line: found.append(c)
+    return found
+
+class Cluster:
+    "A scheduler and two workers as separate processes, over TCP on this machine."
+    def __enter__(self):
+        self.folder = Path(tempfile.mkdtemp()); quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=self.folder)
+        self.scheduler = subprocess.Popen([BIN/'dask', 'scheduler', '--host', '127.0.0.1', '--port', '0', '--no-dashboard', '--scheduler-file', self.folder/'s.json'], **quiet)
+        while not (self.folder/'s.json').exists() or not (self.folder/'s.json').read_text().strip(): time.sleep(.1)
+        self.address = json.loads((self.folder/'s.json').read_text())['address']
+        self.workers = [subprocess.Popen([BIN/'dask', 'worker', self.address, '--nthreads', '1', '--no-dashboard', '--memory-limit', '0', '--death-timeout', '20'], **quiet) for _ in range(2)]
+        return self
+    def __exit__(self, *_):
+        for p in [*self.workers, self.scheduler]:
+            for c in [*descendants(p.pid), p.pid]:
+                try: os.kill(c, signal.SIGKILL)
+                except ProcessLookupError: pass
+            p.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+def kill_at(root, run, victim, wait, rng):
+    "Start a run, kill the victim after `wait` seconds, let the rest end by itself or stop it; return what was said."
+    if victim == 'scheduler':
+        with Cluster() as c:
+            driver = start(root, run, '--scheduler', c.address); time.sleep(wait); c.scheduler.kill()
+            code, err = finish(driver)
+            return code, err
+    driver = start(root, run); time.sleep(wait)
+    found = workers_of(driver.pid) if victim == 'worker' else [driver.pid]
+    if driver.poll() is None and found: os.kill(rng.choice(found), signal.SIGKILL)
+    return finish(driver)
+
+def main(moments, seed):
+    rng = random.Random(seed); root = Path(tempfile.mkdtemp()); toy_cohort().save(root/'cohort')
+    t = time.time(); code, err = finish(start(root, root/'whole')); length = time.time() - t
+    assert code == 0, err
+    whole = results(root/'whole'); print(f'uninterrupted: {length:.0f} s, {len(finished(root/"whole"))} steps', flush=True)
+    for i in range(moments):
+        victim = ('driver', 'worker', 'scheduler')[i % 3]; wait = rng.uniform(.5, length); run = root/f'run-{i}'
+        code, err = kill_at(root, run, victim, wait, rng); before = finished(run)
+        assert 'Traceback' not in (err or ''), err
+        again, err = finish(start(root, run)); assert again == 0, err
+        after = finished(run); rerun = [p for p, m in before.items() if after[p] != m]
+        assert not rerun, f'run again: {rerun}'
+        pd.testing.assert_frame_equal(results(run), whole, check_exact=True)
+        print(f'{i + 1:>2}: {victim} killed after {wait:4.1f} s, exit {code}, {len(before)} of {len(after)} steps were kept, identical results', flush=True)
+        shutil.rmtree(run)
+    shutil.rmtree(root)
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(); parser.add_argument('--moments', type=int, default=20); parser.add_argument('--seed', type=int, default=0)
+    main(**vars(parser.parse_args()))
