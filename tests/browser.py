@@ -51,7 +51,7 @@ class Browser:
         message, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(message)
 
-    def ask(self, method: str, session: str | None = None, wait: float = 90, **params) -> dict:
+    def ask(self, method: str, session: str | None = None, wait: float = 300, **params) -> dict:
         "Send a command and wait for its answer; events that arrive meanwhile are kept."
         self.count += 1
         message = {"id": self.count, "method": method, "params": params} | ({"sessionId": session} if session else {})
@@ -63,7 +63,7 @@ class Browser:
             self.events.append(got)
         raise TimeoutError(f"{method}: no answer in {wait} s")
 
-    def open(self, url: str, quiet: float = .3, wait: float = 90) -> list[dict]:
+    def open(self, url: str, quiet: float = .3, wait: float = 300) -> list[dict]:
         "Open a page, wait until it is loaded and silent; returns what happened meanwhile."
         self.events = []
         self.ask("Page.navigate", self.session, url=url)
