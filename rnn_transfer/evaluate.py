@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'LEVEL', 'CONTRACT', 'FURTHER', 'FITS', 'PREDICTIONS', 'COMPARISONS', 'PROFILES', 'KINDS', 'TABLE_1',
-           'TABLE_1_NOTE', 'LOOKS', 'PANELS', 'WEIGHTS', 'CSS', 'LIMITS', 'tally', 'counts', 'auroc', 'auprc', 'brier',
-           'logistic_fit', 'calibration', 'Bootstrap', 'interval', 'coverage', 'measure', 'parts', 'read_part', 'align',
-           'order', 'Evaluation', 'evaluate_part', 'facts', 'evaluate', 'nested_mean', 'no_interval', 'caption',
-           'number', 'numbers', 'percent', 'Sheet', 'wide', 'headline_frame', 'headline_sheets', 'in_words',
+           'TABLE_1_NOTE', 'LOOKS', 'PANELS', 'WEIGHTS', 'CSS', 'LIMITS', 'ENOUGH', 'tally', 'counts', 'auroc', 'auprc',
+           'brier', 'logistic_fit', 'calibration', 'Bootstrap', 'interval', 'coverage', 'measure', 'parts', 'read_part',
+           'align', 'order', 'Evaluation', 'evaluate_part', 'facts', 'evaluate', 'nested_mean', 'no_interval',
+           'caption', 'number', 'numbers', 'percent', 'Sheet', 'wide', 'headline_frame', 'headline_sheets', 'in_words',
            'differences', 'difference_sheets', 'sparsity_sheet', 'all_zero_sheet', 'task_sheet', 'quality_sheet',
            'failure_sheet', 'pretty', 'flow_sheets', 'look', 'fraction_axis', 'label_ends', 'curves', 'stamp',
            'figure_2', 'figure_differences', 'used_features', 'figure_3', 'Picture', 'curve_picture', 'feature_picture',
-           'pictures', 'html_table', 'block', 'limits', 'opening', 'report', 'headline', 'contents', 'write_sheet',
-           'run_evaluate']
+           'pictures', 'html_table', 'block', 'too_few', 'limits', 'opening', 'report', 'headline', 'contents',
+           'write_sheet', 'run_evaluate']
 
 # %% ../nbs/04_evaluate.ipynb #cell-003
 import json, re
@@ -817,19 +817,30 @@ LIMITS = dict(
     many='Many differences are shown and none is corrected for their number: a few will exclude zero by chance alone.',
     bedside='A good AUROC does not make a probability right; see calibration. Nothing here says that a model would help at the bedside.')
 
+# %% ../nbs/04_evaluate.ipynb #cell-152
+ENOUGH = 100  # positives of a task in the test set; Vergouwe et al., J Clin Epidemiol 2005;58:475-83
+
+def too_few(ev:Evaluation)->str:  # '' where there are enough
+    "A sentence for a test set too small to prove anything."
+    positives = np.median([draws[0] for draws in ev.positives.values()])
+    if positives >= ENOUGH: return ''
+    return (f'This is a very small test set: {ev.about["n_test"]:,} stays, and a median of {positives:.0f} positives per task where validation needs at least {ENOUGH}. '
+            'These numbers show that the software runs; they prove nothing about the method.')
+
+# %% ../nbs/04_evaluate.ipynb #cell-154
 def limits(ev:Evaluation)->list:
     "What the numbers of this run show and do not show, as sentences."
     applies = dict(synthetic=ev.about['synthetic'], quick=ev.about['profile'] == 'quick', control='untrained-LR-2' in ev.models, many=len(differences(ev)) > 0)
     splits, seeds = ev.results['split'].nunique(), ev.results['seed'].nunique(); plural = lambda n, word: f'{n} {word}' + ('s' if n != 1 else '')
     spread = f' This run has {plural(splits, "split")} and up to {plural(seeds, "seed")}; the spread over seeds stands in the table of other metrics.'
-    return [text + (spread if name == 'fixed' else '') for name, text in LIMITS.items() if applies.get(name, True)]
+    return [too_few(ev)] * bool(too_few(ev)) + [text + (spread if name == 'fixed' else '') for name, text in LIMITS.items() if applies.get(name, True)]
 
-# %% ../nbs/04_evaluate.ipynb #cell-152
+# %% ../nbs/04_evaluate.ipynb #cell-156
 def opening(ev:Evaluation)->list:
     "Title, source, and the notice for synthetic data."
     a = ev.about; notice = Div(Strong('Synthetic data. '), 'Every patient behind these numbers was invented by a program. No statement about medicine follows from them.', cls='notice')
     lead = 'The protocol of Gupta et al. (2018), “Transfer Learning for Clinical Time Series Analysis using Recurrent Neural Networks”, with intervals.'
-    return [H1(f'Transfer learning for clinical time series: {a["source"]}'), P(lead, cls='lead'), *([notice] if a['synthetic'] else []),
+    return [H1(f'Transfer learning for clinical time series: {a["source"]}'), P(lead, cls='lead'), *([notice] if a['synthetic'] else []), *([Div(too_few(ev), cls='notice')] if too_few(ev) else []),
             P(f'{a["n_stays"]:,} stays of {a["n_subjects"]:,} subjects; licence of the data: {a["licence"]}.'), P(caption(ev))]
 
 def report(
@@ -843,7 +854,7 @@ def report(
     head = Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'), Title('rnn_transfer report'), Style(NotStr(CSS)))
     return to_xml(Html(head, Body(*opening(ev), words, *found, footer), lang='en'), indent=False)
 
-# %% ../nbs/04_evaluate.ipynb #cell-154
+# %% ../nbs/04_evaluate.ipynb #cell-158
 def headline(
     what,  # Evaluation, or the folder of a run that was evaluated
 )->str:
@@ -855,9 +866,9 @@ def headline(
     def lines(kind):
         rows = [list((t := headline_frame(what, kind)).columns), *t.to_numpy().tolist()]; width = [max(map(len, column)) for column in zip(*rows)]
         return [KINDS.get(kind, kind), *('  '.join(v.ljust(n) for v, n in zip(r, width)).rstrip() for r in rows), '']
-    return '\n'.join([*(x for k in what.kinds for x in lines(k)), caption(what)]) + '\n'
+    return '\n'.join([*(x for k in what.kinds for x in lines(k)), caption(what), *filter(None, [too_few(what)])]) + '\n'
 
-# %% ../nbs/04_evaluate.ipynb #cell-157
+# %% ../nbs/04_evaluate.ipynb #cell-161
 def contents(
     ev:Evaluation,
     run,  # run folder
@@ -881,7 +892,7 @@ def write_sheet(
     s.frame.to_csv(folder/f'{s.name}.csv', index=False)
     (folder/f'{s.name}.md').write_text(f'**{s.title}.** {s.note} {source}\n\n{markdown_table(s.shown)}\n', encoding='utf-8')
 
-# %% ../nbs/04_evaluate.ipynb #cell-158
+# %% ../nbs/04_evaluate.ipynb #cell-162
 def run_evaluate(
     run,             # run folder with the outputs of 03_transfer
     replicates=500,  # bootstrap replicates
