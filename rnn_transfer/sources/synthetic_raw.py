@@ -268,25 +268,25 @@ def expanded(
 )->str:       # numbers n and k, ids, item, time t, VALUE, whether it is mistyped (wrong) or an outpatient's (away)
     "SQL: the rows of a large table, and beside each the others (k = 1, 2, …)."
     size = len(FACTS['carevue']); labs = len(FACTS['labs'])
-    other = dict(CHARTEVENTS=f"CASE system WHEN 0 THEN {FIRST['carevue']} ELSE {FIRST['metavision']} END + (n * 7 + k * 5) % {size}", LABEVENTS=f"{FIRST['labs']} + (n * 7 + k) % {labs}").get(table, '0')
+    other = dict(CHARTEVENTS=f"CASE mv WHEN 0 THEN {FIRST['carevue']} ELSE {FIRST['metavision']} END + (n * 7 + k * 5) % {size}", LABEVENTS=f"{FIRST['labs']} + (n * 7 + k) % {labs}").get(table, '0')
     number = "CASE WHEN value = trunc(value) THEN value::BIGINT::VARCHAR WHEN i.system = 'carevue' THEN format('{:.17g}', value::FLOAT::DOUBLE) ELSE value::VARCHAR END"
-    return f'''SELECT n, k, n * {others + 1} + k + 1 AS ROW_ID, SUBJECT_ID, HADM_ID, ICUSTAY_ID, ITEMID, make_timestamp(us + minute::BIGINT * 60000000) AS t, nullif(unit, '') AS VALUEUOM, i.system, category, texts,
-            CASE WHEN texts IS NULL THEN {number} ELSE texts[1 + CASE WHEN k = 0 THEN value::BIGINT ELSE (n * 13 + k) % len(texts) END] END AS VALUE,
-            k = 0 AND coalesce(value < low OR value > high, false) AS wrong, k > 0 AND (n + k) % 5 = 0 AS away
-        FROM (SELECT *, CASE WHEN k = 0 THEN item ELSE {other} END AS raw FROM (SELECT *, unnest(range({others + 1})) AS k FROM rows_{table}) JOIN stays USING (s)) r JOIN items i USING (raw)'''
+    return f'''SELECT n, k, n * {others + 1} + k + 1 AS ROW_ID, SUBJECT_ID, HADM_ID, ICUSTAY_ID, i.itemid AS ITEMID, make_timestamp(us) AS t, nullif(i.unit, '') AS VALUEUOM, i.system AS system, i.category AS category, i.texts IS NOT NULL AS worded,
+            CASE WHEN i.texts IS NULL THEN {number} ELSE i.texts[1 + CASE WHEN k = 0 THEN value::BIGINT ELSE (n // 97 + k) % len(i.texts) END] END AS VALUE,
+            k = 0 AND coalesce(value < i.low OR value > i.high, false) AS wrong, k > 0 AND (n + k) % 5 = 0 AS away
+        FROM (SELECT *, getvariable('items')[1 + CASE WHEN k = 0 THEN item ELSE {other} END] AS i FROM (SELECT *, unnest(range({others + 1})) AS k FROM rows_{table}))'''
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-058
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-059
 FLAG = "CASE WHEN system = 'metavision' THEN ({})::INTEGER END"
 LARGE = {  # the official columns, from `expanded`
     'CHARTEVENTS': f'''ROW_ID, SUBJECT_ID, HADM_ID, CASE WHEN n % {NO_STAY} > 0 THEN ICUSTAY_ID END AS ICUSTAY_ID, ITEMID, t AS CHARTTIME, t + to_minutes(n % 60) AS STORETIME, 14000 + n % 7919 AS CGID,
-        VALUE, CASE WHEN texts IS NULL THEN VALUE ELSE nullif(regexp_extract(VALUE, '^-?[0-9.]+'), '') END AS VALUENUM, VALUEUOM,
+        VALUE, CASE WHEN NOT worded THEN VALUE ELSE nullif(regexp_extract(VALUE, '^-?[0-9.]+'), '') END AS VALUENUM, VALUEUOM,
         {FLAG.format('n % 50 = 0')} AS WARNING, {FLAG.format('wrong AND n % 3 = 0 OR n % 600 = 0')} AS ERROR,
         CASE WHEN system = 'carevue' AND category IN ('ABG', 'Chemistry') THEN 'Final' END AS RESULTSTATUS, CASE WHEN system = 'carevue' THEN 'NotStopd' END AS STOPPED''',
     'LABEVENTS': f'''ROW_ID, SUBJECT_ID, CASE WHEN n % {NO_ADMISSION} > 0 AND NOT away THEN HADM_ID END AS HADM_ID, ITEMID, t - to_days(CASE WHEN away THEN 40 ELSE 0 END) AS CHARTTIME,
-        VALUE, CASE WHEN texts IS NULL THEN VALUE ELSE nullif(regexp_extract(VALUE, '^[0-9.]+$'), '') END AS VALUENUM, VALUEUOM, CASE WHEN n % 5 < 2 THEN 'abnormal' END AS FLAG''',
+        VALUE, CASE WHEN NOT worded THEN VALUE ELSE nullif(regexp_extract(VALUE, '^[0-9.]+$'), '') END AS VALUENUM, VALUEUOM, CASE WHEN n % 5 < 2 THEN 'abnormal' END AS FLAG''',
     'OUTPUTEVENTS': '''ROW_ID, SUBJECT_ID, HADM_ID, ICUSTAY_ID, t AS CHARTTIME, ITEMID, VALUE, VALUEUOM, t + to_minutes(n % 60) AS STORETIME, 14000 + n % 7919 AS CGID, NULL AS STOPPED, NULL AS NEWBOTTLE, NULL AS ISERROR'''}
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-059
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-060
 def write_table(
     con,   # DuckDB connection
     sql,   # of the rows
@@ -300,23 +300,24 @@ def write_table(
 def write_blocks(
     folder,      # receives a Parquet file for each large table
     n, seed,     # as `write_raw`
-)->tuple:        # {small table: frame}, stays for `expanded`
+)->dict:         # {small table: frame}
     "Simulate block after block; only the small tables stay in memory."
     kind = RAW['source'].map({t: i for i, t in enumerate(LARGE)}).to_numpy(); small, done, at = {}, 0, np.zeros(len(LARGE), int)
-    schema = pa.schema(dict(n=pa.int64(), s=pa.int32(), minute=pa.int32(), item=pa.int16(), value=pa.float64()))
+    schema = pa.schema(dict(n=pa.int64(), SUBJECT_ID=pa.int32(), HADM_ID=pa.int32(), ICUSTAY_ID=pa.int32(), mv=pa.int8(), us=pa.int64(), item=pa.int16(), value=pa.float64()))
     files = [pq.ParquetWriter(f'{folder}/{t}.parquet', schema, compression='zstd') for t in LARGE]
     for number in count():
         if done >= n: break
-        k, frames, (stay, minute, item, value) = raw_block(number, seed, n - done)
-        stay = stay + sum(map(len, small.get('ICUSTAYS', ()))); done += k
+        k, frames, (stay, minute, item, value) = raw_block(number, seed, n - done); done += k; s = frames['ICUSTAYS']
+        entered = s['INTIME'].astype('datetime64[us]').astype('int64').to_numpy(); of = [s[c].to_numpy() for c in ('SUBJECT_ID', 'HADM_ID', 'ICUSTAY_ID')] + [(s['DBSOURCE'] == 'metavision').to_numpy().astype(int)]
         for name, frame in frames.items(): small.setdefault(name, []).append(frame)
         for i, f in enumerate(files):
-            mine = kind[item] == i; m = int(mine.sum()); columns = [at[i] + np.arange(m), stay[mine], minute[mine], item[mine], value[mine]]; at[i] += m
+            mine = np.flatnonzero(kind[item] == i); here = stay[mine]; numbers = at[i] + np.arange(len(mine)); at[i] += len(mine)
+            columns = [numbers, *(c[here] for c in of), entered[here] + minute[mine] * 60_000_000, item[mine], value[mine]]
             f.write_table(pa.Table.from_arrays([pa.array(c, from_pandas=True).cast(t.type) for c, t in zip(columns, schema)], schema=schema), row_group_size=50_000)
     for f in files: f.close()
     return {name: pd.concat(frames, ignore_index=True) for name, frames in small.items()}
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-060
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-061
 NOTE = """Simulated by rnn_transfer: no patient, no hospital. The tables have the form of MIMIC-III v1.4 and hold none of its data.
 partitions.csv: the partition (train, val, test) of each subject of the synthetic cohort.
 Results on these tables say nothing about patients, or about which method is better for them.
@@ -330,7 +331,7 @@ def check_size(
         if not isinstance(v, (int, np.integer)) or v < least: raise BadInput(f'{name}={v}: expected a whole number, {least} or above')
     if compression not in (None, 'gzip'): raise BadInput(f"compression={compression!r}: expected None or 'gzip'")
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-061
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-062
 def write_raw(
     out,               # folder, new or empty; appears whole or not at all
     n=2000,            # simulated stays, at least 300
@@ -348,15 +349,14 @@ def write_raw(
             small = write_blocks(blocks, n, seed); small.pop('partitions').to_csv(folder/'partitions.csv', index=False)
             for name, frame in (small | dictionaries()).items():
                 frame = frame.reset_index(drop=True); frame.insert(0, 'ROW_ID', frame.index + 1); con.register('frame', frame); write_table(con, 'FROM frame', path(name)); rows[name] = len(frame)
-            con.register('s', small['ICUSTAYS'].reset_index(names='s')); con.register('items', RAW.rename(columns={'itemid': 'ITEMID'}).drop(columns='source').reset_index(names='raw'))
-            con.execute("CREATE TABLE stays AS SELECT s, SUBJECT_ID, HADM_ID, ICUSTAY_ID, (DBSOURCE = 'metavision')::INTEGER AS system, epoch_us(INTIME) AS us FROM s")
+            con.register('items', RAW); con.execute("SET VARIABLE items = (SELECT list(items) FROM items)")
             for name, columns in LARGE.items():
                 beside = dict(CHARTEVENTS=others, LABEVENTS=3 * others).get(name, 0); con.execute(f"CREATE VIEW rows_{name} AS FROM {mimic3.quoted(f'{blocks}/{name}.parquet')}")
                 write_table(con, f'SELECT {columns} FROM ({expanded(name, beside)})', path(name)); rows[name] = pq.read_metadata(f'{blocks}/{name}.parquet').num_rows * (beside + 1)
         (folder/'SYNTHETIC.txt').write_text(NOTE)
     return rows
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-076
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-077
 TOLERANCE = 2e-4  # the synthetic cohort rounds to four decimals, CareVue to four bytes
 
 def compare(
@@ -376,7 +376,7 @@ def compare(
     what = np.select(list(rules.values()), list(rules), 'unexplained')
     return pd.DataFrame({'events': pd.Series(what).value_counts().reindex([*rules, 'unexplained'], fill_value=0)})
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-083
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-084
 VERSION = f'{synthetic.VERSION}.1'  # of the simulation, and of these tables
 
 def as_synthetic(
@@ -393,9 +393,9 @@ def as_synthetic(
 def cohort(
     n=2000,         # stays, at least 300
     seed=0,         # whole number, not negative
-    others=1,       # as `write_raw`
+    others=0,       # as `write_raw`; more of them change nothing but the time
     threads=None,   # default: all cores
-    scratch=None,   # folder for the tables, about 500 MB for 2,000 stays; default: the system's temporary folder
+    scratch=None,   # folder for the tables, about 230 MB for 2,000 stays; default: the system's temporary folder
 )->Cohort:          # raises BadInput on arguments that cannot be used
     "The synthetic cohort by way of raw tables and `mimic3`."
     with tempfile.TemporaryDirectory(prefix='rnn_transfer-', dir=scratch) as d:
