@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['BENCHMARK_CHANNELS', 'EPS', 'PERIODS', 'FUNCTIONS', 'COLOURS', 'BadInput', 'first_rows', 'rng', 'write_atomic',
            'Channel', 'Task', 'resource', 'Cohort', 'toy_icu', 'check_stays', 'check_labels', 'check_events',
-           'read_parquet', 'markdown_table', 'last_observation', 'Grid', 'fill_columns', 'segment_sums',
-           'segment_statistics', 'channel_statistics', 'Normaliser', 'partition_subjects', 'labelled_subset',
-           'toy_cohort', 'Prepared', 'run_data', 'plot_style']
+           'check_channels', 'read_parquet', 'markdown_table', 'last_observation', 'Grid', 'fill_columns',
+           'segment_sums', 'segment_statistics', 'channel_statistics', 'Normaliser', 'partition_subjects',
+           'labelled_subset', 'toy_cohort', 'Prepared', 'run_data', 'plot_style']
 
 # %% ../nbs/00_data.ipynb #cell-003
-import hashlib, json, os, shutil, tempfile
+import hashlib, json, os, shutil, tempfile, uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -53,7 +53,7 @@ def write_atomic(
 ):
     "Yield a temporary path beside `path`; rename it to `path` when the block ends well, remove it when not."
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp{path.suffix}')
+    tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}')
     remove = lambda p: shutil.rmtree(p, ignore_errors=True) if p.is_dir() else p.unlink(missing_ok=True)
     try:
         if folder: remove(tmp); tmp.mkdir()
@@ -104,6 +104,8 @@ class Cohort:
         meta: dict = None,     # source, version, licence, synthetic, flow, held_out_prevalence …
     ):
         names = [c.name for c in channels]
+        for c in ('stay_id', 'hour', 'channel', 'value'):
+            if c not in events: raise BadInput(f'events: column {c} is missing; an event is stay_id, hour, channel, value')
         if not isinstance(events['channel'].dtype, pd.CategoricalDtype) or list(events['channel'].cat.categories) != names:
             unknown = ~events['channel'].isin(names)
             if unknown.any(): raise BadInput(f'events: column channel: {first_rows(unknown)} name {events["channel"][unknown].iloc[0]!r}, which is not among the cohort\'s channels; add it to them or leave these rows out')
@@ -140,11 +142,15 @@ def check_stays(
     for c in need:
         if c not in stays: raise BadInput(f'{file}: column {c} is missing; a cohort needs {", ".join(need[:4])} and one column per task')
     if not len(stays): raise BadInput(f'{file}: no stays')
+    taken = [t.name for t in tasks if t.name in need[:4]]
+    if taken: raise BadInput(f'{file}: a task is called {taken[0]}, which is the name of another column; rename it')
+    for c in need[:2]:
+        if not pd.api.types.is_integer_dtype(stays[c]): raise BadInput(f'{file}: column {c} is {stays[c].dtype}, not whole numbers, or has empty cells; number stays and subjects with integers')
     _check(stays['stay_id'].duplicated(), f'{file}: column stay_id', 'repeat an earlier stay_id; give each stay a row of its own')
     _check(~stays['partition'].isin(['train', 'val', 'test']), f'{file}: column partition', 'are not train, val or test; assign each subject to one of the three')
     first = stays.groupby('subject_id')['partition'].transform('first')
     _check(stays['partition'] != first, f'{file}: column partition', 'put a subject into a second partition; keep all stays of a subject together')
-    _check(~(stays['los_hours'] >= 0), f'{file}: column los_hours', 'are negative or missing; give the length of stay in hours')
+    _check(~((stays['los_hours'] >= 0) & np.isfinite(stays['los_hours'])), f'{file}: column los_hours', 'are negative, infinite or missing; give the length of stay in hours')
     for t in tasks: check_labels(stays[t.name], f'{file}: column {t.name}')
 
 # %% ../nbs/00_data.ipynb #cell-034
@@ -153,8 +159,8 @@ def check_labels(
     where,  # file and column, for the message
 ):
     "Raise BadInput unless labels are 0, 1 or null and both classes occur."
-    y = pd.to_numeric(pd.Series(np.asarray(y, dtype=object)), errors='coerce').to_numpy(float) if getattr(y, 'dtype', None) == object else np.asarray(y, float)
-    _check(~(np.isnan(y) | (y == 0) | (y == 1)), where, 'are not 0, 1 or null; a task is binary')
+    given = pd.Series(y); y = pd.to_numeric(given, errors='coerce').to_numpy(float, na_value=np.nan)
+    _check(given.notna().to_numpy() & ~((y == 0) | (y == 1)), where, 'are not 0, 1 or null; a task is binary')
     seen = np.unique(y[~np.isnan(y)])
     if len(seen) < 2: raise BadInput(f'{where}: ' + (f'every label is {seen[0]:.0f}' if len(seen) else 'every label is null') + '; a task needs both classes: leave it out, or add stays')
 
@@ -171,23 +177,36 @@ def check_events(
     _check(code < 0, f'{file}: column channel', 'name no channel of cohort.json; add it there or leave these rows out')
     ids = np.sort(stays['stay_id'].to_numpy()); at = np.minimum(np.searchsorted(ids, stay), len(ids) - 1)
     _check(ids[at] != stay, f'{file}: column stay_id', 'belong to no stay of stays.parquet; add the stay or leave these rows out')
-    _check(~(hour >= 0), f'{file}: column hour', 'are negative or missing; hours count from ICU admission')
+    _check(~((hour >= 0) & np.isfinite(hour)), f'{file}: column hour', 'are negative, infinite or missing; hours count from ICU admission')
     _check(~np.isfinite(value), f'{file}: column value', 'are not finite numbers; leave such events out')
     width = np.array([len(c.values) for c in channels])[code]
     _check((width > 0) & ~((value >= 0) & (value < width) & (value == np.floor(value))), f'{file}: column value', 'are no index into the values of their categorical channel; store the 0-based index')
     same = stay[1:] == stay[:-1]
     _check(np.r_[False, (stay[1:] < stay[:-1]) | same & (hour[1:] < hour[:-1])], file, 'are out of order; sort by stay_id, then hour')
 
+def check_channels(
+    channels: list,       # of Channel
+    file='cohort.json',   # named in messages
+):
+    "Raise BadInput unless each channel has a kind and a normal value, and a categorical one its values and their numbers."
+    for c in channels:
+        if c.kind not in ('continuous', 'categorical'): raise BadInput(f'{file}: channel {c.name}: kind {c.kind!r}, expected continuous or categorical')
+        if c.kind == 'continuous' and (c.values or not isinstance(c.normal, (int, float)) or not np.isfinite(c.normal)):
+            raise BadInput(f'{file}: channel {c.name}: normal is {c.normal!r}; a continuous channel has no values and a number as normal')
+        if c.kind == 'categorical' and (c.normal not in c.values or len(c.numeric) != len(c.values)):
+            raise BadInput(f'{file}: channel {c.name}: needs values, a normal among them and one number in numeric for each')
+
+# %% ../nbs/00_data.ipynb #cell-036
 @patch
 def validate(self: Cohort)->Cohort:
     "The cohort itself, or BadInput with one line that says what is wrong."
     names = [c.name for c in self.channels] + [t.name for t in self.tasks]
     double = [n for n in names if names.count(n) > 1]
     if double: raise BadInput(f'cohort.json: {double[0]!r} names two channels or tasks; rename one')
-    check_stays(self.stays, self.tasks); check_events(self.events, self.stays, self.channels)
+    check_channels(self.channels); check_stays(self.stays, self.tasks); check_events(self.events, self.stays, self.channels)
     return self
 
-# %% ../nbs/00_data.ipynb #cell-039
+# %% ../nbs/00_data.ipynb #cell-040
 @patch(as_prop=True)
 def fingerprint(self: Cohort)->str:
     "SHA-256 over stays, events, channels and tasks, independent of file format and row groups."
@@ -199,7 +218,7 @@ def fingerprint(self: Cohort)->str:
         h.update(self.stays[c].astype('string' if c == 'partition' else 'float64').to_csv(index=False).encode())
     return h.hexdigest()
 
-# %% ../nbs/00_data.ipynb #cell-043
+# %% ../nbs/00_data.ipynb #cell-044
 @patch
 def save(self: Cohort,
     out,  # folder to write; replaced if it holds a cohort, refused if it holds anything else
@@ -220,7 +239,7 @@ def save(self: Cohort,
         (tmp/'cohort.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
     return out
 
-# %% ../nbs/00_data.ipynb #cell-044
+# %% ../nbs/00_data.ipynb #cell-045
 def read_parquet(
     path,       # the file
     columns,    # {name: arrow type} that must be there; more are read only if `more`
@@ -239,7 +258,7 @@ def read_parquet(
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e: raise BadInput(f'{path}: column {name}: expected {kind}, found {table.column(at).type} ({str(e).splitlines()[0][:60]})') from e
     return table
 
-# %% ../nbs/00_data.ipynb #cell-045
+# %% ../nbs/00_data.ipynb #cell-046
 def _read_about(
     path: Path,  # cohort.json
 )->tuple:        # channels, tasks, everything else
@@ -264,7 +283,7 @@ def load(cls: Cohort,
     if told and told != cohort.fingerprint: raise BadInput(f'{path/"cohort.json"}: the fingerprint is not that of the two Parquet files; one of the three was changed: write the cohort again')
     return cohort
 
-# %% ../nbs/00_data.ipynb #cell-049
+# %% ../nbs/00_data.ipynb #cell-050
 def markdown_table(
     df: pd.DataFrame,  # index shown as the first column when it has a name
     digits=3,          # decimals of floats
@@ -284,7 +303,7 @@ def prevalence(self: Cohort)->pd.DataFrame:
                  **{p: y(t)[part == p].mean() for p in ('train', 'val', 'test')}) for t in self.tasks]
     return pd.DataFrame(rows).set_index('task')
 
-# %% ../nbs/00_data.ipynb #cell-050
+# %% ../nbs/00_data.ipynb #cell-051
 @patch
 def _repr_markdown_(self: Cohort):
     m, n = self.meta, self.stays['partition'].value_counts()
@@ -292,7 +311,7 @@ def _repr_markdown_(self: Cohort):
     return (f'**Cohort {m["source"]}**{" (synthetic)" if m["synthetic"] else ""}: {len(self.stays):,} stays of {self.stays["subject_id"].nunique():,} subjects ({parts}), '
             f'{len(self.events):,} events in {len(self.channels)} channels, {len(self.tasks)} tasks\n\n' + markdown_table(self.prevalence()))
 
-# %% ../nbs/00_data.ipynb #cell-053
+# %% ../nbs/00_data.ipynb #cell-054
 EPS = 1e-6  # hours; the tolerance of the benchmark's Discretizer and of its period cuts
 
 def last_observation(
@@ -307,7 +326,7 @@ def last_observation(
     last.reshape(-1)[(channel.astype(np.int64) * shape[1] + stay) * shape[2] + bins] = np.arange(len(hour), dtype=np.int32)
     return last
 
-# %% ../nbs/00_data.ipynb #cell-058
+# %% ../nbs/00_data.ipynb #cell-059
 @dataclass
 class Grid:
     "Hourly input of a recurrent network, not yet normalised."
@@ -329,7 +348,7 @@ def fill_columns(
     if channel.values: np.put_along_axis(out, v.astype(np.intp)[..., None], 1, axis=2)
     else: out[..., 0] = v
 
-# %% ../nbs/00_data.ipynb #cell-059
+# %% ../nbs/00_data.ipynb #cell-060
 @patch
 def _arrays(self: Cohort, hours=48)->tuple:  # stay position, channel position, hour, value of the events up to `hours`
     hour, stay_id = self.events['hour'].to_numpy(), self.events['stay_id'].to_numpy()
@@ -362,7 +381,7 @@ def grid(self: Cohort,
     end = np.clip((self.stays['los_hours'].to_numpy() + 1 - EPS).astype(int), 1, hours)
     return Grid(X, self.stays['stay_id'].to_numpy(), columns, end if short == 'length' else np.full(n, hours))
 
-# %% ../nbs/00_data.ipynb #cell-066
+# %% ../nbs/00_data.ipynb #cell-067
 PERIODS = [('all100%', 'all', 100)] + [(f'{end}{p}%', end, p) for end in ('first', 'last') for p in (10, 25, 50)]  # mimic3-benchmarks
 FUNCTIONS = ['min', 'max', 'mean', 'std', 'skew', 'len']
 
@@ -376,7 +395,7 @@ def segment_sums(
     for x in xs: padded[filled] = x; sums.append(np.add.reduceat(padded, begin))
     return sums
 
-# %% ../nbs/00_data.ipynb #cell-069
+# %% ../nbs/00_data.ipynb #cell-070
 def segment_statistics(
     x,       # (n,) float64, segments one after the other
     starts,  # (k,) int, where each begins; none is empty
@@ -390,7 +409,7 @@ def segment_statistics(
     skew = np.where(flat, 0, m3 / np.where(flat, 1, m2)**1.5)
     return np.stack([np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts), mean, np.sqrt(m2), skew, n], axis=1)
 
-# %% ../nbs/00_data.ipynb #cell-073
+# %% ../nbs/00_data.ipynb #cell-074
 def channel_statistics(
     stay,  # (n,) int, position of the stay, non-decreasing
     hour,  # (n,) float, sorted within a stay
@@ -408,7 +427,7 @@ def channel_statistics(
         out[:, k] = segment_statistics(x[inside], np.r_[0, np.cumsum(n)[:-1]])
     return stay[starts], out.reshape(len(starts), -1)
 
-# %% ../nbs/00_data.ipynb #cell-077
+# %% ../nbs/00_data.ipynb #cell-078
 @patch
 def statistics(self: Cohort,
     hours=48,   # events up to this hour
@@ -428,7 +447,7 @@ def statistics(self: Cohort,
     names = [f'{c.name}|{p}|{f}' for c in self.channels for p, _, _ in PERIODS for f in FUNCTIONS]
     return pd.DataFrame(S, index=pd.Index(self.stays['stay_id'].to_numpy(), name='stay_id'), columns=names)
 
-# %% ../nbs/00_data.ipynb #cell-082
+# %% ../nbs/00_data.ipynb #cell-083
 @dataclass
 class Normaliser:
     "Mean and standard deviation of the continuous columns."
@@ -457,7 +476,7 @@ class Normaliser:
             if c in self.scale: X[..., i] = (X[..., i] - self.scale[c][0]) / self.scale[c][1]
         return X
 
-# %% ../nbs/00_data.ipynb #cell-087
+# %% ../nbs/00_data.ipynb #cell-088
 def partition_subjects(
     subject_id,    # (n,) subject of each stay
     seed=0,
@@ -471,7 +490,7 @@ def partition_subjects(
     part[order[:n_test]] = 'test'; part[order[n_test:n_test + n_val]] = 'val'
     return part[inverse]
 
-# %% ../nbs/00_data.ipynb #cell-090
+# %% ../nbs/00_data.ipynb #cell-091
 def labelled_subset(
     y,               # (n,) 0/1/NaN; NaN is not in the task's cohort
     fraction: float, # share of each class, rounded to the nearest whole stay, in (0, 1]
@@ -485,7 +504,7 @@ def labelled_subset(
         chosen.append(rng('subset', label, *key).permutation(at)[:int(np.floor(fraction * len(at) + .5))])
     return np.sort(np.concatenate(chosen))
 
-# %% ../nbs/00_data.ipynb #cell-095
+# %% ../nbs/00_data.ipynb #cell-096
 def toy_cohort(
     n=240,   # stays
     seed=0,
@@ -507,7 +526,7 @@ def toy_cohort(
     stays[[t.name for t in tasks]] = Y
     return Cohort(events.sort_values(['stay_id', 'hour'], kind='stable', ignore_index=True), stays, channels, tasks, dict(source='toy', synthetic=True, held_out_prevalence=[.05, .3]))
 
-# %% ../nbs/00_data.ipynb #cell-098
+# %% ../nbs/00_data.ipynb #cell-099
 @dataclass
 class Prepared:
     "A cohort as the models read it; all rows are in the order of `stays`."
@@ -523,7 +542,7 @@ class Prepared:
     @property
     def phenotypes(self)->list: return [t.name for t in self.tasks if t.kind == 'phenotype']
 
-# %% ../nbs/00_data.ipynb #cell-099
+# %% ../nbs/00_data.ipynb #cell-100
 @patch(cls_method=True)
 def load(cls: Prepared,
     run,  # run folder in which `run_data` was done
@@ -537,7 +556,7 @@ def load(cls: Prepared,
     return cls(np.load(d/'grid.npy', mmap_mode='r', allow_pickle=False), about.pop('columns'), stays.pop('n_bins').to_numpy(), stays,
                pd.read_parquet(d/'statistics.parquet').set_index('stay_id'), tasks, about)
 
-# %% ../nbs/00_data.ipynb #cell-100
+# %% ../nbs/00_data.ipynb #cell-101
 def run_data(
     cohort,               # Cohort, or its folder
     run,                  # run folder; receives data/
@@ -553,16 +572,19 @@ def run_data(
     if normaliser not in ('train', 'phenotyping', 'in-hospital-mortality'): raise BadInput(f"normaliser={normaliser!r}: expected 'train', 'phenotyping' or 'in-hospital-mortality'")
     g = cohort.grid(hours, masks, short); train = (cohort.stays['partition'] == 'train').to_numpy()
     norm = Normaliser.fit(g.X[train], g.columns) if normaliser == 'train' else Normaliser.benchmark(normaliser)
+    foreign = [c for c in g.columns if '->' not in c and c not in norm.scale]
+    if foreign: raise BadInput(f"normaliser={normaliser!r} does not know column {foreign[0]!r}; use 'train', or name channels as the benchmark does")
     about = dict(cohort.meta, fingerprint=cohort.fingerprint, columns=g.columns, tasks=[asdict(t) for t in cohort.tasks], channels=[c.name for c in cohort.channels],
                  hours=hours, masks=masks, short=short, normaliser=normaliser, scale=norm.scale, n_events=len(cohort.events))
     with write_atomic(Path(run)/'data', folder=True) as d:
         np.save(d/'grid.npy', norm.transform(g.X, g.columns))
         cohort.statistics(hours).reset_index().to_parquet(d/'statistics.parquet', index=False)
-        cohort.stays.assign(n_bins=g.lengths).to_parquet(d/'stays.parquet', index=False)
+        kept = ['stay_id', 'subject_id', 'los_hours', 'partition'] + [t.name for t in cohort.tasks]  # nothing else of a hospital's table travels on
+        cohort.stays[kept].assign(n_bins=g.lengths).to_parquet(d/'stays.parquet', index=False)
         (d/'data.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
     return Prepared.load(run)
 
-# %% ../nbs/00_data.ipynb #cell-102
+# %% ../nbs/00_data.ipynb #cell-103
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#999999']  # Okabe and Ito (2008)
 
 def plot_style():

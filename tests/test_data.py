@@ -151,10 +151,29 @@ def put(column, row, value):
     (dict(events=put('stay_id', 0, 1)), 'column stay_id: row 0 belong to no stay'),
     (dict(events=lambda e: e[::-1].reset_index(drop=True)), 'out of order'),
     (dict(events=lambda e: e.assign(value=e['value'].mask(e['channel'] == 'Eye opening', .5))), 'no index into the values'),
-    (dict(tasks=lambda t: t + [Task('Mortality')]), 'names two channels or tasks')])
+    (dict(tasks=lambda t: t + [Task('Mortality')]), 'names two channels or tasks'),
+    (dict(tasks=lambda t: t + [Task('los_hours')]), 'name of another column'),
+    (dict(stays=put('los_hours', 5, np.inf)), 'column los_hours: row 5'),
+    (dict(events=put('hour', 0, np.inf)), 'column hour: row 0'),
+    (dict(stays=lambda s: s.assign(subject_id=s['subject_id'].astype(str))), 'column subject_id is str'),
+    (dict(stays=lambda s: s.assign(stay_id=s['stay_id'] + .5)), 'column stay_id is float64'),
+    (dict(stays=lambda s: s.assign(Mortality=s['Mortality'].astype(object).where(s.index != 3, 'unknown'))), 'column Mortality: row 3 are not 0, 1 or null'),
+    (dict(channels=lambda c: [Channel('Heart rate', 'continuous')] + c[1:]), 'channel Heart rate: normal is None'),
+    (dict(channels=lambda c: c[:3] + [Channel('Eye opening', 'categorical', '', 'shut', ['closed', 'to voice', 'open'], [0, 1, 2])]), 'channel Eye opening: needs values, a normal among them')])
 def test_bad_cohorts_say_where_and_save_nothing(tmp_path, change, message):
     with pytest.raises(BadInput, match=re.escape(message)) as e: broken(**change).save(tmp_path/'c')
     assert '\n' not in str(e.value) and not list(tmp_path.iterdir())
+
+def test_events_without_a_column():
+    toy = toy_cohort(20)
+    with pytest.raises(BadInput, match='column hour is missing'): Cohort(toy.events.drop(columns='hour'), toy.stays, toy.channels, toy.tasks)
+
+def test_nothing_else_of_a_stays_table_reaches_a_run(tmp_path):
+    toy = toy_cohort(60); toy.stays['surname'] = 'Doe'; run_data(toy, tmp_path)
+    assert 'surname' not in pd.read_parquet(tmp_path/'data'/'stays.parquet')
+
+def test_a_shipped_normaliser_must_know_every_channel(tmp_path):
+    with pytest.raises(BadInput, match="does not know column 'Heart rate'"): run_data(toy_cohort(60), tmp_path, normaliser='phenotyping')
 
 def test_unknown_channel():
     toy = toy_cohort(20)
