@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['METRICS', 'LEVEL', 'CONTRACT', 'FURTHER', 'FITS', 'PREDICTIONS', 'COMPARISONS', 'PROFILES', 'KINDS', 'TABLE_1',
            'TABLE_1_NOTE', 'LOOKS', 'PANELS', 'WEIGHTS', 'CSS', 'LIMITS', 'ENOUGH', 'tally', 'counts', 'auroc', 'auprc',
-           'brier', 'logistic_fit', 'calibration', 'Bootstrap', 'interval', 'coverage', 'measure', 'parts', 'read_part',
-           'align', 'order', 'Evaluation', 'evaluate_part', 'facts', 'evaluate', 'nested_mean', 'no_interval',
-           'caption', 'number', 'numbers', 'percent', 'Sheet', 'wide', 'headline_frame', 'headline_sheets', 'in_words',
-           'differences', 'difference_sheets', 'sparsity_sheet', 'all_zero_sheet', 'task_sheet', 'quality_sheet',
-           'failure_sheet', 'pretty', 'flow_sheets', 'look', 'fraction_axis', 'label_ends', 'curves', 'stamp',
-           'figure_2', 'figure_differences', 'used_features', 'figure_3', 'Picture', 'curve_picture', 'feature_picture',
-           'pictures', 'html_table', 'block', 'too_few', 'limits', 'opening', 'report', 'headline', 'contents',
-           'write_sheet', 'run_evaluate']
+           'brier', 'logistic_fit', 'calibration', 'Bootstrap', 'interval', 'coverage', 'measure', 'told', 'planned',
+           'parts', 'read_part', 'align', 'order', 'Evaluation', 'evaluate_part', 'facts', 'evaluate', 'nested_mean',
+           'no_interval', 'profile_words', 'caption', 'number', 'numbers', 'percent', 'Sheet', 'wide', 'headline_frame',
+           'missing_words', 'headline_sheets', 'in_words', 'differences', 'difference_sheets', 'table_1_words',
+           'sparsity_sheet', 'all_zero_sheet', 'task_sheet', 'quality_sheet', 'failure_sheet', 'pretty', 'flow_sheets',
+           'look', 'fraction_axis', 'label_ends', 'curves', 'stamp', 'figure_2', 'figure_differences', 'used_features',
+           'figure_3', 'Picture', 'curve_picture', 'feature_picture', 'pictures', 'html_table', 'block', 'too_few',
+           'same_size', 'limits', 'opening', 'report', 'headline', 'contents', 'write_sheet', 'run_evaluate']
 
 # %% ../nbs/04_evaluate.ipynb #cell-003
 import json, re
@@ -114,13 +114,14 @@ def logistic_fit(
     A,       # (n, k) columns of the regression
     y,       # (n,) labels 0 or 1
     offset,  # (n,) added to the linear predictor
-)->np.ndarray:  # (k,) maximum-likelihood coefficients
+)->np.ndarray:  # (k,) maximum-likelihood coefficients; NaN when the search did not converge
     "Unpenalised logistic regression of a few coefficients, by a trust-region Newton method."
     eta = lambda b: offset + A @ b
     nll = lambda b: np.logaddexp(0, eta(b)).sum() - y @ eta(b)
     slope = lambda b: A.T @ (expit(eta(b)) - y)
     def curve(b): q = expit(eta(b)); return (A.T * (q * (1 - q))) @ A
-    return minimize(nll, np.zeros(A.shape[1]), jac=slope, hess=curve, method='trust-exact', options=dict(gtol=1e-6)).x
+    r = minimize(nll, np.zeros(A.shape[1]), jac=slope, hess=curve, method='trust-exact', options=dict(gtol=1e-6))
+    return r.x if r.success or np.abs(slope(r.x)).max() <= 1e-6 * len(y) else np.full(A.shape[1], np.nan)
 
 def calibration(
     y,    # (n,) labels 0, 1 or NaN
@@ -128,14 +129,16 @@ def calibration(
 )->tuple: # intercept, slope, and the reason why one is NaN (None if none is)
     "Intercept and slope of logistic recalibration."
     known = ~np.isnan(np.asarray(y, float)); y = np.asarray(y, float)[known]
-    x = logit(np.clip(np.asarray(p, float)[known], 1e-6, 1 - 1e-6)); one = np.ones((len(y), 1)); area = auroc(y, x)
-    if np.isnan(area): return np.nan, np.nan, 'calibration: one class in the test set'
+    x = logit(np.clip(np.asarray(p, float)[known], 1e-6, 1 - 1e-6)); one = np.ones((len(y), 1)); low, high = x[y == 0], x[y == 1]
+    if not (len(low) and len(high)): return np.nan, np.nan, 'calibration: one class in the test set'
     intercept = logistic_fit(one, y, x).item()
+    if np.isnan(intercept): return np.nan, np.nan, 'calibration: the fit did not converge'
     if np.ptp(x) == 0: return intercept, np.nan, 'calibration slope: all predictions are equal'
-    if area in (0, 1): return intercept, np.nan, 'calibration slope: the predictions separate the classes'
-    return intercept, logistic_fit(np.c_[one, x], y, 0.)[1].item(), None
+    if low.max() <= high.min() or high.max() <= low.min(): return intercept, np.nan, 'calibration slope: the predictions separate the classes, ties aside'
+    slope = logistic_fit(np.c_[one, x], y, 0.)[1].item()
+    return intercept, slope, 'calibration slope: the fit did not converge' if np.isnan(slope) else None
 
-# %% ../nbs/04_evaluate.ipynb #cell-036
+# %% ../nbs/04_evaluate.ipynb #cell-039
 METRICS = 'auroc', 'auprc', 'brier'
 
 class Bootstrap:
@@ -161,7 +164,7 @@ class Bootstrap:
             out.append([_auroc(P, N), _auprc(P, N)])
         return dict(zip(METRICS, [*np.concatenate(out, axis=1), brier(y, p, self.weights)]))
 
-# %% ../nbs/04_evaluate.ipynb #cell-045
+# %% ../nbs/04_evaluate.ipynb #cell-048
 LEVEL = .95  # of every interval; the usual one
 
 def interval(
@@ -173,7 +176,7 @@ def interval(
     if ok.sum() * 2 < max(len(r), 1): return np.nan, np.nan, n
     return *(float(q) for q in np.quantile(r[ok], [(1 - level) / 2, (1 + level) / 2])), n
 
-# %% ../nbs/04_evaluate.ipynb #cell-049
+# %% ../nbs/04_evaluate.ipynb #cell-052
 def coverage(
     repetitions=200,  # test sets to invent
     n=300,            # subjects in each, with one or two stays
@@ -190,7 +193,7 @@ def coverage(
         held += bool(low <= truth <= high)
     return held / repetitions
 
-# %% ../nbs/04_evaluate.ipynb #cell-052
+# %% ../nbs/04_evaluate.ipynb #cell-055
 def measure(
     y,                    # (n,) labels 0, 1 or NaN
     p,                    # (n,) probabilities
@@ -207,13 +210,27 @@ def measure(
     elif np.isnan(row['auroc_low']) and bootstrap.replicates: reasons.append(f'intervals: {row["n_undefined"]} of {bootstrap.replicates} replicates have one class')
     return row | dict(reason='; '.join(reasons) or None), values
 
-# %% ../nbs/04_evaluate.ipynb #cell-058
+# %% ../nbs/04_evaluate.ipynb #cell-061
+def told(
+    run,     # run folder
+)->dict:     # empty where there is no manifest
+    "What the manifest of a run says."
+    manifest = Path(run)/'manifest.json'
+    return json.loads(manifest.read_text(encoding='utf-8')) if manifest.exists() else {}
+
+def planned(
+    run,         # run folder
+    pattern:str, # of step folders
+)->list:         # folders, in no order
+    "Step folders that the manifest plans, or all there are where it names no steps."
+    steps = told(run).get('steps')
+    return [d for d in Path(run).glob(pattern) if steps is None or d.relative_to(run).as_posix() in steps]
+
 def parts(
     run,     # run folder
 )->list:     # (split, fraction, seed, folder), in numerical order
-    "The folders of a run that hold predictions: those its manifest plans, or all there are."
-    manifest = Path(run)/'manifest.json'; planned = json.loads(manifest.read_text(encoding='utf-8')).get('steps') if manifest.exists() else None
-    folders = [d for d in Path(run).glob('split-*/fraction-*/seed-*') if planned is None or d.relative_to(run).as_posix() in planned]
+    "The folders of a run that hold predictions."
+    folders = planned(run, 'split-*/fraction-*/seed-*')
     found = [(*(float(name.split('-', 1)[1]) for name in d.parts[-3:]), d) for d in folders]
     if not found: raise BadInput(f'{run}: no split-*/fraction-*/seed-* folder; run 03_transfer for this run first')
     return sorted(found)
@@ -228,7 +245,7 @@ def read_part(
     if not path.exists(): raise BadInput(f'{path}: no such file; run 03_transfer for this split, fraction and seed')
     return read_parquet(path, columns, more=True).to_pandas()
 
-# %% ../nbs/04_evaluate.ipynb #cell-060
+# %% ../nbs/04_evaluate.ipynb #cell-063
 def align(
     found:pd.DataFrame,  # stay_id, y, p of one task and model
     y:np.ndarray,        # (n,) labels of the test stays, 0, 1 or NaN
@@ -247,7 +264,7 @@ def align(
     if missing: raise BadInput(f'{where}: {missing} test stays with a label have no prediction; every model must predict the same stays')
     return p
 
-# %% ../nbs/04_evaluate.ipynb #cell-064
+# %% ../nbs/04_evaluate.ipynb #cell-067
 CONTRACT = ('split task task_kind model fraction seed n_train n_positive auroc auroc_low auroc_high auprc auprc_low auprc_high '
             'brier lambda hidden n_features n_near_zero seconds').split()
 FURTHER = ('reason n_val n_val_positive lambda_literal n_test n_test_positive prevalence brier_low brier_high '
@@ -261,7 +278,7 @@ def order(
     names = set(names)
     return [n for n in first if n in names] + sorted(names - set(first))
 
-# %% ../nbs/04_evaluate.ipynb #cell-068
+# %% ../nbs/04_evaluate.ipynb #cell-071
 @dataclass
 class Evaluation:
     "Results of a run, with the bootstrap replicates behind them."
@@ -278,7 +295,7 @@ class Evaluation:
     def kinds(self)->list: return order(self.results['task_kind'], ['phenotype', 'mortality'])
     def _repr_markdown_(self): return caption(self) + '\n\n' + markdown_table(headline_frame(self, self.kinds[0]))
 
-# %% ../nbs/04_evaluate.ipynb #cell-070
+# %% ../nbs/04_evaluate.ipynb #cell-073
 FITS = dict(split=pa.int64(), task=pa.string(), task_kind=pa.string(), model=pa.string(), fraction=pa.float64(), seed=pa.int64())
 PREDICTIONS = dict(task=pa.string(), model=pa.string(), stay_id=pa.int64(), y=pa.float64(), p=pa.float64())
 
@@ -302,19 +319,20 @@ def evaluate_part(
         yield row | columns | dict(reason='; '.join(r for r in (reason, columns['reason']) if r) or None), values
     if predictions: raise BadInput(f'{folder}/predictions.parquet: {next(iter(predictions))} has predictions but no row in fits.parquet')
 
-# %% ../nbs/04_evaluate.ipynb #cell-072
+# %% ../nbs/04_evaluate.ipynb #cell-075
 def facts(
     run,                 # run folder
     prepared:Prepared,   # its data
 )->dict:                 # what every caption says
     "Where the data come from, how many test stays there are, and which profile was run."
-    manifest = Path(run)/'manifest.json'; told = json.loads(manifest.read_text(encoding='utf-8')) if manifest.exists() else {}
+    said = told(run); options = said.get('options') or {}
     test = prepared.stays[prepared.stays['partition'] == 'test']; meta = prepared.meta
     return dict(source=meta.get('source', 'own data'), version=str(meta.get('version') or ''), licence=meta.get('licence') or 'not given',
-                synthetic=bool(meta.get('synthetic')), flow=meta.get('flow') or [], fingerprint=meta.get('fingerprint', ''), profile=told.get('profile') or 'not given',
+                synthetic=bool(meta.get('synthetic')), flow=meta.get('flow') or [], fingerprint=meta.get('fingerprint', ''), profile=said.get('profile') or 'not given',
+                changed=said.get('changed'), rnnc_hidden=options.get('rnnc_hidden') or [],
                 n_test=len(test), n_test_subjects=test['subject_id'].nunique(), n_stays=len(prepared.stays), n_subjects=prepared.stays['subject_id'].nunique())
 
-# %% ../nbs/04_evaluate.ipynb #cell-073
+# %% ../nbs/04_evaluate.ipynb #cell-076
 def evaluate(
     run,             # run folder
     replicates=500,  # bootstrap replicates
@@ -332,7 +350,7 @@ def evaluate(
     return Evaluation(results.loc[at].reset_index(drop=True), {m: np.stack([values[i][m] for i in at]) for m in METRICS},
                       positives, facts(run, prepared) | dict(replicates=replicates))
 
-# %% ../nbs/04_evaluate.ipynb #cell-078
+# %% ../nbs/04_evaluate.ipynb #cell-081
 def nested_mean(
     values,          # (rows, R) a metric; column 0 the estimate, then replicates
     split,           # (rows,)
@@ -348,7 +366,7 @@ def nested_mean(
         with np.errstate(invalid='ignore', divide='ignore'): return (v * u).sum(0) / u.sum(0)
     return np.mean([of_split(s) for s in np.unique(split)], axis=0)
 
-# %% ../nbs/04_evaluate.ipynb #cell-083
+# %% ../nbs/04_evaluate.ipynb #cell-086
 @patch
 def defined(self:Evaluation,
     metric='auroc',  # the column that must be defined
@@ -369,7 +387,7 @@ def average(self:Evaluation,
     r = self.results.iloc[rows]; w = np.stack([self.positives[t] for t in r['task']]) if how == 'weighted' else None
     return nested_mean(self.values[metric][np.asarray(rows)], r['split'], r['task'], w)
 
-# %% ../nbs/04_evaluate.ipynb #cell-087
+# %% ../nbs/04_evaluate.ipynb #cell-090
 @patch
 def _average_cell(self:Evaluation, metric, how, kind, model, fraction)->dict:
     "One row of `averages`."
@@ -387,7 +405,7 @@ def no_interval(low, undefined, values):
     "Why there is no interval; None where there is one."
     return f'interval: {undefined} of {len(values) - 1} replicates undefined' if np.isnan(low) else None
 
-# %% ../nbs/04_evaluate.ipynb #cell-089
+# %% ../nbs/04_evaluate.ipynb #cell-092
 @patch
 def averages(self:Evaluation,
     metric='auroc',  # auroc, auprc or brier
@@ -400,7 +418,7 @@ def averages(self:Evaluation,
         self.known[metric, how] = pd.DataFrame([self._average_cell(metric, how, *c) for c in cells])
     return self.known[metric, how]
 
-# %% ../nbs/04_evaluate.ipynb #cell-092
+# %% ../nbs/04_evaluate.ipynb #cell-095
 COMPARISONS = [('MN-LR-2', 'RNN-C'), ('MN-LR-2', 'LR'), ('MN-LR-2', 'untrained-LR-2'), ('MN-LR-2', 'MN-LR-1')]
 
 @patch
@@ -411,7 +429,7 @@ def _shared_rows(self:Evaluation, a, b, metric, **cell)->tuple:
     both = set(keys[0]) & set(keys[1])
     return *(r[[k in both for k in key]] for r, key in zip(rows, keys)), len({k[2] for k in both})
 
-# %% ../nbs/04_evaluate.ipynb #cell-093
+# %% ../nbs/04_evaluate.ipynb #cell-096
 @patch
 def compare(self:Evaluation,
     a,               # a model
@@ -431,8 +449,17 @@ def compare(self:Evaluation,
         return row | dict(difference=d[0], low=low, high=high, n_undefined=undefined, reason=no_interval(low, undefined, d))
     return pd.DataFrame([cell(*c) for c in product(self.kinds, self.fractions)])
 
-# %% ../nbs/04_evaluate.ipynb #cell-099
-PROFILES = dict(quick='quick profile (fewer splits, fractions, seeds and updates than the paper\'s protocol)', paper='paper profile')
+# %% ../nbs/04_evaluate.ipynb #cell-102
+PROFILES = dict(quick='small networks, few updates, three fractions', open='the protocol sized for open data on two cores: h of 32 or 64, learning rate 0.001')
+
+def profile_words(
+    about:dict,  # profile; changed: names of options that differ from it, None where the manifest does not say
+)->str:
+    "Which profile was run, what that means, and what was changed."
+    name, changed = about['profile'], about.get('changed')
+    if name == 'not given': return 'profile not given'
+    what = f' ({PROFILES[name]})' if name in PROFILES and changed is not None else ''
+    return f'{name} profile{what}' + (f', changed: {", ".join(changed)}' if changed else '')
 
 def caption(
     ev:Evaluation,
@@ -440,11 +467,10 @@ def caption(
     "Where the data come from, how many stays were tested, and how it was run."
     a = ev.about; version = f' {a["version"]}' if a['version'] and a['version'] not in a['source'] else ''
     what = 'Synthetic data (invented patients; shows nothing about medicine)' if a['synthetic'] else 'Data'
-    profile = PROFILES.get(a['profile'], f'profile {a["profile"]}')
-    return (f'{what}: {a["source"]}{version}; {a["n_test"]:,} test stays of {a["n_test_subjects"]:,} subjects; {profile}; '
+    return (f'{what}: {a["source"]}{version}; {a["n_test"]:,} test stays of {a["n_test_subjects"]:,} subjects; {profile_words(a)}; '
             f'{100 * LEVEL:.0f} % intervals over {a["replicates"]:,} bootstrap draws of subjects.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-102
+# %% ../nbs/04_evaluate.ipynb #cell-108
 def number(v, low=None, high=None, sign=False)->str:
     "A number as .812 [.793, .831]; a dash when it is null."
     if v is None or pd.isna(v): return '–'
@@ -463,7 +489,7 @@ def percent(fraction)->str:
     "A fraction as `5 %`."
     return f'{100 * fraction:g} %'
 
-# %% ../nbs/04_evaluate.ipynb #cell-106
+# %% ../nbs/04_evaluate.ipynb #cell-112
 @dataclass
 class Sheet:
     "One table of the report."
@@ -483,26 +509,36 @@ def wide(
     shown = tidy.pivot(index='model', columns='fraction', values='text').reindex([m for m in models if m in set(tidy['model'])]).fillna('–')
     return shown.set_axis([percent(f) for f in shown.columns], axis=1).rename_axis(index='Model', columns=None).reset_index()
 
-# %% ../nbs/04_evaluate.ipynb #cell-108
+# %% ../nbs/04_evaluate.ipynb #cell-114
 KINDS = dict(phenotype='Held-out phenotypes, weighted AUROC', mortality='In-hospital mortality, AUROC')
 
 def headline_frame(
     ev:Evaluation,
     kind,  # phenotype, mortality or another task kind
 )->pd.DataFrame:
-    "Models down, fractions across: AUROC with interval, then seeds, training labels and positives."
+    "Models down, fractions across: AUROC with interval, then seeds, training labels, positives, and fits missing if any are."
     tidy = ev.averages().query('task_kind == @kind'); shown = wide(tidy.assign(text=numbers(tidy)), ev.models)
     rows = ev.results[ev.results['task_kind'] == kind].groupby('fraction')
     behind = {'seeds': rows['seed'].nunique(), 'labelled training stays, median': rows['n_train'].median(), 'positives among them, median': rows['n_positive'].median()}
     for name, values in behind.items(): shown.loc[len(shown)] = [name, *(f'{v:,.0f}' if pd.notna(v) else '–' for v in values)]
+    missing = tidy.groupby('fraction')[['n_missing', 'n_fits']].sum()
+    if missing['n_missing'].any(): shown.loc[len(shown)] = ['fits missing', *(f'{k} of {n}' for k, n in missing.itertuples(index=False))]
     return shown
+
+def missing_words(
+    ev:Evaluation,
+    kind,
+)->str:  # '' where nothing is missing
+    "That points of one curve may average different tasks."
+    tidy = ev.averages().query('task_kind == @kind and n_missing > 0'); at = ', '.join(percent(f) for f in sorted(set(tidy['fraction'])))
+    return f' Fits are missing at {at} of the labels (see the reasons): averages there are over the fits that remain, so not over the same tasks as elsewhere.' if at else ''
 
 def headline_sheets(ev:Evaluation)->list:
     "One headline table for each kind of task."
     tidy = ev.averages(); note = 'Mean over seeds, tasks and splits. Columns: share of the training and validation labels a model may use.'
-    return [Sheet(f'headline_{k}', KINDS.get(k, f'{k}, weighted AUROC'), tidy[tidy['task_kind'] == k], headline_frame(ev, k), note) for k in ev.kinds]
+    return [Sheet(f'headline_{k}', KINDS.get(k, f'{k}, weighted AUROC'), tidy[tidy['task_kind'] == k], headline_frame(ev, k), note + missing_words(ev, k)) for k in ev.kinds]
 
-# %% ../nbs/04_evaluate.ipynb #cell-111
+# %% ../nbs/04_evaluate.ipynb #cell-120
 def in_words(
     d:pd.DataFrame,  # rows of `compare` for one pair and kind of task
 )->str:
@@ -512,7 +548,7 @@ def in_words(
     said = [f'{word} at {at(keep)}' for word, keep in verdicts.items() if keep.any()]
     return f'{d["model"].iloc[0]} against {d["versus"].iloc[0]}: {"; ".join(said)} of the labels.'
 
-# %% ../nbs/04_evaluate.ipynb #cell-113
+# %% ../nbs/04_evaluate.ipynb #cell-122
 def differences(ev:Evaluation)->pd.DataFrame:
     "All of COMPARISONS whose two models were run."
     return pd.concat([ev.compare(a, b) for a, b in COMPARISONS if {a, b} <= set(ev.models)] or [pd.DataFrame()], ignore_index=True)
@@ -528,11 +564,21 @@ def difference_sheets(ev:Evaluation)->list:
         sheets.append(Sheet(f'differences_{k}', f'Paired differences: {KINDS.get(k, k)}', d, shown, note))
     return sheets
 
-# %% ../nbs/04_evaluate.ipynb #cell-116
+# %% ../nbs/04_evaluate.ipynb #cell-125
 TABLE_1 = {'phenotype': {'LR': '.902 ± .023', 'MN-LR-1': '.955 ± .020', 'MN-LR-2': '.974 ± .011'},  # Gupta et al. 2018, Table 1; MIMIC-III, 10 phenotypes
            'mortality': {'LR': '.917', 'MN-LR-1': '.787', 'MN-LR-2': '.867'}}
 TABLE_1_NOTE = ('Mean ± standard deviation over the target tasks of all splits (for mortality: over splits). '
                 'The paper does not say on which scale its features were; here they are standardised.')
+
+def table_1_words(
+    r:pd.DataFrame,  # fits with weights, at the largest fraction
+)->str:
+    "What the shares are shares of, and which fits do not depend on the split."
+    text = ' The paper divides by all features (714 for LR); here the share is of those that vary over the train stays'
+    span = lambda v: '–'.join(f'{x:,.0f}' for x in sorted({v.min(), v.max()})); d = r[(r['model'] == 'LR') & r['n_dropped'].notna()] if 'n_dropped' in r else r[:0]
+    text += f': for LR {span(d["n_features"])}, with {span(d["n_dropped"])} that do not vary left out.' if len(d) else '.'
+    again = r['task_kind'].eq('mortality') & (r['model'].eq('LR') | r['model'].str.startswith('untrained')); many = r['split'][again].nunique() > 1
+    return text + (' The mortality fits of LR, and those of an untrained network of one size, are the same in all splits: their ± .000 is no spread.' if many else '')
 
 def sparsity_sheet(ev:Evaluation)->Sheet:
     "Mean and standard deviation over target tasks of the share of near-zero weights."
@@ -542,9 +588,9 @@ def sparsity_sheet(ev:Evaluation)->Sheet:
     cells['text'] = [number(m) + (f' ± {number(s)}' if pd.notna(s) else '') for m, s in zip(cells['mean'], cells['std'])]
     kinds, models = order(cells['task_kind'], ev.kinds), order(cells['model'], MODELS); rows = cells.set_index(['task_kind', 'model'])
     shown = [{'Task': f'{k}: {who}'} | {m: rows[column].get((k, m), '–') for m in models} for k in kinds for who, column in (('paper (MIMIC-III)', 'paper'), ('this run', 'text'))]
-    return Sheet('table_1', f'Table 1: share of weights near zero, {percent(top)} of the labels', cells.drop(columns='text'), pd.DataFrame(shown), TABLE_1_NOTE)
+    return Sheet('table_1', f'Table 1: share of weights near zero, {percent(top)} of the labels', cells.drop(columns='text'), pd.DataFrame(shown), TABLE_1_NOTE + table_1_words(r))
 
-# %% ../nbs/04_evaluate.ipynb #cell-118
+# %% ../nbs/04_evaluate.ipynb #cell-127
 def all_zero_sheet(ev:Evaluation)->Sheet:
     "Share of fits in which every weight is nearly zero."
     r = ev.results.query('n_features > 0 and n_near_zero >= 0'); r = r.assign(zero=(r['n_near_zero'] == r['n_features']).astype(int))
@@ -552,7 +598,7 @@ def all_zero_sheet(ev:Evaluation)->Sheet:
     text = tidy.assign(text=[f'{k} of {n}' for k, n in zip(tidy['n_all_zero'], tidy['n_fits'])])
     return Sheet('all_zero', 'Models whose weights are all near zero', tidy, wide(text, ev.models), 'Fits of all target tasks, splits and seeds. Such a model says (nearly) the same for everybody.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-122
+# %% ../nbs/04_evaluate.ipynb #cell-131
 @patch
 def by_task(self:Evaluation)->pd.DataFrame:
     "AUROC of each target task, split, fraction and model, mean over seeds, with its interval."
@@ -571,7 +617,7 @@ def task_sheet(ev:Evaluation)->Sheet:
     names = dict(split='Split', task='Task', positives='Positives in the test set')
     return Sheet('tasks', f'Each target task, AUROC at {percent(top)} of the labels', tidy, shown.rename(columns=names), 'Mean over seeds. The CSV has every fraction.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-124
+# %% ../nbs/04_evaluate.ipynb #cell-133
 def quality_sheet(ev:Evaluation)->Sheet:
     "Averages of the other metrics, and the median calibration, by kind, model and fraction."
     by = ['task_kind', 'model', 'fraction']; wanted = [('weighted', 'auroc'), ('macro', 'auroc'), ('weighted', 'auprc'), ('macro', 'brier')]
@@ -585,7 +631,7 @@ def quality_sheet(ev:Evaluation)->Sheet:
     note = 'Calibration: median over tasks, splits and seeds; intercept 0 and slope 1 are perfect. SD over seeds is that of the weighted AUROC.'
     return Sheet('quality', 'Other metrics', tidy, shown, note, folded=True)
 
-# %% ../nbs/04_evaluate.ipynb #cell-127
+# %% ../nbs/04_evaluate.ipynb #cell-136
 def failure_sheet(ev:Evaluation)->Sheet:
     "How often a fit or a metric is null, and why."
     tidy = ev.results[ev.results['reason'].notna()].groupby(['reason', 'model', 'fraction']).size().rename('rows').reset_index()
@@ -600,21 +646,22 @@ def pretty(df:pd.DataFrame)->pd.DataFrame:
     show = lambda v: f'{v:,}' if isinstance(v, (int, np.integer)) else '–' if v is None or v != v else str(v)
     return df.astype(object).map(show).rename(columns=lambda c: str(c).replace('_', ' ').capitalize())
 
-# %% ../nbs/04_evaluate.ipynb #cell-128
+# %% ../nbs/04_evaluate.ipynb #cell-137
 def flow_sheets(
     ev:Evaluation,
     run,  # run folder
 )->list:
     "Cohort flow, and what leakage removal took from pre-training in each split."
     a = ev.about; flow = pd.DataFrame(a['flow'] or [dict(step='stays in the cohort', stays=a['n_stays'], subjects=a['n_subjects'])])
-    split = lambda path: int(path.parts[-3].split('-')[1]); files = sorted(Path(run).glob('split-*/pretrain/flow.csv'), key=split)
+    split = lambda path: int(path.parts[-3].split('-')[1])
+    files = sorted((d/'flow.csv' for d in planned(run, 'split-*/pretrain') if (d/'flow.csv').exists()), key=split)
     sheets = [Sheet('flow', 'From the source to the cohort', flow, pretty(flow), 'Stays and subjects left after each step.')]
     if not files: return sheets
     removal = pd.concat([pd.read_csv(f).assign(split=split(f)) for f in files], ignore_index=True); removal.insert(0, 'split', removal.pop('split'))
     note = 'A subject with a target phenotype in any stay leaves the train and validation sets of pre-training; the test set stays whole.'
     return sheets + [Sheet('leakage', 'What leakage removal takes from pre-training', removal, pretty(removal), note)]
 
-# %% ../nbs/04_evaluate.ipynb #cell-130
+# %% ../nbs/04_evaluate.ipynb #cell-139
 LOOKS = {'LR': (COLOURS[1], 's', '-'), 'RNN-C': (COLOURS[2], '^', '-'), 'MN-LR-1': (COLOURS[5], 'D', '-'), 'MN-LR-2': (COLOURS[0], 'o', '-'),
          'untrained-LR-2': (COLOURS[6], 'v', '--'), 'no-removal-LR-2': (COLOURS[3], 'P', '--')}  # colour, marker, line
 PANELS = {"The paper's four systems": ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2'], 'MN-LR-2 and its controls': ['MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2']}
@@ -643,7 +690,7 @@ def label_ends(
     for (_, text, colour), y in zip(sorted(ends), at):
         ax.annotate(text, (1.01, y + shift), xycoords=('axes fraction', 'data'), color=colour, va='center', fontsize=9, annotation_clip=False)
 
-# %% ../nbs/04_evaluate.ipynb #cell-131
+# %% ../nbs/04_evaluate.ipynb #cell-140
 def curves(
     ax,
     tidy:pd.DataFrame,  # model, fraction, value, low, high
@@ -659,13 +706,13 @@ def curves(
         ax.vlines(x, d['low'], d['high'], color=colour, lw=1.6, alpha=.45); ends.append((d['value'].iloc[-1], m, colour))
     return ends
 
-# %% ../nbs/04_evaluate.ipynb #cell-132
+# %% ../nbs/04_evaluate.ipynb #cell-141
 def stamp(
     fig:Canvas,
     ev:Evaluation,
 )->Canvas:
     "The few words of the caption that belong inside a picture."
-    text = ('Synthetic data: ' if ev.about['synthetic'] else '') + f'{ev.about["source"]}, {ev.about["n_test"]:,} test stays, profile {ev.about["profile"]}'
+    text = ('Synthetic data: ' if ev.about['synthetic'] else '') + f'{ev.about["source"]}, {ev.about["n_test"]:,} test stays, profile {ev.about["profile"]}' + (', changed' if ev.about.get('changed') else '')
     fig.suptitle(text, fontsize=8, color='#666666', x=.01, ha='left')
     return fig
 
@@ -682,7 +729,7 @@ def figure_2(
     axes[0].set_ylabel('weighted AUROC' if kind == 'phenotype' else 'AUROC')
     return stamp(fig, ev)
 
-# %% ../nbs/04_evaluate.ipynb #cell-135
+# %% ../nbs/04_evaluate.ipynb #cell-144
 def figure_differences(ev:Evaluation)->Canvas:
     "Paired differences of MN-LR-2 over the share of labelled data: one column a comparison, one row a kind of task."
     tidy = differences(ev); pairs = [p for p in COMPARISONS if set(p) <= set(ev.models)]; plot_style()
@@ -696,7 +743,7 @@ def figure_differences(ev:Evaluation)->Canvas:
         if j == 0: ax.set_ylabel(f'{kind}\ndifference in AUROC')
     return stamp(fig, ev)
 
-# %% ../nbs/04_evaluate.ipynb #cell-137
+# %% ../nbs/04_evaluate.ipynb #cell-146
 WEIGHTS = dict(task=pa.string(), model=pa.string(), feature=pa.string(), weight=pa.float64())
 
 def used_features(
@@ -711,7 +758,7 @@ def used_features(
         if len(w): found[int(s)] = w.pivot(index='task', columns='feature', values='weight').abs()[w['feature'].unique()]
     return found
 
-# %% ../nbs/04_evaluate.ipynb #cell-138
+# %% ../nbs/04_evaluate.ipynb #cell-147
 def figure_3(
     ev:Evaluation,
     used:dict,  # as `used_features` gives
@@ -727,7 +774,7 @@ def figure_3(
     axes[-1].set_xlabel('features with a weight of at least .001 for some task')
     return stamp(fig, ev)
 
-# %% ../nbs/04_evaluate.ipynb #cell-142
+# %% ../nbs/04_evaluate.ipynb #cell-151
 @dataclass
 class Picture:
     "One figure of the report."
@@ -749,12 +796,12 @@ class Picture:
         text = re.sub(r'(\bid="|url\(#|href="#)', rf'\g<1>{self.name}-', text); text = re.sub(r'\s(width|height)="[\d.]+pt"', '', text, count=2)
         return text.replace('<svg', f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
 
-# %% ../nbs/04_evaluate.ipynb #cell-144
+# %% ../nbs/04_evaluate.ipynb #cell-153
 def curve_picture(ev:Evaluation, kind, letter)->Picture:
     "Figure 2(a) or 2(b)."
     top = ev.fractions[-1]; ends = ev.averages().query('task_kind == @kind and fraction == @top')
     alt = f'Line plot of AUROC over the share of labelled data for each model. At {percent(top)}: ' + '; '.join(f'{m} {number(v)}' for m, v in zip(ends['model'], ends['value'])) + '.'
-    return Picture(f'figure_2{letter}', f'Figure 2({letter}): {KINDS[kind]}', alt, figure_2(ev, kind), 'Bars are intervals over patients; the share of labels is on a logarithmic scale.')
+    return Picture(f'figure_2{letter}', f'Figure 2({letter}): {KINDS[kind]}', alt, figure_2(ev, kind), 'Bars are intervals over patients; the share of labels is on a logarithmic scale.' + missing_words(ev, kind))
 
 def feature_picture(ev:Evaluation, used)->Picture:
     "Figure 3, with the counts in words."
@@ -774,7 +821,7 @@ def pictures(
     if len(differences(ev)): out.append(Picture('differences', 'Paired differences', alt, figure_differences(ev), 'Above zero MN-LR-2 is ahead.'))
     return out + ([feature_picture(ev, used)] if used else [])
 
-# %% ../nbs/04_evaluate.ipynb #cell-146
+# %% ../nbs/04_evaluate.ipynb #cell-155
 CSS = """
 :root{--ink:#22303a;--soft:#5d6b75;--line:#dfe4e8;--tint:#f5f7f8;--accent:#0072b2}
 *{box-sizing:border-box}
@@ -791,7 +838,7 @@ summary{cursor:pointer;color:var(--accent);margin:1rem 0}footer{margin-top:3rem;
 @media print{body{padding:0}h2{break-after:avoid}figure{break-inside:avoid}}
 """
 
-# %% ../nbs/04_evaluate.ipynb #cell-147
+# %% ../nbs/04_evaluate.ipynb #cell-156
 def html_table(df:pd.DataFrame):
     "A table with a heading for each row and column."
     cell = lambda v: Td(str(v), cls='text') if len(str(v)) > 34 else Td(str(v))
@@ -807,17 +854,19 @@ def block(
     figure = Figure(body, Figcaption(Strong(x.title + '. '), f'{x.note} {source}'))
     return Details(Summary(x.title), figure) if getattr(x, 'folded', False) else figure
 
-# %% ../nbs/04_evaluate.ipynb #cell-150
+# %% ../nbs/04_evaluate.ipynb #cell-159
 LIMITS = dict(
     synthetic='The patients were invented by a program. The numbers show that the software runs the whole protocol, and nothing about medicine or about which method is better on real patients.',
     ranks='They show how well each model ranks test patients it has not seen, on tasks the pre-trained network was not trained for.',
     fixed='Intervals say how far a number would move with other test patients. They hold the trained models fixed: the luck of the labelled subset and of the first weights is not in them.',
+    size='RNN-C has the size MIMIC-Net chose on its source tasks; a size chosen for each target task could be better or worse.',
     quick='The quick profile trains small networks briefly. Its curves have the shape of the experiment; they are not a replication of the paper.',
+    open='The open profile follows the protocol with smaller networks and a larger learning rate than the paper; its numbers are not those of the paper\'s settings.',
     control='What pre-training adds is the difference to untrained-LR-2, the same features from a network that never saw a label; being ahead of RNN-C alone would not show that anything was transferred.',
     many='Many differences are shown and none is corrected for their number: a few will exclude zero by chance alone.',
     bedside='A good AUROC does not make a probability right; see calibration. Nothing here says that a model would help at the bedside.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-152
+# %% ../nbs/04_evaluate.ipynb #cell-161
 ENOUGH = 100  # positives of a task in the test set; Vergouwe et al., J Clin Epidemiol 2005;58:475-83
 
 def too_few(ev:Evaluation)->str:  # '' where there are enough
@@ -827,15 +876,26 @@ def too_few(ev:Evaluation)->str:  # '' where there are enough
     return (f'This is a very small test set: {ev.about["n_test"]:,} stays, and a median of {positives:.0f} positives per task where validation needs at least {ENOUGH}. '
             'These numbers show that the software runs; they prove nothing about the method.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-154
+# %% ../nbs/04_evaluate.ipynb #cell-164
+def same_size(ev:Evaluation)->str:  # such as `split 0: 64; split 1: 32`; '' where it is not so
+    "Hidden units of RNN-C where it took them from MIMIC-Net, by split."
+    if ev.about.get('rnnc_hidden') or not {'RNN-C', 'MN-LR-2'} <= set(ev.models): return ''
+    h = ev.results[ev.results['hidden'].notna()].groupby(['model', 'split'])['hidden'].unique(); one = {k: set(v) for k, v in h.items()}
+    splits = sorted(s for m, s in one if m == 'RNN-C')
+    if not splits or any(len(one['RNN-C', s]) > 1 or one['RNN-C', s] != one.get(('MN-LR-2', s)) for s in splits): return ''
+    return '; '.join(f'split {s}: {int(min(one["RNN-C", s]))}' for s in splits)
+
+# %% ../nbs/04_evaluate.ipynb #cell-167
 def limits(ev:Evaluation)->list:
     "What the numbers of this run show and do not show, as sentences."
-    applies = dict(synthetic=ev.about['synthetic'], quick=ev.about['profile'] == 'quick', control='untrained-LR-2' in ev.models, many=len(differences(ev)) > 0)
+    usual = not {'hidden', 'max_updates', 'lr'} & set(ev.about.get('changed') or []); sizes = same_size(ev); profile = ev.about['profile']
+    applies = dict(synthetic=ev.about['synthetic'], size=bool(sizes), quick=profile == 'quick' and usual, open=profile == 'open' and usual, control='untrained-LR-2' in ev.models, many=len(differences(ev)) > 0)
     splits, seeds = ev.results['split'].nunique(), ev.results['seed'].nunique(); plural = lambda n, word: f'{n} {word}' + ('s' if n != 1 else '')
     spread = f' This run has {plural(splits, "split")} and up to {plural(seeds, "seed")}; the spread over seeds stands in the table of other metrics.'
-    return [too_few(ev)] * bool(too_few(ev)) + [text + (spread if name == 'fixed' else '') for name, text in LIMITS.items() if applies.get(name, True)]
+    more = dict(fixed=spread, size=f' Hidden units of both, {sizes}.')
+    return [too_few(ev)] * bool(too_few(ev)) + [text + more.get(name, '') for name, text in LIMITS.items() if applies.get(name, True)]
 
-# %% ../nbs/04_evaluate.ipynb #cell-156
+# %% ../nbs/04_evaluate.ipynb #cell-169
 def opening(ev:Evaluation)->list:
     "Title, source, and the notice for synthetic data."
     a = ev.about; notice = Div(Strong('Synthetic data. '), 'Every patient behind these numbers was invented by a program. No statement about medicine follows from them.', cls='notice')
@@ -854,7 +914,7 @@ def report(
     head = Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'), Title('rnn_transfer report'), Style(NotStr(CSS)))
     return to_xml(Html(head, Body(*opening(ev), words, *found, footer), lang='en'), indent=False)
 
-# %% ../nbs/04_evaluate.ipynb #cell-158
+# %% ../nbs/04_evaluate.ipynb #cell-171
 def headline(
     what,  # Evaluation, or the folder of a run that was evaluated
 )->str:
@@ -868,7 +928,7 @@ def headline(
         return [KINDS.get(kind, kind), *('  '.join(v.ljust(n) for v, n in zip(r, width)).rstrip() for r in rows), '']
     return '\n'.join([*(x for k in what.kinds for x in lines(k)), caption(what), *filter(None, [too_few(what)])]) + '\n'
 
-# %% ../nbs/04_evaluate.ipynb #cell-161
+# %% ../nbs/04_evaluate.ipynb #cell-174
 def contents(
     ev:Evaluation,
     run,  # run folder
@@ -892,7 +952,7 @@ def write_sheet(
     s.frame.to_csv(folder/f'{s.name}.csv', index=False)
     (folder/f'{s.name}.md').write_text(f'**{s.title}.** {s.note} {source}\n\n{markdown_table(s.shown)}\n', encoding='utf-8')
 
-# %% ../nbs/04_evaluate.ipynb #cell-162
+# %% ../nbs/04_evaluate.ipynb #cell-175
 def run_evaluate(
     run,             # run folder with the outputs of 03_transfer
     replicates=500,  # bootstrap replicates

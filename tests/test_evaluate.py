@@ -1,5 +1,5 @@
 "Metrics against scikit-learn, the bootstrap against plain resampling, and a whole evaluation of simulated predictions."
-import json, re
+import json, re, shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -63,10 +63,24 @@ def test_calibration_equals_unpenalised_logistic_regression():
     assert slope == pytest.approx(oracle.coef_[0, 0], abs=1e-4) and reason is None
     assert np.mean(1 / (1 + np.exp(-(x + intercept)))) == pytest.approx(y.mean(), abs=1e-6)
 
-@pytest.mark.parametrize('y,p,why', [([0, 1, 1], [.2, .2, .2], 'all predictions are equal'), ([0, 0, 1], [.1, .2, .9], 'separate the classes'), ([1, 1, 1], [.1, .2, .9], 'one class')])
+@pytest.mark.parametrize('y,p,why', [([0, 1, 1], [.2, .2, .2], 'all predictions are equal'), ([0, 0, 1], [.1, .2, .9], 'separate the classes'),
+    ([0, 0, 1, 1], [.1, .5, .5, .9], 'separate the classes'), ([1, 1, 0, 0], [.1, .5, .5, .9], 'separate the classes'), ([0, 1, 1], [.2, .2, .5], 'separate the classes'), ([1, 1, 1], [.1, .2, .9], 'one class')])
 def test_undefined_calibration_says_why(y, p, why):
     _, slope, reason = E.calibration(y, p)
     assert np.isnan(slope) and why in reason
+
+def test_calibration_has_a_slope_as_soon_as_the_classes_overlap():
+    x = np.array([.1, .5, .5, .6, .9]); y = np.array([0, 0, 1, 0, 1.]); _, slope, reason = E.calibration(y, x)
+    oracle = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(np.log(x / (1 - x))[:, None], y)
+    assert slope == pytest.approx(oracle.coef_[0, 0], abs=1e-3) and reason is None
+
+@pytest.mark.parametrize('columns', [1, 2])  # the fit of the intercept alone, and that of the slope
+def test_a_calibration_that_did_not_converge_is_null_with_a_reason(monkeypatch, columns):
+    search = E.minimize
+    def stops(nll, b, **kw): return search(nll, b, **kw | dict(options=dict(maxiter=1 if len(b) == columns else 200, initial_trust_radius=1e-3)))
+    monkeypatch.setattr(E, 'minimize', stops); r = rng('calibration'); y = (r.random(200) < .3).astype(float)
+    intercept, slope, reason = E.calibration(y, r.random(200))
+    assert np.isnan(slope) and 'did not converge' in reason and np.isnan(intercept) == (columns == 1)
 
 # ---------------------------------------------------------------- bootstrap
 
@@ -225,6 +239,46 @@ def test_every_caption_names_the_data_and_the_profile(done, page):
     assert len(captions) >= 12
     for text in captions + notes: assert 'Synthetic data' in text and 'toy' in text and 'quick profile' in text and 'test stays' in text
 
+@pytest.mark.parametrize('told,said', [
+    (dict(profile='quick', changed=[]), 'quick profile (small networks, few updates, three fractions);'),
+    (dict(profile='open', changed=[]), 'open profile (the protocol sized for open data on two cores: h of 32 or 64, learning rate 0.001);'),
+    (dict(profile='paper', changed=['splits', 'max_updates']), 'paper profile, changed: splits, max_updates;'),
+    (dict(profile='paper', changed=[]), 'paper profile;'), (dict(profile='quick'), 'quick profile;'), (dict(), 'profile not given;')])
+def test_captions_say_what_was_changed_of_a_profile(done, told, said):
+    run, ev = done; (run/'manifest.json').write_text(json.dumps(told)); about = E.facts(run, E.Prepared.load(run)) | dict(replicates=60)
+    (run/'manifest.json').write_text(json.dumps(dict(profile='quick')))
+    again = E.Evaluation(ev.results, ev.values, ev.positives, about, ev.known)
+    assert said in E.caption(again) and 'fewer splits' not in E.caption(again)
+    assert (', changed' in E.figure_2(again)._suptitle.get_text()) == bool(told.get('changed'))
+
+def test_missing_fits_are_counted_under_the_headline(done, page):
+    run, ev = done; last = E.headline_frame(ev, 'phenotype').iloc[-1]  # task A has no fit at 5 % and seed 0: 5 systems, of 4 tasks x 2 seeds x 5
+    assert list(last) == ['fits missing', '5 of 40', '0 of 20'] and 'fits missing' in E.headline(run)
+    assert 'fits missing' not in set(E.headline_frame(ev, 'mortality')['Model'])
+    notes = {s.name: s.note for s in E.headline_sheets(ev)}
+    assert 'Fits are missing at 5 % of the labels' in notes['headline_phenotype'] and 'missing' not in notes['headline_mortality']
+    assert page.count('Fits are missing at 5 % of the labels') == 2  # the table and Figure 2(a)
+
+def test_leakage_table_holds_planned_splits_only(done):
+    run, ev = done; plan = dict(steps={f'split-{s}/pretrain': '' for s in (0, 1)})
+    for s in (0, 1, 2):
+        (run/f'split-{s}'/'pretrain').mkdir(parents=True); pd.DataFrame(dict(step=['all'], stays=[9])).to_csv(run/f'split-{s}'/'pretrain'/'flow.csv', index=False)
+    before = (run/'manifest.json').read_text(); splits = lambda: set(E.flow_sheets(ev, run)[1].frame['split'])
+    try:
+        assert splits() == {0, 1, 2}
+        (run/'manifest.json').write_text(json.dumps(plan)); assert splits() == {0, 1}
+    finally:
+        (run/'manifest.json').write_text(before)
+        for s in (0, 1, 2): shutil.rmtree(run/f'split-{s}'/'pretrain')
+        (run/'split-2').rmdir()
+
+def test_the_size_of_rnn_c_is_a_limit_where_it_was_not_its_own_choice(done):
+    ev = done[1]; sizes = lambda e: [x for x in E.limits(e) if 'RNN-C has the size MIMIC-Net chose' in x]
+    assert len(sizes(ev)) == 1 and 'split 0: 8; split 1: 8' in sizes(ev)[0]
+    own = ev.results.assign(hidden=ev.results['hidden'].mask(ev.results['model'].eq('RNN-C'), 16))
+    assert sizes(E.Evaluation(own, ev.values, ev.positives, ev.about)) == []
+    assert sizes(E.Evaluation(ev.results, ev.values, ev.positives, ev.about | dict(rnnc_hidden=[8, 16]))) == []
+
 def test_nothing_written_names_a_stay_or_a_subject(tmp_path):
     run = simulated_run(tmp_path/'run'); stays = pd.read_parquet(run/'data'/'stays.parquet'); ids = {v: 7_310_000_000 + v for v in stays['stay_id']}
     stays.assign(stay_id=stays['stay_id'].map(ids)).to_parquet(run/'data'/'stays.parquet', index=False)
@@ -241,6 +295,9 @@ def test_table_1_and_share_of_all_zero_models(done):
     ev = done[1]; t = E.sparsity_sheet(ev); r = ev.results.query("fraction == 1 and model == 'LR' and task_kind == 'phenotype'")
     assert t.frame.query("model == 'LR' and task_kind == 'phenotype'")['mean'].iloc[0] == pytest.approx((r['n_near_zero'] / r['n_features']).astype(float).mean())
     assert '.974 ± .011' in t.shown.iloc[0]['MN-LR-2']
+    assert '714' in t.note and 'same in all splits' in t.note and 'left out' not in t.note
+    dropped = E.Evaluation(ev.results.assign(n_dropped=3), ev.values, ev.positives, ev.about)
+    assert 'for LR 20, with 3 that do not vary left out' in E.sparsity_sheet(dropped).note
     zero = E.all_zero_sheet(ev).shown.set_index('Model'); assert zero.loc['MN-LR-1', '5 %'] == '5 of 11' and 'RNN-C' not in zero.index  # 12 fits, one of which could not be made
 
 def test_figure_3_counts_used_features(done):
