@@ -132,6 +132,19 @@ def test_respiratory_rate_is_never_charted_under_ventilation(real):
     assert y[seen].sum() == 0 and abs(y[~seen].mean() - 7 / 8) < .001
 
 
+def test_the_long_stay_and_oliguria_are_what_the_notebook_says(real, shared):
+    d = pd.concat(pd.read_csv(shared / "data" / "physionet2012" / f"Outcomes-{s}.txt") for s in "ab").set_index("RecordID").reindex(real.stays["stay_id"])
+    dead, long = (d["In-hospital_death"] == 1).to_numpy(), real.stays["Long hospital stay"]
+    assert ((d["Length_of_stay"].to_numpy() <= 14) & dead).sum() == 760 and dead.sum() == 1122
+    assert [round(long[dead].mean(), 2), round(long[~dead].mean(), 2), round(long[real.stays["partition"] != "test"].mean(), 2)] == [.32, .31, .31]
+    assert long[real.stays["partition"] != "test"].mean() > real.meta["held_out_prevalence"][1] and real.stays["Oliguria"].sum() == 462
+
+
+def test_content_is_that_of_the_first_long_run(real):
+    "Words may be mended in source and note; labels, tasks and their definitions are those that results were published on."
+    assert real.fingerprint.startswith("5a8f9e518789")
+
+
 def test_save_and_load(real, tmp_path):
     real.save(tmp_path / "cohort")
     assert Cohort.load(tmp_path / "cohort").fingerprint == real.fingerprint
@@ -145,6 +158,12 @@ def test_no_task_reads_an_input_channel_and_every_rule_names_its_source():
     assert set(r["parameter"]) - set(p.index) == {"Length_of_stay", "In-hospital_death"}
     assert r["source"].notna().all() and (r[r["kind"] == "phenotype"]["task"].nunique(), set(r["relation"])) == (25, {">=", ">", "<", "="})
     assert p["reason"].notna().all() and (p["low"] <= p["high"].fillna(np.inf)).all() and set(p["channel"].dropna()) == {c.name for c in p12.CHANNELS}
+
+
+def test_notes_tell_where_rule_and_source_part():
+    r = p12.RULES.drop_duplicates("task").set_index("task"); own = set(r.index[r["source"].str.startswith("own choice")])
+    assert own == {"Marked myocardial injury", "Long hospital stay"} and own | {"Oliguria", "Hypercapnia", "Hypokalaemia"} <= set(p12.ABOUT["task_notes"])
+    assert "Kardalas" in r.loc["Hypokalaemia", "source"] and "Gennari" in p12.definition("Hypokalaemia") and "mortality" in p12.ABOUT["task_notes"]["Long hospital stay"]
 
 
 def test_no_two_tasks_ask_the_same_side_of_one_parameter():
@@ -229,7 +248,7 @@ def test_missing_things(two, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="holds none of set-a"): p12.cohort(tmp_path / "empty")
     (two / "Outcomes-b.txt").unlink()
-    with pytest.raises(BadInput, match="Outcomes-b.txt is missing beside set-b.*sets='a'"): p12.cohort(two)
+    with pytest.raises(BadInput, match="Outcomes-b.txt is missing beside set-b; download it, or move set-b out of the folder .*sets='a'"): p12.cohort(two)
     assert len(p12.cohort(two, sets="a").stays) == 6
     [p.unlink() for p in (two / "set-a").iterdir()]; (two / "set-a" / "notes.txt").write_text("x")
     with pytest.raises(BadInput, match="holds no record"): p12.cohort(two, sets="a")
@@ -264,6 +283,7 @@ def test_what_is_counted_and_not_refused(two):
 
 def test_unknown_parameters_can_be_counted(two):
     put(two, "a", some(100) | {100: record(100, "00:07,HR,73", "01:00,Zinc,3", "01:00,Zinc,low")})
+    with pytest.raises(BadInput, match="mend the row or take it out .in Python, unknown="): p12.cohort(two)
     c = p12.cohort(two, unknown="count")
     assert c.meta["counts_of_rows"]["rows of an unknown parameter"] == 2
 

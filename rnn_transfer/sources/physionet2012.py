@@ -53,8 +53,8 @@ def find_sets(
     if not found: raise BadInput(f'{path}: holds none of set-a, set-b, set-c as folder, .tar.gz, .tgz, .tar or .zip; download them from physionet.org/content/challenge-2012')
     wanted = sorted(found) if sets is None else sorted({s.lower() for s in sets if s.isalnum()})
     for s in wanted:
-        if s not in found: raise BadInput(f'{path}: set {s} was asked for and is not there (found {", ".join(sorted(found))}); put set-{s} beside them or change sets')
-        if s not in outcomes: raise BadInput(f'{path}: Outcomes-{s}.txt is missing beside set-{s}; download it, or leave the set out with sets={"".join(x for x in wanted if x != s)!r}')
+        if s not in found: raise BadInput(f'{path}: set {s} was asked for and is not there (found {", ".join(sorted(found))}); put set-{s} beside them or ask for others')
+        if s not in outcomes: raise BadInput(f'{path}: Outcomes-{s}.txt is missing beside set-{s}; download it, or move set-{s} out of the folder' + (f' (in Python: sets={"".join(x for x in wanted if x != s)!r})' if len(wanted) > 1 else ''))
     return {s: (found[s][min(found[s], key=FORMS.index)], outcomes[s]) for s in wanted}
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-018
@@ -152,7 +152,7 @@ def refuse(texts, place, parameter, value, names, values, unreadable, unknown):
     "Raise BadInput for the first unknown parameter, then for the first unreadable number."
     if unknown.any():
         name = names[parameter[unknown.argmax()]]; near = get_close_matches(name, PARAMETERS.index, 1)
-        raise BadInput(f'{locate(texts, place, lambda f: len(f) == 3 and f[1] == name)}: {name!r} is no parameter of the challenge{f" (did you mean {near[0]!r}?)" if near else ""}; mend the row, or count such rows with unknown="count"')
+        raise BadInput(f'{locate(texts, place, lambda f: len(f) == 3 and f[1] == name)}: {name!r} is no parameter of the challenge{f" (did you mean {near[0]!r}?)" if near else ""}; mend the row or take it out (in Python, unknown="count" counts such rows instead)')
     if unreadable.any():
         k = unreadable.argmax(); name, text = names[parameter[k]], values[value[k]]
         raise BadInput(f'{locate(texts, place, lambda f: len(f) == 3 and f[1] == name and f[2] == text)}: the value of {name} is not a number; mend the row or download the set again')
@@ -241,7 +241,7 @@ def with_series(
     p = PARAMETERS.iloc[rows['parameter']]; admission = (p.index == 'Weight') & (rows['minute'] == 0).to_numpy()
     return np.unique(rows['stay_id'].to_numpy()[p['channel'].notna().to_numpy() & (p['kind'] == 'series').to_numpy() & ~admission])
 
-# %% ../../nbs/sources/physionet2012.ipynb #cell-063
+# %% ../../nbs/sources/physionet2012.ipynb #cell-065
 RELATIONS = {'>=': operator.ge, '>': operator.gt, '<': operator.lt, '=': operator.eq}
 
 def summary(
@@ -253,7 +253,7 @@ def summary(
     if statistic == 'rise': return (rows['value'] - g.cummin()).groupby(rows['stay_id']).max().round(6)
     return dict(highest=g.max, lowest=g.min, sum=g.sum, value=g.first)[statistic]()
 
-# %% ../../nbs/sources/physionet2012.ipynb #cell-066
+# %% ../../nbs/sources/physionet2012.ipynb #cell-068
 def labels(
     rows: pd.DataFrame,      # cleaned rows
     outcomes: pd.DataFrame,  # by stay_id
@@ -276,14 +276,14 @@ def definition(
     task: str,    # name
     rules=RULES,  # table of rules
 )->str:
-    "A task's rules and their source in words."
+    "A task's rules and their source in the words that the fingerprint holds."
     mine = rules[rules['task'] == task]; words = {'=': 'is', '>=': 'at least', '>': 'above', '<': 'below'}
     prefix = dict(highest='highest ', lowest='lowest ', sum='sum of ', rise='rise of ', value='')
     say = lambda r: f'{prefix[r.statistic]}{r.parameter} {words[r.relation]} {r.threshold:g}{"" if pd.isna(r.unit) else " " + r.unit}'
     span = mine['hours'].iloc[0]
-    return ' or '.join(say(r) for r in mine.itertuples()) + ('' if np.isnan(span) else f' in the first {span:g} h') + f' ({mine["source"].iloc[0]})'
+    return ' or '.join(say(r) for r in mine.itertuples()) + ('' if np.isnan(span) else f' in the first {span:g} h') + f' ({mine["words_in_definition"].fillna(mine["source"]).iloc[0]})'
 
-# %% ../../nbs/sources/physionet2012.ipynb #cell-072
+# %% ../../nbs/sources/physionet2012.ipynb #cell-074
 def partitions(
     letters: pd.Series,  # the set of each stay, by stay_id
     test=None,           # letters of the test sets; None: the last one; '': draw a fifth of all subjects
@@ -292,13 +292,13 @@ def partitions(
     "Train, validation and test by record, which is the subject."
     given = sorted(letters.unique()); test = (given[-1] if len(given) > 1 else '') if test is None else ''.join(test).lower()
     if set(test) - set(given): raise BadInput(f'test={test!r}: the sets at hand are {", ".join(given)}; name among them the ones to test on')
-    if set(test) == set(given): raise BadInput(f'test={test!r}: no set is left to train on; leave one out of test, or give test="" to draw a fifth of the subjects')
+    if set(test) == set(given): raise BadInput(f'test={test!r}: no set is left to train on; leave one out of test (in Python, test="" draws a fifth of the subjects)')
     if not test: return partition_subjects(letters.index, seed, val=.16, test=.2)
     part = np.full(len(letters), 'test', object); rest = ~letters.isin(list(test)).to_numpy()
     part[rest] = partition_subjects(letters.index[rest], seed, val=.2, test=0)
     return part
 
-# %% ../../nbs/sources/physionet2012.ipynb #cell-075
+# %% ../../nbs/sources/physionet2012.ipynb #cell-077
 def read_sets(
     places: dict,     # as `find_sets` gives it
     unknown='raise',  # as `read_rows`
@@ -315,11 +315,12 @@ def read_sets(
     n['records without an outcome'] = int((~letters.index.isin(outcomes.index)).sum()); n['outcomes without a record'] = int((~outcomes.index.isin(letters.index)).sum())
     return rows, outcomes, letters, n, sum(p[2] for p in parts)
 
-# %% ../../nbs/sources/physionet2012.ipynb #cell-078
+# %% ../../nbs/sources/physionet2012.ipynb #cell-080
 ABOUT = dict(source='PhysioNet/CinC Challenge 2012', version='1.0.0', licence='ODC-BY 1.0', synthetic=False, held_out_prevalence=[.05, .3],
     citation='Silva I, Moody G, Scott DJ, Celi LA, Mark RG. Predicting in-hospital mortality of ICU patients: the PhysioNet/Computing in Cardiology Challenge 2012. Computing in Cardiology 2012;39:245-248',
     url='https://physionet.org/content/challenge-2012/1.0.0/', documentation='nbs/sources/physionet2012.ipynb',
-    note='Phenotypes are published thresholds on parameters that are not input channels, in the same 48 hours; not measured counts as absent.')
+    note='Phenotypes are limits on laboratory values and urine, ventilation, the unit, and a hospital stay above 14 days, none of them an input channel; most limits are published, some our own choice (see task_notes). All but the stay cover the same 48 hours as the input. Not measured counts as absent. The long stay is 0 for deaths within 14 days, so mortality is not wholly unseen by pre-training.',
+    task_notes=RULES.dropna(subset='note').set_index('task')['note'].to_dict())
 
 def cohort(
     path,             # folder with the sets and their outcomes files
@@ -344,7 +345,7 @@ def cohort(
     cleaning = counts.reset_index().assign(rule=PARAMETERS['reason'].to_numpy()).to_dict('records')
     return Cohort(events, stays, CHANNELS, tasks, ABOUT | dict(sets=used, seed=seed, flow=flow, counts_of_rows=dict(n), cleaning=cleaning, tasks_left_out=alike))
 
-# %% ../../nbs/sources/physionet2012.ipynb #cell-085
+# %% ../../nbs/sources/physionet2012.ipynb #cell-087
 def report(
     cohort: Cohort,  # made by `cohort`
 )->dict:             # name -> list of rows
@@ -352,10 +353,10 @@ def report(
     e, stays = cohort.events, len(cohort.stays); each = e.groupby(['channel', 'stay_id'], observed=True).size(); part = cohort.stays['partition']
     channels = [dict(channel=c.name, readings=int((e['channel'] == c.name).sum()), stays=int(len(x)), share=round(len(x) / stays, 4), median=float(x.median()) if len(x) else None)
                 for c in cohort.channels for x in [each[c.name] if c.name in each.index else pd.Series(dtype=float)]]
-    share = lambda t, p: dict(zip([f'{p} stays', f'{p} positive'], [int(cohort.stays[t][part == p].notna().sum()), int(cohort.stays[t][part == p].sum())]))
-    tasks = [dict(task=t.name, kind=t.kind, definition=t.definition) | share(t.name, 'train') | share(t.name, 'val') | share(t.name, 'test') for t in cohort.tasks]
-    m = cohort.meta; return dict(source=m['source'], licence=m['licence'], citation=m['citation'], sets=m['sets'], fingerprint=cohort.fingerprint, flow=m['flow'],
-                                 rows=[dict(what=k, count=v) for k, v in m['counts_of_rows'].items()], cleaning=m['cleaning'], channels=channels, tasks=tasks)
+    m = cohort.meta; share = lambda t, p: dict(zip([f'{p} stays', f'{p} positive'], [int(cohort.stays[t][part == p].notna().sum()), int(cohort.stays[t][part == p].sum())]))
+    tasks = [dict(task=t.name, kind=t.kind, definition=t.definition, note=m.get('task_notes', {}).get(t.name)) | share(t.name, 'train') | share(t.name, 'val') | share(t.name, 'test') for t in cohort.tasks]
+    return dict(source=m['source'], licence=m['licence'], citation=m['citation'], sets=m['sets'], fingerprint=cohort.fingerprint, flow=m['flow'],
+                rows=[dict(what=k, count=v) for k, v in m['counts_of_rows'].items()], cleaning=m['cleaning'], channels=channels, tasks=tasks)
 
 def write_report(
     cohort: Cohort,  # made by `cohort`
