@@ -10,7 +10,7 @@ __all__ = ['BENCHMARK_CHANNELS', 'EPS', 'PERIODS', 'FUNCTIONS', 'COLOURS', 'BadI
            'labelled_subset', 'toy_cohort', 'Prepared', 'run_data', 'plot_style']
 
 # %% ../nbs/00_data.ipynb #cell-003
-import hashlib, json, os, shutil, tempfile, uuid
+import errno, hashlib, json, os, shutil, tempfile, uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -60,6 +60,10 @@ def write_atomic(
         yield tmp
         if folder and path.exists(): remove(path)
         os.replace(tmp, path)
+    except OSError as e:
+        remove(tmp)
+        if 'requested and' in str(e): raise OSError(errno.ENOSPC, 'No space left on device', str(path)) from e  # numpy's words for it
+        raise
     except BaseException: remove(tmp); raise
 
 # %% ../nbs/00_data.ipynb #cell-022

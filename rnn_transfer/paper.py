@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['PROTOCOL', 'PROFILES', 'KINDS', 'OWN', 'PAGE', 'SOURCES', 'numbers', 'Step', 'notebooks_dir', 'notebook_parameters',
-           'parameters_of', 'check_options', 'plan', 'code_hash', 'with_keys', 'outputs', 'state', 'PipeKernel',
-           'scrub', 'run_notebook', 'execute', 'only_driver', 'cluster', 'resources', 'execute_all', 'report_step',
-           'failure_text', 'git_commit', 'manifest', 'about_cohort', 'run_paper', 'needed', 'read_done',
-           'driver_at_work', 'time_left', 'status_text', 'headline_of', 'index_page', 'one_line_errors', 'names',
-           'rnn_transfer_cohort', 'parse_setting', 'rnn_transfer_paper', 'rnn_transfer_status', 'made_synthetic',
-           'plan_text', 'seconds_of', 'rnn_transfer_features', 'cohort_features', 'rnn_transfer_export',
-           'rnn_transfer_verify', 'verify_tables', 'verified']
+           'parameters_of', 'check_numbers', 'check_options', 'plan', 'code_hash', 'with_keys', 'outputs', 'done_of',
+           'seen', 'state', 'PipeKernel', 'scrub', 'without_paths', 'run_notebook', 'git_commit', 'environment',
+           'one_at_a_time', 'tried_twice', 'execute', 'only_driver', 'driver_at_work', 'cluster', 'resources',
+           'execute_all', 'report_step', 'failure_text', 'manifest', 'about_cohort', 'identity', 'check_splits',
+           'run_paper', 'needed', 'read_done', 'time_left', 'status_text', 'headline_of', 'index_page',
+           'one_line_errors', 'names', 'rnn_transfer_cohort', 'parse_setting', 'rnn_transfer_paper',
+           'rnn_transfer_status', 'made_synthetic', 'plan_text', 'seconds_of', 'rnn_transfer_features',
+           'cohort_features', 'rnn_transfer_export', 'rnn_transfer_verify', 'verify_tables', 'verified']
 
 # %% ../nbs/05_paper.ipynb #cell-003
-import ast, fcntl, hashlib, json, logging, os, platform, shutil, subprocess, sys, tempfile, time
+import ast, fcntl, hashlib, json, logging, os, platform, shutil, subprocess, sys, tempfile, time, uuid
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -32,9 +33,10 @@ from traitlets import default
 
 # %% ../nbs/05_paper.ipynb #cell-005
 import rnn_transfer
-from .data import BadInput, Cohort, Normaliser, toy_cohort, write_atomic
+from .data import BadInput, Cohort, Normaliser, Task, toy_cohort, write_atomic
 from .evaluate import headline
 from .model import features, feature_names, load_checkpoint
+from .pretrain import draw_splits, prevalences
 
 # %% ../nbs/05_paper.ipynb #cell-008
 PROTOCOL = dict(splits=2, n_held_out=5, low=None, high=None,            # Section 4; the prevalence range is the cohort's
@@ -43,7 +45,8 @@ PROTOCOL = dict(splits=2, n_held_out=5, low=None, high=None,            # Sectio
     lambdas=[.1, 1., 10., 100., 1e3, 1e4], choose='nll',                # Section 4; read as validation loss without the L1 term
     models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-1', 'untrained-LR-2', 'no-removal-LR-1', 'no-removal-LR-2'])
 PROFILES = dict(
-    quick=PROTOCOL | dict(fractions=[.05, .2, 1.], seeds=[2, 1], hidden=[32, 64], lr=1e-3, max_updates=500, patience=6, replicates=500),
+    quick=PROTOCOL | dict(fractions=[.05, .2, 1.], seeds=[2, 1], hidden=[32, 64], lr=3e-3, max_updates=100, eval_every=20, patience=3, replicates=500),
+    open=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[2, 1], hidden=[32, 64], lr=1e-3, max_updates=1500, patience=6, replicates=1000),
     paper=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[10, 5], hidden=[100, 200, 300, 400], lr=1e-4, max_updates=30_000, patience=10, replicates=2000))
 
 def numbers(
@@ -100,10 +103,22 @@ def parameters_of(
     special = {k.split('.', 1)[1]: v for k, v in options.items() if k.startswith(kind + '.')}
     return {k: v for k, v in (general | special).items() if k in declared}
 
+def check_numbers(
+    options: dict,  # as above
+):
+    "Raise BadInput for fractions, seeds or splits of which no plan can be made."
+    expected = dict(fractions='shares above 0 and at most 1', seeds='one or two whole numbers: up to 5 % of the labels, and above', splits='a whole number above 0')
+    for name, text in expected.items():
+        v = options.get(name, 1); v = v if isinstance(v, (list, tuple)) else [v]
+        fine = v and all(isinstance(x, (int, float)) and 0 < x and (x <= 1 if name == 'fractions' else x == int(x)) for x in v) and len(v) <= dict(seeds=2, splits=1).get(name, 99)
+        if not fine: raise BadInput(f'{name} {options[name]}: expected {text}')
+
+# %% ../nbs/05_paper.ipynb #cell-018
 def check_options(
     options: dict,  # as above
 ):
-    "Raise BadInput for an option that no notebook has."
+    "Raise BadInput for an option that no notebook has, and for numbers of which no plan can be made."
+    check_numbers(options)
     declared = {k: set(notebook_parameters(n)) for k, n in KINDS.items()}
     for o in options:
         kind, _, name = o.rpartition('.')
@@ -111,23 +126,24 @@ def check_options(
         known = declared.get(kind, set()) if kind else set().union(*declared.values())
         if name not in known: raise BadInput(f'parameter {o}: no {kind + " " if kind else ""}notebook has it; known are {", ".join(sorted(known or KINDS))}')
 
-# %% ../nbs/05_paper.ipynb #cell-021
+# %% ../nbs/05_paper.ipynb #cell-022
 def plan(
     options: dict,  # of a profile, changed by the command line
 )->list:            # of Step
     "All steps of a run: data, model, pre-training per split, transfer per split, fraction and seed, evaluation."
-    check_options(options); few, rest = (options['seeds'] * 2)[:2]
+    check_options(options); several = lambda v: list(v) if isinstance(v, (list, tuple)) else [v]
+    few, rest = (several(options['seeds']) * 2)[:2]
     make = lambda name, kind, needs, **own: Step(name, KINDS[kind], parameters_of(kind, options) | dict(run='.') | own, needs)
     steps = [make('data', 'data', [], cohort='cohort'), make('model', 'model', ['data'])]
     splits = range(options['splits']); last = []
     steps += [make(f'split-{s}/pretrain', 'pretrain', ['model'], split=s) for s in splits]
-    for f in sorted(options['fractions'], reverse=True):
+    for f in sorted(set(map(float, several(options['fractions']))), reverse=True):
         for s in splits:
             for k in range(few if f <= .05 else rest):
                 last.append(make(f'split-{s}/fraction-{f:g}/seed-{k}', 'transfer', [f'split-{s}/pretrain'], split=s, fraction=f, seed=k))
     return steps + last + [make('evaluate', 'evaluate', [t.name for t in last])]
 
-# %% ../nbs/05_paper.ipynb #cell-026
+# %% ../nbs/05_paper.ipynb #cell-027
 def code_hash(
     notebook: str,  # such as 03_transfer
 )->str:
@@ -147,30 +163,46 @@ def with_keys(
         keys[s.name] = s.key
     return steps
 
-# %% ../nbs/05_paper.ipynb #cell-028
+# %% ../nbs/05_paper.ipynb #cell-029
 def outputs(
     step: Step,  # that was run
     run: Path,   # run folder
 )->dict:         # {file, relative to the run folder: hash, or size above 64 MB}
     "What a step wrote, as hashes."
     files = [p for p in (run/step.name).glob('*') if p.is_file() and p.name != 'done.json' and not p.name.startswith('.')]
-    if step.kind == 'evaluate': files += [run/n for n in ('results.parquet', 'results.csv', 'report.html')]
+    if step.kind == 'evaluate': files += [run/n for n in ('results.parquet', 'results.csv', 'report.html')] + [p for d in ('tables', 'figures') for p in (run/d).glob('*')]
     read = lambda p: None if not p.exists() else p.stat().st_size if p.stat().st_size > 2**26 else hashlib.sha256(p.read_bytes()).hexdigest()[:16]
     return {p.relative_to(run).as_posix(): read(p) for p in sorted(files)}
 
-# %% ../nbs/05_paper.ipynb #cell-029
+def done_of(
+    name: str, run: Path,  # step and run folder
+)->dict:                   # {} where it is not finished
+    "A step's `done.json`."
+    try: return json.loads((run/name/'done.json').read_text())
+    except (OSError, ValueError): return {}
+
+def seen(
+    step: Step, run: Path,  # as `outputs`
+)->dict:                    # {step it needs: hash of what that wrote}
+    "What the steps before it wrote, but for their executed notebooks."
+    told = lambda n: {k: v for k, v in done_of(n, run).get('outputs', {}).items() if not k.endswith('.ipynb')}
+    return {n: hashlib.sha256(json.dumps(told(n), sort_keys=True).encode()).hexdigest()[:16] for n in step.needs}
+
+# %% ../nbs/05_paper.ipynb #cell-030
 def state(
     step: Step,  # with its parts filled in
     run: Path,   # run folder
 )->str:          # 'done', 'missing', or 'stale: …'
     "Whether a step's result is there and still valid."
-    try: done = json.loads((run/step.name/'done.json').read_text())
-    except (OSError, ValueError): return 'missing'
-    if done.get('key') == step.key: return 'done' if done.get('outputs') == outputs(step, run) else 'stale: its files changed'
+    done = done_of(step.name, run)
+    if not done: return 'missing'
+    if done.get('key') == step.key:
+        if done.get('outputs') != outputs(step, run): return 'stale: its files changed'
+        return 'done' if done.get('seen') == seen(step, run) else 'stale: what it was made from changed'
     changed = [k for k in step.parts if done.get('parts', {}).get(k) != step.parts[k]]
     return f'stale: {", ".join(changed)} changed'
 
-# %% ../nbs/05_paper.ipynb #cell-034
+# %% ../nbs/05_paper.ipynb #cell-035
 class PipeKernel(AsyncKernelManager):
     "A kernel that talks through files instead of TCP ports, so that parallel runs cannot collide; remembers the peak memory of the last one."
     peak_mb = None
@@ -185,7 +217,7 @@ class PipeKernel(AsyncKernelManager):
         await super().shutdown_kernel(now=now, restart=restart)
         shutil.rmtree(Path(self.ip).parent, ignore_errors=True)
 
-# %% ../nbs/05_paper.ipynb #cell-035
+# %% ../nbs/05_paper.ipynb #cell-036
 def scrub(
     path: Path,  # executed notebook, changed in place
 ):
@@ -194,10 +226,19 @@ def scrub(
     nb.metadata['papermill'] = dict(parameters=about.get('parameters', {}), duration=about.get('duration'))
     for c in nb.cells:
         c.metadata = {k: v for k, v in c.metadata.items() if k == 'tags'}
-        if c.cell_type == 'code': c.outputs = [o for o in c.outputs if o.get('name') != 'stderr']
+        if c.cell_type == 'code': c.outputs = [without_paths(o, path.parent.parent) for o in c.outputs if o.get('name') != 'stderr']
     nbformat.write(nb, path)
 
-# %% ../nbs/05_paper.ipynb #cell-036
+def without_paths(
+    output: dict,  # of a cell
+    run: Path,     # run folder
+)->dict:
+    "An error keeps its name and message; its traceback, full of places on this machine, goes."
+    if output.get('output_type') != 'error': return output
+    text = output['evalue'].replace(f'{run}/', '')
+    return nbformat.v4.new_output('error', ename=output['ename'], evalue=text, traceback=[f'{output["ename"]}: {text}'])
+
+# %% ../nbs/05_paper.ipynb #cell-037
 def run_notebook(
     step: Step,        # what to run
     run: Path,         # run folder
@@ -206,7 +247,7 @@ def run_notebook(
     "Execute a copy of the step's notebook; keep it in the step's folder, with `failed` in its name if it failed."
     folder = run/step.name; folder.mkdir(parents=True, exist_ok=True)
     (folder/'done.json').unlink(missing_ok=True)
-    work = run/'.executing'; work.mkdir(exist_ok=True); tmp = work/f'{step.name.replace("/", "+")}.{os.getpid()}.ipynb'
+    work = run/'.executing'; work.mkdir(exist_ok=True); tmp = work/f'{step.name.replace("/", "+")}.{uuid.uuid4().hex[:12]}.ipynb'
     error, kept, failed = None, folder/f'{step.notebook}.ipynb', folder/f'{step.notebook}.failed.ipynb'
     try:
         papermill.execute_notebook(str(notebooks_dir()/f'{step.notebook}.ipynb'), str(tmp), parameters, kernel_name='python3',
@@ -217,7 +258,39 @@ def run_notebook(
     scrub(tmp); folder.mkdir(parents=True, exist_ok=True); os.replace(tmp, kept)
     return error or kept
 
-# %% ../nbs/05_paper.ipynb #cell-037
+# %% ../nbs/05_paper.ipynb #cell-039
+def git_commit()->str:
+    "Commit of the checkout the package lies in, `-dirty` if it was changed; empty elsewhere."
+    git = lambda *a: subprocess.run(['git', *a], cwd=Path(rnn_transfer.__file__).parent, capture_output=True, text=True)
+    try: head, dirty = git('rev-parse', '--short=12', 'HEAD'), git('status', '--porcelain', '--untracked-files=no')
+    except OSError: return ''
+    return head.stdout.strip() + ('-dirty' if dirty.stdout.strip() else '') if head.returncode == 0 else ''
+
+def environment()->dict:
+    "Versions and commit."
+    names = 'torch numpy scipy pandas pyarrow scikit-learn papermill dask matplotlib'.split()
+    return dict(versions=dict(rnn_transfer=rnn_transfer.__version__, python=platform.python_version(), **{n: metadata.version(n) for n in names}), commit=git_commit())
+
+# %% ../nbs/05_paper.ipynb #cell-041
+@contextmanager
+def one_at_a_time(
+    step: Step, run: Path,  # as `execute`
+):
+    "Hold a step's lock: a worker left over from a driver that was killed is waited for."
+    work = run/'.executing'; work.mkdir(parents=True, exist_ok=True)
+    with open(work/f'{step.name.replace("/", "+")}.lock', 'w') as f: fcntl.flock(f, fcntl.LOCK_EX); yield
+
+def tried_twice(
+    step: Step, run: Path, parameters: dict,  # as `run_notebook`
+):                                            # as `run_notebook`
+    "Run a notebook, once more if the machine failed it; what the disk refuses is told as text."
+    for attempt in (1, 2):
+        try: return run_notebook(step, run, parameters)
+        except (DeadKernelError, TimeoutError, ConnectionError) as e: error = f'the kernel died twice ({type(e).__name__})'
+        except OSError as e: return f'{e.strerror or e}'
+    return error
+
+# %% ../nbs/05_paper.ipynb #cell-042
 def execute(
     step: Step,  # what to run
     run: str,    # run folder
@@ -229,15 +302,15 @@ def execute(
     run, t = Path(run), time.perf_counter(); logging.getLogger('papermill').setLevel(logging.ERROR)
     os.environ.update(IN_TEST='1', **{f'{k}_NUM_THREADS': '1' for k in ('OMP', 'MKL', 'OPENBLAS')})
     parameters = step.parameters | (dict(cohort=cohort) if step.kind == 'data' else {})
-    try: executed = run_notebook(step, run, parameters)
-    except (DeadKernelError, TimeoutError, ConnectionError): executed = run_notebook(step, run, parameters)
-    except OSError as e: executed = f'{e.strerror or e}'
-    if isinstance(executed, str): return dict(name=step.name, state='failed', why=executed)
-    done = dict(key=step.key, parts=step.parts, outputs=outputs(step, run), seconds=round(time.perf_counter() - t, 2), peak_mb=PipeKernel.peak_mb)
-    with write_atomic(run/step.name/'done.json') as tmp: tmp.write_text(json.dumps(done, indent=1))
+    with one_at_a_time(step, run):
+        if state(step, run) == 'done': return dict(name=step.name, state='kept')
+        executed = tried_twice(step, run, parameters)
+        if isinstance(executed, str): return dict(name=step.name, state='failed', why=executed.replace(f'{run}/', ''))
+        done = dict(key=step.key, parts=step.parts, outputs=outputs(step, run), seen=seen(step, run), made=environment(), seconds=round(time.perf_counter() - t, 2), peak_mb=PipeKernel.peak_mb)
+        with write_atomic(run/step.name/'done.json') as tmp: tmp.write_text(json.dumps(done, indent=1))
     return dict(name=step.name, state='done', seconds=done['seconds'])
 
-# %% ../nbs/05_paper.ipynb #cell-042
+# %% ../nbs/05_paper.ipynb #cell-047
 @contextmanager
 def only_driver(
     run: Path,  # run folder
@@ -245,10 +318,23 @@ def only_driver(
     "Hold the run folder's lock; a second driver on the same folder is refused."
     run.mkdir(parents=True, exist_ok=True)
     with open(run/'.lock', 'w') as f:
-        try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError: raise BadInput(f'{run}: another driver is at work on this run folder; wait for it, or stop it') from None
+        for attempt in range(10):  # `rnn_transfer_status` may look for an instant
+            try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB); break
+            except OSError: time.sleep(.05)
+        else: raise BadInput(f'{run}: another driver is at work on this run folder; wait for it, or stop it')
+        for left in [*(run/'.executing').glob('*.ipynb'), *run.rglob('.*.tmp*')]: shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         yield
 
+def driver_at_work(
+    run: Path,  # run folder
+)->bool:
+    "Whether a driver holds the run folder's lock."
+    if not (run/'.lock').exists(): return False
+    with open(run/'.lock') as f:
+        try: fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB); return False
+        except OSError: return True
+
+# %% ../nbs/05_paper.ipynb #cell-048
 @contextmanager
 def cluster(
     workers: int,     # local worker processes
@@ -265,7 +351,7 @@ def cluster(
     own = dict(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0, silence_logs=50)
     with LocalCluster(**own, resources={'GPU': 1} if cards else None) as local, Client(local) as client: yield client
 
-# %% ../nbs/05_paper.ipynb #cell-044
+# %% ../nbs/05_paper.ipynb #cell-050
 def resources(
     step: Step,    # what to run
     options: dict, # device, and gpus: the share of a card one run claims (default 1)
@@ -273,7 +359,7 @@ def resources(
     "What a step claims on a worker: a GPU for training on one, else nothing."
     return {'GPU': options.get('gpus', 1)} if options.get('device') == 'cuda' and step.kind in ('pretrain', 'transfer') else {}
 
-# %% ../nbs/05_paper.ipynb #cell-045
+# %% ../nbs/05_paper.ipynb #cell-051
 def execute_all(
     steps: list,     # of Step, with keys
     run: Path,       # run folder
@@ -284,21 +370,23 @@ def execute_all(
 )->list:             # one outcome per step
     "Run what is missing or stale; every other step is kept."
     from dask.distributed import as_completed
-    fresh = {s.name: dict(name=s.name, state='kept') for s in steps if state(s, run) == 'done'}
-    todo = [s for s in steps if s.name not in fresh]; outcomes = dict(fresh)
+    fresh = {s.name: dict(name=s.name, state='kept') for s in steps if state(s, run) == 'done'}; todo = []
+    for s in steps:  # a step after one that runs is asked again when its turn comes: what it was made from may have changed
+        if s.name not in fresh or any(n not in fresh for n in s.needs): fresh.pop(s.name, None); todo.append(s)
+    outcomes = dict(fresh)
     if not todo: return list(outcomes.values())
     with cluster(workers, scheduler, options.get('device') == 'cuda') as client:
         jobs = {}
         for i, s in enumerate(todo):
             jobs[s.name] = client.submit(execute, s, str(run), cohort, *[jobs.get(n) or fresh[n] for n in s.needs],
-                                         key=f'{s.name}-{os.getpid()}', priority=-i, pure=False, retries=1, resources=resources(s, options))
+                                         key=f'{s.name}-{os.getpid()}', priority=-i, pure=False, resources=resources(s, options))
         names = {job.key: name for name, job in jobs.items()}
         for job in tqdm(as_completed(list(jobs.values())), total=len(todo), unit='run', disable=None):
             out = job.result() if job.status == 'finished' else dict(name=names[job.key], state='failed', why='the scheduler or its workers were lost' if job.status != 'error' else f'{type(job.exception()).__name__}: {job.exception()}'.splitlines()[0])
             outcomes[out['name']] = out; report_step(out, len(outcomes), len(steps))
     return [outcomes[s.name] for s in steps]
 
-# %% ../nbs/05_paper.ipynb #cell-046
+# %% ../nbs/05_paper.ipynb #cell-052
 def report_step(
     outcome: dict,        # of one step
     n: int, total: int,   # finished so far, and all
@@ -317,37 +405,50 @@ def failure_text(
     rest = f'; {len(failed) - 1} more failed' * (len(failed) > 1) + f'; {skipped} steps that need it were left out' * (skipped > 0)
     return f'{failed[0]["name"]}: {failed[0]["why"]}{rest}; the failed notebook is kept in that folder; again: {command} --only {failed[0]["name"]}'
 
-# %% ../nbs/05_paper.ipynb #cell-049
-def git_commit()->str:
-    "Commit of the checkout the package lies in, `-dirty` if it was changed; empty elsewhere."
-    git = lambda *a: subprocess.run(['git', *a], cwd=Path(rnn_transfer.__file__).parent, capture_output=True, text=True)
-    try: head, dirty = git('rev-parse', '--short=12', 'HEAD'), git('status', '--porcelain', '--untracked-files=no')
-    except OSError: return ''
-    return head.stdout.strip() + ('-dirty' if dirty.stdout.strip() else '') if head.returncode == 0 else ''
-
+# %% ../nbs/05_paper.ipynb #cell-055
 def manifest(
     options: dict,       # of the run
     profile: str,        # its name
     about: dict,         # the cohort's meta and fingerprint
 )->dict:
     "Parameters, versions, commit, cohort and hardware of a run."
-    names = 'torch numpy scipy pandas pyarrow scikit-learn papermill dask matplotlib'.split()
     hardware = dict(system=platform.system(), machine=platform.machine(), cpus=os.cpu_count(), memory_gb=round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30))
-    return dict(profile=profile, options=options, cohort={k: about.get(k) for k in ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')},
-                versions=dict(rnn_transfer=rnn_transfer.__version__, python=platform.python_version(), **{n: metadata.version(n) for n in names}), commit=git_commit(), hardware=hardware)
+    changed = sorted(k for k, v in options.items() if v != PROFILES[profile].get(k, v if k == 'gpus' else None))
+    return dict(profile=profile, changed=changed, options=options, cohort={k: about.get(k) for k in ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')},
+                **environment(), hardware=hardware)
 
-# %% ../nbs/05_paper.ipynb #cell-051
+# %% ../nbs/05_paper.ipynb #cell-057
 def about_cohort(
     path,  # cohort folder
 )->dict:   # its cohort.json, with a fingerprint computed if it has none
     "What a cohort says of itself, without reading its events if it can be helped."
     path = Path(path)
     if not (path/'cohort.json').exists(): raise BadInput(f'{path}: no cohort.json; a cohort is a folder with events.parquet, stays.parquet and cohort.json: make one with rnn_transfer_cohort')
-    try: about = json.loads((path/'cohort.json').read_text(encoding='utf-8'))
-    except ValueError as e: raise BadInput(f'{path/"cohort.json"}: not readable as JSON ({e})') from None
+    try: about = json.loads((path/'cohort.json').read_text(encoding='utf-8')); about['tasks'], about['channels']
+    except (ValueError, KeyError, TypeError) as e: raise BadInput(f'{path/"cohort.json"}: not a cohort description ({type(e).__name__}: {e}); write the cohort again') from None
     return about if about.get('fingerprint') else about | dict(fingerprint=Cohort.load(path).fingerprint)
 
-# %% ../nbs/05_paper.ipynb #cell-052
+# %% ../nbs/05_paper.ipynb #cell-058
+def identity(
+    about: dict,  # of `about_cohort`
+)->str:
+    "A hash of all that the cohort says of itself: content, source, licence, range of held-out prevalence."
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+# %% ../nbs/05_paper.ipynb #cell-059
+def check_splits(
+    cohort,         # cohort folder
+    about: dict,    # of `about_cohort`
+    options: dict,  # of the run
+):
+    "BadInput, before anything runs, where the cohort has too few phenotypes for the splits."
+    tasks = [Task(**t) for t in about['tasks']]; named = [t.name for t in tasks if t.kind == 'phenotype']
+    low, high = about.get('held_out_prevalence') or [0., 1.]
+    try: stays = pd.read_parquet(Path(cohort)/'stays.parquet', columns=['partition', *named])
+    except (OSError, ValueError, KeyError): Cohort.load(cohort); raise
+    draw_splits(tasks, prevalences(stays, named), options['splits'], options['n_held_out'], low if options.get('low') is None else options['low'], high if options.get('high') is None else options['high'], options['seed'])
+
+# %% ../nbs/05_paper.ipynb #cell-060
 def run_paper(
     cohort,        # cohort folder
     run,           # run folder
@@ -358,9 +459,9 @@ def run_paper(
     **options,     # change the profile
 )->list:           # one outcome per step
     "Run the experiment on a cohort; BadInput if a step failed, after everything that could run has run."
-    if profile not in PROFILES: raise BadInput(f'profile {profile!r}: expected quick or paper')
+    if profile not in PROFILES: raise BadInput(f'profile {profile!r}: expected {", ".join(PROFILES)}')
     options = PROFILES[profile] | options; run = Path(run).resolve(); check_options(options); about = about_cohort(cohort)
-    steps = with_keys(plan(options), about['fingerprint'])
+    steps = with_keys(plan(options), identity(about)); check_splits(cohort, about, options)
     with only_driver(run):
         with write_atomic(run/'manifest.json') as tmp: tmp.write_text(json.dumps(manifest(options, profile, about) | dict(steps={s.name: s.key for s in steps}), indent=1))
         outcomes = execute_all(needed(steps, only), run, os.path.relpath(cohort, run), workers, scheduler, options)
@@ -368,7 +469,7 @@ def run_paper(
     if any(o['state'] == 'failed' for o in outcomes): raise BadInput(failure_text(outcomes, run, 'the same command with'))
     return outcomes
 
-# %% ../nbs/05_paper.ipynb #cell-053
+# %% ../nbs/05_paper.ipynb #cell-061
 def needed(
     steps: list,  # of Step, in order
     only: str,    # a step's name; empty: all
@@ -380,7 +481,7 @@ def needed(
     for s in reversed(steps): names |= set(s.needs) if s.name in names else set()
     return [s for s in steps if s.name in names]
 
-# %% ../nbs/05_paper.ipynb #cell-056
+# %% ../nbs/05_paper.ipynb #cell-064
 def read_done(
     run: Path,  # run folder
 )->pd.DataFrame:  # one row per planned step: name, kind, state (done, stale, running, failed, waiting), seconds, peak_mb
@@ -391,20 +492,11 @@ def read_done(
     for name, key in planned.items():
         try: done = json.loads((run/name/'done.json').read_text())
         except (OSError, ValueError): done = {}
-        how = 'running' if name in working else 'done' if done.get('key') == key else 'stale' if done else 'failed' if any((run/name).glob('*.failed.ipynb')) else 'waiting'
+        how = 'done' if done.get('key') == key else 'running' if name in working else 'stale' if done else 'failed' if any((run/name).glob('*.failed.ipynb')) else 'waiting'
         rows.append(dict(step=name, kind='transfer' if 'fraction-' in name else name.split('/')[-1], state=how, seconds=done.get('seconds'), peak_mb=done.get('peak_mb'), parameters=done.get('parts', {}).get('parameters', {})))
     return pd.DataFrame(rows)
 
-# %% ../nbs/05_paper.ipynb #cell-057
-def driver_at_work(
-    run: Path,  # run folder
-)->bool:
-    "Whether a driver holds the run folder's lock."
-    try:
-        with only_driver(run): return False
-    except BadInput: return True
-
-# %% ../nbs/05_paper.ipynb #cell-058
+# %% ../nbs/05_paper.ipynb #cell-065
 def time_left(
     table: pd.DataFrame,  # of `read_done`
     workers: int,         # runs at a time
@@ -423,12 +515,12 @@ def status_text(
     if left and driver_at_work(run): lines.append(f'about {left / 60:.0f} minutes left')
     return '\n'.join(lines + [f'failed: {n}' for n in t['step'][t['state'] == 'failed']])
 
-# %% ../nbs/05_paper.ipynb #cell-061
+# %% ../nbs/05_paper.ipynb #cell-068
 def headline_of(
     run: Path,   # run folder
     table,       # of `read_done`
 )->list:         # one text per step
-    "One line of numbers per step: the h chosen, or the weighted AUROC of a transfer run's target phenotypes."
+    "One line of numbers per step: the h chosen, or the mean AUROC of a transfer run's target phenotypes."
     path = run/'results.parquet'; results = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=['split', 'fraction', 'seed', 'task_kind', 'model', 'auroc', 'n_test_positive'])
     texts = []
     for r in table.itertuples():
@@ -440,7 +532,7 @@ def headline_of(
         texts.append(text)
     return texts
 
-# %% ../nbs/05_paper.ipynb #cell-062
+# %% ../nbs/05_paper.ipynb #cell-069
 def index_page(
     run: Path,  # run folder
 )->str:         # HTML, links relative to the run folder
@@ -453,7 +545,7 @@ def index_page(
     head = ''.join(f'<th>{h}</th>' for h in ('step', 'state', 'parameters', 'seconds', 'peak memory, MB', 'mean AUROC of the target phenotypes'))
     return PAGE.format(title=f'Runs on {source}' + (' (synthetic)' if told.get('cohort', {}).get('synthetic') else '') + f', profile {told.get("profile", "")}', head=head, rows='\n'.join(rows))
 
-# %% ../nbs/05_paper.ipynb #cell-063
+# %% ../nbs/05_paper.ipynb #cell-070
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}}table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}}</style>
 <h1>{title}</h1><p><a href="report.html">Report</a> · <a href="results.csv">results.csv</a> · <a href="manifest.json">manifest.json</a></p>
@@ -462,7 +554,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</t
 </tbody></table></html>
 """
 
-# %% ../nbs/05_paper.ipynb #cell-065
+# %% ../nbs/05_paper.ipynb #cell-072
 @contextmanager
 def one_line_errors(
     debug=False,  # raise instead
@@ -475,14 +567,14 @@ def one_line_errors(
         text = 'interrupted; the same command goes on from here' if code == 130 else str(e) if isinstance(e, BadInput) else f'{e.filename or ""}: {e.strerror or e}'.lstrip(': ')
         print(f'error: {text}', file=sys.stderr); raise SystemExit(code) from None
 
-# %% ../nbs/05_paper.ipynb #cell-067
+# %% ../nbs/05_paper.ipynb #cell-074
 def names(
     text: str,  # such as `fio2_item,ages`, or `all`
 ):
     "Corrections from the command line: 'all', or a tuple of names."
     return text if text == 'all' else tuple(t.strip() for t in text.split(',') if t.strip())
 
-# %% ../nbs/05_paper.ipynb #cell-068
+# %% ../nbs/05_paper.ipynb #cell-075
 SOURCES = ['synthetic', 'mimic3', 'mimic3_benchmarks', 'physionet2012']
 
 @call_parse
@@ -500,13 +592,14 @@ def rnn_transfer_cohort(
     with one_line_errors(debug):
         if source not in SOURCES: raise BadInput(f'source {source!r}: expected {", ".join(SOURCES)}')
         if source != 'synthetic' and not path: raise BadInput(f'--path is missing: the folder with the files of {source}')
-        make = getattr(__import__(f'rnn_transfer.sources.{source}', fromlist=['cohort']), 'cohort')
+        module = 'synthetic_raw' if source == 'synthetic' else source  # a newcomer's data take the way of MIMIC-III's: raw tables first
+        make = getattr(__import__(f'rnn_transfer.sources.{module}', fromlist=['cohort']), 'cohort')
         given = dict(synthetic=dict(n=n, seed=seed), physionet2012=dict(path=path, test=test or None, seed=seed), mimic3=dict(path=path, corrected=names(corrected), progress=True)).get(source, dict(path=path))
         made = make(**given); out = made.save(out or f'cohorts/{source}')
         parts = made.stays['partition'].value_counts()
         print(f'{out}: {len(made.stays):,} stays ({", ".join(f"{parts.get(p, 0):,} {p}" for p in ("train", "val", "test"))}), {len(made.events):,} events, {len(made.tasks)} tasks, fingerprint {made.fingerprint[:12]}')
 
-# %% ../nbs/05_paper.ipynb #cell-069
+# %% ../nbs/05_paper.ipynb #cell-076
 def parse_setting(
     text: str,  # name=value
 )->tuple:
@@ -516,12 +609,12 @@ def parse_setting(
     try: return name.strip(), ast.literal_eval(value)
     except (ValueError, SyntaxError): return name.strip(), value
 
-# %% ../nbs/05_paper.ipynb #cell-071
+# %% ../nbs/05_paper.ipynb #cell-078
 @call_parse
 def rnn_transfer_paper(
     cohort: str = '',      # cohort folder (default: a synthetic one is made)
     out: str = 'runs/paper',  # run folder; the same one again runs only what is missing or stale
-    profile: str = 'quick',   # quick (minutes) or paper (Section 4 in full)
+    profile: str = 'quick',   # quick (minutes), open (some thousand open stays, two cores) or paper (Section 4 in full)
     splits: int = None,    # splits of the phenotypes into source and target
     fractions: str = None, # shares of the labels, such as .05,.2,1
     seeds: str = None,     # seeds at fractions up to 5 % and above, such as 10,5
@@ -539,12 +632,15 @@ def rnn_transfer_paper(
         given = dict(splits=splits, fractions=fractions and numbers(fractions, float, 'fractions'), seeds=seeds and numbers(seeds, int, 'seeds'),
                      hidden=hidden and numbers(hidden, int, 'hidden'), device=device)
         options = {k: v for k, v in given.items() if v is not None} | dict(parse_setting(s) for s in set.split(';') if s.strip())
+        if profile not in PROFILES: raise BadInput(f'profile {profile!r}: expected {", ".join(PROFILES)}')
+        if dry_run and not cohort: raise BadInput('--dry_run needs --cohort: it writes nothing, not even the synthetic cohort')
+        check_options(PROFILES[profile] | options)
         if not cohort: cohort = made_synthetic(Path(out)/'cohort')
-        if dry_run: return print(plan_text(cohort, out, profile, options))
+        if dry_run: return print(plan_text(cohort, out, profile, options, workers or os.cpu_count()))
         run_paper(cohort, out, profile, workers or os.cpu_count(), scheduler, only, **options)
         if not only or only == 'evaluate': print(headline(out)); print(f'\nreport: {Path(out)/"report.html"}')
 
-# %% ../nbs/05_paper.ipynb #cell-072
+# %% ../nbs/05_paper.ipynb #cell-079
 @call_parse
 def rnn_transfer_status(
     run: str,  # run folder
@@ -553,33 +649,32 @@ def rnn_transfer_status(
     "Say how far a run is, that goes on or has stopped"
     with one_line_errors(debug): print(status_text(Path(run)))
 
-# %% ../nbs/05_paper.ipynb #cell-073
+# %% ../nbs/05_paper.ipynb #cell-080
 def made_synthetic(
     path: Path,  # folder for it
 )->Path:
     "The default synthetic cohort, made unless it is there."
-    from rnn_transfer.sources import synthetic
-    return path if (path/'cohort.json').exists() else synthetic.cohort().save(path)
+    from rnn_transfer.sources import synthetic_raw
+    return path if (path/'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
-# %% ../nbs/05_paper.ipynb #cell-074
+# %% ../nbs/05_paper.ipynb #cell-081
 def plan_text(
-    cohort, out, profile, options,  # as `run_paper`
+    cohort, out, profile, options, workers,  # as `run_paper`
 )->str:
     "What a run would do, step by step, and why."
-    steps = with_keys(plan(PROFILES.get(profile, {}) | options), about_cohort(cohort)['fingerprint'])
+    steps = with_keys(plan(PROFILES[profile] | options), identity(about_cohort(cohort)))
     states = [state(s, Path(out)) for s in steps]
     lines = [f'{s.name:<36} {t}' for s, t in zip(steps, states)]
-    left = time_left(pd.DataFrame([dict(kind=s.kind, state=t, seconds=seconds_of(s, Path(out))) for s, t in zip(steps, states)]), os.cpu_count())
+    left = time_left(pd.DataFrame([dict(kind=s.kind, state=t, seconds=seconds_of(s, Path(out))) for s, t in zip(steps, states)]), workers)
     return '\n'.join(lines + [f'{sum(t != "done" for t in states)} of {len(steps)} runs to do' + (f', about {left / 60:.0f} minutes by those done' if left else '')])
 
 def seconds_of(
     step: Step, run: Path,  # as `state`
 ):                          # seconds of its last run, or None
     "How long a step took the last time it finished."
-    try: return json.loads((run/step.name/'done.json').read_text()).get('seconds')
-    except (OSError, ValueError): return None
+    return done_of(step.name, run).get('seconds')
 
-# %% ../nbs/05_paper.ipynb #cell-075
+# %% ../nbs/05_paper.ipynb #cell-082
 @call_parse
 def rnn_transfer_features(
     cohort: str = '',      # cohort folder
@@ -596,7 +691,7 @@ def rnn_transfer_features(
         with write_atomic(out) as tmp: z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../nbs/05_paper.ipynb #cell-076
+# %% ../nbs/05_paper.ipynb #cell-083
 def cohort_features(
     cohort: Cohort,  # any cohort with the channels the network was trained on
     checkpoint,      # NAME.safetensors
@@ -611,7 +706,7 @@ def cohort_features(
     z = features(net, X, g.lengths if m['short'] == 'length' else None)
     return pd.DataFrame(z, index=pd.Index(g.stay_ids, name='stay_id'), columns=feature_names(net.config['hidden'], net.config['n_layers']))
 
-# %% ../nbs/05_paper.ipynb #cell-078
+# %% ../nbs/05_paper.ipynb #cell-085
 @call_parse
 def rnn_transfer_export(
     path: str = '',       # folder with the CSV files of MIMIC-III v1.4
@@ -639,7 +734,7 @@ def rnn_transfer_verify(
         same = [verified(t) for t in verify_tables(cohort, export, hashes)]
     if not all(same): raise SystemExit(1)
 
-# %% ../nbs/05_paper.ipynb #cell-079
+# %% ../nbs/05_paper.ipynb #cell-086
 def verify_tables(cohort, export, hashes)->list:  # of data frames
     "The comparisons that the given folders allow."
     from rnn_transfer.sources.mimic3_export import verify, verify_export

@@ -47,7 +47,7 @@ def test_no_toy_default_of_a_notebook_reaches_a_run():
 @pytest.mark.parametrize('option', ['learning_rate', 'pretrain.fraction', 'tansfer.lr', 'patiense'])
 def test_mistyped_parameters_are_refused_before_anything_starts(tmp_path, option):
     toy_cohort(60).save(tmp_path/'c')
-    with pytest.raises(BadInput, match=re.escape(option)): run_paper(tmp_path/'c', tmp_path/'run', **{option: 1})
+    with pytest.raises(BadInput, match=re.escape(option)): run_paper(tmp_path/'c', tmp_path/'run', **TINY | {option: 1})
     assert not (tmp_path/'run').exists() or not any(tmp_path.glob('run/*'))
 
 def test_every_option_of_a_step_changes_its_key_and_those_after_it():
@@ -76,7 +76,7 @@ def test_nothing_is_run_twice(finished):
 
 def test_only_what_depends_on_a_change_is_stale(finished):
     d, _ = finished; about = about_cohort(d/'cohort')
-    steps = with_keys(plan(PROFILES['quick'] | TINY | {'transfer.patience': 1}), about['fingerprint'])
+    steps = with_keys(plan(PROFILES['quick'] | TINY | {'transfer.patience': 1}), identity(about))
     states = {s.kind: state(s, d/'run') for s in steps}
     assert states['pretrain'] == 'done' and states['transfer'] == 'stale: parameters changed' and states['evaluate'] == 'stale: inputs changed'
 
@@ -97,10 +97,22 @@ def test_nothing_published_names_a_machine_or_a_patient(finished):
         assert str(d) not in text and str(Path.home()) + '/' not in text and not re.search(r'ipykernel_\d|/tmp/', text), p
         assert not re.search(r'734_?,?00[01]|825_?,?000', text), p
 
+def test_too_few_phenotypes_are_refused_before_anything_starts(tmp_path):
+    toy_cohort().save(tmp_path/'c')
+    with pytest.raises(BadInput, match='need 50, but only'): run_paper(tmp_path/'c', tmp_path/'run', **TINY | dict(n_held_out=50))
+    assert not (tmp_path/'run').exists()
+
+def test_what_a_cohort_says_of_itself_is_part_of_the_key(tmp_path):
+    d = toy_cohort(60).save(tmp_path/'c'); about = json.loads((d/'cohort.json').read_text()); before = identity(about_cohort(d))
+    (d/'cohort.json').write_text(json.dumps(about | dict(held_out_prevalence=[0, 1]))); assert identity(about_cohort(d)) != before
+    (d/'cohort.json').write_text('[]')
+    with pytest.raises(BadInput, match='not a cohort description'): about_cohort(d)
+
 def test_a_failing_step_is_kept_and_stops_only_what_needs_it(tmp_path):
     toy_cohort().save(tmp_path/'c')
-    with pytest.raises(BadInput, match='split-0/pretrain.*same command goes on') as e: run_paper(tmp_path/'c', tmp_path/'run', **TINY | {'pretrain.n_held_out': 50})
-    assert '\n' not in str(e.value)
+    with pytest.raises(BadInput, match='split-0/pretrain: cell.*need 50.*2 steps that need it|split-0/pretrain: cell.*need 50') as e: run_paper(tmp_path/'c', tmp_path/'run', **TINY | {'pretrain.n_held_out': 50})
+    assert '\n' not in str(e.value) and '--only split-0/pretrain' in str(e.value)
+    assert str(tmp_path) not in next(tmp_path.glob('run/split-0/pretrain/*.failed.ipynb')).read_text()
     assert (tmp_path/'run/model/done.json').exists() and not (tmp_path/'run/split-0/pretrain/done.json').exists()
     failed = nbformat.read(tmp_path/'run/split-0/pretrain/02_pretrain.failed.ipynb', 4)
     assert any(o.output_type == 'error' for c in failed.cells if c.cell_type == 'code' for o in c.outputs)
@@ -139,6 +151,11 @@ def test_features_of_a_checkpoint(finished, tmp_path):
     (('rnn_transfer_paper', '--cohort', 'nowhere'), 'no cohort.json'),
     (('rnn_transfer_paper', '--seeds', 'few'), '--seeds few: expected whole numbers'),
     (('rnn_transfer_paper', '--set', 'patience'), '--set patience: expected name=value'),
+    (('rnn_transfer_paper', '--profile', 'nope', '--dry_run'), "profile 'nope': expected quick, open, paper"),
+    (('rnn_transfer_paper', '--fractions', '2'), 'fractions [2.0]: expected shares above 0 and at most 1'),
+    (('rnn_transfer_paper', '--seeds', '3,2,1'), 'seeds [3, 2, 1]: expected one or two whole numbers'),
+    (('rnn_transfer_paper', '--splits', '0'), 'splits 0: expected a whole number above 0'),
+    (('rnn_transfer_paper', '--dry_run'), '--dry_run needs --cohort'),
     (('rnn_transfer_features', '--cohort', 'nowhere'), '--checkpoint is missing'),
     (('rnn_transfer_export', '--path', 'nowhere', '--out', 'x'), 'nowhere'),
     (('rnn_transfer_verify',), 'give --cohort, or --export and --hashes'),
@@ -167,6 +184,7 @@ def test_dry_run_says_what_and_why(finished):
 def test_status_of_a_finished_and_of_a_broken_run(finished, tmp_path):
     import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run')
     assert cli('rnn_transfer_status', tmp_path/'run').stdout == '6 done of 6 steps; no driver is at work\n'
+    (tmp_path/'run/.executing/split-0+fraction-1+seed-0.left.ipynb').write_text('{}')  # of a driver that was killed
     (tmp_path/'run/evaluate/done.json').unlink(); (tmp_path/'run/split-0/pretrain/done.json').write_text('{"key": "old"}')
     with only_driver(tmp_path/'run'): out = cli('rnn_transfer_status', tmp_path/'run').stdout
     assert out.startswith('4 done, 1 waiting, 1 stale of 6 steps; a driver is at work')
@@ -205,16 +223,16 @@ def test_killed_twenty_times_and_resumed():
 
 def test_damaged_results_are_noticed_and_made_again(finished, tmp_path):
     import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run'); p = tmp_path/'run/split-0/pretrain/mimic-net.safetensors'
-    blob = bytearray(p.read_bytes()); blob[-1] ^= 1; p.write_bytes(blob); (tmp_path/'run/results.csv').unlink()
+    blob = bytearray(p.read_bytes()); blob[-1] ^= 1; p.write_bytes(blob); (tmp_path/'run/tables/headline.txt').unlink()
     outcomes = {o['name']: o['state'] for o in run_paper(d/'cohort', tmp_path/'run', 'quick', **TINY)}
     assert [n for n, state in outcomes.items() if state == 'done'] == ['split-0/pretrain', 'evaluate']
     a, b = (pd.read_parquet(r/'results.parquet') for r in (d/'run', tmp_path/'run')); pd.testing.assert_frame_equal(a, b, check_exact=True)
 
 def test_a_corrupted_checkpoint_is_one_line_and_a_resumable_run(finished, tmp_path, monkeypatch):
     import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run'); p = tmp_path/'run/split-0/pretrain/mimic-net.safetensors'
-    steps = with_keys(plan(PROFILES['quick'] | TINY), about_cohort(d/'cohort')['fingerprint']); transfer = next(s for s in steps if s.kind == 'transfer')
+    steps = with_keys(plan(PROFILES['quick'] | TINY), identity(about_cohort(d/'cohort'))); transfer = next(s for s in steps if s.kind == 'transfer')
     whole = p.read_bytes(); p.write_bytes(whole[:100]); shutil.rmtree(tmp_path/'run/split-0/features')
-    out = execute(transfer, str(tmp_path/'run'), '')
+    (tmp_path/'run'/transfer.name/'done.json').unlink(); out = execute(transfer, str(tmp_path/'run'), '')
     assert out['state'] == 'failed' and 'mimic-net.safetensors' in out['why'] and '\n' not in out['why'], out
     p.write_bytes(whole); assert execute(transfer, str(tmp_path/'run'), '')['state'] == 'done'
 
@@ -234,6 +252,6 @@ def test_a_read_only_folder_is_one_line(finished, tmp_path):
     d, _ = finished; disk = tmp_path/'disk'; disk.mkdir()
     if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'ro', 'none', disk], capture_output=True).returncode: pytest.skip('needs the right to mount a tmpfs')
     try:
-        r = cli('rnn_transfer_paper', '--cohort', d/'cohort', '--out', disk/'run')
+        r = cli('rnn_transfer_paper', '--cohort', d/'cohort', '--out', disk/'run', '--splits', 1, '--set', 'n_held_out=2')
         assert r.returncode == 2 and r.stderr.count('\n') == 1 and 'Read-only file system' in r.stderr, r.stderr
     finally: subprocess.run(['umount', '-l', disk], check=False)
