@@ -7,7 +7,7 @@ PYTHON  ?=
 VENV    ?= .venv
 SOURCE  ?= synthetic
 DATA    ?=
-PROFILE ?= quick
+PROFILE ?= $(if $(filter physionet2012,$(SOURCE)),open,quick)
 OUT     ?= runs/$(SOURCE)
 COHORT  ?= cohorts/$(SOURCE)
 # passed through to rnn_transfer_paper when given; ARGS takes anything else, as it stands
@@ -28,7 +28,7 @@ FLAGS = $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FR
 
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
-	@echo '              SOURCE=physionet2012 DATA=FOLDER for open ICU data; PROFILE=quick|paper OUT=FOLDER'
+	@echo '              SOURCE=physionet2012 DATA=FOLDER for open ICU data; PROFILE=quick|open|paper OUT=FOLDER'
 	@echo '              SPLITS= FRACTIONS= SEEDS= WORKERS= SCHEDULER= DEVICE= ARGS="..." go to rnn_transfer_paper'
 	@echo 'make test     every check: library, notebooks, README and site'
 	@echo 'make docs     the site, in _docs/index.html'
