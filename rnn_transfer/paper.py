@@ -210,6 +210,7 @@ class PipeKernel(AsyncKernelManager):
     def _transport(self): return 'ipc'
     @default('ip')
     def _folder(self): return str(Path(tempfile.mkdtemp(prefix='rnn_transfer_'))/'kernel')
+    async def start_kernel(self, **kw): await super().start_kernel(**dict(stderr=subprocess.DEVNULL) | kw)  # what a cell says there is in the notebook
     async def shutdown_kernel(self, now=False, restart=False):
         try: lines = Path(f'/proc/{self.provisioner.pid}/status').read_text().splitlines()
         except (OSError, AttributeError): lines = []
@@ -271,7 +272,7 @@ def environment()->dict:
     names = 'torch numpy scipy pandas pyarrow scikit-learn papermill dask matplotlib'.split()
     return dict(versions=dict(rnn_transfer=rnn_transfer.__version__, python=platform.python_version(), **{n: metadata.version(n) for n in names}), commit=git_commit())
 
-# %% ../nbs/05_paper.ipynb #cell-041
+# %% ../nbs/05_paper.ipynb #cell-042
 @contextmanager
 def one_at_a_time(
     step: Step, run: Path,  # as `execute`
@@ -290,7 +291,7 @@ def tried_twice(
         except OSError as e: return f'{e.strerror or e}'
     return error
 
-# %% ../nbs/05_paper.ipynb #cell-042
+# %% ../nbs/05_paper.ipynb #cell-043
 def execute(
     step: Step,  # what to run
     run: str,    # run folder
@@ -310,7 +311,7 @@ def execute(
         with write_atomic(run/step.name/'done.json') as tmp: tmp.write_text(json.dumps(done, indent=1))
     return dict(name=step.name, state='done', seconds=done['seconds'])
 
-# %% ../nbs/05_paper.ipynb #cell-047
+# %% ../nbs/05_paper.ipynb #cell-048
 @contextmanager
 def only_driver(
     run: Path,  # run folder
@@ -334,7 +335,7 @@ def driver_at_work(
         try: fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB); return False
         except OSError: return True
 
-# %% ../nbs/05_paper.ipynb #cell-048
+# %% ../nbs/05_paper.ipynb #cell-049
 @contextmanager
 def cluster(
     workers: int,     # local worker processes
@@ -351,7 +352,7 @@ def cluster(
     own = dict(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0, silence_logs=50)
     with LocalCluster(**own, resources={'GPU': 1} if cards else None) as local, Client(local) as client: yield client
 
-# %% ../nbs/05_paper.ipynb #cell-050
+# %% ../nbs/05_paper.ipynb #cell-051
 def resources(
     step: Step,    # what to run
     options: dict, # device, and gpus: the share of a card one run claims (default 1)
@@ -359,7 +360,7 @@ def resources(
     "What a step claims on a worker: a GPU for training on one, else nothing."
     return {'GPU': options.get('gpus', 1)} if options.get('device') == 'cuda' and step.kind in ('pretrain', 'transfer') else {}
 
-# %% ../nbs/05_paper.ipynb #cell-051
+# %% ../nbs/05_paper.ipynb #cell-052
 def execute_all(
     steps: list,     # of Step, with keys
     run: Path,       # run folder
@@ -386,7 +387,7 @@ def execute_all(
             outcomes[out['name']] = out; report_step(out, len(outcomes), len(steps))
     return [outcomes[s.name] for s in steps]
 
-# %% ../nbs/05_paper.ipynb #cell-052
+# %% ../nbs/05_paper.ipynb #cell-053
 def report_step(
     outcome: dict,        # of one step
     n: int, total: int,   # finished so far, and all
@@ -405,7 +406,7 @@ def failure_text(
     rest = f'; {len(failed) - 1} more failed' * (len(failed) > 1) + f'; {skipped} steps that need it were left out' * (skipped > 0)
     return f'{failed[0]["name"]}: {failed[0]["why"]}{rest}; the failed notebook is kept in that folder; again: {command} --only {failed[0]["name"]}'
 
-# %% ../nbs/05_paper.ipynb #cell-055
+# %% ../nbs/05_paper.ipynb #cell-056
 def manifest(
     options: dict,       # of the run
     profile: str,        # its name
@@ -417,7 +418,7 @@ def manifest(
     return dict(profile=profile, changed=changed, options=options, cohort={k: about.get(k) for k in ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')},
                 **environment(), hardware=hardware)
 
-# %% ../nbs/05_paper.ipynb #cell-057
+# %% ../nbs/05_paper.ipynb #cell-058
 def about_cohort(
     path,  # cohort folder
 )->dict:   # its cohort.json, with a fingerprint computed if it has none
@@ -428,14 +429,14 @@ def about_cohort(
     except (ValueError, KeyError, TypeError) as e: raise BadInput(f'{path/"cohort.json"}: not a cohort description ({type(e).__name__}: {e}); write the cohort again') from None
     return about if about.get('fingerprint') else about | dict(fingerprint=Cohort.load(path).fingerprint)
 
-# %% ../nbs/05_paper.ipynb #cell-058
+# %% ../nbs/05_paper.ipynb #cell-060
 def identity(
     about: dict,  # of `about_cohort`
 )->str:
     "A hash of all that the cohort says of itself: content, source, licence, range of held-out prevalence."
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
-# %% ../nbs/05_paper.ipynb #cell-059
+# %% ../nbs/05_paper.ipynb #cell-061
 def check_splits(
     cohort,         # cohort folder
     about: dict,    # of `about_cohort`
@@ -448,7 +449,7 @@ def check_splits(
     except (OSError, ValueError, KeyError): Cohort.load(cohort); raise
     draw_splits(tasks, prevalences(stays, named), options['splits'], options['n_held_out'], low if options.get('low') is None else options['low'], high if options.get('high') is None else options['high'], options['seed'])
 
-# %% ../nbs/05_paper.ipynb #cell-060
+# %% ../nbs/05_paper.ipynb #cell-062
 def run_paper(
     cohort,        # cohort folder
     run,           # run folder
@@ -469,7 +470,7 @@ def run_paper(
     if any(o['state'] == 'failed' for o in outcomes): raise BadInput(failure_text(outcomes, run, 'the same command with'))
     return outcomes
 
-# %% ../nbs/05_paper.ipynb #cell-061
+# %% ../nbs/05_paper.ipynb #cell-063
 def needed(
     steps: list,  # of Step, in order
     only: str,    # a step's name; empty: all
@@ -481,7 +482,7 @@ def needed(
     for s in reversed(steps): names |= set(s.needs) if s.name in names else set()
     return [s for s in steps if s.name in names]
 
-# %% ../nbs/05_paper.ipynb #cell-064
+# %% ../nbs/05_paper.ipynb #cell-066
 def read_done(
     run: Path,  # run folder
 )->pd.DataFrame:  # one row per planned step: name, kind, state (done, stale, running, failed, waiting), seconds, peak_mb
@@ -496,7 +497,7 @@ def read_done(
         rows.append(dict(step=name, kind='transfer' if 'fraction-' in name else name.split('/')[-1], state=how, seconds=done.get('seconds'), peak_mb=done.get('peak_mb'), parameters=done.get('parts', {}).get('parameters', {})))
     return pd.DataFrame(rows)
 
-# %% ../nbs/05_paper.ipynb #cell-065
+# %% ../nbs/05_paper.ipynb #cell-068
 def time_left(
     table: pd.DataFrame,  # of `read_done`
     workers: int,         # runs at a time
@@ -515,7 +516,7 @@ def status_text(
     if left and driver_at_work(run): lines.append(f'about {left / 60:.0f} minutes left')
     return '\n'.join(lines + [f'failed: {n}' for n in t['step'][t['state'] == 'failed']])
 
-# %% ../nbs/05_paper.ipynb #cell-068
+# %% ../nbs/05_paper.ipynb #cell-071
 def headline_of(
     run: Path,   # run folder
     table,       # of `read_done`
@@ -532,7 +533,7 @@ def headline_of(
         texts.append(text)
     return texts
 
-# %% ../nbs/05_paper.ipynb #cell-069
+# %% ../nbs/05_paper.ipynb #cell-072
 def index_page(
     run: Path,  # run folder
 )->str:         # HTML, links relative to the run folder
@@ -545,7 +546,7 @@ def index_page(
     head = ''.join(f'<th>{h}</th>' for h in ('step', 'state', 'parameters', 'seconds', 'peak memory, MB', 'mean AUROC of the target phenotypes'))
     return PAGE.format(title=f'Runs on {source}' + (' (synthetic)' if told.get('cohort', {}).get('synthetic') else '') + f', profile {told.get("profile", "")}', head=head, rows='\n'.join(rows))
 
-# %% ../nbs/05_paper.ipynb #cell-070
+# %% ../nbs/05_paper.ipynb #cell-073
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}}table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}}</style>
 <h1>{title}</h1><p><a href="report.html">Report</a> · <a href="results.csv">results.csv</a> · <a href="manifest.json">manifest.json</a></p>
@@ -554,7 +555,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</t
 </tbody></table></html>
 """
 
-# %% ../nbs/05_paper.ipynb #cell-072
+# %% ../nbs/05_paper.ipynb #cell-075
 @contextmanager
 def one_line_errors(
     debug=False,  # raise instead
@@ -567,14 +568,14 @@ def one_line_errors(
         text = 'interrupted; the same command goes on from here' if code == 130 else str(e) if isinstance(e, BadInput) else f'{e.filename or ""}: {e.strerror or e}'.lstrip(': ')
         print(f'error: {text}', file=sys.stderr); raise SystemExit(code) from None
 
-# %% ../nbs/05_paper.ipynb #cell-074
+# %% ../nbs/05_paper.ipynb #cell-077
 def names(
     text: str,  # such as `fio2_item,ages`, or `all`
 ):
     "Corrections from the command line: 'all', or a tuple of names."
     return text if text == 'all' else tuple(t.strip() for t in text.split(',') if t.strip())
 
-# %% ../nbs/05_paper.ipynb #cell-075
+# %% ../nbs/05_paper.ipynb #cell-078
 SOURCES = ['synthetic', 'mimic3', 'mimic3_benchmarks', 'physionet2012']
 
 @call_parse
@@ -599,7 +600,7 @@ def rnn_transfer_cohort(
         parts = made.stays['partition'].value_counts()
         print(f'{out}: {len(made.stays):,} stays ({", ".join(f"{parts.get(p, 0):,} {p}" for p in ("train", "val", "test"))}), {len(made.events):,} events, {len(made.tasks)} tasks, fingerprint {made.fingerprint[:12]}')
 
-# %% ../nbs/05_paper.ipynb #cell-076
+# %% ../nbs/05_paper.ipynb #cell-079
 def parse_setting(
     text: str,  # name=value
 )->tuple:
@@ -609,7 +610,7 @@ def parse_setting(
     try: return name.strip(), ast.literal_eval(value)
     except (ValueError, SyntaxError): return name.strip(), value
 
-# %% ../nbs/05_paper.ipynb #cell-078
+# %% ../nbs/05_paper.ipynb #cell-081
 @call_parse
 def rnn_transfer_paper(
     cohort: str = '',      # cohort folder (default: a synthetic one is made)
@@ -640,7 +641,7 @@ def rnn_transfer_paper(
         run_paper(cohort, out, profile, workers or os.cpu_count(), scheduler, only, **options)
         if not only or only == 'evaluate': print(headline(out)); print(f'\nreport: {Path(out)/"report.html"}')
 
-# %% ../nbs/05_paper.ipynb #cell-079
+# %% ../nbs/05_paper.ipynb #cell-082
 @call_parse
 def rnn_transfer_status(
     run: str,  # run folder
@@ -649,7 +650,7 @@ def rnn_transfer_status(
     "Say how far a run is, that goes on or has stopped"
     with one_line_errors(debug): print(status_text(Path(run)))
 
-# %% ../nbs/05_paper.ipynb #cell-080
+# %% ../nbs/05_paper.ipynb #cell-084
 def made_synthetic(
     path: Path,  # folder for it
 )->Path:
@@ -657,7 +658,7 @@ def made_synthetic(
     from rnn_transfer.sources import synthetic_raw
     return path if (path/'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
-# %% ../nbs/05_paper.ipynb #cell-081
+# %% ../nbs/05_paper.ipynb #cell-085
 def plan_text(
     cohort, out, profile, options, workers,  # as `run_paper`
 )->str:
@@ -674,7 +675,7 @@ def seconds_of(
     "How long a step took the last time it finished."
     return done_of(step.name, run).get('seconds')
 
-# %% ../nbs/05_paper.ipynb #cell-082
+# %% ../nbs/05_paper.ipynb #cell-086
 @call_parse
 def rnn_transfer_features(
     cohort: str = '',      # cohort folder
@@ -691,7 +692,7 @@ def rnn_transfer_features(
         with write_atomic(out) as tmp: z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../nbs/05_paper.ipynb #cell-083
+# %% ../nbs/05_paper.ipynb #cell-087
 def cohort_features(
     cohort: Cohort,  # any cohort with the channels the network was trained on
     checkpoint,      # NAME.safetensors
@@ -706,7 +707,7 @@ def cohort_features(
     z = features(net, X, g.lengths if m['short'] == 'length' else None)
     return pd.DataFrame(z, index=pd.Index(g.stay_ids, name='stay_id'), columns=feature_names(net.config['hidden'], net.config['n_layers']))
 
-# %% ../nbs/05_paper.ipynb #cell-085
+# %% ../nbs/05_paper.ipynb #cell-089
 @call_parse
 def rnn_transfer_export(
     path: str = '',       # folder with the CSV files of MIMIC-III v1.4
@@ -734,7 +735,7 @@ def rnn_transfer_verify(
         same = [verified(t) for t in verify_tables(cohort, export, hashes)]
     if not all(same): raise SystemExit(1)
 
-# %% ../nbs/05_paper.ipynb #cell-086
+# %% ../nbs/05_paper.ipynb #cell-090
 def verify_tables(cohort, export, hashes)->list:  # of data frames
     "The comparisons that the given folders allow."
     from rnn_transfer.sources.mimic3_export import verify, verify_export
