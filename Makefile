@@ -24,13 +24,14 @@ INSTALLED := $(VENV)/.installed
 FLAGS = $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
 
-.PHONY: help install paper test docs export readme clean
+.PHONY: help install paper test slow docs export readme clean
 
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
 	@echo '              SOURCE=physionet2012 DATA=FOLDER for open ICU data; PROFILE=quick|open|paper OUT=FOLDER'
 	@echo '              SPLITS= FRACTIONS= SEEDS= WORKERS= SCHEDULER= DEVICE= ARGS="..." go to rnn_transfer_paper'
 	@echo 'make test     every check: library, notebooks, README and site'
+	@echo 'make slow     the tests that take minutes: killed runs, coverage of intervals'
 	@echo 'make docs     the site, in _docs/index.html'
 	@echo 'make export   library and README from the notebooks'
 	@echo 'make clean    removes what the others built, but neither runs/ nor cohorts/'
@@ -59,6 +60,9 @@ paper: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/python tests/in_step.py
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
+
+slow: $(INSTALLED)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow $(ARGS)
 
 docs: $(INSTALLED)
 	@$(BIN)/python docs/build.py

@@ -350,7 +350,11 @@ def cluster(
         with client: yield client
         return
     own = dict(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0, silence_logs=50)
-    with LocalCluster(**own, resources={'GPU': 1} if cards else None) as local, Client(local) as client: yield client
+    for attempt in (1, 2):  # a worker that dies while it starts is the machine's fault
+        try: local = LocalCluster(**own, resources={'GPU': 1} if cards else None); break
+        except RuntimeError: error = BadInput('the local workers did not start, twice; the same command tries again')
+    else: raise error
+    with local, Client(local) as client: yield client
 
 # %% ../nbs/05_paper.ipynb #cell-051
 def resources(
