@@ -188,6 +188,7 @@ def check_events(
     same = stay[1:] == stay[:-1]
     _check(np.r_[False, (stay[1:] < stay[:-1]) | same & (hour[1:] < hour[:-1])], file, 'are out of order; sort by stay_id, then hour')
 
+# %% ../nbs/00_data.ipynb #cell-036
 def check_channels(
     channels: list,       # of Channel
     file='cohort.json',   # named in messages
@@ -200,7 +201,7 @@ def check_channels(
         if c.kind == 'categorical' and (c.normal not in c.values or len(c.numeric) != len(c.values)):
             raise BadInput(f'{file}: channel {c.name}: needs values, a normal among them and one number in numeric for each')
 
-# %% ../nbs/00_data.ipynb #cell-036
+# %% ../nbs/00_data.ipynb #cell-037
 @patch
 def validate(self: Cohort)->Cohort:
     "The cohort itself, or BadInput with one line that says what is wrong."
@@ -210,7 +211,7 @@ def validate(self: Cohort)->Cohort:
     check_channels(self.channels); check_stays(self.stays, self.tasks); check_events(self.events, self.stays, self.channels)
     return self
 
-# %% ../nbs/00_data.ipynb #cell-040
+# %% ../nbs/00_data.ipynb #cell-041
 @patch(as_prop=True)
 def fingerprint(self: Cohort)->str:
     "SHA-256 over stays, events, channels and tasks, independent of file format and row groups."
@@ -222,7 +223,7 @@ def fingerprint(self: Cohort)->str:
         h.update(self.stays[c].astype('string' if c == 'partition' else 'float64').to_csv(index=False).encode())
     return h.hexdigest()
 
-# %% ../nbs/00_data.ipynb #cell-044
+# %% ../nbs/00_data.ipynb #cell-045
 @patch
 def save(self: Cohort,
     out,  # folder to write; replaced if it holds a cohort, refused if it holds anything else
@@ -243,7 +244,7 @@ def save(self: Cohort,
         (tmp/'cohort.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
     return out
 
-# %% ../nbs/00_data.ipynb #cell-045
+# %% ../nbs/00_data.ipynb #cell-046
 def read_parquet(
     path,       # the file
     columns,    # {name: arrow type} that must be there; more are read only if `more`
@@ -262,7 +263,7 @@ def read_parquet(
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e: raise BadInput(f'{path}: column {name}: expected {kind}, found {table.column(at).type} ({str(e).splitlines()[0][:60]})') from e
     return table
 
-# %% ../nbs/00_data.ipynb #cell-046
+# %% ../nbs/00_data.ipynb #cell-047
 def _read_about(
     path: Path,  # cohort.json
 )->tuple:        # channels, tasks, everything else
@@ -287,7 +288,7 @@ def load(cls: Cohort,
     if told and told != cohort.fingerprint: raise BadInput(f'{path/"cohort.json"}: the fingerprint is not that of the two Parquet files; one of the three was changed: write the cohort again')
     return cohort
 
-# %% ../nbs/00_data.ipynb #cell-050
+# %% ../nbs/00_data.ipynb #cell-051
 def markdown_table(
     df: pd.DataFrame,  # index shown as the first column when it has a name
     digits=3,          # decimals of floats
@@ -307,7 +308,7 @@ def prevalence(self: Cohort)->pd.DataFrame:
                  **{p: y(t)[part == p].mean() for p in ('train', 'val', 'test')}) for t in self.tasks]
     return pd.DataFrame(rows).set_index('task')
 
-# %% ../nbs/00_data.ipynb #cell-051
+# %% ../nbs/00_data.ipynb #cell-052
 @patch
 def _repr_markdown_(self: Cohort):
     m, n = self.meta, self.stays['partition'].value_counts()
@@ -315,7 +316,7 @@ def _repr_markdown_(self: Cohort):
     return (f'**Cohort {m["source"]}**{" (synthetic)" if m["synthetic"] else ""}: {len(self.stays):,} stays of {self.stays["subject_id"].nunique():,} subjects ({parts}), '
             f'{len(self.events):,} events in {len(self.channels)} channels, {len(self.tasks)} tasks\n\n' + markdown_table(self.prevalence()))
 
-# %% ../nbs/00_data.ipynb #cell-054
+# %% ../nbs/00_data.ipynb #cell-055
 EPS = 1e-6  # hours; the tolerance of the benchmark's Discretizer and of its period cuts
 
 def last_observation(
@@ -330,7 +331,7 @@ def last_observation(
     last.reshape(-1)[(channel.astype(np.int64) * shape[1] + stay) * shape[2] + bins] = np.arange(len(hour), dtype=np.int32)
     return last
 
-# %% ../nbs/00_data.ipynb #cell-059
+# %% ../nbs/00_data.ipynb #cell-060
 @dataclass
 class Grid:
     "Hourly input of a recurrent network, not yet normalised."
@@ -352,7 +353,7 @@ def fill_columns(
     if channel.values: np.put_along_axis(out, v.astype(np.intp)[..., None], 1, axis=2)
     else: out[..., 0] = v
 
-# %% ../nbs/00_data.ipynb #cell-060
+# %% ../nbs/00_data.ipynb #cell-061
 @patch
 def _arrays(self: Cohort, hours=48)->tuple:  # stay position, channel position, hour, value of the events up to `hours`
     hour, stay_id = self.events['hour'].to_numpy(), self.events['stay_id'].to_numpy()
@@ -362,6 +363,7 @@ def _arrays(self: Cohort, hours=48)->tuple:  # stay position, channel position, 
     keep = hour <= hours + EPS
     return stay[keep], self.events['channel'].cat.codes.to_numpy()[keep], hour[keep], self.events['value'].to_numpy()[keep]
 
+# %% ../nbs/00_data.ipynb #cell-062
 @patch
 def grid(self: Cohort,
     hours=48,       # the paper's tau
@@ -385,7 +387,7 @@ def grid(self: Cohort,
     end = np.clip((self.stays['los_hours'].to_numpy() + 1 - EPS).astype(int), 1, hours)
     return Grid(X, self.stays['stay_id'].to_numpy(), columns, end if short == 'length' else np.full(n, hours))
 
-# %% ../nbs/00_data.ipynb #cell-067
+# %% ../nbs/00_data.ipynb #cell-069
 PERIODS = [('all100%', 'all', 100)] + [(f'{end}{p}%', end, p) for end in ('first', 'last') for p in (10, 25, 50)]  # mimic3-benchmarks
 FUNCTIONS = ['min', 'max', 'mean', 'std', 'skew', 'len']
 
@@ -399,7 +401,7 @@ def segment_sums(
     for x in xs: padded[filled] = x; sums.append(np.add.reduceat(padded, begin))
     return sums
 
-# %% ../nbs/00_data.ipynb #cell-070
+# %% ../nbs/00_data.ipynb #cell-072
 def segment_statistics(
     x,       # (n,) float64, segments one after the other
     starts,  # (k,) int, where each begins; none is empty
@@ -413,7 +415,7 @@ def segment_statistics(
     skew = np.where(flat, 0, m3 / np.where(flat, 1, m2)**1.5)
     return np.stack([np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts), mean, np.sqrt(m2), skew, n], axis=1)
 
-# %% ../nbs/00_data.ipynb #cell-074
+# %% ../nbs/00_data.ipynb #cell-076
 def channel_statistics(
     stay,  # (n,) int, position of the stay, non-decreasing
     hour,  # (n,) float, sorted within a stay
@@ -431,7 +433,7 @@ def channel_statistics(
         out[:, k] = segment_statistics(x[inside], np.r_[0, np.cumsum(n)[:-1]])
     return stay[starts], out.reshape(len(starts), -1)
 
-# %% ../nbs/00_data.ipynb #cell-078
+# %% ../nbs/00_data.ipynb #cell-080
 @patch
 def statistics(self: Cohort,
     hours=48,   # events up to this hour
@@ -451,7 +453,7 @@ def statistics(self: Cohort,
     names = [f'{c.name}|{p}|{f}' for c in self.channels for p, _, _ in PERIODS for f in FUNCTIONS]
     return pd.DataFrame(S, index=pd.Index(self.stays['stay_id'].to_numpy(), name='stay_id'), columns=names)
 
-# %% ../nbs/00_data.ipynb #cell-083
+# %% ../nbs/00_data.ipynb #cell-085
 @dataclass
 class Normaliser:
     "Mean and standard deviation of the continuous columns."
@@ -480,7 +482,7 @@ class Normaliser:
             if c in self.scale: X[..., i] = (X[..., i] - self.scale[c][0]) / self.scale[c][1]
         return X
 
-# %% ../nbs/00_data.ipynb #cell-088
+# %% ../nbs/00_data.ipynb #cell-090
 def partition_subjects(
     subject_id,    # (n,) subject of each stay
     seed=0,
@@ -494,7 +496,7 @@ def partition_subjects(
     part[order[:n_test]] = 'test'; part[order[n_test:n_test + n_val]] = 'val'
     return part[inverse]
 
-# %% ../nbs/00_data.ipynb #cell-091
+# %% ../nbs/00_data.ipynb #cell-093
 def labelled_subset(
     y,               # (n,) 0/1/NaN; NaN is not in the task's cohort
     fraction: float, # share of each class, rounded to the nearest whole stay, in (0, 1]
@@ -508,7 +510,7 @@ def labelled_subset(
         chosen.append(rng('subset', label, *key).permutation(at)[:int(np.floor(fraction * len(at) + .5))])
     return np.sort(np.concatenate(chosen))
 
-# %% ../nbs/00_data.ipynb #cell-096
+# %% ../nbs/00_data.ipynb #cell-098
 def toy_cohort(
     n=240,   # stays
     seed=0,
@@ -530,7 +532,7 @@ def toy_cohort(
     stays[[t.name for t in tasks]] = Y
     return Cohort(events.sort_values(['stay_id', 'hour'], kind='stable', ignore_index=True), stays, channels, tasks, dict(source='toy', synthetic=True, held_out_prevalence=[.05, .3]))
 
-# %% ../nbs/00_data.ipynb #cell-099
+# %% ../nbs/00_data.ipynb #cell-101
 @dataclass
 class Prepared:
     "A cohort as the models read it; all rows are in the order of `stays`."
@@ -546,7 +548,7 @@ class Prepared:
     @property
     def phenotypes(self)->list: return [t.name for t in self.tasks if t.kind == 'phenotype']
 
-# %% ../nbs/00_data.ipynb #cell-100
+# %% ../nbs/00_data.ipynb #cell-102
 @patch(cls_method=True)
 def load(cls: Prepared,
     run,  # run folder in which `run_data` was done
@@ -560,7 +562,7 @@ def load(cls: Prepared,
     return cls(np.load(d/'grid.npy', mmap_mode='r', allow_pickle=False), about.pop('columns'), stays.pop('n_bins').to_numpy(), stays,
                pd.read_parquet(d/'statistics.parquet').set_index('stay_id'), tasks, about)
 
-# %% ../nbs/00_data.ipynb #cell-101
+# %% ../nbs/00_data.ipynb #cell-103
 def run_data(
     cohort,               # Cohort, or its folder
     run,                  # run folder; receives data/
@@ -588,7 +590,7 @@ def run_data(
         (d/'data.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
     return Prepared.load(run)
 
-# %% ../nbs/00_data.ipynb #cell-103
+# %% ../nbs/00_data.ipynb #cell-105
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#999999']  # Okabe and Ito (2008)
 
 def plot_style():

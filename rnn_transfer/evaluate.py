@@ -235,6 +235,7 @@ def parts(
     if not found: raise BadInput(f'{run}: no split-*/fraction-*/seed-* folder; run 03_transfer for this run first')
     return sorted(found)
 
+# %% ../nbs/04_evaluate.ipynb #cell-062
 def read_part(
     folder,  # one of them
     name,    # predictions, fits or weights
@@ -245,7 +246,7 @@ def read_part(
     if not path.exists(): raise BadInput(f'{path}: no such file; run 03_transfer for this split, fraction and seed')
     return read_parquet(path, columns, more=True).to_pandas()
 
-# %% ../nbs/04_evaluate.ipynb #cell-063
+# %% ../nbs/04_evaluate.ipynb #cell-064
 def align(
     found:pd.DataFrame,  # stay_id, y, p of one task and model
     y:np.ndarray,        # (n,) labels of the test stays, 0, 1 or NaN
@@ -264,7 +265,7 @@ def align(
     if missing: raise BadInput(f'{where}: {missing} test stays with a label have no prediction; every model must predict the same stays')
     return p
 
-# %% ../nbs/04_evaluate.ipynb #cell-067
+# %% ../nbs/04_evaluate.ipynb #cell-068
 CONTRACT = ('split task task_kind model fraction seed n_train n_positive auroc auroc_low auroc_high auprc auprc_low auprc_high '
             'brier lambda hidden n_features n_near_zero seconds').split()
 FURTHER = ('reason n_val n_val_positive lambda_literal n_test n_test_positive prevalence brier_low brier_high '
@@ -278,7 +279,7 @@ def order(
     names = set(names)
     return [n for n in first if n in names] + sorted(names - set(first))
 
-# %% ../nbs/04_evaluate.ipynb #cell-071
+# %% ../nbs/04_evaluate.ipynb #cell-072
 @dataclass
 class Evaluation:
     "Results of a run, with the bootstrap replicates behind them."
@@ -295,7 +296,7 @@ class Evaluation:
     def kinds(self)->list: return order(self.results['task_kind'], ['phenotype', 'mortality'])
     def _repr_markdown_(self): return caption(self) + '\n\n' + markdown_table(headline_frame(self, self.kinds[0]))
 
-# %% ../nbs/04_evaluate.ipynb #cell-073
+# %% ../nbs/04_evaluate.ipynb #cell-074
 FITS = dict(split=pa.int64(), task=pa.string(), task_kind=pa.string(), model=pa.string(), fraction=pa.float64(), seed=pa.int64())
 PREDICTIONS = dict(task=pa.string(), model=pa.string(), stay_id=pa.int64(), y=pa.float64(), p=pa.float64())
 
@@ -319,7 +320,7 @@ def evaluate_part(
         yield row | columns | dict(reason='; '.join(r for r in (reason, columns['reason']) if r) or None), values
     if predictions: raise BadInput(f'{folder}/predictions.parquet: {next(iter(predictions))} has predictions but no row in fits.parquet')
 
-# %% ../nbs/04_evaluate.ipynb #cell-075
+# %% ../nbs/04_evaluate.ipynb #cell-076
 def facts(
     run,                 # run folder
     prepared:Prepared,   # its data
@@ -332,7 +333,7 @@ def facts(
                 changed=said.get('changed'), rnnc_hidden=options.get('rnnc_hidden') or [],
                 n_test=len(test), n_test_subjects=test['subject_id'].nunique(), n_stays=len(prepared.stays), n_subjects=prepared.stays['subject_id'].nunique())
 
-# %% ../nbs/04_evaluate.ipynb #cell-076
+# %% ../nbs/04_evaluate.ipynb #cell-077
 def evaluate(
     run,             # run folder
     replicates=500,  # bootstrap replicates
@@ -350,7 +351,7 @@ def evaluate(
     return Evaluation(results.loc[at].reset_index(drop=True), {m: np.stack([values[i][m] for i in at]) for m in METRICS},
                       positives, facts(run, prepared) | dict(replicates=replicates))
 
-# %% ../nbs/04_evaluate.ipynb #cell-081
+# %% ../nbs/04_evaluate.ipynb #cell-082
 def nested_mean(
     values,          # (rows, R) a metric; column 0 the estimate, then replicates
     split,           # (rows,)
@@ -366,7 +367,7 @@ def nested_mean(
         with np.errstate(invalid='ignore', divide='ignore'): return (v * u).sum(0) / u.sum(0)
     return np.mean([of_split(s) for s in np.unique(split)], axis=0)
 
-# %% ../nbs/04_evaluate.ipynb #cell-086
+# %% ../nbs/04_evaluate.ipynb #cell-087
 @patch
 def defined(self:Evaluation,
     metric='auroc',  # the column that must be defined
@@ -387,7 +388,7 @@ def average(self:Evaluation,
     r = self.results.iloc[rows]; w = np.stack([self.positives[t] for t in r['task']]) if how == 'weighted' else None
     return nested_mean(self.values[metric][np.asarray(rows)], r['split'], r['task'], w)
 
-# %% ../nbs/04_evaluate.ipynb #cell-090
+# %% ../nbs/04_evaluate.ipynb #cell-091
 @patch
 def _average_cell(self:Evaluation, metric, how, kind, model, fraction)->dict:
     "One row of `averages`."
@@ -405,7 +406,7 @@ def no_interval(low, undefined, values):
     "Why there is no interval; None where there is one."
     return f'interval: {undefined} of {len(values) - 1} replicates undefined' if np.isnan(low) else None
 
-# %% ../nbs/04_evaluate.ipynb #cell-092
+# %% ../nbs/04_evaluate.ipynb #cell-093
 @patch
 def averages(self:Evaluation,
     metric='auroc',  # auroc, auprc or brier
@@ -418,7 +419,7 @@ def averages(self:Evaluation,
         self.known[metric, how] = pd.DataFrame([self._average_cell(metric, how, *c) for c in cells])
     return self.known[metric, how]
 
-# %% ../nbs/04_evaluate.ipynb #cell-095
+# %% ../nbs/04_evaluate.ipynb #cell-096
 COMPARISONS = [('MN-LR-2', 'RNN-C'), ('MN-LR-2', 'LR'), ('MN-LR-2', 'untrained-LR-2'), ('MN-LR-2', 'MN-LR-1')]
 
 @patch
@@ -429,7 +430,7 @@ def _shared_rows(self:Evaluation, a, b, metric, **cell)->tuple:
     both = set(keys[0]) & set(keys[1])
     return *(r[[k in both for k in key]] for r, key in zip(rows, keys)), len({k[2] for k in both})
 
-# %% ../nbs/04_evaluate.ipynb #cell-096
+# %% ../nbs/04_evaluate.ipynb #cell-097
 @patch
 def compare(self:Evaluation,
     a,               # a model
@@ -449,7 +450,7 @@ def compare(self:Evaluation,
         return row | dict(difference=d[0], low=low, high=high, n_undefined=undefined, reason=no_interval(low, undefined, d))
     return pd.DataFrame([cell(*c) for c in product(self.kinds, self.fractions)])
 
-# %% ../nbs/04_evaluate.ipynb #cell-102
+# %% ../nbs/04_evaluate.ipynb #cell-103
 PROFILES = dict(quick='small networks, few updates, three fractions', open='the protocol sized for open data on two cores: h of 32 or 64, learning rate 0.001')
 
 def profile_words(
@@ -470,7 +471,7 @@ def caption(
     return (f'{what}: {a["source"]}{version}; {a["n_test"]:,} test stays of {a["n_test_subjects"]:,} subjects; {profile_words(a)}; '
             f'{100 * LEVEL:.0f} % intervals over {a["replicates"]:,} bootstrap draws of subjects.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-108
+# %% ../nbs/04_evaluate.ipynb #cell-109
 def number(v, low=None, high=None, sign=False)->str:
     "A number as .812 [.793, .831]; a dash when it is null."
     if v is None or pd.isna(v): return '–'
@@ -489,7 +490,7 @@ def percent(fraction)->str:
     "A fraction as `5 %`."
     return f'{100 * fraction:g} %'
 
-# %% ../nbs/04_evaluate.ipynb #cell-112
+# %% ../nbs/04_evaluate.ipynb #cell-113
 @dataclass
 class Sheet:
     "One table of the report."
@@ -509,7 +510,7 @@ def wide(
     shown = tidy.pivot(index='model', columns='fraction', values='text').reindex([m for m in models if m in set(tidy['model'])]).fillna('–')
     return shown.set_axis([percent(f) for f in shown.columns], axis=1).rename_axis(index='Model', columns=None).reset_index()
 
-# %% ../nbs/04_evaluate.ipynb #cell-114
+# %% ../nbs/04_evaluate.ipynb #cell-115
 KINDS = dict(phenotype='Held-out phenotypes, weighted AUROC', mortality='In-hospital mortality, AUROC')
 
 def headline_frame(
@@ -538,7 +539,7 @@ def headline_sheets(ev:Evaluation)->list:
     tidy = ev.averages(); note = 'Mean over seeds, tasks and splits. Columns: share of the training and validation labels a model may use.'
     return [Sheet(f'headline_{k}', KINDS.get(k, f'{k}, weighted AUROC'), tidy[tidy['task_kind'] == k], headline_frame(ev, k), note + missing_words(ev, k)) for k in ev.kinds]
 
-# %% ../nbs/04_evaluate.ipynb #cell-120
+# %% ../nbs/04_evaluate.ipynb #cell-121
 def in_words(
     d:pd.DataFrame,  # rows of `compare` for one pair and kind of task
 )->str:
@@ -548,7 +549,7 @@ def in_words(
     said = [f'{word} at {at(keep)}' for word, keep in verdicts.items() if keep.any()]
     return f'{d["model"].iloc[0]} against {d["versus"].iloc[0]}: {"; ".join(said)} of the labels.'
 
-# %% ../nbs/04_evaluate.ipynb #cell-122
+# %% ../nbs/04_evaluate.ipynb #cell-123
 def differences(ev:Evaluation)->pd.DataFrame:
     "All of COMPARISONS whose two models were run."
     return pd.concat([ev.compare(a, b) for a, b in COMPARISONS if {a, b} <= set(ev.models)] or [pd.DataFrame()], ignore_index=True)
@@ -564,7 +565,7 @@ def difference_sheets(ev:Evaluation)->list:
         sheets.append(Sheet(f'differences_{k}', f'Paired differences: {KINDS.get(k, k)}', d, shown, note))
     return sheets
 
-# %% ../nbs/04_evaluate.ipynb #cell-125
+# %% ../nbs/04_evaluate.ipynb #cell-126
 TABLE_1 = {'phenotype': {'LR': '.902 ± .023', 'MN-LR-1': '.955 ± .020', 'MN-LR-2': '.974 ± .011'},  # Gupta et al. 2018, Table 1; MIMIC-III, 10 phenotypes
            'mortality': {'LR': '.917', 'MN-LR-1': '.787', 'MN-LR-2': '.867'}}
 TABLE_1_NOTE = ('Mean ± standard deviation over the target tasks of all splits (for mortality: over splits). '
@@ -590,7 +591,7 @@ def sparsity_sheet(ev:Evaluation)->Sheet:
     shown = [{'Task': f'{k}: {who}'} | {m: rows[column].get((k, m), '–') for m in models} for k in kinds for who, column in (('paper (MIMIC-III)', 'paper'), ('this run', 'text'))]
     return Sheet('table_1', f'Table 1: share of weights near zero, {percent(top)} of the labels', cells.drop(columns='text'), pd.DataFrame(shown), TABLE_1_NOTE + table_1_words(r))
 
-# %% ../nbs/04_evaluate.ipynb #cell-127
+# %% ../nbs/04_evaluate.ipynb #cell-128
 def all_zero_sheet(ev:Evaluation)->Sheet:
     "Share of fits in which every weight is nearly zero."
     r = ev.results.query('n_features > 0 and n_near_zero >= 0'); r = r.assign(zero=(r['n_near_zero'] == r['n_features']).astype(int))
@@ -598,7 +599,7 @@ def all_zero_sheet(ev:Evaluation)->Sheet:
     text = tidy.assign(text=[f'{k} of {n}' for k, n in zip(tidy['n_all_zero'], tidy['n_fits'])])
     return Sheet('all_zero', 'Models whose weights are all near zero', tidy, wide(text, ev.models), 'Fits of all target tasks, splits and seeds. Such a model says (nearly) the same for everybody.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-131
+# %% ../nbs/04_evaluate.ipynb #cell-132
 @patch
 def by_task(self:Evaluation)->pd.DataFrame:
     "AUROC of each target task, split, fraction and model, mean over seeds, with its interval."
@@ -617,7 +618,7 @@ def task_sheet(ev:Evaluation)->Sheet:
     names = dict(split='Split', task='Task', positives='Positives in the test set')
     return Sheet('tasks', f'Each target task, AUROC at {percent(top)} of the labels', tidy, shown.rename(columns=names), 'Mean over seeds. The CSV has every fraction.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-133
+# %% ../nbs/04_evaluate.ipynb #cell-134
 def quality_sheet(ev:Evaluation)->Sheet:
     "Averages of the other metrics, and the median calibration, by kind, model and fraction."
     by = ['task_kind', 'model', 'fraction']; wanted = [('weighted', 'auroc'), ('macro', 'auroc'), ('weighted', 'auprc'), ('macro', 'brier')]
@@ -631,7 +632,7 @@ def quality_sheet(ev:Evaluation)->Sheet:
     note = 'Calibration: median over tasks, splits and seeds; intercept 0 and slope 1 are perfect. SD over seeds is that of the weighted AUROC.'
     return Sheet('quality', 'Other metrics', tidy, shown, note, folded=True)
 
-# %% ../nbs/04_evaluate.ipynb #cell-136
+# %% ../nbs/04_evaluate.ipynb #cell-137
 def failure_sheet(ev:Evaluation)->Sheet:
     "How often a fit or a metric is null, and why."
     tidy = ev.results[ev.results['reason'].notna()].groupby(['reason', 'model', 'fraction']).size().rename('rows').reset_index()
@@ -646,7 +647,7 @@ def pretty(df:pd.DataFrame)->pd.DataFrame:
     show = lambda v: f'{v:,}' if isinstance(v, (int, np.integer)) else '–' if v is None or v != v else str(v)
     return df.astype(object).map(show).rename(columns=lambda c: str(c).replace('_', ' ').capitalize())
 
-# %% ../nbs/04_evaluate.ipynb #cell-137
+# %% ../nbs/04_evaluate.ipynb #cell-138
 def flow_sheets(
     ev:Evaluation,
     run,  # run folder
@@ -661,7 +662,7 @@ def flow_sheets(
     note = 'A subject with a target phenotype in any stay leaves the train and validation sets of pre-training; the test set stays whole.'
     return sheets + [Sheet('leakage', 'What leakage removal takes from pre-training', removal, pretty(removal), note)]
 
-# %% ../nbs/04_evaluate.ipynb #cell-139
+# %% ../nbs/04_evaluate.ipynb #cell-140
 LOOKS = {'LR': (COLOURS[1], 's', '-'), 'RNN-C': (COLOURS[2], '^', '-'), 'MN-LR-1': (COLOURS[5], 'D', '-'), 'MN-LR-2': (COLOURS[0], 'o', '-'),
          'untrained-LR-2': (COLOURS[6], 'v', '--'), 'no-removal-LR-2': (COLOURS[3], 'P', '--')}  # colour, marker, line
 PANELS = {"The paper's four systems": ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2'], 'MN-LR-2 and its controls': ['MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2']}
@@ -690,7 +691,7 @@ def label_ends(
     for (_, text, colour), y in zip(sorted(ends), at):
         ax.annotate(text, (1.01, y + shift), xycoords=('axes fraction', 'data'), color=colour, va='center', fontsize=9, annotation_clip=False)
 
-# %% ../nbs/04_evaluate.ipynb #cell-140
+# %% ../nbs/04_evaluate.ipynb #cell-141
 def curves(
     ax,
     tidy:pd.DataFrame,  # model, fraction, value, low, high
@@ -706,7 +707,7 @@ def curves(
         ax.vlines(x, d['low'], d['high'], color=colour, lw=1.6, alpha=.45); ends.append((d['value'].iloc[-1], m, colour))
     return ends
 
-# %% ../nbs/04_evaluate.ipynb #cell-141
+# %% ../nbs/04_evaluate.ipynb #cell-142
 def stamp(
     fig:Canvas,
     ev:Evaluation,
@@ -729,7 +730,7 @@ def figure_2(
     axes[0].set_ylabel('weighted AUROC' if kind == 'phenotype' else 'AUROC')
     return stamp(fig, ev)
 
-# %% ../nbs/04_evaluate.ipynb #cell-144
+# %% ../nbs/04_evaluate.ipynb #cell-145
 def figure_differences(ev:Evaluation)->Canvas:
     "Paired differences of MN-LR-2 over the share of labelled data: one column a comparison, one row a kind of task."
     tidy = differences(ev); pairs = [p for p in COMPARISONS if set(p) <= set(ev.models)]; plot_style()
@@ -743,7 +744,7 @@ def figure_differences(ev:Evaluation)->Canvas:
         if j == 0: ax.set_ylabel(f'{kind}\ndifference in AUROC')
     return stamp(fig, ev)
 
-# %% ../nbs/04_evaluate.ipynb #cell-146
+# %% ../nbs/04_evaluate.ipynb #cell-147
 WEIGHTS = dict(task=pa.string(), model=pa.string(), feature=pa.string(), weight=pa.float64())
 
 def used_features(
@@ -758,7 +759,7 @@ def used_features(
         if len(w): found[int(s)] = w.pivot(index='task', columns='feature', values='weight').abs()[w['feature'].unique()]
     return found
 
-# %% ../nbs/04_evaluate.ipynb #cell-147
+# %% ../nbs/04_evaluate.ipynb #cell-148
 def figure_3(
     ev:Evaluation,
     used:dict,  # as `used_features` gives
@@ -774,7 +775,7 @@ def figure_3(
     axes[-1].set_xlabel('features with a weight of at least .001 for some task')
     return stamp(fig, ev)
 
-# %% ../nbs/04_evaluate.ipynb #cell-151
+# %% ../nbs/04_evaluate.ipynb #cell-152
 @dataclass
 class Picture:
     "One figure of the report."
@@ -796,7 +797,7 @@ class Picture:
         text = re.sub(r'(\bid="|url\(#|href="#)', rf'\g<1>{self.name}-', text); text = re.sub(r'\s(width|height)="[\d.]+pt"', '', text, count=2)
         return text.replace('<svg', f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
 
-# %% ../nbs/04_evaluate.ipynb #cell-153
+# %% ../nbs/04_evaluate.ipynb #cell-154
 def curve_picture(ev:Evaluation, kind, letter)->Picture:
     "Figure 2(a) or 2(b)."
     top = ev.fractions[-1]; ends = ev.averages().query('task_kind == @kind and fraction == @top')
@@ -821,7 +822,7 @@ def pictures(
     if len(differences(ev)): out.append(Picture('differences', 'Paired differences', alt, figure_differences(ev), 'Above zero MN-LR-2 is ahead.'))
     return out + ([feature_picture(ev, used)] if used else [])
 
-# %% ../nbs/04_evaluate.ipynb #cell-155
+# %% ../nbs/04_evaluate.ipynb #cell-156
 CSS = """
 :root{--ink:#22303a;--soft:#5d6b75;--line:#dfe4e8;--tint:#f5f7f8;--accent:#0072b2}
 *{box-sizing:border-box}
@@ -838,7 +839,7 @@ summary{cursor:pointer;color:var(--accent);margin:1rem 0}footer{margin-top:3rem;
 @media print{body{padding:0}h2{break-after:avoid}figure{break-inside:avoid}}
 """
 
-# %% ../nbs/04_evaluate.ipynb #cell-156
+# %% ../nbs/04_evaluate.ipynb #cell-157
 def html_table(df:pd.DataFrame):
     "A table with a heading for each row and column."
     cell = lambda v: Td(str(v), cls='text') if len(str(v)) > 34 else Td(str(v))
@@ -854,7 +855,7 @@ def block(
     figure = Figure(body, Figcaption(Strong(x.title + '. '), f'{x.note} {source}'))
     return Details(Summary(x.title), figure) if getattr(x, 'folded', False) else figure
 
-# %% ../nbs/04_evaluate.ipynb #cell-159
+# %% ../nbs/04_evaluate.ipynb #cell-160
 LIMITS = dict(
     synthetic='The patients were invented by a program. The numbers show that the software runs the whole protocol, and nothing about medicine or about which method is better on real patients.',
     ranks='They show how well each model ranks test patients it has not seen, on tasks the pre-trained network was not trained for.',
@@ -866,7 +867,7 @@ LIMITS = dict(
     many='Many differences are shown and none is corrected for their number: a few will exclude zero by chance alone.',
     bedside='A good AUROC does not make a probability right; see calibration. Nothing here says that a model would help at the bedside.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-161
+# %% ../nbs/04_evaluate.ipynb #cell-162
 ENOUGH = 100  # positives of a task in the test set; Vergouwe et al., J Clin Epidemiol 2005;58:475-83
 
 def too_few(ev:Evaluation)->str:  # '' where there are enough
@@ -876,7 +877,7 @@ def too_few(ev:Evaluation)->str:  # '' where there are enough
     return (f'This is a very small test set: {ev.about["n_test"]:,} stays, and a median of {positives:.0f} positives per task where validation needs at least {ENOUGH}. '
             'These numbers show that the software runs; they prove nothing about the method.')
 
-# %% ../nbs/04_evaluate.ipynb #cell-164
+# %% ../nbs/04_evaluate.ipynb #cell-165
 def same_size(ev:Evaluation)->str:  # such as `split 0: 64; split 1: 32`; '' where it is not so
     "Hidden units of RNN-C where it took them from MIMIC-Net, by split."
     if ev.about.get('rnnc_hidden') or not {'RNN-C', 'MN-LR-2'} <= set(ev.models): return ''
@@ -885,7 +886,7 @@ def same_size(ev:Evaluation)->str:  # such as `split 0: 64; split 1: 32`; '' whe
     if not splits or any(len(one['RNN-C', s]) > 1 or one['RNN-C', s] != one.get(('MN-LR-2', s)) for s in splits): return ''
     return '; '.join(f'split {s}: {int(min(one["RNN-C", s]))}' for s in splits)
 
-# %% ../nbs/04_evaluate.ipynb #cell-167
+# %% ../nbs/04_evaluate.ipynb #cell-168
 def limits(ev:Evaluation)->list:
     "What the numbers of this run show and do not show, as sentences."
     usual = not {'hidden', 'max_updates', 'lr'} & set(ev.about.get('changed') or []); sizes = same_size(ev); profile = ev.about['profile']
@@ -895,7 +896,7 @@ def limits(ev:Evaluation)->list:
     more = dict(fixed=spread, size=f' Hidden units of both, {sizes}.')
     return [too_few(ev)] * bool(too_few(ev)) + [text + more.get(name, '') for name, text in LIMITS.items() if applies.get(name, True)]
 
-# %% ../nbs/04_evaluate.ipynb #cell-169
+# %% ../nbs/04_evaluate.ipynb #cell-170
 def opening(ev:Evaluation)->list:
     "Title, source, and the notice for synthetic data."
     a = ev.about; notice = Div(Strong('Synthetic data. '), 'Every patient behind these numbers was invented by a program. No statement about medicine follows from them.', cls='notice')
@@ -914,7 +915,7 @@ def report(
     head = Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'), Title('rnn_transfer report'), Style(NotStr(CSS)))
     return to_xml(Html(head, Body(*opening(ev), words, *found, footer), lang='en'), indent=False)
 
-# %% ../nbs/04_evaluate.ipynb #cell-171
+# %% ../nbs/04_evaluate.ipynb #cell-172
 def headline(
     what,  # Evaluation, or the folder of a run that was evaluated
 )->str:
@@ -928,7 +929,7 @@ def headline(
         return [KINDS.get(kind, kind), *('  '.join(v.ljust(n) for v, n in zip(r, width)).rstrip() for r in rows), '']
     return '\n'.join([*(x for k in what.kinds for x in lines(k)), caption(what), *filter(None, [too_few(what)])]) + '\n'
 
-# %% ../nbs/04_evaluate.ipynb #cell-174
+# %% ../nbs/04_evaluate.ipynb #cell-175
 def contents(
     ev:Evaluation,
     run,  # run folder
@@ -952,7 +953,7 @@ def write_sheet(
     s.frame.to_csv(folder/f'{s.name}.csv', index=False)
     (folder/f'{s.name}.md').write_text(f'**{s.title}.** {s.note} {source}\n\n{markdown_table(s.shown)}\n', encoding='utf-8')
 
-# %% ../nbs/04_evaluate.ipynb #cell-175
+# %% ../nbs/04_evaluate.ipynb #cell-176
 def run_evaluate(
     run,             # run folder with the outputs of 03_transfer
     replicates=500,  # bootstrap replicates
