@@ -16,7 +16,7 @@ MENU = [
     ("", ["index.ipynb", "getting-started.md", "own-data.md", "clusters.md"]),
     ("The method", ["00_data.ipynb", "01_model.ipynb", "02_pretrain.ipynb", "03_transfer.ipynb", "04_evaluate.ipynb", "05_paper.ipynb"]),
     ("Sources of data", ["sources/synthetic.ipynb", "sources/synthetic_raw.ipynb", "sources/physionet2012.ipynb", "sources/mimic3.ipynb", "sources/mimic3_export.ipynb", "sources/mimic3_benchmarks.ipynb"]),
-    ("", ["results.ipynb", "changelog.md"]),
+    ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
 ]
 
 

@@ -8,13 +8,14 @@ __all__ = ['PROTOCOL', 'PROFILES', 'KINDS', 'OWN', 'PAGE', 'SOURCES', 'numbers',
            'seen', 'state', 'PipeKernel', 'scrub', 'without_paths', 'run_notebook', 'git_commit', 'environment',
            'one_at_a_time', 'tried_twice', 'execute', 'only_driver', 'driver_at_work', 'cluster', 'resources',
            'execute_all', 'report_step', 'failure_text', 'manifest', 'about_cohort', 'identity', 'check_splits',
-           'run_paper', 'needed', 'read_done', 'time_left', 'status_text', 'headline_of', 'index_page',
-           'one_line_errors', 'names', 'rnn_transfer_cohort', 'parse_setting', 'rnn_transfer_paper',
-           'rnn_transfer_status', 'made_synthetic', 'plan_text', 'seconds_of', 'rnn_transfer_features',
-           'cohort_features', 'rnn_transfer_export', 'rnn_transfer_verify', 'verify_tables', 'verified']
+           'run_paper', 'needed', 'read_done', 'time_left', 'status_text', 'headline_of', 'index_page', 'Terminated',
+           'ends_on_sigterm', 'one_line_errors', 'names', 'cohort_text', 'rnn_transfer_cohort', 'parse_setting',
+           'rnn_transfer_paper', 'rnn_transfer_status', 'made_synthetic', 'plan_text', 'seconds_of',
+           'rnn_transfer_features', 'cohort_features', 'rnn_transfer_export', 'rnn_transfer_verify', 'verify_tables',
+           'verified']
 
 # %% ../nbs/05_paper.ipynb #cell-003
-import ast, fcntl, hashlib, json, logging, os, platform, shutil, subprocess, sys, tempfile, time, uuid
+import ast, fcntl, hashlib, json, logging, os, platform, shutil, signal, subprocess, sys, tempfile, time, uuid
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -560,26 +561,53 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</t
 """
 
 # %% ../nbs/05_paper.ipynb #cell-075
+class Terminated(KeyboardInterrupt): "The process was asked to end (SIGTERM)."
+
+@contextmanager
+def ends_on_sigterm():
+    "Within the block SIGTERM unwinds the program as an interrupt does, so that nothing is left half-written."
+    def end(*_): raise Terminated
+    try: before = signal.signal(signal.SIGTERM, end)
+    except ValueError: yield; return  # not the main thread: the caller's business
+    try: yield
+    finally: signal.signal(signal.SIGTERM, before)
+
+# %% ../nbs/05_paper.ipynb #cell-076
 @contextmanager
 def one_line_errors(
     debug=False,  # raise instead
 ):
     "Turn what a user can mend into one line on stderr and exit code 2."
-    try: yield
+    try:
+        with ends_on_sigterm(): yield
     except (BadInput, OSError, KeyboardInterrupt) as e:
         if debug: raise
-        code = 130 if isinstance(e, KeyboardInterrupt) else 2
-        text = 'interrupted; the same command goes on from here' if code == 130 else str(e) if isinstance(e, BadInput) else f'{e.filename or ""}: {e.strerror or e}'.lstrip(': ')
+        code = 143 if isinstance(e, Terminated) else 130 if isinstance(e, KeyboardInterrupt) else 2
+        text = f'{"interrupted" if code == 130 else "terminated"}; the same command goes on from here' if code > 2 else str(e) if isinstance(e, BadInput) else f'{e.filename or ""}: {e.strerror or e}'.lstrip(': ')
         print(f'error: {text}', file=sys.stderr); raise SystemExit(code) from None
 
-# %% ../nbs/05_paper.ipynb #cell-077
+# %% ../nbs/05_paper.ipynb #cell-079
 def names(
     text: str,  # such as `fio2_item,ages`, or `all`
 ):
     "Corrections from the command line: 'all', or a tuple of names."
     return text if text == 'all' else tuple(t.strip() for t in text.split(',') if t.strip())
 
-# %% ../nbs/05_paper.ipynb #cell-078
+# %% ../nbs/05_paper.ipynb #cell-081
+def cohort_text(
+    made: Cohort,
+)->str:
+    "What a cohort holds, in a few lines."
+    parts, m = made.stays['partition'].value_counts(), made.meta; flow = m.get('flow') or []
+    width = max((len(f['step']) for f in flow), default=0)
+    lines = [f'{len(made.stays):,} stays ({", ".join(f"{parts.get(p, 0):,} {p}" for p in ("train", "val", "test"))}), {len(made.events):,} events, {len(made.tasks)} tasks, fingerprint {made.fingerprint[:12]}']
+    lines += [f'  {f["step"]:<{width}} {f["stays"]:>9,} stays' + (f' {f["subjects"]:>8,} subjects' if 'subjects' in f else '') for f in flow]
+    lines += [f'  corrected: {name}, {n:,} touched' for name, n in (m.get('corrected') or {}).items()]
+    if m.get('left_out'): lines.append(f'  left out, as only one class is here: {", ".join(m["left_out"])}')
+    if m.get('note'): lines.append(f'  note: {m["note"]}')
+    return '\n'.join(lines)
+
+# %% ../nbs/05_paper.ipynb #cell-083
 SOURCES = ['synthetic', 'mimic3', 'mimic3_benchmarks', 'physionet2012']
 
 @call_parse
@@ -590,6 +618,7 @@ def rnn_transfer_cohort(
     n: int = 2000,        # synthetic: number of stays
     test: str = '',       # physionet2012: the set to test on (default: the last one present)
     corrected: str = '',  # mimic3: mend what is wrong in the reference: all, or names separated by commas (default: faithful)
+    partitions: str = '', # mimic3: CSV file with subject_id and partition (default: the published lists)
     seed: int = 0,        # draws the synthetic stays, or the partition where the source has none
     debug: store_true = False,  # show the traceback of an error
 ):
@@ -599,12 +628,11 @@ def rnn_transfer_cohort(
         if source != 'synthetic' and not path: raise BadInput(f'--path is missing: the folder with the files of {source}')
         module = 'synthetic_raw' if source == 'synthetic' else source  # a newcomer's data take the way of MIMIC-III's: raw tables first
         make = getattr(__import__(f'rnn_transfer.sources.{module}', fromlist=['cohort']), 'cohort')
-        given = dict(synthetic=dict(n=n, seed=seed), physionet2012=dict(path=path, test=test or None, seed=seed), mimic3=dict(path=path, corrected=names(corrected), progress=True)).get(source, dict(path=path))
+        given = dict(synthetic=dict(n=n, seed=seed), physionet2012=dict(path=path, test=test or None, seed=seed), mimic3=dict(path=path, corrected=names(corrected), partitions=partitions or None, progress=sys.stderr.isatty())).get(source, dict(path=path))
         made = make(**given); out = made.save(out or f'cohorts/{source}')
-        parts = made.stays['partition'].value_counts()
-        print(f'{out}: {len(made.stays):,} stays ({", ".join(f"{parts.get(p, 0):,} {p}" for p in ("train", "val", "test"))}), {len(made.events):,} events, {len(made.tasks)} tasks, fingerprint {made.fingerprint[:12]}')
+        print(f'{out}: {cohort_text(made)}')
 
-# %% ../nbs/05_paper.ipynb #cell-079
+# %% ../nbs/05_paper.ipynb #cell-084
 def parse_setting(
     text: str,  # name=value
 )->tuple:
@@ -614,7 +642,7 @@ def parse_setting(
     try: return name.strip(), ast.literal_eval(value)
     except (ValueError, SyntaxError): return name.strip(), value
 
-# %% ../nbs/05_paper.ipynb #cell-081
+# %% ../nbs/05_paper.ipynb #cell-086
 @call_parse
 def rnn_transfer_paper(
     cohort: str = '',      # cohort folder (default: a synthetic one is made)
@@ -645,7 +673,7 @@ def rnn_transfer_paper(
         run_paper(cohort, out, profile, workers or os.cpu_count(), scheduler, only, **options)
         if not only or only == 'evaluate': print(headline(out)); print(f'\nreport: {Path(out)/"report.html"}')
 
-# %% ../nbs/05_paper.ipynb #cell-082
+# %% ../nbs/05_paper.ipynb #cell-087
 @call_parse
 def rnn_transfer_status(
     run: str,  # run folder
@@ -654,7 +682,7 @@ def rnn_transfer_status(
     "Say how far a run is, that goes on or has stopped"
     with one_line_errors(debug): print(status_text(Path(run)))
 
-# %% ../nbs/05_paper.ipynb #cell-084
+# %% ../nbs/05_paper.ipynb #cell-089
 def made_synthetic(
     path: Path,  # folder for it
 )->Path:
@@ -662,7 +690,7 @@ def made_synthetic(
     from rnn_transfer.sources import synthetic_raw
     return path if (path/'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
-# %% ../nbs/05_paper.ipynb #cell-085
+# %% ../nbs/05_paper.ipynb #cell-090
 def plan_text(
     cohort, out, profile, options, workers,  # as `run_paper`
 )->str:
@@ -679,7 +707,7 @@ def seconds_of(
     "How long a step took the last time it finished."
     return done_of(step.name, run).get('seconds')
 
-# %% ../nbs/05_paper.ipynb #cell-086
+# %% ../nbs/05_paper.ipynb #cell-091
 @call_parse
 def rnn_transfer_features(
     cohort: str = '',      # cohort folder
@@ -696,7 +724,7 @@ def rnn_transfer_features(
         with write_atomic(out) as tmp: z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../nbs/05_paper.ipynb #cell-087
+# %% ../nbs/05_paper.ipynb #cell-092
 def cohort_features(
     cohort: Cohort,  # any cohort with the channels the network was trained on
     checkpoint,      # NAME.safetensors
@@ -711,7 +739,7 @@ def cohort_features(
     z = features(net, X, g.lengths if m['short'] == 'length' else None)
     return pd.DataFrame(z, index=pd.Index(g.stay_ids, name='stay_id'), columns=feature_names(net.config['hidden'], net.config['n_layers']))
 
-# %% ../nbs/05_paper.ipynb #cell-089
+# %% ../nbs/05_paper.ipynb #cell-094
 @call_parse
 def rnn_transfer_export(
     path: str = '',       # folder with the CSV files of MIMIC-III v1.4
@@ -739,7 +767,7 @@ def rnn_transfer_verify(
         same = [verified(t) for t in verify_tables(cohort, export, hashes)]
     if not all(same): raise SystemExit(1)
 
-# %% ../nbs/05_paper.ipynb #cell-090
+# %% ../nbs/05_paper.ipynb #cell-095
 def verify_tables(cohort, export, hashes)->list:  # of data frames
     "The comparisons that the given folders allow."
     from rnn_transfer.sources.mimic3_export import verify, verify_export

@@ -2,12 +2,14 @@
 
     python tests/kill_resume.py --moments 20 --seed 0
 
-Every finished step must be kept, and the final results.parquet (but for `seconds`) must be identical."""
+The victims take turns: a driver with local workers, one of those workers, an external scheduler, and a driver on an external scheduler that lives on and takes the second call.
+Every finished step must be kept, no kernel may be left behind, and the final results.parquet (but for `seconds`) must be identical."""
 import argparse, json, os, random, re, shutil, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 import pandas as pd
 from rnn_transfer.data import toy_cohort
 
+VICTIMS = 'driver', 'worker', 'scheduler', 'driver on a scheduler'
 BIN = Path(sys.executable).parent
 OPTIONS = ['--splits', '1', '--fractions', '.5,1', '--seeds', '2', '--hidden', '4', '--set', 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2']
 
@@ -60,17 +62,31 @@ class Cluster:
             p.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-def kill_at(root, run, victim, wait, rng):
-    "Start a run, kill the victim after `wait` seconds, let the rest end by itself or stop it; return what was said."
-    if victim == 'scheduler':
-        with Cluster() as c:
-            driver = start(root, run, '--scheduler', c.address); time.sleep(wait); c.scheduler.kill()
-            code, err = finish(driver)
-            return code, err
-    driver = start(root, run); time.sleep(wait)
-    found = workers_of(driver.pid) if victim == 'worker' else [driver.pid]
-    if driver.poll() is None and found: os.kill(rng.choice(found), signal.SIGKILL)
-    return finish(driver)
+def left_behind(run, patience=20):
+    "Kernels that still work in the run folder, after they had `patience` seconds to notice that nobody wants them."
+    end = time.time() + patience
+    while True:
+        found = []
+        for p in Path('/proc').glob('[0-9]*'):
+            try:
+                if Path(os.readlink(p/'cwd')) == run and 'ipykernel' in (p/'cmdline').read_text(): found.append(int(p.name))
+            except OSError: pass
+        if not found or time.time() > end: return found
+        time.sleep(.5)
+
+def kill_and_resume(root, run, victim, wait, rng):
+    "Start a run, kill the victim after `wait` seconds, let the rest end by itself, call again; return exit code and words of the first call, steps it finished, exit code and words of the second."
+    def twice(*more, whom=lambda driver: [driver.pid]):
+        driver = start(root, run, *more); time.sleep(wait); found = whom(driver)
+        if driver.poll() is None and found: os.kill(rng.choice(found), signal.SIGKILL)
+        first = finish(driver); done = finished(run)
+        return *first, done, *finish(start(root, run, *more))
+    if victim == 'driver': return twice()
+    if victim == 'worker': return twice(whom=lambda driver: workers_of(driver.pid))
+    with Cluster() as c:
+        if victim == 'driver on a scheduler': return twice('--scheduler', c.address)
+        driver = start(root, run, '--scheduler', c.address); time.sleep(wait); c.scheduler.kill(); first = finish(driver); done = finished(run)
+    return *first, done, *finish(start(root, run))
 
 def main(moments, seed):
     rng = random.Random(seed); root = Path(tempfile.mkdtemp()); toy_cohort().save(root/'cohort')
@@ -78,12 +94,13 @@ def main(moments, seed):
     assert code == 0, err
     whole = results(root/'whole'); print(f'uninterrupted: {length:.0f} s, {len(finished(root/"whole"))} steps', flush=True)
     for i in range(moments):
-        victim = ('driver', 'worker', 'scheduler')[i % 3]; wait = rng.uniform(.5, length); run = root/f'run-{i}'
-        code, err = kill_at(root, run, victim, wait, rng); before = finished(run)
-        assert 'Traceback' not in (err or ''), err
-        again, err = finish(start(root, run)); assert again == 0, err
+        victim = VICTIMS[i % 4]; wait = rng.uniform(.5, length); run = root/f'run-{i}'
+        code, err, before, again, said = kill_and_resume(root, run, victim, wait, rng)
+        assert 'Traceback' not in (err or '') + (said or ''), (err, said)
+        assert again == 0, said
         after = finished(run); rerun = [p for p, m in before.items() if after[p] != m]
         assert not rerun, f'run again: {rerun}'
+        assert not (left := left_behind(run)), f'kernels left behind: {left}'
         pd.testing.assert_frame_equal(results(run), whole, check_exact=True)
         print(f'{i + 1:>2}: {victim} killed after {wait:4.1f} s, exit {code}, {len(before)} of {len(after)} steps were kept, identical results', flush=True)
         shutil.rmtree(run)

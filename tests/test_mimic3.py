@@ -117,6 +117,14 @@ def test_a_saved_cohort_loads_again(toy, tmp_path):
     assert BENCHMARK_CHANNELS[3].values[int(eye["value"].iloc[0])] == "None"
 
 
+def test_partitions_of_ones_own(toy, tmp_path):
+    (tmp_path / "mine.csv").write_text("subject_id,partition\n9,test\n6,val\n3,train\n2,test\n"); given = tmp_path / "mine.csv"
+    made = mimic3.cohort(toy, partitions=given)
+    assert made.stays.set_index("subject_id")["partition"].to_dict() == {2: "test", 3: "train", 6: "val", 9: "test"} and made.meta["eligible_subjects"] == {"train and val": 2, "test": 2}
+    back = mimic3_benchmarks.cohort(mimic3_export.export(toy, tmp_path / "out", partitions=given))
+    assert back.fingerprint == made.fingerprint != mimic3.cohort(toy).fingerprint
+
+
 def test_several_threads_or_little_memory_change_nothing(toy):
     assert mimic3.cohort(toy, threads=1, memory="100MB").fingerprint == mimic3.cohort(toy, threads=4).fingerprint
 
@@ -243,6 +251,25 @@ def test_an_interrupt_leaves_nothing(demo, tmp_path):
     while not list(scratch.iterdir()) and p.poll() is None: time.sleep(.02)
     time.sleep(.5); p.send_signal(signal.SIGINT); error = p.communicate(timeout=60)[1]
     assert p.returncode != 0 and "KeyboardInterrupt" in error and not out.exists() and not list(scratch.iterdir()) and not [x for x in os.listdir(tmp_path) if x.startswith(".")]
+
+
+@pytest.mark.parametrize("table, says", [("subject_id\n2\n", "column partition is missing"), ("subject_id,partition\n2,dev\n3,train\n", "column partition: row 0 is neither train"),
+                                         ("subject_id,partition\n2,train\nx,val\n", "column subject_id: row 1 is no whole number"), ("subject_id,partition\n2,train\n2,val\n", "row 1 repeat"),
+                                         ("subject_id,partition\n2,train\n3,val\n", "column subject_id: 6 is missing, and 1 more")])
+def test_a_wrong_list_of_partitions_is_named(toy, tmp_path, table, says):
+    (tmp_path / "mine.csv").write_text(table)
+    for make in (mimic3.cohort, mimic3_export.export):
+        with pytest.raises(BadInput, match=f"mine.csv: .*{says}"): make(toy, out=tmp_path / "out", partitions=tmp_path / "mine.csv")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_termination_leaves_nothing(demo, tmp_path):
+    (tmp_path / "tmp").mkdir(); command = [Path(sys.executable).parent / "rnn_transfer_cohort", "mimic3", "--path", str(demo), "--out", str(tmp_path / "out")]
+    p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
+    while not list((tmp_path / "tmp").glob("rnn_transfer-*")) and p.poll() is None: time.sleep(.01)
+    p.terminate(); error = p.communicate(timeout=60)[1]
+    assert p.returncode == 143 and error.splitlines()[-1].startswith("error: terminated") and "Traceback" not in error
+    assert [x.name for x in tmp_path.iterdir()] == ["tmp"] and not list((tmp_path / "tmp").iterdir())
 
 
 # ---- small facts ----

@@ -180,8 +180,9 @@ def test_urine_falls_with_the_kidneys():
 
 
 def test_the_default_cohort(raw, read, simulated):
-    c = as_synthetic(read, raw, SEED).validate()
-    assert c.stays["partition"].tolist() == simulated.stays["partition"].tolist() and (read.stays["partition"] != c.stays["partition"]).any()
+    c = as_synthetic(read, SEED).validate()
+    assert c.stays["partition"].tolist() == simulated.stays["partition"].tolist() == read.stays["partition"].tolist()
+    assert read.meta["synthetic"] is True and read.meta["source"] == "mimic3" and "simulated" in read.meta["version"]
     assert c.meta["source"] == "synthetic" and c.meta["synthetic"] is True and c.meta["held_out_prevalence"] == [.05, .30] and c.meta["licence"] == "Apache-2.0"
     assert all(t.definition.startswith("Synthetic") for t in c.tasks) and len(c.tasks) == 26 and "eligible_subjects" not in c.meta
     assert c.meta["flow"][0]["step"] == "ICU stays" and c.meta["flow"][-2]["stays"] == N

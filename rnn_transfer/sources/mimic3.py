@@ -6,10 +6,10 @@
 __all__ = ['TABLES', 'TOY', 'INCLUSION', 'PHENOTYPES', 'MORTALITY', 'CODES', 'MISSING', 'X', 'CLEAN', 'LAB', 'oz', 'lb', 'inch',
            'TEXT', 'NUMBER_TEXT', 'CORRECTIONS', 'RANGES', 'GCS_WORDS', 'FAHRENHEIT', 'TOUCHED', 'EPS', 'LICENCE',
            'toy_tables', 'find_table', 'header', 'quoted', 'scan', 'explain', 'plain_errors', 'store', 'check_unique',
-           'include', 'published_subjects', 'partition_of', 'phenotype_labels', 'item_map', 'validated', 'clean',
-           'check_corrections', 'corrected_rules', 'code', 'outside_ranges', 'replaced_words', 'measured', 'cells',
-           'share_times', 'valued', 'measure', 'count_touched', 'labelled_stays', 'events_frame', 'test_and_rest',
-           'finish', 'cohort']
+           'include', 'published_subjects', 'partition_of', 'read_partitions', 'phenotype_labels', 'item_map',
+           'validated', 'clean', 'check_corrections', 'corrected_rules', 'code', 'outside_ranges', 'replaced_words',
+           'measured', 'cells', 'share_times', 'valued', 'measure', 'count_touched', 'labelled_stays', 'events_frame',
+           'test_and_rest', 'finish', 'about_folder', 'cohort']
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-002
 import csv, errno, gzip, os, re, tempfile
@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
-from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, resource
+from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, first_rows, resource
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-007
 TABLES = {  # table: {column: type}
@@ -107,6 +107,7 @@ TOY['CHARTEVENTS'] = '''SUBJECT_ID,HADM_ID,ICUSTAY_ID,ITEMID,CHARTTIME,VALUE,VAL
 9,90,900,220052,2100-05-03 19:00:00,30,mmHg,0
 '''
 
+# %% ../../nbs/sources/mimic3.ipynb #cell-012
 def toy_tables(
     folder,  # receives the seven CSV files
 )->Path:
@@ -115,7 +116,7 @@ def toy_tables(
     for name, text in TOY.items(): (folder/f'{name}.csv').write_text(text)
     return folder
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-014
+# %% ../../nbs/sources/mimic3.ipynb #cell-015
 def find_table(
     folder,  # folder with the CSV files
     name,    # such as CHARTEVENTS
@@ -138,7 +139,7 @@ def header(
     if not line: raise BadInput(f'{path}: empty file; download it again')
     return line
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-018
+# %% ../../nbs/sources/mimic3.ipynb #cell-019
 def quoted(path)->str:
     "A path as an SQL text, its glob characters taken literally."
     return "'" + re.sub(r'([*?\[])', r'[\1]', str(path)).replace("'", "''") + "'"
@@ -156,7 +157,7 @@ def scan(
     packed = 'gzip' if path.suffix.lower() == '.gz' else 'none'
     return f"(SELECT {', '.join(want)} FROM read_csv({quoted(path)}, compression='{packed}', auto_detect=false, header=true, delim=',', quote='\"', escape='\"', columns={types}))"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-021
+# %% ../../nbs/sources/mimic3.ipynb #cell-022
 def explain(
     e,  # duckdb.Error
 )->str:
@@ -187,7 +188,7 @@ def plain_errors():
         if e.errno == errno.ENOSPC: raise BadInput('the disk is full: free some space, or name another folder') from e
         raise
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-025
+# %% ../../nbs/sources/mimic3.ipynb #cell-026
 @contextmanager
 def store(
     memory='700MB',  # DuckDB's limit; the whole process stays about 300 MB above it
@@ -205,7 +206,7 @@ def store(
             yield con
         finally: con.close()
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-027
+# %% ../../nbs/sources/mimic3.ipynb #cell-028
 INCLUSION = [  # (what is left, SQL over the step before, called `before`)
     ('ICU stays', 'FROM icustays'),
     ('without transfers', 'FROM before WHERE FIRST_WARDID = LAST_WARDID AND FIRST_CAREUNIT = LAST_CAREUNIT'),
@@ -216,7 +217,7 @@ INCLUSION = [  # (what is left, SQL over the step before, called `before`)
         coalesce(DOD BETWEEN INTIME AND OUTTIME, false) OR coalesce(DEATHTIME BETWEEN INTIME AND OUTTIME, false) AS died_in_unit,
         row_number() OVER (PARTITION BY SUBJECT_ID ORDER BY INTIME, OUTTIME) AS episode FROM before WHERE AGE >= 18''')]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-028
+# %% ../../nbs/sources/mimic3.ipynb #cell-029
 def check_unique(
     con,     # with the table
     path,    # its file, for the message
@@ -227,7 +228,7 @@ def check_unique(
     twice = con.execute(f"SELECT {column}, string_agg(n, ', ' ORDER BY n) FROM (SELECT {column}, row_number() OVER () AS n FROM {name.lower()}) GROUP BY ALL HAVING count(*) > 1 ORDER BY 1").fetchall()
     if twice: raise BadInput(f'{path}: column {column}: {twice[0][0]} stands in rows {twice[0][1]}' + (f', and {len(twice) - 1} more are repeated' if len(twice) > 1 else '') + '; each has one row')
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-029
+# %% ../../nbs/sources/mimic3.ipynb #cell-030
 def include(
     con,     # from `store`
     folder,  # folder with the CSV files
@@ -245,7 +246,7 @@ def include(
     con.execute('CREATE TABLE diagnoses AS SELECT * FROM diagnoses_icd JOIN d_icd_diagnoses USING (ICD9_CODE) JOIN (SELECT SUBJECT_ID, HADM_ID, ICUSTAY_ID FROM stays) USING (SUBJECT_ID, HADM_ID)')
     return flow
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-036
+# %% ../../nbs/sources/mimic3.ipynb #cell-037
 def published_subjects(
     partition,  # test or val
 )->np.ndarray:
@@ -254,13 +255,35 @@ def published_subjects(
 
 def partition_of(
     subject_id,  # (n,) SUBJECT_ID
-)->np.ndarray:   # (n,) 'train', 'val' or 'test'
-    "The published partition of each subject."
+    given=None,  # of `read_partitions`; None: the published lists
+)->np.ndarray:   # (n,) 'train', 'val' or 'test'; BadInput for a subject that `given` leaves out
+    "The partition of each subject."
+    if given is not None:
+        out = np.setdiff1d(subject_id, given.index)
+        if len(out): raise BadInput(f'{given.name}: column subject_id: {out[0]} is missing' + f', and {len(out) - 1} more' * (len(out) > 1) + '; give every subject a partition')
+        return given.loc[subject_id].to_numpy(object)
     part = np.full(len(subject_id), 'train', object)
     for p in ('val', 'test'): part[np.isin(subject_id, published_subjects(p))] = p
     return part
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-040
+# %% ../../nbs/sources/mimic3.ipynb #cell-041
+def read_partitions(
+    path,  # CSV file with columns subject_id and partition
+)->pd.Series:  # index subject_id, named after the file
+    "The partition of each subject by a file; BadInput names the column and the rows."
+    path = Path(path)
+    if not path.is_file(): raise BadInput(f'{path}: no such file; expected a CSV file with columns subject_id and partition')
+    d = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for c in ('subject_id', 'partition'):
+        if c not in d: raise BadInput(f'{path}: column {c} is missing; the first line has {", ".join(d.columns[:8])}')
+    wrong = dict(subject_id=~d['subject_id'].str.fullmatch(r'\d+'), partition=~d['partition'].isin(['train', 'val', 'test']))
+    for c, what in dict(subject_id='no whole number', partition='neither train, val nor test').items():
+        if wrong[c].any(): raise BadInput(f'{path}: column {c}: {first_rows(wrong[c].to_numpy())} {"is" if wrong[c].sum() == 1 else "are"} {what}')
+    twice = d['subject_id'].duplicated().to_numpy()
+    if twice.any(): raise BadInput(f'{path}: column subject_id: {first_rows(twice)} repeat a subject; give each one row')
+    return pd.Series(d['partition'].to_numpy(object), d['subject_id'].astype('int64'), name=str(path))
+
+# %% ../../nbs/sources/mimic3.ipynb #cell-046
 PHENOTYPES = [Task(p['name'], 'phenotype', f'{p["kind"]}; CCS group {p["ccs"]}, {len(p["icd9"].split())} ICD-9 codes') for p in resource('phenotypes.json')['phenotypes']]
 MORTALITY = Task('In-hospital mortality', 'mortality', 'death between admission and discharge, for stays of at least 48 h')
 
@@ -272,7 +295,7 @@ def phenotype_labels(
     found = con.execute('SELECT DISTINCT ICUSTAY_ID, ICD9_CODE FROM diagnoses').df().merge(codes, 'left')
     return pd.crosstab(found['ICUSTAY_ID'], found['phenotype'].fillna('')).reindex(columns=[t.name for t in PHENOTYPES], fill_value=0).clip(upper=1).rename_axis(columns=None)
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-045
+# %% ../../nbs/sources/mimic3.ipynb #cell-051
 CODES = {c.name: i for i, c in enumerate(BENCHMARK_CHANNELS)}
 
 def item_map(
@@ -284,7 +307,7 @@ def item_map(
     if 'capillary_refill' in corrected: rows += [(i, CODES['Capillary refill rate'], 'capillary refill') for i in (223951, 224308)]
     return pd.DataFrame(rows, columns=['itemid', 'channel', 'label'])
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-048
+# %% ../../nbs/sources/mimic3.ipynb #cell-054
 MISSING = ['', '#N/A', '#N/A N/A', '#NA', '-1.#IND', '-1.#QNAN', '-NaN', '-nan', '1.#IND', '1.#QNAN', '<NA>', 'N/A', 'NA', 'NULL', 'NaN', 'n/a', 'nan', 'null']  # pandas 1.2
 
 def validated(
@@ -302,7 +325,7 @@ def validated(
         WHERE {'(e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID) AND' if chart else ''}
             CASE WHEN i.itemid IS NOT NULL THEN CHARTTIME IS NOT NULL AND VALUE NOT IN ({', '.join(f"'{m}'" for m in MISSING)}) END'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-054
+# %% ../../nbs/sources/mimic3.ipynb #cell-060
 X = 'TRY_CAST(v AS DOUBLE)'
 CLEAN = {}  # channel: SQL
 
@@ -316,34 +339,34 @@ def clean(
     con = duckdb.connect()
     return [con.execute(f'SELECT {(rules or CLEAN)[channel]} FROM (SELECT ?::VARCHAR AS v, ?::VARCHAR AS unit, ?::VARCHAR AS label)', [v, unit.lower(), label.lower()]).fetchall()[0][0] for v in values]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-056
+# %% ../../nbs/sources/mimic3.ipynb #cell-062
 for channel, group in ('Systolic blood pressure', 1), ('Diastolic blood pressure', 2):
     CLEAN[channel] = f"CASE WHEN contains(v, '/') THEN TRY_CAST(regexp_extract(v, '^(\\d+)/(\\d+)$', {group}) AS DOUBLE) ELSE {X} END"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-060
+# %% ../../nbs/sources/mimic3.ipynb #cell-066
 CLEAN['Capillary refill rate'] = "CASE WHEN v IN ('Normal <3 secs', 'Brisk') THEN 0 WHEN v IN ('Abnormal >3 secs', 'Delayed') THEN 1 END"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-064
+# %% ../../nbs/sources/mimic3.ipynb #cell-070
 CLEAN['Fraction inspired oxygen'] = f"CASE WHEN contains(unit, 'torr') THEN {X} ELSE {X} / 100 END"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-068
+# %% ../../nbs/sources/mimic3.ipynb #cell-074
 LAB = f"CASE WHEN regexp_full_match(v, '\\d+(\\.\\d*)?|\\.\\d+') THEN {X} END"
 CLEAN['Glucose'] = CLEAN['pH'] = LAB
 CLEAN['Oxygen saturation'] = f'CASE WHEN {X} <= 1 THEN ({LAB}) * 100 ELSE {LAB} END'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-072
+# %% ../../nbs/sources/mimic3.ipynb #cell-078
 CLEAN['Temperature'] = f'CASE WHEN {X} >= 79 THEN ({X} - 32) * 5 / 9 ELSE {X} END'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-076
+# %% ../../nbs/sources/mimic3.ipynb #cell-082
 oz, lb, inch = (f"(contains(unit, '{u}') OR contains(label, '{u}'))" for u in ('oz', 'lb', 'in'))
 CLEAN['Weight'] = f'CASE WHEN {oz} THEN {X} / 16 * 0.453592::DOUBLE WHEN {lb} THEN {X} * 0.453592::DOUBLE ELSE {X} END'
 CLEAN['Height'] = f'CASE WHEN {inch} THEN round_even({X} * 2.54::DOUBLE, 0) ELSE {X} END'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-080
+# %% ../../nbs/sources/mimic3.ipynb #cell-086
 TEXT = [c.name for c in BENCHMARK_CHANNELS if c.name not in CLEAN]
 NUMBER_TEXT = [n for n in TEXT if not BENCHMARK_CHANNELS[CODES[n]].values]  # numbers that are kept as text
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-083
+# %% ../../nbs/sources/mimic3.ipynb #cell-089
 CORRECTIONS = {
     'fluids': 'urine and other fluids leave Glucose and pH (items 51478, 51094, 51491, 50831)',
     'fio2_set': 'item 190, FiO2 Set, joins Fraction inspired oxygen',
@@ -366,7 +389,7 @@ def check_corrections(
         if n not in CORRECTIONS: raise BadInput(f'corrected: {n!r} is not a correction; there are {", ".join(CORRECTIONS)}, or all')
     return names
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-087
+# %% ../../nbs/sources/mimic3.ipynb #cell-093
 RANGES = {  # channel: lowest and highest possible value, both kept
     'Diastolic blood pressure': (10, 200), 'Systolic blood pressure': (20, 300), 'Mean blood pressure': (14, 300), 'Fraction inspired oxygen': (.2, 1),
     'Glucose': (10, 2000), 'Heart Rate': (10, 300), 'Height': (100, 230), 'Oxygen saturation': (20, 100), 'Respiratory rate': (1, 100),
@@ -378,7 +401,7 @@ GCS_WORDS = {'Glascow coma scale eye opening': {'None': '1 No Response', 'To Pai
     'Glascow coma scale verbal response': {'No Response-ETT': '1.0 ET/Trach', 'No Response': '1 No Response', 'Incomprehensible sounds': '2 Incomp sounds',
         'Inappropriate Words': '3 Inapprop words', 'Confused': '4 Confused', 'Oriented': '5 Oriented'}}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-089
+# %% ../../nbs/sources/mimic3.ipynb #cell-095
 def corrected_rules(
     corrected=(),  # names of corrections
 )->dict:
@@ -392,7 +415,7 @@ def corrected_rules(
 
 FAHRENHEIT = "(regexp_matches(unit, '\\bf|\\?f') OR regexp_matches(label, '\\bf\\b|fahrenheit'))"
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-093
+# %% ../../nbs/sources/mimic3.ipynb #cell-099
 def code(channel)->str: return f'channel = {CODES[channel]}'
 
 def outside_ranges()->str:
@@ -414,7 +437,7 @@ TOUCHED = {
     'ranges': outside_ranges(),
     'gcs_spellings': f'v <> {replaced_words()}'}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-095
+# %% ../../nbs/sources/mimic3.ipynb #cell-101
 def measured(
     events,        # SQL from `validated`
     corrected=(),  # names of corrections
@@ -429,7 +452,7 @@ def measured(
     return f'''SELECT SUBJECT_ID, stay_id, t, channel, {keep}x{' END' if gone else ''} AS x, {keep}text{' END' if gone else ''} AS text{', touched' if on else ''}
         FROM (SELECT *, {touched} AS touched FROM (SELECT *, CASE WHEN isfinite({x}) THEN {x} END AS x, {text} AS text FROM ({events})))'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-100
+# %% ../../nbs/sources/mimic3.ipynb #cell-106
 EPS = 1e-6  # hours; the benchmark's tolerance
 
 def cells(
@@ -443,7 +466,7 @@ def cells(
         WHERE us >= 0 AND us / 1e6::DOUBLE / 60 / 60 < {end} + {EPS}::DOUBLE
         GROUP BY stay_id, us, channel'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-106
+# %% ../../nbs/sources/mimic3.ipynb #cell-112
 def share_times(
     con,  # with the table `cells`
 )->int:   # times that two stays share
@@ -453,7 +476,7 @@ def share_times(
     con.execute('INSERT INTO cells SELECT c.* FROM cells c JOIN shared s ON c.stay_id = s.stay_id AND c.us = s.us AND s.own AND NOT s.after')
     return con.execute('SELECT count(*) FROM shared').fetchall()[0][0]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-108
+# %% ../../nbs/sources/mimic3.ipynb #cell-114
 def valued(
     hour='us / 1e6::DOUBLE / 60 / 60',  # SQL of the hour
 )->str:  # columns stay_id, hour, channel, value; value is null where it cannot be read
@@ -463,7 +486,7 @@ def valued(
     return f'''SELECT stay_id::BIGINT AS stay_id, {hour} AS hour, channel::TINYINT AS channel,
         CASE WHEN channel IN ({', '.join(str(CODES[n]) for n in words)}) THEN (CASE channel {index} END)::DOUBLE ELSE coalesce(x, TRY_CAST(text AS DOUBLE)) END AS value FROM cells'''
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-110
+# %% ../../nbs/sources/mimic3.ipynb #cell-116
 def measure(
     con,           # from `store`
     folder,        # folder with the CSV files
@@ -481,7 +504,7 @@ def measure(
     n, bad = con.execute('SELECT count(*), count(*) FILTER (x IS NULL AND text IS NULL) FROM measured').fetchall()[0]
     return dict(flow=flow, rows=n, unreadable=bad)
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-112
+# %% ../../nbs/sources/mimic3.ipynb #cell-118
 def count_touched(
     con,        # after `measure`
     corrected,  # names of corrections
@@ -494,10 +517,11 @@ def count_touched(
     if 'ages' in corrected: touched['ages'] = con.execute('SELECT count(*) FROM stays WHERE AGE = 91.4').fetchall()[0][0]
     return {n: touched[n] for n in CORRECTIONS if n in touched}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-114
+# %% ../../nbs/sources/mimic3.ipynb #cell-120
 def labelled_stays(
     con,   # with `stays`, `diagnoses`, `measured` and `cells`
     flow,  # of `measure`; receives the last steps
+    given=None,  # of `read_partitions`
 )->pd.DataFrame:  # the stays of a cohort, sorted by stay_id
     "Stays with partition and labels; BadInput when none is left."
     late = '''SELECT DISTINCT b.ICUSTAY_ID FROM measured m JOIN stays b USING (SUBJECT_ID) WHERE b.ICUSTAY_ID NOT IN (SELECT stay_id FROM cells) AND (x IS NOT NULL OR text IS NOT NULL)
@@ -511,11 +535,11 @@ def labelled_stays(
     long = step('of at least 48 h, with an event within them: mortality', keep & s['early'] & (s['los_hours'] >= 48 - EPS))
     if not keep.any(): raise BadInput('no stay is left that has a diagnosis and an event in the ICU; do CHARTEVENTS and DIAGNOSES_ICD belong to these stays?')
     s[MORTALITY.name] = s['died'].astype(float).where(long)
-    s.insert(3, 'partition', partition_of(s['subject_id']))
+    s.insert(3, 'partition', partition_of(s['subject_id'], given))
     s = s[keep].join(labels.astype(float), on='stay_id').reset_index(drop=True)
     return s[['stay_id', 'subject_id', 'los_hours', 'partition', 'age', *(t.name for t in PHENOTYPES), MORTALITY.name]]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-116
+# %% ../../nbs/sources/mimic3.ipynb #cell-122
 LICENCE = 'PhysioNet Credentialed Health Data License 1.5.0 (the demo: Open Data Commons Open Database License 1.0); neither this cohort nor anything that shows single patients may be shared'
 
 def events_frame(
@@ -528,12 +552,13 @@ def events_frame(
     channel = pd.Categorical.from_codes(e.pop('channel'), [c.name for c in BENCHMARK_CHANNELS])
     return pd.DataFrame(dict(stay_id=e['stay_id'], hour=e['hour'], channel=channel, value=e['value']), copy=False), {BENCHMARK_CHANNELS[c].name: n for c, n in bad}
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-117
+# %% ../../nbs/sources/mimic3.ipynb #cell-123
 def test_and_rest(
     subject_id,  # (n,) distinct
+    given=None,  # of `read_partitions`
 )->dict:
-    "How many subjects are in the published test set, and how many are not."
-    test = int((partition_of(subject_id) == 'test').sum())
+    "How many subjects are in the test set, and how many are not."
+    test = int((partition_of(subject_id, given) == 'test').sum())
     return {'train and val': len(subject_id) - test, 'test': test}
 
 def finish(
@@ -552,7 +577,15 @@ def finish(
         if out is not None: made.save(out)
     return made
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-118
+# %% ../../nbs/sources/mimic3.ipynb #cell-125
+def about_folder(
+    path,    # folder with the CSV files
+)->dict:     # for the cohort's meta, and the file with the partitions; empty for real tables
+    "What a folder of simulated tables says of itself."
+    if not (Path(path)/'SYNTHETIC.txt').is_file(): return {}
+    return dict(synthetic=True, version='tables simulated by rnn_transfer', licence='invented by a program; free to share', partitions=Path(path)/'partitions.csv')
+
+# %% ../../nbs/sources/mimic3.ipynb #cell-127
 def cohort(
     path,            # folder with the CSV files of MIMIC-III v1.4, plain or .gz
     corrected=(),    # corrections, by name, or 'all'
@@ -562,13 +595,15 @@ def cohort(
     threads=None,    # default: all cores
     scratch=None,    # folder for intermediate files
     progress=False,  # show a progress bar
+    partitions=None, # CSV file with subject_id and partition; default: the published lists
 )->Cohort:
     "The benchmark's cohort from the raw tables; BadInput names file and row, and nothing is left half-written."
-    corrected = check_corrections(corrected)
+    corrected, said = check_corrections(corrected), about_folder(path); partitions = partitions or said.pop('partitions', None)
+    given = None if partitions is None else read_partitions(partitions)
     with store(memory, threads, scratch, progress) as con:
         about = measure(con, path, corrected); flow = about.pop('flow')
         con.execute(f'CREATE TABLE cells AS {cells(hours)}'); about['times_shared_by_two_stays'] = share_times(con)
-        touched = count_touched(con, corrected); eligible = test_and_rest(con.execute('SELECT DISTINCT SUBJECT_ID FROM stays').fetchnumpy()['SUBJECT_ID'])
-        stays = labelled_stays(con, flow); con.register('kept', stays[['stay_id']]); con.execute('DELETE FROM cells WHERE stay_id NOT IN (SELECT stay_id FROM kept)')
+        touched = count_touched(con, corrected); eligible = test_and_rest(con.execute('SELECT DISTINCT SUBJECT_ID FROM stays').fetchnumpy()['SUBJECT_ID'], given)
+        stays = labelled_stays(con, flow, given); con.register('kept', stays[['stay_id']]); con.execute('DELETE FROM cells WHERE stay_id NOT IN (SELECT stay_id FROM kept)')
         con.execute('DROP TABLE measured'); events, about['unreadable_cells'] = events_frame(con)
-    return finish(events, stays, out, source='mimic3', flow=flow, eligible_subjects=eligible, counts_of_rows=about, corrected=touched)
+    return finish(events, stays, out, source='mimic3', flow=flow, eligible_subjects=eligible, counts_of_rows=about, corrected=touched, **said)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..data import BENCHMARK_CHANNELS, BadInput, resource, write_atomic
-from .mimic3 import EPS, PHENOTYPES, check_corrections, measure, partition_of, phenotype_labels, plain_errors, published_subjects, store, toy_tables
+from .mimic3 import EPS, PHENOTYPES, about_folder, check_corrections, measure, partition_of, phenotype_labels, plain_errors, published_subjects, read_partitions, store, toy_tables
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-006
 def mortality_lines(
@@ -166,37 +166,40 @@ def stay_rows(
         _, hours, lines = zip(*group)
         yield stay, hours, lines
 
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-034
 def write_subjects(
     con,  # after `measure`
     out,  # Path
+    given=None,  # of `read_partitions`
 )->dict:  # ICUSTAY_ID -> dict of its row, with partition, folder and codes
     "Write `all_stays.csv`, and `stays.csv` and `diagnoses.csv` of each subject."
     stays = con.execute(f'SELECT {STAY_COLUMNS} FROM stays ORDER BY SUBJECT_ID, episode').df(); (out/'root').mkdir(parents=True)
-    stays.to_csv(out/'root'/'all_stays.csv', index=False)
+    part = dict(zip(stays['SUBJECT_ID'], partition_of(stays['SUBJECT_ID'], given))); stays.to_csv(out/'root'/'all_stays.csv', index=False)
     groups = {c: p['name'] for p in resource('phenotypes.json')['phenotypes'] for c in p['icd9'].split()}
     dx = con.execute('SELECT SUBJECT_ID, HADM_ID, SEQ_NUM, ICD9_CODE, SHORT_TITLE, LONG_TITLE, ICUSTAY_ID FROM diagnoses ORDER BY ICUSTAY_ID, SEQ_NUM').df()
     dx['HCUP_CCS_2015'] = dx['ICD9_CODE'].map(groups); dx['USE_IN_BENCHMARK'] = dx['HCUP_CCS_2015'].notna().astype(int)
     codes = dx.groupby('ICUSTAY_ID')['ICD9_CODE'].agg(set); dx = dict(list(dx.groupby('SUBJECT_ID')))
     for subject, d in stays.groupby('SUBJECT_ID'):
-        folder = out/'root'/('test' if partition_of([subject])[0] == 'test' else 'train')/str(subject); folder.mkdir(parents=True)
+        folder = out/'root'/('test' if part[subject] == 'test' else 'train')/str(subject); folder.mkdir(parents=True)
         d.to_csv(folder/'stays.csv', index=False)
         if subject in dx: dx[subject].to_csv(folder/'diagnoses.csv', index=False)
     lived = con.execute('SELECT ICUSTAY_ID, episode, (epoch_us(DEATHTIME) - epoch_us(INTIME)) / 3.6e9 AS lived FROM stays').fetchall()
-    known = stays.astype(object).where(stays.notna(), None).set_index('ICUSTAY_ID', drop=False).assign(partition=partition_of(stays['SUBJECT_ID'])).to_dict('index')
+    known = stays.astype(object).where(stays.notna(), None).set_index('ICUSTAY_ID', drop=False).assign(partition=stays['SUBJECT_ID'].map(part).to_numpy()).to_dict('index')
     return {i: known[i] | dict(episode=n, lived=hours, codes=codes.get(i, set())) for i, n, hours in lived}
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-034
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-035
 def export(
     path,            # folder with the CSV files of MIMIC-III
     out,             # folder to write; must not exist, or be empty
     corrected=(),    # corrections of `mimic3`, by name, or 'all'
-    memory='700MB', threads=None, scratch=None, progress=False,  # as `mimic3.cohort`
+    memory='700MB', threads=None, scratch=None, progress=False, partitions=None,  # as `mimic3.cohort`
 )->Path:
     "The folders of mimic3-benchmarks: root, and a folder per task."
-    out = Path(out); corrected = check_corrections(corrected)
+    out, corrected = Path(out), check_corrections(corrected); partitions = partitions or about_folder(path).get('partitions')
+    given = None if partitions is None else read_partitions(partitions)
     if out.exists() and (not out.is_dir() or any(out.iterdir())): raise BadInput(f'{out}: exists and is not empty; name a new folder')
     with store(memory, threads, scratch, progress) as con, write_atomic(out, folder=True) as tmp, ExitStack() as stack:
-        measure(con, path, corrected); known = write_subjects(con, tmp); labels = phenotype_labels(con); lists = open_lists(stack, tmp)
+        measure(con, path, corrected); known = write_subjects(con, tmp, given); labels = phenotype_labels(con); lists = open_lists(stack, tmp)
         labels = dict(zip(labels.index, labels.to_numpy().tolist()))
         for stay, hours, lines in stay_rows(con):
             s = known[stay]; folder = tmp/'root'/('test' if s['partition'] == 'test' else 'train')/str(s['SUBJECT_ID'])
@@ -205,7 +208,7 @@ def export(
             if s['codes'] and s['LOS'] is not None: write_tasks(tmp, lists, f'{s["SUBJECT_ID"]}_episode{s["episode"]}_timeseries.csv', s, labels[stay], hours, lines)
     return out
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-039
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-040
 PUBLISHED = [  # (what, number): Harutyunyan et al. 2019
     ('subjects with an eligible stay', 33798), ('  of them in train and val', 28728), ('  of them in test', 5070),
     ('phenotyping stays in train and val', 35621), ('phenotyping stays in test', 6281),
@@ -230,7 +233,7 @@ def verify(
     same = [None if h is None else h == w for h, w in zip(here, want)]
     return pd.DataFrame(dict(published=want, here=here, same=same)).set_index(pd.Index([w for w, _ in PUBLISHED], name='what'))
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-044
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-045
 def rounded(
     text,  # a cell
 )->str:
@@ -248,7 +251,7 @@ def digest(
         if d[c].nunique() == len(d): d = d.sort_values(by=c, kind='quicksort').reset_index(drop=True); break
     return hashlib.md5(d.to_string().encode()).hexdigest()
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-047
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-048
 SHORT = {'ihm': 'in-hospital-mortality', 'pheno': 'phenotyping', 'los': 'length-of-stay', 'decomp': 'decompensation', 'multitask': 'multitask'}
 
 def verify_export(

@@ -255,7 +255,8 @@ def raw_block(
     keep = (s['twin'] < stays).to_numpy(); s = s[keep].reset_index(drop=True); small['ICUSTAYS'] = small['ICUSTAYS'][keep]
     small['PATIENTS'] = small['PATIENTS'][small['PATIENTS']['SUBJECT_ID'].isin(s['SUBJECT_ID'])]
     for name in ('ADMISSIONS', 'DIAGNOSES_ICD'): small[name] = small[name][small[name]['HADM_ID'].isin(s['HADM_ID'])]
-    small['partitions'] = b.subjects[b.subjects['subject_id'].isin(s['SUBJECT_ID'])][['subject_id', 'partition']]
+    of, subject = b.subjects.set_index('subject_id')['partition'], small['PATIENTS']['SUBJECT_ID'].to_numpy()
+    small['partitions'] = pd.DataFrame(dict(subject_id=subject, partition=of.loc[subject % APART].to_numpy()))
     return min(stays, len(b.stays)), small, follow(raw_chart(b, seed, number), s)
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-057
@@ -381,14 +382,12 @@ VERSION = f'{synthetic.VERSION}.1'  # of the simulation, and of these tables
 
 def as_synthetic(
     c: Cohort,  # by `mimic3.cohort`
-    folder,     # the raw tables, with partitions.csv
     seed,       # of the tables
 )->Cohort:
-    "The cohort with the simulated partition, and with what a synthetic cohort says of itself."
-    partition = pd.read_csv(Path(folder)/'partitions.csv').set_index('subject_id')['partition']
-    stays = c.stays.assign(partition=c.stays['subject_id'].map(partition)); there = {t.name for t in c.tasks}
-    said = synthetic.about(stays, seed) | dict(version=VERSION, flow=c.meta['flow'], counts_of_rows=c.meta['counts_of_rows'], left_out=c.meta['left_out'], route='raw tables')
-    return Cohort(c.events, stays, c.channels, [t for t in synthetic.tasks() if t.name in there], said)
+    "The cohort with what a synthetic cohort says of itself."
+    there = {t.name for t in c.tasks}
+    said = synthetic.about(c.stays, seed) | dict(version=VERSION, flow=c.meta['flow'], counts_of_rows=c.meta['counts_of_rows'], left_out=c.meta['left_out'], route='raw tables')
+    return Cohort(c.events, c.stays, c.channels, [t for t in synthetic.tasks() if t.name in there], said)
 
 def cohort(
     n=2000,         # stays, at least 300
@@ -400,4 +399,4 @@ def cohort(
     "The synthetic cohort by way of raw tables and `mimic3`."
     with tempfile.TemporaryDirectory(prefix='rnn_transfer-', dir=scratch) as d:
         write_raw(f'{d}/raw', n, seed, others, threads=threads)
-        return as_synthetic(mimic3.cohort(f'{d}/raw', threads=threads, scratch=d), f'{d}/raw', seed)
+        return as_synthetic(mimic3.cohort(f'{d}/raw', threads=threads, scratch=d), seed)
