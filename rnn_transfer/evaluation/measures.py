@@ -10,7 +10,6 @@ __all__ = ['METRICS', 'LEVEL', 'tally', 'counts', 'auroc', 'auprc', 'brier', 'lo
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.optimize import minimize
 from scipy.special import expit, logit, ndtr, ndtri
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-003
@@ -90,15 +89,23 @@ def logistic_fit(
     A,       # (n, k) columns of the regression
     y,       # (n,) labels 0 or 1
     offset,  # (n,) added to the linear predictor
+    steps=100,  # most Newton steps
 )->np.ndarray:  # (k,) maximum-likelihood coefficients; NaN when the search did not converge
-    "Unpenalised logistic regression of a few coefficients, by a trust-region Newton method."
-    eta = lambda b: offset + A @ b
-    nll = lambda b: np.logaddexp(0, eta(b)).sum() - y @ eta(b)
-    slope = lambda b: A.T @ (expit(eta(b)) - y)
-    def curve(b): q = expit(eta(b)); return (A.T * (q * (1 - q))) @ A
-    r = minimize(nll, np.zeros(A.shape[1]), jac=slope, hess=curve, method='trust-exact', options=dict(gtol=1e-6))
-    return r.x if r.success or np.abs(slope(r.x)).max() <= 1e-6 * len(y) else np.full(A.shape[1], np.nan)
+    "Unpenalised logistic regression of a few coefficients, by Newton's method with halved steps."
+    loss = lambda eta: np.logaddexp(0, eta).sum() - y @ eta
+    b, eta = np.zeros(A.shape[1]), np.zeros(len(y)) + offset; value = loss(eta)
+    for _ in range(steps):
+        q = expit(eta); slope = A.T @ (q - y)
+        if np.abs(slope).max() <= 1e-6: return b
+        step = np.linalg.lstsq((A.T * np.maximum(q * (1 - q), 1e-12)) @ A, slope, rcond=None)[0]
+        for half in .5**np.arange(30):
+            moved = eta - half * (A @ step)
+            if (new := loss(moved)) < value: break
+        else: break
+        b, eta, value = b - half * step, moved, new
+    return b if np.abs(A.T @ (expit(eta) - y)).max() <= 1e-6 * len(y) else np.full(A.shape[1], np.nan)
 
+# %% ../../nbs/evaluation/measures.ipynb #cell-030
 def calibration(
     y,    # (n,) labels 0, 1 or NaN
     p,    # (n,) probabilities
@@ -114,7 +121,7 @@ def calibration(
     slope = logistic_fit(np.c_[one, x], y, 0.)[1].item()
     return intercept, slope, 'calibration slope: the fit did not converge' if np.isnan(slope) else None
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-037
+# %% ../../nbs/evaluation/measures.ipynb #cell-038
 METRICS = 'auroc', 'auprc', 'brier'
 
 class Bootstrap:
@@ -127,7 +134,7 @@ class Bootstrap:
         _, subject = np.unique(np.asarray(subjects), return_inverse=True); n = subject.max() + 1; draw = rng('bootstrap', seed)
         drawn = np.stack([np.ones(n), *(np.bincount(draw.integers(n, size=n), minlength=n) for _ in range(replicates))], 1)
         self.weights = drawn.astype(np.float32)[subject].T  # (1 + replicates, n); row 0 is the cohort as it is
-        self.replicates, self.n_subjects = replicates, n
+        self.subjects, self.replicates, self.n_subjects = subject, replicates, n  # subjects counted from 0
     def measure(self,
         y,          # (n,) labels 0, 1 or NaN
         p,          # (n,) probabilities; read where y is known
@@ -140,7 +147,7 @@ class Bootstrap:
             out.append([_auroc(P, N), _auprc(P, N)])
         return dict(zip(METRICS, [*np.concatenate(out, axis=1), brier(y, p, self.weights)]))
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-046
+# %% ../../nbs/evaluation/measures.ipynb #cell-047
 LEVEL = .95  # of every interval; the usual one
 
 def interval(
@@ -152,7 +159,7 @@ def interval(
     if ok.sum() * 2 < max(len(r), 1): return np.nan, np.nan, n
     return *(float(q) for q in np.quantile(r[ok], [(1 - level) / 2, (1 + level) / 2])), n
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-050
+# %% ../../nbs/evaluation/measures.ipynb #cell-051
 def coverage(
     repetitions=200,  # test sets to invent
     n=300,            # subjects in each, with one or two stays
@@ -169,7 +176,7 @@ def coverage(
         held += bool(low <= truth <= high)
     return held / repetitions
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-053
+# %% ../../nbs/evaluation/measures.ipynb #cell-054
 def measure(
     y,                    # (n,) labels 0, 1 or NaN
     p,                    # (n,) probabilities
@@ -186,7 +193,7 @@ def measure(
     elif np.isnan(row['auroc_low']) and bootstrap.replicates: reasons.append(f'intervals: {row["n_undefined"]} of {bootstrap.replicates} replicates have one class')
     return row | dict(reason='; '.join(reasons) or None), values
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-059
+# %% ../../nbs/evaluation/measures.ipynb #cell-060
 def wilson(
     k:float,      # successes
     n:float,      # trials
@@ -197,7 +204,7 @@ def wilson(
     half = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
     return float(max(middle - half, 0)), float(min(middle + half, 1))
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-063
+# %% ../../nbs/evaluation/measures.ipynb #cell-064
 def binned(
     pairs:list,  # of (y, p), each (n,), of the same n stays; NaN label: the stay is left out
     bins:int,    # at most so many

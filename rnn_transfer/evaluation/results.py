@@ -265,9 +265,10 @@ def defined(self:Evaluation,
     **cell,          # column = value
 )->np.ndarray:       # positions in `results`
     "Rows of a cell in which the metric is defined."
-    keep = self.results[metric].notna()
-    for column, value in cell.items(): keep &= self.results[column] == value
-    return np.flatnonzero(keep)
+    def mask(column, value):
+        if ('mask', column, value) not in self.known: self.known['mask', column, value] = (self.results[column].notna() if value is None else self.results[column] == value).to_numpy(bool)
+        return self.known['mask', column, value]
+    return np.flatnonzero(np.logical_and.reduce([mask(metric, None), *(mask(*c) for c in cell.items())]))
 
 @patch
 def average(self:Evaluation,
@@ -277,15 +278,15 @@ def average(self:Evaluation,
     only=None,        # so many columns; None: the test set and all replicates
 )->np.ndarray:        # (1 + replicates,)
     "Average of a metric over rows of the results, for the test set and each replicate."
-    r = self.results.iloc[rows]; w = np.stack([self.positives[t][:only] for t in r['task']]) if how == 'weighted' else None
-    return nested_mean(self.values[metric][np.asarray(rows), :only], r['split'], r['task'], w)
+    split, task = (self.results[c].to_numpy()[rows] for c in ('split', 'task')); w = np.stack([self.positives[t][:only] for t in task]) if how == 'weighted' else None
+    return nested_mean(self.values[metric][np.asarray(rows), :only], split, task, w)
 
 # %% ../../nbs/evaluation/results.ipynb #cell-044
 @patch
 def _average_cell(self:Evaluation, metric, how, kind, model, fraction)->dict:
     "One row of `averages`."
     key = dict(task_kind=kind, model=model, fraction=fraction); rows, fits = self.defined(metric, **key), self.defined('split', **key)
-    r = self.results.iloc[rows]; row = key | dict(metric=metric, how=how, n_seeds=r['seed'].nunique(), n_splits=r['split'].nunique(),
+    r = self.results[['split', 'task', 'seed']].iloc[rows]; row = key | dict(metric=metric, how=how, n_seeds=r['seed'].nunique(), n_splits=r['split'].nunique(),
         n_tasks=len(r[['split', 'task']].drop_duplicates()), n_fits=len(fits), n_missing=len(fits) - len(rows))
     none = dict(value=np.nan, low=np.nan, high=np.nan, seed_sd=np.nan, n_undefined=0, reason='no fit has a defined value')
     if not len(rows): return row | none
