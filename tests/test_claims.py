@@ -1,0 +1,166 @@
+"Claims: the rule at its boundaries, simultaneous intervals, every test against plain arithmetic, and whole tables of results made to fit."
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from rnn_transfer.data import rng
+from rnn_transfer.evaluation import claims as K
+from rnn_transfer.evaluation.measures import interval
+from rnn_transfer.evaluation.results import Evaluation, toy_evaluation
+
+RELATIONS = 'ahead', 'equal', 'at least', 'above', 'below'
+
+def results_made(mean, models=('LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'MN-FT'), fractions=(.01, .1, .5, 1.), seeds=2, sd=.002, replicates=200, tasks=None, share=lambda model, kind: .5):
+    "An evaluation whose AUROCs are given: mean(model, kind, fraction), and replicates around it."
+    tasks = tasks or {'A': 'phenotype', 'B': 'phenotype', 'C': 'phenotype', 'Death': 'mortality'}; rows, values = [], []
+    for task, kind in tasks.items():
+        for m in models:
+            for f in fractions:
+                for s in range(seeds):
+                    n = 300 if m != 'MN-LR-2' else 600; near = int(n * share(m, kind)) + s
+                    rows.append(dict(split=0, task=task, task_kind=kind, model=m, fraction=f, seed=s, n_train=1000 * f, n_test=500, n_features=n, n_near_zero=near, auroc=mean(m, kind, f)))
+                    values.append(np.r_[mean(m, kind, f), mean(m, kind, f) + rng('made', task, m, f, s).normal(0, sd, replicates)])
+    values = np.array(values); return Evaluation(pd.DataFrame(rows), dict(auroc=values), {t: np.ones(replicates + 1) for t in tasks}, dict(synthetic=True))
+
+# ---------------------------------------------------------------- the rule
+
+@pytest.mark.parametrize('low,high,relation,verdict', [
+    (1e-9, .5, 'ahead', 'supported'), (0, .5, 'ahead', 'undecided'), (-.5, .01, 'ahead', 'undecided'), (-.5, .0099, 'ahead', 'not supported'), (.001, .005, 'ahead', 'supported'),
+    (-.0099, .0099, 'equal', 'supported'), (-.01, .0099, 'equal', 'undecided'), (.002, .005, 'equal', 'supported'), (.01, .02, 'equal', 'not supported'), (-.02, -.01, 'equal', 'not supported'), (.0099, .02, 'equal', 'undecided'),
+    (-.0099, .1, 'at least', 'supported'), (-.01, .1, 'at least', 'undecided'), (-.1, -.01, 'at least', 'not supported'), (-.1, -.0099, 'at least', 'undecided')])
+def test_verdicts_at_the_boundaries(low, high, relation, verdict):
+    assert K.judge(pd.DataFrame([dict(low=low, high=high, low_all=low, high_all=high)]), relation)[0] == verdict
+
+@pytest.mark.parametrize('low,high,relation,verdict', [(.951, .99, 'above', 'supported'), (.95, .99, 'above', 'undecided'), (.9, .95, 'above', 'not supported'), (0, .949, 'below', 'supported'), (.95, np.inf, 'below', 'not supported'), (0, np.inf, 'below', 'undecided')])
+def test_stated_values_have_no_margin(low, high, relation, verdict):
+    assert K.judge(pd.DataFrame([dict(low=low, high=high, low_all=low, high_all=high)]), relation, .95)[0] == verdict
+
+ends = st.tuples(st.floats(-.1, .1), st.floats(-.1, .1)).map(sorted)
+
+@given(ends, st.sampled_from(RELATIONS), st.floats(0, .03))
+def test_a_narrower_interval_never_turns_a_verdict_round(i, relation, shrink):
+    low, high = i; inner = (low + min(shrink, (high - low) / 2), high - min(shrink, (high - low) / 2))
+    if K.holds(low, high, relation): assert K.holds(*inner, relation)
+    if K.refuted(low, high, relation): assert K.refuted(*inner, relation)
+
+@given(ends)
+def test_relations_agree_with_each_other(i):
+    if K.holds(*i, 'ahead') or K.holds(*i, 'equal'): assert K.holds(*i, 'at least')
+    assert not (K.holds(*i, 'equal') and K.refuted(*i, 'equal')) and not (K.holds(*i, 'at least') and K.refuted(*i, 'at least'))
+    if K.holds(*i, 'ahead'): assert not K.holds(-i[1], -i[0], 'ahead')
+    assert K.holds(*i, 'equal') == K.holds(-i[1], -i[0], 'equal')
+
+@given(st.lists(ends, min_size=1, max_size=6), st.sampled_from(RELATIONS))
+def test_all_parts_must_hold_and_one_is_enough_to_refute(found, relation):
+    low, high = np.array(found).T; verdict, k, n = K.judge(pd.DataFrame(dict(low=low, high=high, low_all=low - .01, high_all=high + .01)), relation)
+    each = [bool(K.holds(a, b, relation)) for a, b in found]; against = [bool(K.refuted(a - .01, b + .01, relation)) and not ok for (a, b), ok in zip(found, each)]
+    assert verdict == ('supported' if all(each) else 'not supported' if any(against) else 'undecided') and n == sum(each) and 0 <= k < len(found)
+    if verdict == 'not supported': assert against[k]
+    elif verdict == 'undecided': assert not each[k]
+
+@pytest.mark.parametrize('relation', RELATIONS)
+def test_no_interval_is_never_a_verdict(relation):
+    none = pd.DataFrame([dict(low=np.nan, high=np.nan, low_all=np.nan, high_all=np.nan)]); assert K.judge(none, relation) == ('undecided', 0, 0)
+
+# ---------------------------------------------------------------- simultaneous intervals
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 8), st.floats(0, .99), st.integers(0, 99))
+def test_simultaneous_intervals_hold_all_parts_and_contain_the_separate_ones(k, shared, seed):
+    r = rng('simultaneous', k, seed); v = shared * r.normal(size=400) + r.normal(size=(k, 400)); low, high = K.simultaneous(np.c_[v.mean(1), v]); one = np.array([interval(np.r_[0, x])[:2] for x in v]).T
+    assert ((v.T >= low) & (v.T <= high)).all(1).mean() >= .945 and (low <= one[0] + .02).all() and (high >= one[1] - .02).all()
+    if k == 1: assert low == pytest.approx(one[0]) and high == pytest.approx(one[1])
+
+def test_simultaneous_intervals_leave_undefined_draws_out():
+    v = rng('gaps').normal(size=(2, 301)); v[0, 5:25] = np.nan; low, high = K.simultaneous(v); assert np.isfinite([low, high]).all()
+    v[1, 20:290] = np.nan; assert np.isnan(K.simultaneous(v)).all()
+
+# ---------------------------------------------------------------- the list
+
+def test_quotes_are_the_papers_words(shared):
+    flat = lambda s: re.sub(r'[^a-z0-9%><]+', '', s.replace('\\approx', '').lower())
+    paper = flat((shared/'paper.md').read_text(encoding='utf-8'))
+    for c in K.CLAIMS: assert flat(c.quote) in paper, c.quote
+
+def test_every_claim_has_a_name_a_rule_and_a_word_on_what_is_compared():
+    t = K.register(); assert t['claim'].is_unique and t.notna().all().all() and (t.map(len) > 0).all().all()
+    assert {c.relation for c in K.CLAIMS} == set(RELATIONS) and len(t) == 25
+
+# ---------------------------------------------------------------- tests against plain arithmetic
+
+SKILL = {'LR': .70, 'RNN-C': .72, 'MN-LR-1': .73, 'MN-LR-2': .74, 'untrained-LR-2': .68, 'MN-FT': .71}
+LOSS = {'RNN-C': .05, 'MN-LR-2': .03}
+
+def linear(model, kind, f): return SKILL[model] + (.05 if kind == 'mortality' else 0) + LOSS.get(model, .04) * np.log10(f) / 2
+
+def test_gaps_and_growth_are_differences_of_means():
+    ev = results_made(linear); t = K.gap([('MN-LR-2', 'RNN-C')], 'every')(ev)
+    assert len(t) == 8 and t['estimate'].to_numpy() == pytest.approx([linear('MN-LR-2', k, f) - linear('RNN-C', k, f) for k in K.BOTH for f in ev.fractions])
+    assert (t['low'] < t['estimate']).all() and (t['low_all'] <= t['low']).all() and t['n_ahead'].tolist() == [3] * 4 + [1] * 4
+    assert K.growth('MN-LR-2', 'RNN-C', 'smallest', 'full')(ev)['estimate'].to_numpy() == pytest.approx([.02, .02])
+    assert K.growth('MN-LR-2', 'RNN-C', 'small', 'large')(ev, ('phenotype',))['estimate'].item() == pytest.approx(.015 - .02 * -np.log10(.5) / 4)
+    assert len(K.growth('MN-LR-2', 'RNN-C', 'reduced', 'full', each=True)(ev)) == 6
+    assert K.loss(['RNN-C', 'MN-LR-2'])(ev, ('phenotype',))['estimate'].to_numpy() == pytest.approx([.05, .03])
+    assert K.mean_gap([('MN-LR-2', 'LR')])(ev, ('mortality',))['estimate'].item() == pytest.approx(np.mean([linear('MN-LR-2', '', f) - linear('LR', '', f) for f in ev.fractions]))
+
+def test_labels_needed_are_read_off_the_line():
+    ev = results_made(linear, sd=1e-6); found = K.labels_needed('MN-LR-2', 'RNN-C')(ev)  # .74 + .015 log10 f = .72
+    assert found['estimate'].to_numpy() == pytest.approx([10**(-.02 / .015)] * 2, rel=.02)
+
+def test_shape_claims_keep_to_tasks_present_at_both_ends():
+    ev = results_made(lambda m, k, f: linear(m, k, f)); ev.results.loc[(ev.results['task'] == 'A') & (ev.results['fraction'] == .01) & (ev.results['model'] == 'RNN-C'), 'auroc'] = np.nan
+    ev.values['auroc'][(ev.results['task'] == 'A') & (ev.results['fraction'] == 1)] += .1 * (ev.results['model'] == 'RNN-C').to_numpy()[(ev.results['task'] == 'A') & (ev.results['fraction'] == 1)][:, None]
+    assert K.growth('MN-LR-2', 'RNN-C', 'smallest', 'full')(ev, ('phenotype',))['estimate'].item() == pytest.approx(.02)
+
+def test_sparsity_counts_tasks():
+    ev = results_made(linear, share=lambda m, kind: .96 if kind == 'phenotype' else .8); t = K.share_used(['MN-LR-1'], zero=True)(ev, ('phenotype',))
+    assert t['n_tasks'].item() == 3 and t['estimate'].item() == pytest.approx((288 + 289) / 600) and t['low'].item() == pytest.approx(t['high'].item())
+    assert K.more_for_mortality(['MN-LR-1'])(ev)['estimate'].item() == pytest.approx(.16)
+    few = K.share_used(['LR'])(ev, ('mortality',)); assert np.isnan(few['low'].item())
+
+def test_shared_features_are_held_against_chance():
+    r = rng('chance'); random = pd.DataFrame((r.random((11, 300)) < .05).astype(float)); same = pd.DataFrame(np.tile(r.random(300) < .05, (11, 1)).astype(float)); both = K.shared_features({0: random, 1: same})
+    assert both['low'][0] < 0 < both['high'][0] and not K.holds(both['low'][0], both['high'][0], 'above')
+    alone = (pd.DataFrame(np.eye(11, 300)), pd.DataFrame(np.eye(11, 300) + np.eye(1, 300, 0))); assert K.shared_features({0: alone[0]})['estimate'].item() < K.shared_features({0: alone[1]})['estimate'].item()
+    assert K.any_task({0: same})['estimate'].item() == pytest.approx(same.iloc[0].mean())
+
+# ---------------------------------------------------------------- whole tables
+
+def verdicts(ev, used=None): return K.claims_table(ev, used).set_index('claim')['verdict']
+
+def test_results_as_in_the_papers_figure_support_its_claims():
+    def paper(m, kind, f):
+        few = -np.log10(f) / 2  # 0 at 100 %, 1 at 1 %
+        return {'LR': .72 - .05 * few, 'RNN-C': .745 - .12 * few, 'MN-LR-1': .745 - .02 * few, 'MN-LR-2': .745 - .02 * few + (.02 if kind == 'mortality' else 0), 'untrained-LR-2': .70 - .05 * few, 'MN-FT': .745 - .06 * few}[m]
+    used = {0: pd.DataFrame(np.r_[[np.r_[np.ones(40), np.zeros(260)]] * 4])}
+    ev = results_made(paper, sd=.0005, share=lambda m, kind: .85 if kind == 'mortality' else .975); found = verdicts(ev, used)
+    assert (found == 'supported').sum() >= 22 and not (found == 'not run').any()
+    assert found['fewer labels'] in ('supported', 'undecided') and found['equal with all labels'] == 'supported' and found['LR better on small sets'] == 'supported'
+
+def test_results_against_the_paper_refute_its_claims():
+    ev = results_made(lambda m, kind, f: {'LR': .80, 'RNN-C': .78, 'untrained-LR-2': .75, 'MN-FT': .77, 'MN-LR-1': .70, 'MN-LR-2': .70}[m] + .02 * np.log10(f), sd=.0005, share=lambda m, kind: .3)
+    found = verdicts(ev); refuted = found[found == 'not supported'].index
+    assert {'worst case', 'better than statistics', 'generic', 'fine-tuning', 'small data', 'equal with all labels', 'as effective', 'consistently ahead', 'fewer labels', 'mortality', 'few features', '95 % near zero', 'more gracefully'} <= set(refuted)
+    assert found['LR better on small sets'] == 'supported' and found['130 of 300'] == 'not run' and found['both degrade'] == 'supported'
+
+def test_noise_leaves_claims_undecided():
+    ev = results_made(lambda m, kind, f: .7, sd=.1); found = verdicts(ev); assert not (found[['worst case', 'better than statistics', 'equal with all labels', 'consistently ahead']] != 'undecided').any()
+
+def test_claims_without_their_systems_are_not_run_and_say_why():
+    ev = toy_evaluation({'LR': .4, 'MN-LR-2': .9}); t = K.claims_table(ev); t = t.set_index('claim'); assert t.loc['worst case', 'verdict'] == 'not run' and t.loc['worst case', 'reason'] == 'RNN-C: not run'
+    assert t.loc['mortality', 'reason'] == 'RNN-C: not run' and t.loc['better than statistics', 'reason'].endswith('no mortality task in this run') and t['synthetic'].all()
+    assert t.loc['130 of 300', 'reason'] == 'MN-LR-1: no weights at hand' and t.loc['95 % near zero', 'verdict'] == 'not run' and 'not run' in K.tally_verdicts(t)
+    ev = toy_evaluation({m: .4 for m in ('LR', 'RNN-C', 'MN-LR-2')}, fractions=(.2, .5)); t = K.claims_table(ev).set_index('claim')
+    assert t.loc['small data', 'reason'].startswith('MN-LR-1') and t.loc['LR better on small sets', 'reason'] == 'a fraction of at most 10 % was not run' and t.loc['equal with all labels', 'reason'] == '100 % of the labels was not run'
+
+def test_without_replicates_nothing_is_decided():
+    ev = toy_evaluation({m: .4 for m in ('LR', 'RNN-C', 'MN-LR-2')}, replicates=0); t = K.claims_table(ev).set_index('claim')
+    assert t.loc['equal with all labels', 'verdict'] == 'undecided' and t.loc['equal with all labels', 'reason'] == 'no interval' and t.loc['equal with all labels', 'estimate'] == pytest.approx(ev.compare('MN-LR-2', 'RNN-C').iloc[-1]['difference'])
+
+def test_the_evidence_holds_every_part():
+    ev = results_made(linear); proof = K.evidence(ev); t = K.claims_table(ev).set_index('claim'); counted = proof[proof['part'].notna()].groupby('claim').size()
+    for claim, n in counted.items(): assert t.loc[claim, 'n_parts'] == n
+    assert set(proof['claim']) == {c.name for c in K.CLAIMS}
