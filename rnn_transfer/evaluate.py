@@ -19,6 +19,8 @@ from .evaluation.tables import (COMPARISONS, KINDS, Sheet, about_system, differe
 from rnn_transfer.evaluation.figures import (LOOKS, PANELS, Picture, figure_2, figure_calibration, figure_differences, figure_forest, figure_systems, forest_frame, label_ends, look, panels,
     pictures, reliability_frame)
 from .evaluation.sparsity import (TABLE_1, all_zero_sheet, figure_3, figure_path, path_frame, read_paths, response_sheets, responses, sparsity_pictures, sparsity_sheet, used_features)
+from .evaluation.checks import (agreement_sheet, control_frame, control_sheets, delong_average, efficiency_frame, efficiency_picture, efficiency_sheet, figure_efficiency, shuffled_frame,
+    shuffled_sheet, tests_frame, tests_sheet, variance_frame, variance_sheets)
 from .evaluation.report import CSS, ENOUGH, FIRST, LIMITS, block, headline, html_table, limits, opening, report, same_size, too_few
 
 # %% ../nbs/04_evaluate.ipynb #cell-008
@@ -29,10 +31,12 @@ def contents(
     "What the report holds, in its order."
     path = read_paths(run, ev); drawn = {p.name: p for p in pictures(ev) + sparsity_pictures(ev, run, path)}; some = lambda *names: [drawn[n] for n in names if n in drawn]
     tops = [x for pair in zip_longest(headline_sheets(ev), some('figure_2a', 'figure_2b')) for x in pair if x]
-    more = some(*(f'systems_{k}' for k in ev.kinds))
+    more, given = some(*(f'systems_{k}' for k in ev.kinds)), lambda *items: [x for x in items if x is not None]
     return {'All models, all label fractions': [*tops, system_sheet(ev)],
-            'Paired differences': [*difference_sheets(ev), *some('differences', 'forest')],
-            'Further systems and controls': [*more, *variant_sheets(ev)],
+            'Paired differences': [*difference_sheets(ev), *some('differences', 'forest'), *given(tests_sheet(ev), agreement_sheet(ev))],
+            'How many labels transfer saves': given(efficiency_sheet(ev), efficiency_picture(ev)),
+            'Further systems and controls': [*more, *control_sheets(ev), *given(shuffled_sheet(ev)), *variant_sheets(ev)],
+            'Where the spread comes from': variance_sheets(ev),
             'Sparsity, and the features the tasks share': [sparsity_sheet(ev), all_zero_sheet(ev, path), *some('path', 'figure_3'), *response_sheets(ev, run)],
             'Task by task, and calibration': [task_sheet(ev), *some('calibration'), quality_sheet(ev)],
             'Patients': flow_sheets(ev, run),

@@ -24,7 +24,8 @@ from ..data import COLOURS, Prepared, plot_style, rng
 from .figures import BLUE, ORANGE, Picture, few, stamp
 from .results import RULES, Evaluation, group, number, order, order_models, parse, parts, percent, read_part
 from .tables import Sheet, plain, wide
-from ..transfer import NEAR_ZERO, network_features, network_path
+from ..pretrain import network_features, network_path
+from ..transfer import NEAR_ZERO
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-008
 TABLE_1 = {'phenotype': {'LR': '.902 ± .023', 'MN-LR-1': '.955 ± .020', 'MN-LR-2': '.974 ± .011'},  # Gupta et al. 2018, Table 1; MIMIC-III, 10 phenotypes
@@ -149,7 +150,7 @@ def figure_3(
         kept = w.loc[:, (w >= NEAR_ZERO).any()]; ax.set_title(f'Split {s}: {kept.shape[1]} of {w.shape[1]} features are used by at least one of {len(w)} tasks', fontsize=10)
         ax.set_yticks(np.arange(len(w)) + .5, w.index); ax.set_xticks([]); ax.set_ylim(len(w), 0); ax.spines[:].set_visible(False)
         if not kept.shape[1]: continue
-        cells = ax.pcolormesh(kept.where(kept >= NEAR_ZERO), cmap='viridis_r', vmin=0, vmax=top); fig.colorbar(cells, ax=ax, label='absolute weight', pad=.01)
+        cells = ax.pcolormesh(kept.where(kept >= NEAR_ZERO), cmap='viridis_r', vmin=0, vmax=top, rasterized=True); fig.colorbar(cells, ax=ax, label='absolute weight', pad=.01)
     axes[-1].set_xlabel('features with a weight of at least .001 for some task')
     return stamp(fig, ev)
 
