@@ -528,6 +528,7 @@ def fit_trees(
 ) -> dict:  # {variant: Fitted}; in the facts, best_update is the number of trees
     "Gradient-boosted trees, size by the validation loss"
     y, rows = next(iter(asked.values()))
+    F = np.where(np.isnan(F[rows['train']]).all(0), 0., F)  # a column never observed in the subset can tell nothing
     base, best, grown = float(logit(y[rows['train']].mean())), {v: [] for v in asked}, {}
     for leaf in leaves:
         trees = grown[leaf] = HistGradientBoostingClassifier(max_iter=0, min_samples_leaf=leaf, early_stopping=False, warm_start=True, random_state=0)

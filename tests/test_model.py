@@ -7,28 +7,31 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from rnn_transfer.data import BadInput, run_data, toy_cohort
-from rnn_transfer.model import (MIMICNet, about_grid, feature_names, features, initial, load_checkpoint, multilabel_loss, n_parameters, pick_device,
-                                run_model, save_checkpoint, torch_threads)
+from rnn_transfer.model import (Autoencoder, MIMICNet, about_grid, feature_names, features, initial, load_checkpoint, multilabel_loss, n_parameters, observed_values,
+                                pick_device, reads_only, reconstruction_loss, run_model, save_checkpoint, torch_threads, value_columns)
 
 
 def sigmoid(x): return 1/(1 + np.exp(-x))
 
 
-def gru_states(net, x):
-    "Last states of all layers for one stay x (T, n), in float64, gate by gate."
-    w = {k: v.detach().numpy().astype(float) for k, v in net.rnn.named_parameters()}
-    out, h = [], net.config['hidden']
-    for layer in range(net.config['n_layers']):
+def gru_paths(rnn, x, start=None):
+    "States of all layers at all hours for one stay x (T, n), in float64, gate by gate, from zero or from start (L, h)."
+    w = {k: v.detach().numpy().astype(float) for k, v in rnn.named_parameters()}
+    out, h = [], rnn.hidden_size
+    for layer in range(rnn.num_layers):
         W, U, b, c = (w[f'{k}_l{layer}'] for k in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh'))
-        z, path = np.zeros(h), []
+        z, path = np.zeros(h) if start is None else start[layer], []
         for xt in x:
             i, s = W @ xt + b, U @ z + c
             r, u = sigmoid(i[:h] + s[:h]), sigmoid(i[h:2*h] + s[h:2*h])
             z = (1 - u)*np.tanh(i[2*h:] + r*s[2*h:]) + u*z
             path.append(z)
-        out.append(z)
         x = np.array(path)
-    return np.concatenate(out)
+        out.append(x)
+    return out
+
+
+def gru_states(net, x): return np.concatenate([path[-1] for path in gru_paths(net.rnn, x)])
 
 
 def grid(n, T, c, seed=0): return np.random.default_rng(seed).normal(size=(n, T, c)).astype(np.float32)
@@ -81,6 +84,85 @@ def test_loss_of_null_labels_has_no_gradient():
     assert a.grad.isfinite().all() and (a.grad[torch.isnan(y)] == 0).all() and (a.grad[~torch.isnan(y)] != 0).all()
     multilabel_loss(a, y*torch.nan).backward()
     assert a.grad.isfinite().all()
+
+
+FIVE = ['a', 'b->x', 'b->y', 'mask->a', 'mask->b']
+
+
+def test_unread_columns_have_no_say_even_where_they_are_missing():
+    net, X = reads_only(initial(5, 3, 2, seed=1), FIVE, ['a', 'mask->b']), grid(4, 6, 5)
+    other = X.copy()
+    other[..., [1, 2, 3]] = np.nan
+    zeroed = X.copy()
+    zeroed[..., [1, 2, 3]] = 0
+    want = features(initial(5, 3, 2, seed=1), zeroed)
+    for x in (X, other, zeroed): np.testing.assert_array_equal(features(net, x), want)
+    net.train()
+    net(torch.from_numpy(X)).sum().backward()
+    assert not net.rnn.weight_ih_l0.grad[:, [1, 2, 3]].any() and net.rnn.weight_ih_l0.grad[:, [0, 4]].any()
+
+
+def test_a_checkpoint_says_which_columns_it_reads(tmp_path):
+    net, X = reads_only(initial(5, 3, 2, seed=1), FIVE, ['a']), grid(4, 6, 5)
+    save_checkpoint(net, tmp_path/'net.safetensors', columns=FIVE)
+    back = load_checkpoint(tmp_path/'net.safetensors')
+    assert back.meta['reads'] == ['a'] and json.loads((tmp_path/'net.json').read_text())['reads'] == ['a']
+    np.testing.assert_array_equal(features(back, X), features(net, X))
+    save_checkpoint(back, tmp_path/'again.safetensors')
+    assert (tmp_path/'again.json').read_text() == (tmp_path/'net.json').read_text()
+    save_checkpoint(initial(5, 3, 2), tmp_path/'all.safetensors', columns=FIVE)
+    assert 'reads' not in json.loads((tmp_path/'all.json').read_text()) and load_checkpoint(tmp_path/'all.safetensors').reads is None
+
+
+def test_reading_columns_that_are_not_there_is_refused(tmp_path):
+    for kept in (['c'], []):
+        with pytest.raises(BadInput, match='one or more of its columns'): reads_only(initial(5, 3, 2), FIVE, kept)
+    with pytest.raises(BadInput, match='of 4 columns, where the network has 5'): reads_only(initial(5, 3, 2), FIVE[:4], ['a'])
+    save_checkpoint(initial(5, 3, 2), tmp_path/'net.safetensors', columns=FIVE, reads=['z'])
+    with pytest.raises(BadInput, match="'z'"): load_checkpoint(tmp_path/'net.safetensors')
+
+
+def test_each_value_column_finds_its_mask():
+    assert value_columns(FIVE) == ([0, 1, 2], [3, 4, 4])
+    assert value_columns(['p->q', 'p', 'mask->p', 'p->q->r', 'mask->p->q']) == ([0, 1, 3], [4, 2, 4])
+    assert value_columns(['a', 'b->x']) == ([0, 1], [None, None])
+
+
+@settings(max_examples=15, deadline=None)
+@given(n=st.integers(1, 4), T=st.integers(1, 5), seed=st.integers(0, 99))
+def test_what_is_to_be_written_is_what_was_observed(n, T, seed):
+    X = grid(n, T, 5, seed)
+    X[..., 3:] = X[..., 3:] > 0
+    y = observed_values(X, FIVE).reshape(n, T, 3)
+    for i in range(n):
+        for t in range(T):
+            for k, mask in enumerate((3, 4, 4)): assert y[i, t, k] == X[i, t, k] if X[i, t, mask] else np.isnan(y[i, t, k])
+    assert not np.isnan(observed_values(X[..., :3], FIVE[:3])).any()
+    written, known = grid(n, 3*T, 1, seed + 1)[..., 0], ~np.isnan(y.reshape(n, -1))
+    want = ((written - y.reshape(n, -1))[known]**2).mean() if known.any() else 0
+    assert reconstruction_loss(torch.from_numpy(written), torch.from_numpy(y.reshape(n, -1))).item() == pytest.approx(want, rel=1e-5, abs=1e-7)
+
+
+@settings(max_examples=10, deadline=None)
+@given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_the_decoder_starts_from_the_last_states_and_writes_backwards(lengths, seed):
+    auto, X = Autoencoder(initial(5, 3, 2, seed), seed).eval(), grid(len(lengths), 5, 5, seed)
+    got = auto(torch.from_numpy(X), lengths).detach().numpy().reshape(len(X), 5, 2)
+    W, b = (v.detach().numpy().astype(float) for v in auto.net.head.parameters())
+    for x, n, y in zip(X.astype(float), lengths, got):
+        start = gru_states(auto.net, x[:n]).reshape(2, 3)
+        want = gru_paths(auto.decoder, np.zeros((n, 1)), start)[-1] @ W.T + b
+        np.testing.assert_allclose(y[:n], want[::-1], atol=1e-5)
+    full = [5]*len(X)
+    np.testing.assert_array_equal(auto(torch.from_numpy(X), full).detach(), auto(torch.from_numpy(X)).detach())
+
+
+def test_the_decoders_weights_depend_on_its_seed_alone():
+    torch.manual_seed(1)
+    a = Autoencoder(initial(5, 3, 2), 7).decoder.state_dict()
+    torch.manual_seed(2)
+    assert all(torch.equal(v, a[k]) for k, v in Autoencoder(initial(5, 3, 4), 7).decoder.state_dict().items())
+    assert not torch.equal(a['weight_hh_l0'], Autoencoder(initial(5, 3, 2), 8).decoder.weight_hh_l0)
 
 
 def test_extreme_logits_stay_finite():

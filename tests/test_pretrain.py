@@ -1,5 +1,6 @@
 "Splits, leakage removal and training against brute force."
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from rnn_transfer.data import BadInput, Prepared, Task, run_data, toy_cohort
-from rnn_transfer.model import features, initial, load_checkpoint, run_model
-from rnn_transfer.pretrain import (VARIANTS, batches, check_left, choose_hidden, draw_splits, fit, prevalences, remove_leakage, run_pretrain, total_loss, with_tasks)
+from rnn_transfer.model import features, initial, load_checkpoint, reconstruction_loss, run_model
+from rnn_transfer.pretrain import (VARIANTS, batches, check_left, choose_hidden, draw_splits, fit, fit_each, network_features, network_path, prevalences, remove_leakage, run_pretrain, total_loss, with_tasks)
 
 TASKS = [Task(f'P{i}') for i in range(12)] + [Task('death', 'mortality')]
 SHARE = {f'P{i}': i/20 for i in range(12)} | dict(death=.1)
@@ -177,6 +178,27 @@ def test_one_labelled_validation_stay_and_one_task_are_enough():
     assert np.isfinite(h.best_val) and 0 < h.updates <= 30
 
 
+def test_watches_do_not_know_of_each_other():
+    X, y = problem()
+    vals, kw = [(*problem(20, seed=9), None), (*problem(6, seed=5), None), (*problem(11, seed=7), None)], FAST | dict(lr=.2, max_updates=90)
+    together = fit_each(initial(3, 4, 2, seed=1), X, y, vals, **kw)
+    assert len({w.history.updates for w in together}) > 1  # they stop at different moments
+    for val, w in zip(vals, together):
+        net = initial(3, 4, 2, seed=1)
+        h = fit(net, X, y, *val[:2], **kw)
+        assert h.curve.equals(w.history.curve) and (h.best_update, h.best_val, h.stopped) == (w.best_update, w.best_val, w.stopped)
+        assert all(torch.equal(v, net.state_dict()[k]) for k, v in w.state.items())
+
+
+def test_another_loss_is_minimised():
+    X, _ = problem()
+    net, y = initial(3, 4, 2, seed=1), X.mean(1)[:, :2]*3
+    y[::3, 0] = np.nan
+    h = fit(net, X, y, X[:20], y[:20], **FAST | dict(lr=.05, max_updates=150, patience=50), loss=reconstruction_loss)
+    with torch.no_grad(): got = net(torch.from_numpy(X[:20])).numpy()
+    assert h.best_val == pytest.approx(np.nanmean((got - y[:20])**2), rel=1e-4) and h.best_val < .3*np.nanvar(y[:20])
+
+
 def test_lengths_are_used_in_training():
     X, y = problem()
     lengths = np.arange(40) % 5 + 1
@@ -269,6 +291,113 @@ def test_networks_of_a_run_are_fit_on_the_stays_that_remain(run, done):
         assert same(net, load_checkpoint(run/'split-1'/'pretrain'/f'{name}.safetensors'))
 
 
+# The other networks
+
+def changed(run, to, stays=None, X=None):
+    "A copy of a run up to its model step, with other labels or another grid."
+    for d in ('data', 'model'): shutil.copytree(run/d, to/d)
+    if stays is not None:
+        table = pd.read_parquet(to/'data/stays.parquet')
+        stays(table)
+        table.to_parquet(to/'data/stays.parquet', index=False)
+    if X is not None: np.save(to/'data/grid.npy', X)
+    return to
+
+
+def weights(run, name, split=1): return load_checkpoint(run/f'split-{split}'/'pretrain'/f'{name}.safetensors')
+
+
+ONE = SMALL | dict(hidden=[3])
+
+
+@pytest.fixture(scope='module')
+def one(run, tmp_path_factory):
+    "As `done`, with one h, so that nothing depends on which is chosen."
+    to = changed(run, tmp_path_factory.mktemp('one')/'run')
+    run_pretrain(to, 1, **ONE, inits=1)
+    return to
+
+
+@pytest.mark.parametrize('name, unread', [('masks-only', False), ('values-only', True)])
+def test_networks_of_some_columns_do_not_depend_on_the_others(run, one, tmp_path, name, unread):
+    data = Prepared.load(run)
+    mask, X = np.array([c.startswith('mask->') for c in data.columns]), np.array(data.X)
+    X[..., mask == unread] = np.random.default_rng(0).normal(size=X[..., mask == unread].shape)
+    other = changed(run, tmp_path/'run', X=X)
+    run_pretrain(other, 1, **ONE, variants=[name])
+    assert same(weights(one, name), weights(other, name)) and not same(weights(one, 'mimic-net'), weights(other, 'mimic-net'))
+    assert weights(one, name).meta['reads'] == [c for c, m in zip(data.columns, mask) if m != unread]
+    a, b = (network_features(r, 1, name, Prepared.load(r))[0] for r in (one, other))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_the_autoencoder_needs_no_label_and_no_split(run, one, tmp_path):
+    other = changed(run, tmp_path/'run', lambda t: t.update(pd.DataFrame({c: t[c].sample(frac=1, random_state=1).to_numpy() for c in t if c.startswith('Pheno')})))
+    run_pretrain(other, 0, **ONE | dict(low=0, high=1), variants=['autoencoder'])
+    assert same(weights(one, 'autoencoder'), weights(other, 'autoencoder', 0)) and not same(weights(one, 'autoencoder').rnn, load_checkpoint(run/'model/h-3.safetensors').rnn)
+    values = [c for c in Prepared.load(run).columns if not c.startswith('mask->')]
+    assert json.loads((one/'split-1/pretrain/autoencoder.json').read_text())['tasks'] == values
+
+
+def test_the_autoencoder_learns_from_all_train_stays(run, tmp_path):
+    data = Prepared.load(run)
+    starts = []
+    for partition in ('train', 'test'):
+        X = np.array(data.X)
+        X[data.rows(partition)[-3:]] += 1
+        other = changed(run, tmp_path/partition, X=X)
+        run_pretrain(other, 1, **ONE, variants=['autoencoder'])
+        starts.append(weights(other, 'autoencoder'))
+    assert not same(*starts)
+
+
+def test_other_first_weights(run, one):
+    data, about = Prepared.load(run), json.loads((one/'split-1/pretrain/split.json').read_text())
+    left = remove_leakage(data.stays, about['target'])[0]
+    (a, b), y = (np.flatnonzero(left & (data.stays.partition == p).to_numpy()) for p in ('train', 'val')), data.labels(about['source'])
+    net = initial(len(data.columns), 3, len(about['source']), 4)
+    np.testing.assert_array_equal(network_features(one, 1, 'untrained@1', data)[0], features(net, data.X))
+    fit(net, data.X[a], y[a], data.X[b], y[b], **{k: v for k, v in ONE.items() if k not in ('hidden', 'n_held_out')} | dict(seed=4))
+    assert same(net, weights(one, 'mimic-net@1')) and about['inits'] == 1
+
+
+def test_a_network_does_not_depend_on_which_others_are_trained(run, done, tmp_path):
+    other = changed(run, tmp_path/'run')
+    about = run_pretrain(other, 1, **SMALL, variants=['values-only'], inits=2)
+    assert about['variants'] == ['values-only'] and not network_path(other, 1, 'no-removal').exists()
+    for name in ('mimic-net', 'values-only', 'mimic-net@1'): assert same(weights(other, name), weights(run, name))
+    assert not same(weights(other, 'mimic-net@1'), weights(other, 'mimic-net@2'))
+
+
+def test_features_are_there_when_pretraining_ends(run, done):
+    data, cache = Prepared.load(run), run/'split-1'/'features'
+    before = {p.name: p.stat().st_mtime_ns for p in cache.iterdir()}
+    assert {n.rsplit('-', 1)[0] for n in before} == {'untrained', *NETWORKS}
+    for name in ('untrained', *NETWORKS):
+        z, names = network_features(run, 1, name, data)
+        np.testing.assert_array_equal(z, features(load_checkpoint(network_path(run, 1, name)), data.X))
+        assert len(names) == z.shape[1]
+    assert before == {p.name: p.stat().st_mtime_ns for p in cache.iterdir()}
+    for p in cache.iterdir(): p.unlink()
+    np.testing.assert_array_equal(network_features(run, 1, 'mimic-net', data)[0], features(load_checkpoint(network_path(run, 1, 'mimic-net')), data.X))
+    run_pretrain(run, 1, **SMALL, inits=1)
+
+
+def test_a_grid_without_masks_has_no_network_of_masks(tmp_path):
+    run_data(toy_cohort(120), tmp_path, masks=False)
+    run_model(tmp_path, [2])
+    about = run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2]))
+    assert about['variants'] == ['no-removal', 'autoencoder'] and about['left_out'] == dict.fromkeys(['masks-only', 'values-only'], 'the grid has no masks')
+
+
+def test_short_stays_of_true_length_go_through_every_network(tmp_path):
+    cohort = toy_cohort(120)
+    cohort.stays['los_hours'] = np.arange(120) % 50 + 1.
+    run_data(cohort, tmp_path, short='length')
+    run_model(tmp_path, [2])
+    assert np.isfinite(run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2]), inits=1)['autoencoder']['networks'][0]['val_loss'])
+
+
 def test_a_second_run_writes_the_same_bytes(run, done):
     out = run/'split-1'/'pretrain'
     first = {p.name: p.read_bytes() for p in out.iterdir()}
@@ -290,7 +419,7 @@ def test_untrained_control_is_the_start_of_pretraining(run, monkeypatch):
 
 
 def test_clear_errors_of_a_run(run, tmp_path):
-    for kw, message in ((dict(split=2), 'counted from 0'), (dict(hidden=[]), 'empty'), (dict(hidden=[5]), 'h-5.safetensors: no such file'), (dict(n_held_out=5), 'need 10'), (dict(low=.5, high=.6), 'only 0 of 8')):
+    for kw, message in ((dict(split=2), 'counted from 0'), (dict(hidden=[]), 'empty'), (dict(hidden=[5]), 'h-5.safetensors: no such file'), (dict(n_held_out=5), 'need 10'), (dict(low=.5, high=.6), 'only 0 of 8'), (dict(variants=['masks']), 'no-removal, masks-only'), (dict(inits=-1), 'inits -1')):
         with pytest.raises(BadInput, match=message): run_pretrain(run, **dict(split=0) | SMALL | kw)
     assert not (run/'split-0'/'pretrain'/'split.json').exists()
     with pytest.raises(BadInput, match='data step'): run_pretrain(tmp_path, **SMALL)

@@ -10,16 +10,21 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from rnn_transfer.data import BadInput, Prepared, run_data, toy_cohort
 from rnn_transfer.model import features, initial, load_checkpoint, run_model
 from rnn_transfer.pretrain import run_pretrain
-from rnn_transfer.transfer import (LAMBDAS, MODELS, NEAR_ZERO, SYSTEMS, L1Fit, Standardiser, choose_lambda, fit_linear, fit_recurrent, intercept, l1_path, labelled_rows,
-                                   lambda_max, model_features, nll, run_transfer, unusable)
+import rnn_transfer.transfer as transfer
+from rnn_transfer.transfer import (LAMBDAS, MODELS, NEAR_ZERO, SYSTEMS, L1Fit, Model, Standardiser, choose_lambda, describe, fit_cv, fit_linear, fit_recurrent, fit_trees,
+                                   intercept, l1_path, labelled_rows, lambda_max, model_features, multitask_labels, nll, parse_model, run_transfer, seen_labels, subject_folds, unusable)
 
 TABLES = ('predictions', 'fits', 'weights', 'path')
 QUICK = dict(lr=.02, max_updates=4, eval_every=2, patience=2, device='cpu')
+VARIED = ['LR:literal', 'LR:cv', 'MN-LR-2:literal', 'MN-LR-2:cv', 'MN-LR-2:full-val', 'RNN-C:full-val', 'MN-FT:full-val', 'GBT:full-val', 'multi-task:full-val', 'shuffled-MN-LR-2:full-val',
+          'MN-LR-2@1', 'untrained-LR-1@1', 'MN-FT@1', 'MN-LR-2:cv@1']
+ALL = MODELS + VARIED
 
 
 def objective(Z, y, w, b, lam):
@@ -220,7 +225,7 @@ def tables(run, *key): return {t: pd.read_parquet(out(run, *key)/f'{t}.parquet')
 
 @pytest.fixture(scope='module')
 def done(run):
-    run_transfer(run, fraction=.5, **QUICK)
+    run_transfer(run, fraction=.5, models=ALL, **QUICK)
     return tables(run, .5)
 
 
@@ -250,20 +255,23 @@ def test_features_do_not_change_with_fraction_or_seed_and_follow_the_weights(run
 
 # What is written
 
+def kind(m): return parse_model(m).about.kind
+
+
 def test_every_system_predicts_every_test_stay(run, done):
     data, p, f, w = Prepared.load(run), done['predictions'], done['fits'], done['weights']
     target = json.loads((run/'split-0/pretrain/split.json').read_text())['target']
     assert f['task'].unique().tolist() == target + ['Mortality'] and f['reason'].isna().all()
-    assert f.groupby('task')['model'].apply(list).map(lambda m: m == MODELS).all()
+    assert f.groupby('task')['model'].apply(list).map(lambda m: m == ALL).all()
     test = data.stays.iloc[data.rows('test')]
     for (task, model), q in p.groupby(['task', 'model']):
         assert q['stay_id'].tolist() == sorted(test['stay_id']) and q['p'].between(0, 1).all() and q['p'].dtype == np.float32
         np.testing.assert_array_equal(q['y'], test.sort_values('stay_id')[task])
-    linear = f[[SYSTEMS[m].kind == 'linear' for m in f['model']]]
-    assert linear['lambda'].isin(LAMBDAS).all() and linear['lambda_literal'].isin(LAMBDAS).all() and (linear['gap'] <= 1e-7).all()
+    linear = f[[kind(m) == 'linear' for m in f['model']]]
+    assert linear['lambda'].isin(LAMBDAS).all() and (linear['lambda_literal'].isin(LAMBDAS) | linear['model'].str.contains(':cv')).all() and (linear['gap'] <= 1e-7).all()
     count = w.groupby(['task', 'model'])['weight'].agg(['size', lambda x: (x.abs() < NEAR_ZERO).sum()])
     assert (linear.set_index(['task', 'model'])[['n_features', 'n_near_zero']].to_numpy() == count.loc[list(zip(linear['task'], linear['model']))].to_numpy()).all()
-    rnn = f[f['model'].isin(['RNN-C', 'MN-FT', 'multi-task'])]
+    rnn = f[[kind(m) in ('recurrent', 'multi-task') for m in f['model']]]
     assert rnn['lambda'].isna().all() and rnn['hidden'].notna().all() and f['seconds'].notna().all()
     assert set(done['path']['lambda']) == set(LAMBDAS) and done['path']['converged'].all()
 
@@ -283,7 +291,7 @@ def test_weights_give_the_predictions_back(run, done):
 def test_subsets_are_those_of_the_counts(run, done):
     data = Prepared.load(run)
     for f in done['fits'].to_dict('records'):
-        rows = labelled_rows(data, f['task'], .5, 0)
+        rows = labelled_rows(data, f['task'], .5, 0, full_val=':full-val' in f['model'])
         y = data.stays[f['task']]
         assert (f['n_train'], f['n_val'], f['n_positive'], f['n_val_positive']) == (len(rows['train']), len(rows['val']), y.iloc[rows['train']].sum(), y.iloc[rows['val']].sum())
 
@@ -351,7 +359,34 @@ def test_test_labels_never_influence_a_prediction(run, done, tmp_path):
     def change(data, stays, X):
         at = stays.index[data.rows('test')]
         for t in data.tasks: stays.loc[at, t.name] = np.random.default_rng(0).integers(2, size=len(at)).astype(float)
-    same(done, run_and_read(poisoned(run, tmp_path/'other', change), .5))
+    same(done, run_and_read(poisoned(run, tmp_path/'other', change), .5, models=ALL))
+
+
+def test_labels_outside_the_subset_never_influence_a_prediction(run, done, tmp_path, monkeypatch):
+    data, drawn = Prepared.load(run), {}
+    for task in done['fits']['task'].unique():
+        for full in (False, True): drawn[task, full] = labelled_rows(data, task, .5, 0, full)
+    monkeypatch.setattr(transfer, 'labelled_rows', lambda data, task, fraction, seed, full_val=False: drawn[task, full_val])  # the draw itself is stratified by label
+    def change(data, stays, X):  # who has a held-out phenotype decides who gives source labels: that is the removal, and stays
+        rows = drawn['Mortality', False]
+        hidden = np.setdiff1d(np.arange(len(stays)), np.concatenate([rows['train'], rows['val']]))
+        stays.loc[hidden, 'Mortality'] = 1 - stays.loc[hidden, 'Mortality']
+    few = [m for m in ALL if ':full-val' not in m]
+    got = run_and_read(poisoned(run, tmp_path/'other', change), .5, models=few)['predictions']
+    want = done['predictions'][done['predictions']['model'].isin(few)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(got.drop(columns='y'), want.drop(columns='y'), check_exact=True)
+
+
+def test_trees_and_fine_tuning_see_nothing_of_stays_outside_the_subset(run, tmp_path):
+    def change(data, stays, X):
+        outside = np.setdiff1d(np.arange(len(X)), np.concatenate(list(labelled_rows(data, 'Mortality', .5, 0).values())))
+        X[outside] = 99.
+        S = pd.read_parquet(tmp_path/'other/data/statistics.parquet')
+        S.loc[outside, S.columns[1:]] = -99.
+        S.to_parquet(tmp_path/'other/data/statistics.parquet', index=False)
+    other = poisoned(run, tmp_path/'other', change)
+    a, b = (run_and_read(r, .5, models=['GBT', 'MN-FT'])['predictions'].query("task == 'Mortality'") for r in (copy_of(run, tmp_path/'plain'), other))
+    np.testing.assert_array_equal(a['p'], b['p'])
 
 
 def test_null_labels_are_not_in_the_tasks_cohort(run, tmp_path):
@@ -361,6 +396,207 @@ def test_null_labels_are_not_in_the_tasks_cohort(run, tmp_path):
     data = Prepared.load(tmp_path/'other')
     known = data.stays['Mortality'].notna().to_numpy()
     assert len(q) == 2*known[data.rows('test')].sum() and (f['n_train'] == known[data.rows('train')].sum()).all()
+
+
+# Names
+
+@pytest.mark.parametrize('name, want', [('LR', ('LR', '', 0)), ('MN+statistics-LR@12', ('MN+statistics-LR', '', 12)), ('MN-LR-2:full-val@1', ('MN-LR-2', 'full-val', 1)),
+                                        ('GBT:full-val', ('GBT', 'full-val', 0)), ('untrained-LR-2:cv@3', ('untrained-LR-2', 'cv', 3))])
+def test_names_are_taken_apart(name, want):
+    assert parse_model(name) == Model(name, *want) and describe(name).startswith(SYSTEMS[want[0]].text)
+
+
+@pytest.mark.parametrize('name, message', [
+    ('', 'expected one or more of LR'), ('lr', 'expected'), ('LR:', 'expected'), ('LR@0', 'expected'), ('LR@x', 'expected'), ('MN-LR-2@1:cv', 'expected'), ('LR:cv:cv', 'expected'), (None, 'expected'),
+    ('LR:best', 'variants of LR are LR:literal, LR:cv, LR:full-val'), ('GBT:cv', 'variants of GBT are GBT:full-val'), ('RNN-C:literal', 'RNN-C:full-val'), ('multi-task:cv', 'multi-task:full-val'),
+    ('LR@1', 'only systems that read MIMIC-Net'), ('RNN-C@1', 'only systems'), ('no-removal-LR-1@1', 'only systems'), ('AE-LR-2@1', 'only systems'), ('multi-task@1', 'only systems')])
+def test_names_of_nothing_are_refused(name, message):
+    with pytest.raises(BadInput, match=message): parse_model(name)
+
+
+def test_every_system_has_its_line():
+    assert [s.group for s in SYSTEMS.values()] == sorted((s.group for s in SYSTEMS.values()), key=['paper', 'further', 'ablation', 'control'].index)
+    assert len({s.text for s in SYSTEMS.values()}) == len(SYSTEMS) and all('\n' not in s.text for s in SYSTEMS.values())
+
+
+# Variants
+
+cohort_of_folds = st.lists(st.tuples(st.integers(0, 25), st.booleans()), min_size=1, max_size=60)
+
+
+@settings(max_examples=80, deadline=None)
+@given(cohort_of_folds, st.integers(0, 9))
+def test_folds_part_no_subject_and_leave_both_classes(rows, seed):
+    subject, y = np.array([s for s, _ in rows]), np.array([float(b) for _, b in rows])
+    fold = subject_folds(y, subject, 'task', seed)
+    sick = {s for s, b in rows if b}
+    well = {s for s, _ in rows} - sick
+    k = min(5, len(sick), len(well))
+    if k < 2: assert not len(fold); return
+    assert set(fold) == set(range(k)) and all(len(set(fold[subject == s])) == 1 for s in set(subject))
+    for who in (sick, well, sick | well):
+        sizes = [len({s for s in who if (fold[subject == s] == i).all()}) for i in range(k)]
+        assert max(sizes) - min(sizes) <= 1
+    for i in range(k): assert set(y[fold != i]) == {0., 1.}
+    np.testing.assert_array_equal(fold, subject_folds(y, subject, 'task', seed))
+
+
+def test_cross_validation_written_out_a_second_time():
+    Z, y = problem(120, 8, 5)
+    subject, rows = np.arange(120)//2, dict(train=np.arange(60), val=np.arange(60, 90), test=np.arange(90, 120))
+    f = fit_cv(Z, y, rows, subject, ('t', 1))
+    fold, loss = subject_folds(y[:90], subject[:90], 't', 1), {}
+    for lam in LAMBDAS:
+        loss[lam] = 0
+        for i in range(5):
+            w = l1_path(Z[:90][fold != i], y[:90][fold != i], [lam])[0]
+            p = expit(w.logits(Z[:90][fold == i]))
+            loss[lam] -= np.log(np.where(y[:90][fold == i] == 1, p, 1 - p)).sum()
+    assert f.facts['lambda'] == min(LAMBDAS, key=lambda l: (round(loss[l], 6), -l))
+    np.testing.assert_allclose(f.path.set_index('lambda')['val_nll'][LAMBDAS], [loss[l] for l in LAMBDAS], rtol=1e-3)
+    np.testing.assert_allclose(f.p, expit(l1_path(Z[:90], y[:90], [f.facts['lambda']])[0].logits(Z[90:])), atol=1e-3)
+
+
+def test_a_variant_is_what_its_setting_would_give(run, done, tmp_path):
+    pick = lambda t, m: t['predictions'].query('model == @m')['p'].to_numpy()
+    literal = run_and_read(copy_of(run, tmp_path/'other'), .5, models=['LR', 'MN-LR-2'], choose='literal')
+    for m in ('LR', 'MN-LR-2'): np.testing.assert_array_equal(pick(literal, m), pick(done, f'{m}:literal'))
+    everything = run_and_read(tmp_path/'other', 1., models=['MN-LR-2', 'MN-LR-2:full-val', 'RNN-C', 'RNN-C:full-val', 'GBT', 'GBT:full-val', 'multi-task', 'multi-task:full-val'])
+    for m in ('MN-LR-2', 'RNN-C', 'GBT', 'multi-task'): np.testing.assert_array_equal(pick(everything, m), pick(everything, f'{m}:full-val'))
+    f = done['fits'].set_index(['task', 'model'])
+    assert (f.xs('LR', level='model')['lambda_literal'] == f.xs('LR:literal', level='model')['lambda']).all()
+
+
+def test_what_is_shared_is_fitted_once(run, tmp_path, monkeypatch):
+    count = dict(l1_path=0, fit_each=0)
+    for name in count:
+        def counted(*a, name=name, f=getattr(transfer, name), **k):
+            count[name] += 1
+            return f(*a, **k)
+        monkeypatch.setattr(transfer, name, counted)
+    tasks = run_and_read(copy_of(run, tmp_path/'other'), .5, models=['LR', 'LR:literal', 'LR:full-val', 'RNN-C', 'RNN-C:full-val', 'multi-task', 'multi-task:full-val'])['fits']['task'].nunique()
+    assert count == dict(l1_path=tasks, fit_each=tasks + 1)
+
+
+def test_other_first_weights_are_read_from_their_own_network(run):
+    data = Prepared.load(run)
+    for model, path in (('MN-LR-2@1', 'mimic-net@1'), ('untrained-LR-2@1', 'untrained@1'), ('MN-LR-2:cv@1', 'mimic-net@1')):
+        np.testing.assert_array_equal(model_features(run, 0, data, model)[0], features(load_checkpoint(run/f'split-0/pretrain/{path}.safetensors'), data.X))
+
+
+# Systems
+
+def test_what_the_controls_read(run):
+    data = Prepared.load(run)
+    read = lambda m: model_features(run, 0, data, m)
+    S, (F, names) = data.statistics, read('masks-LR')
+    assert names == [c for c in S if c.endswith('|len')]
+    np.testing.assert_array_equal(F, S[names].fillna(0))
+    assert read('values-LR')[1] == [c for c in S if not c.endswith('|len')]
+    F, names = read('last-LR')
+    assert [n.removesuffix('|last hour') for n in names] == [c for c in data.columns if not c.startswith('mask->')]
+    np.testing.assert_array_equal(F, data.X[:, -1, :len(names)])
+    F, names = read('MN+statistics-LR')
+    np.testing.assert_array_equal(F, np.c_[read('MN-LR-2')[0], S])
+    assert names == read('MN-LR-2')[1] + list(S)
+
+
+def test_a_channel_never_measured_counts_as_zero(run, tmp_path):
+    other = copy_of(run, tmp_path/'other')
+    S = pd.read_parquet(other/'data/statistics.parquet')
+    S.loc[[0, 5], [c for c in S if c.startswith('Glucose')]] = np.nan
+    S.to_parquet(other/'data/statistics.parquet', index=False)
+    F, names = model_features(other, 0, Prepared.load(other), 'masks-LR')
+    assert (F[[0, 5]][:, [n.startswith('Glucose') for n in names]] == 0).all() and np.isfinite(F).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from([0., 1., np.nan]), min_size=4, max_size=40), st.integers(0, 9))
+def test_shuffled_labels_keep_their_number_and_their_place(y, seed):
+    y = np.array(y)
+    known = np.flatnonzero(~np.isnan(y))
+    rows = dict(train=known[::3], val=known[1::3], test=known[2::3])
+    for shuffle in ((), ('task', seed)):
+        seen = seen_labels(y, rows, shuffle)
+        assert set(np.flatnonzero(~np.isnan(seen))) == set(rows['train']) | set(rows['val'])
+        for part in ('train', 'val'): assert sorted(seen[rows[part]]) == sorted(y[rows[part]])
+        np.testing.assert_array_equal(seen, seen_labels(y, rows, shuffle))
+
+
+def test_shuffled_labels_are_those_the_control_learns_from_and_not_those_it_is_tested_on(run, done):
+    data = Prepared.load(run)
+    rows, y = labelled_rows(data, 'Mortality', .5, 0), data.stays['Mortality'].to_numpy()
+    F, _ = model_features(run, 0, data, 'MN-LR-2')
+    seen = seen_labels(y, rows, ('Mortality', 0))
+    assert (seen[rows['train']] != y[rows['train']]).any()
+    q = done['predictions'].query("task == 'Mortality' and model == 'shuffled-MN-LR-2'")
+    np.testing.assert_array_equal(q['p'], fit_linear(Standardiser.fit(F[data.rows('train')]).transform(F), seen, rows).p.astype(np.float32))
+    np.testing.assert_array_equal(q['y'], y[rows['test']])
+
+
+def test_labels_of_the_multi_task_network_against_a_loop(run):
+    data, about = Prepared.load(run), json.loads((run/'split-0/pretrain/split.json').read_text())
+    tasks = about['target'] + ['Mortality']
+    subsets = {t: labelled_rows(data, t, .3, 0) for t in tasks}
+    Y = multitask_labels(data, about['source'], about['target'], subsets)
+    sick = set(data.stays['subject_id'][(data.stays[about['target']] == 1).any(axis=1)])
+    for i, stay in data.stays.iterrows():
+        for k, t in enumerate(about['source']):
+            want = stay[t] if stay['partition'] != 'test' and stay['subject_id'] not in sick else np.nan
+            assert Y[i, k] == want or np.isnan(Y[i, k]) and np.isnan(want)
+        for k, t in enumerate(tasks, len(about['source'])):
+            want = stay[t] if i in subsets[t]['train'] or i in subsets[t]['val'] else np.nan
+            assert Y[i, k] == want or np.isnan(Y[i, k]) and np.isnan(want)
+
+
+def test_where_recurrent_systems_start(run, tmp_path, monkeypatch):
+    started = []
+    def remember(net, *a, f=transfer.fit_each, **k):
+        started.append((net.config['n_tasks'], {n: v.clone() for n, v in net.rnn.state_dict().items()}))
+        return f(net, *a, **k)
+    monkeypatch.setattr(transfer, 'fit_each', remember)
+    about = json.loads((run/'split-0/pretrain/split.json').read_text())
+    n = len(about['target']) + 1
+    run_and_read(copy_of(run, tmp_path/'other'), .5, models=['MN-FT', 'MN-FT@1', 'multi-task', 'RNN-C'])
+    pre, h = run/'split-0/pretrain', about['hidden']
+    want = [(1, load_checkpoint(pre/'mimic-net.safetensors'))]*n + [(1, load_checkpoint(pre/'mimic-net@1.safetensors'))]*n
+    want += [(len(about['source']) + n, load_checkpoint(run/f'model/h-{h}.safetensors'))] + [(1, initial(len(Prepared.load(run).columns), h, 1, 0))]*n
+    assert len(started) == len(want)
+    for (k, rnn), (wanted, net) in zip(started, want): assert k == wanted and all(np.array_equal(v, net.rnn.state_dict()[a]) for a, v in rnn.items())
+
+
+# Trees
+
+def asked(y, n_train, n_val): return {'': (y, dict(train=np.arange(n_train), val=np.arange(n_train, n_train + n_val), test=np.arange(n_train + n_val, len(y))))}
+
+
+def test_trees_stop_where_validation_says():
+    r = np.random.default_rng(0)
+    F = r.normal(size=(300, 6))
+    y = (F[:, 0] + F[:, 1]*F[:, 2] + .5*r.normal(size=300) > 0).astype(float)
+    F[r.random(F.shape) < .1] = np.nan
+    got = fit_trees(F, asked(y, 150, 75))['']
+    best = {}
+    for leaf in (5, 20, 60):
+        for k in range(1, 76):
+            eta = HistGradientBoostingClassifier(max_iter=k, min_samples_leaf=leaf, early_stopping=False, random_state=0).fit(F[:150], y[:150]).decision_function(F[150:225]) if leaf == got.facts['min_samples_leaf'] else None
+            if eta is not None: best[k] = nll(eta, y[150:225])
+    k = got.facts['best_update']
+    assert 0 < k <= 75 and best[k] == pytest.approx(min(best.values()), rel=1e-6)
+    want = HistGradientBoostingClassifier(max_iter=k, min_samples_leaf=got.facts['min_samples_leaf'], early_stopping=False, random_state=0).fit(F[:150], y[:150]).predict_proba(F[225:])[:, 1]
+    np.testing.assert_allclose(got.p, want, rtol=1e-5)
+    np.testing.assert_array_equal(got.p, fit_trees(F, asked(y, 150, 75))[''].p)
+
+
+def test_no_tree_at_all_where_there_is_nothing_to_learn():
+    r = np.random.default_rng(1)
+    y = np.r_[0, 1, r.integers(2, size=60)].astype(float)
+    F = np.full((62, 3), np.nan)  # never observed
+    F[:, 1] = 7
+    f = fit_trees(F, asked(y, 30, 20))['']
+    assert f.facts['best_update'] == 0 and np.allclose(f.p, y[:30].mean())
+    few = fit_trees(r.normal(size=(9, 2)), asked(np.array([0., 1, 1, 0, 1, 0, 1, 0, 1]), 4, 2))['']
+    assert np.allclose(few.p, .5)  # no leaf is large enough
 
 
 # Failures, chance, settings
@@ -376,6 +612,44 @@ def test_one_class_is_recorded_for_every_model_and_the_rest_goes_on(run, tmp_pat
     assert 'Mortality' not in set(t['predictions']['task']) and f.drop('Mortality')['reason'].isna().all()
 
 
+def test_cross_validation_needs_two_subjects_of_each_class_and_not_both_in_train(run, tmp_path):
+    def change(data, stays, X):
+        stays.loc[stays['partition'] != 'test', ['Mortality']] = 0.
+        for part, n in (('train', 1), ('val', 1 + (tmp_path/'second').exists())):
+            subjects = stays.loc[stays['partition'] == part, 'subject_id'].unique()[:n]
+            stays.loc[stays['subject_id'].isin(subjects), 'Mortality'] = 1.
+        stays.loc[stays['partition'] == 'train', 'Mortality'] *= (tmp_path/'second').exists() is False
+    first = run_and_read(poisoned(run, tmp_path/'one', change), models=['LR', 'LR:cv'])['fits'].query("task == 'Mortality'").set_index('model')
+    assert first['reason'].isna().all()  # one subject in train, one in val: two folds
+    (tmp_path/'second').mkdir()
+    second = run_and_read(poisoned(run, tmp_path/'two', change), models=['LR', 'LR:cv'])['fits'].query("task == 'Mortality'").set_index('model')
+    assert 'both classes' in second.loc['LR', 'reason'] and pd.isna(second.loc['LR:cv', 'reason'])
+
+
+def test_cross_validation_without_a_second_subject_is_a_reason(run, tmp_path):
+    def change(data, stays, X):
+        stays.loc[stays['partition'] != 'test', 'Mortality'] = 0.
+        stays.loc[stays['subject_id'] == stays.loc[stays['partition'] == 'train', 'subject_id'].iloc[0], 'Mortality'] = 1.
+    f = run_and_read(poisoned(run, tmp_path/'one', change), models=['LR', 'LR:cv'])['fits'].query("task == 'Mortality'").set_index('model')
+    assert pd.isna(f.loc['LR', 'reason']) and 'two subjects of each class' in f.loc['LR:cv', 'reason'] and np.isnan(f.loc['LR:cv', 'lambda'])
+
+
+def test_a_grid_without_masks_gives_its_reason(tmp_path):
+    run_data(toy_cohort(), tmp_path, masks=False)
+    run_model(tmp_path, [3])
+    run_pretrain(tmp_path, n_held_out=2, hidden=[3], **QUICK)
+    t = run_and_read(tmp_path, .5, models=['masks-MN-LR-2', 'values-MN-LR-2', 'AE-LR-2', 'masks-LR', 'last-LR'])
+    left = t['fits']['model'].isin(['masks-MN-LR-2', 'values-MN-LR-2'])
+    assert (t['fits'].loc[left, 'reason'] == 'the grid has no masks').all() and t['fits'].loc[~left, 'reason'].isna().all()
+
+
+def test_a_network_that_was_not_trained_is_asked_for(run, tmp_path):
+    other = copy_of(run, tmp_path/'other')
+    (other/'split-0/pretrain/masks-only.safetensors').unlink()
+    with pytest.raises(BadInput, match='masks-only.safetensors: no such file; run 02_pretrain for split 0 and masks-only among the variants first'): run_transfer(other, models=['LR', 'masks-MN-LR-2'], **QUICK)
+    assert not out(other).exists()
+
+
 def test_validation_without_a_positive_still_chooses(run, tmp_path):
     def change(data, stays, X): stays.loc[stays.index[data.rows('val')], 'Mortality'] = 0.
     t = run_and_read(poisoned(run, tmp_path/'other', change), .2)
@@ -389,7 +663,7 @@ def test_reasons():
 
 def test_same_seed_same_bytes_and_another_seed_another_subset(run, done, tmp_path):
     other = copy_of(run, tmp_path/'other')
-    again = run_and_read(other, .5)
+    again = run_and_read(other, .5, models=ALL)
     for t in ('predictions', 'weights', 'path'): assert (out(run, .5)/f'{t}.parquet').read_bytes() == (out(other, .5)/f'{t}.parquet').read_bytes()
     pd.testing.assert_frame_equal(done['fits'].drop(columns='seconds'), again['fits'].drop(columns='seconds'), check_exact=True)
     assert not run_and_read(other, .5, seed=1, models=['LR', 'RNN-C'])['predictions']['p'].equals(done['predictions'].query("model in ('LR', 'RNN-C')")['p'])
@@ -397,8 +671,9 @@ def test_same_seed_same_bytes_and_another_seed_another_subset(run, done, tmp_pat
 
 
 def test_one_model_alone_is_the_same_as_among_all(run, done, tmp_path):
-    alone = run_and_read(copy_of(run, tmp_path/'other'), .5, models=['RNN-C', 'MN-LR-2'])
-    for m in ('RNN-C', 'MN-LR-2'):
+    some = ['RNN-C:full-val', 'MN-LR-2', 'LR:cv', 'MN-LR-2:literal', 'GBT', 'multi-task:full-val', 'MN-FT@1', 'LR:literal']
+    alone = run_and_read(copy_of(run, tmp_path/'other'), .5, models=some)
+    for m in some:
         a, b = (t['predictions'][t['predictions']['model'] == m].reset_index(drop=True) for t in (done, alone))
         pd.testing.assert_frame_equal(a, b, check_exact=True)
 
@@ -409,7 +684,7 @@ def test_rnnc_chooses_among_given_sizes(run, tmp_path):
 
 
 @pytest.mark.parametrize('wrong, message', [
-    (dict(models=['SVM']), 'SVM'), (dict(models=[]), 'models'), (dict(lambdas=[-1.]), 'positive'), (dict(choose='auc'), 'auc'), (dict(fraction=0.), 'fraction'), (dict(split=7), '02_pretrain for split 7')])
+    (dict(models=['SVM']), 'SVM'), (dict(models=['LR', 'MN-LR-2@2']), 'inits of at least 2'), (dict(models=[]), 'models'), (dict(lambdas=[-1.]), 'positive'), (dict(choose='auc'), 'auc'), (dict(fraction=0.), 'fraction'), (dict(split=7), '02_pretrain for split 7')])
 def test_wrong_settings_write_nothing(run, wrong, message):
     before = sorted(run.rglob('*'))
     with pytest.raises(BadInput, match=message): run_transfer(run, **(dict(seed=77) | QUICK | wrong))
@@ -421,4 +696,4 @@ def test_no_warning_leaks(run, tmp_path):
         warnings.simplefilter('error')
         Z, y = problem(60, 80, 0, 'collinear')
         l1_path(Z, y)
-        run_and_read(copy_of(run, tmp_path/'other'), .5)
+        run_and_read(copy_of(run, tmp_path/'other'), .5, models=ALL)
