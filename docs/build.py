@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MENU = [
     ("", ["index.ipynb", "getting-started.md", "own-data.md", "clusters.md"]),
     ("The method", ["00_data.ipynb", "01_model.ipynb", "02_pretrain.ipynb", "03_transfer.ipynb", "04_evaluate.ipynb", "05_paper.ipynb"]),
-    ("Evaluation", [f"evaluation/{name}.ipynb" for name in ("measures", "results", "comparisons", "tables", "sparsity", "figures", "claims", "checklists", "report")]),
+    ("Evaluation", [f"evaluation/{name}.ipynb" for name in ("measures", "results", "comparisons", "tables", "figures", "sparsity", "checks", "claims", "checklists", "report")]),
     ("Sources of data", ["sources/synthetic.ipynb", "sources/synthetic_raw.ipynb", "sources/physionet2012.ipynb", "sources/mimic3.ipynb", "sources/mimic3_export.ipynb", "sources/mimic3_benchmarks.ipynb"]),
     ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
 ]
