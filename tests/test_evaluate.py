@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
+from scipy.stats import binomtest, spearmanr, ttest_1samp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from rnn_transfer import evaluate as E
-from rnn_transfer.evaluation import measures as M
+from rnn_transfer import evaluate as E, transfer as T
+from rnn_transfer.evaluation.comparisons import delong
+from rnn_transfer.evaluation import checks as C, measures as M, sparsity as P
 from rnn_transfer.data import BadInput, rng, run_data, toy_cohort
 
 # ---------------------------------------------------------------- metrics
@@ -135,15 +137,22 @@ def simulated_fit(split, task, model, fraction, seed, y, stay_ids):
     if reason: return fit | dict(n_features=None, n_near_zero=None), None, None
     return fit, pd.DataFrame(key | dict(stay_id=stay_ids, y=y, p=p)), None if n is None else pd.DataFrame(dict(task=task, model=model, feature=[f'z2[{i}]' for i in range(n)], weight=weight))
 
-def simulated_run(run, n=300, profile='quick'):
+def simulated_path(fit):
+    "The path of a linear fit: weights leave one by one, and the literal rule prefers the empty end."
+    n = int(fit['n_features']); at = np.array([.1, 1., 10., 1e4]); zeros = np.array([fit['n_near_zero'], min(n, fit['n_near_zero'] + 2), n - 1, n])
+    return pd.DataFrame({'task': fit['task'], 'model': fit['model'], 'lambda': at, 'val_nll': fit['n_val'] * np.array([.4, .5, .55, .6]), 'n_near_zero': zeros.astype(int)})
+
+def simulated_run(run, n=300, profile='quick', systems=SYSTEMS, seeds={.05: 2, 1.: 1}, paths=False):
     "A run folder as the earlier steps leave it, with invented predictions."
     prepared = run_data(toy_cohort(n), run); test = prepared.stays.iloc[prepared.rows('test')]
     for split, targets in TARGETS.items():
-        for fraction, seeds in ((.05, 2), (1., 1)):
-            for seed in range(seeds):
+        for fraction, draws in seeds.items():
+            for seed in range(draws):
                 folder = run/f'split-{split}'/f'fraction-{fraction:g}'/f'seed-{seed}'; folder.mkdir(parents=True)
-                made = zip(*(simulated_fit(split, t, m, fraction, seed, test[t].to_numpy(), test['stay_id'].to_numpy()) for t in targets + ['Mortality'] for m in SYSTEMS))
-                for name, rows in zip(('fits', 'predictions', 'weights'), made):
+                made = zip(*(simulated_fit(split, t, m, fraction, seed, test[t].to_numpy(), test['stay_id'].to_numpy()) for t in targets + ['Mortality'] for m in systems))
+                tables = dict(zip(('fits', 'predictions', 'weights'), made))
+                if paths: tables['path'] = [simulated_path(f) for f, w in zip(tables['fits'], tables['weights']) if w is not None]
+                for name, rows in tables.items():
                     (pd.DataFrame(rows) if name == 'fits' else pd.concat([x for x in rows if x is not None])).to_parquet(folder/f'{name}.parquet', index=False)
     (run/'manifest.json').write_text(json.dumps(dict(profile=profile)))
     return run
@@ -306,6 +315,163 @@ def test_figure_3_counts_used_features(done):
     for split, w in E.used_features(run).items():
         raw = pd.read_parquet(run/f'split-{split}'/'fraction-1'/'seed-0'/'weights.parquet').query("model == 'MN-LR-1'")
         assert w.shape == (3, 8) and (w >= .001).any().sum() == raw[raw['weight'].abs() >= .001]['feature'].nunique()
+
+# ---------------------------------------------------------------- calibration curves
+
+def test_reliability_equals_plain_resampling():
+    r = rng('reliability'); subjects = r.integers(50, size=90); y = [(r.random(90) < .4).astype(float) for _ in range(2)]; y[1][:20] = np.nan; p = [r.random(90), r.random(90)]
+    boot = E.Bootstrap(subjects, 40, 5); got = E.reliability(list(zip(y, p)), boot.weights, bins=4)
+    Y, P, who = np.concatenate(y), np.concatenate(p), np.tile(np.arange(90), 2); keep = ~np.isnan(Y); Y, P, who = Y[keep], P[keep], who[keep]
+    bin = pd.qcut(P, 4, labels=False)
+    for b in range(4):
+        at = bin == b; shares = [np.repeat(Y[at], boot.weights[k][who[at]].astype(int)).mean() for k in range(1, 41)]
+        assert got.loc[b, ['said', 'seen', 'low', 'high']].tolist() == pytest.approx([P[at].mean(), Y[at].mean(), *np.quantile(shares, [.025, .975])]) and got['n'][b] == at.sum()
+
+@pytest.mark.parametrize('k,n', [(0, 7), (3, 9), (9, 9), (50, 1000)])
+def test_wilson_equals_scipy(k, n):
+    assert M.wilson(k, n) == pytest.approx(tuple(binomtest(k, n).proportion_ci(method='wilson')))
+
+def test_a_bin_without_a_positive_has_an_interval():
+    y, p = np.r_[np.zeros(30), np.tile([0., 1.], 15)], np.r_[np.full(30, .1), np.full(30, .8)]
+    got = E.reliability([(y, p)], E.Bootstrap(np.arange(60), 50).weights, bins=2)
+    assert got['seen'].tolist() == [0, .5] and got['low'][0] == 0 and got['high'][0] == pytest.approx(binomtest(0, 30).proportion_ci(method='wilson').high)
+
+def test_reliability_of_equal_predictions_is_one_point():
+    got = E.reliability([(np.array([0, 1, 1.]), np.full(3, .2))], E.Bootstrap(np.arange(3), 20).weights)
+    assert len(got) == 1 and got.iloc[0][['said', 'seen', 'n']].tolist() == pytest.approx([.2, 2 / 3, 3])
+
+# ---------------------------------------------------------------- task by task, tests of a difference
+
+def test_predictions_are_read_again_as_they_were_measured(done):
+    run, ev = done; rows = list(range(len(ev.results))); P = ev.predicted(rows); test = pd.read_parquet(run/'data'/'stays.parquet').query("partition == 'test'")
+    for k in rows:
+        r = ev.results.iloc[k]
+        if r.isna()['auroc']: assert np.isnan(P[k]).all(); continue
+        y = ev.labels[r['task']]; known = ~np.isnan(y); assert roc_auc_score(y[known], P[k][known]) == pytest.approx(r['auroc'])
+    assert (ev.predicted(rows[::-1])[::-1][~np.isnan(P)] == P[~np.isnan(P)]).all() and P.shape[1] == len(test)
+
+def test_differences_task_by_task_equal_resampled_sklearn(done):
+    run, ev = done; d = ev.compare_tasks('MN-LR-2', 'RNN-C', .05).query("task == 'Phenotype B'").iloc[0]; y = ev.labels['Phenotype B']
+    P = {(m, s): ev.predicted(ev.defined(model=m, task='Phenotype B', fraction=.05, seed=s))[0] for m in ('MN-LR-2', 'RNN-C') for s in (0, 1)}
+    def difference(w): return np.mean([roc_auc_score(y, P['MN-LR-2', s], sample_weight=w) - roc_auc_score(y, P['RNN-C', s], sample_weight=w) for s in (0, 1)])
+    draws = [difference(w) for w in ev.bootstrap.weights]
+    assert (d['difference'], d['low'], d['high']) == pytest.approx((draws[0], *np.quantile(draws[1:], [.025, .975]))) and d['n_seeds'] == 2
+
+def test_influence_is_the_slope_of_the_auroc():
+    r = rng('influence'); y = (r.random(40) < .3).astype(float); p = np.round(r.random(40), 1); got = C.influence(y, p); eps = 1e-6
+    for i in range(40): assert got[i] == pytest.approx((roc_auc_score(y, p, sample_weight=1 + eps * (np.arange(40) == i)) - roc_auc_score(y, p)) / eps, abs=1e-5)
+    assert C.influence(np.r_[y, np.nan], np.r_[p, .4])[-1] == 0
+
+def test_delong_of_an_average_equals_the_jackknife_over_subjects(done):
+    run, ev = done; cell = dict(task_kind='phenotype', fraction=1.); got = C.delong_average(ev, 'MN-LR-2', 'LR', **cell)
+    subject = ev.bootstrap.subjects; n = subject.max() + 1; w = {t: v[0] for t, v in ev.positives.items()}
+    P = {(m, k): ev.predicted([k])[0] for m in ('MN-LR-2', 'LR') for k in ev.defined(model=m, **cell)}
+    def average(keep):
+        parts = {s: [] for s in TARGETS}
+        for (m, k), p in P.items():
+            r = ev.results.iloc[k]; total = sum(w[t] for t in TARGETS[r['split']]); parts[r['split']].append((1 if m == 'MN-LR-2' else -1) * w[r['task']] / total * roc_auc_score(ev.labels[r['task']][keep], p[keep]))
+        return np.mean([sum(v) for v in parts.values()])
+    left = np.array([average(subject != k) for k in range(n)]); se = np.sqrt((n - 1) / n * ((left - left.mean())**2).sum())
+    assert got['difference'] == pytest.approx(average(subject >= 0)) == pytest.approx(ev.compare('MN-LR-2', 'LR').query("task_kind == 'phenotype' and fraction == 1")['difference'].iloc[0])
+    assert got['se'] == pytest.approx(se, rel=.08) and got['high'] - got['low'] == pytest.approx(2 * 1.959964 * got['se'])
+
+def test_delong_of_one_task_is_delong():
+    ev = E.toy_evaluation(kinds=dict(Shock='phenotype')); got = C.delong_average(ev, 'MN-LR-2', 'LR', fraction=1.); P = ev.predicted([ev.defined(model=m, fraction=1.)[0] for m in ('MN-LR-2', 'LR')])
+    _, cov = delong(ev.labels['Shock'], P); assert got['se'] == pytest.approx(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]))
+
+def test_bootstrap_and_delong_agree(done):
+    d = C.agreement_frame(done[1])
+    assert len(d) == 2 * (6 + 11) and d['se_ratio'].median() == pytest.approx(1, abs=.12) and d['ends'].median() < .15
+
+# ---------------------------------------------------------------- thirty systems
+
+EVERY = [*T.SYSTEMS, 'MN-LR-2:cv', 'MN-LR-2:literal', 'MN-LR-2:full-val', 'LR:cv', 'RNN-C:full-val', 'MN-LR-2@1', 'MN-LR-2@2', 'of my own']
+
+@pytest.fixture(scope='module')
+def crowd(tmp_path_factory):
+    run = simulated_run(tmp_path_factory.mktemp('crowd'), n=220, systems=EVERY, seeds={.05: 2, 1.: 2}, paths=True)
+    return run, E.run_evaluate(run, replicates=30)
+
+def test_names_are_taken_apart_and_put_in_order():
+    assert E.parse('MN-LR-2:cv@12') == ('MN-LR-2', 'cv', 12) and E.parse('MN+statistics-LR') == ('MN+statistics-LR', '', 0) and E.parse('of my own@home')[2] == 0
+    assert [E.group(m) for m in ('LR', 'GBT', 'no-removal-LR-1', 'last-LR', 'LR:cv', 'LR@1', 'of my own')] == ["The paper's", 'Further', 'Without leakage removal', 'Controls', 'Variants', 'Initialisations', 'Others']
+    assert E.order_models(rng('order').permutation(EVERY)) == E.order_models(EVERY) == [*T.SYSTEMS, 'of my own', 'LR:cv', 'RNN-C:full-val', 'MN-LR-2:literal', 'MN-LR-2:cv', 'MN-LR-2:full-val', 'MN-LR-2@1', 'MN-LR-2@2']
+
+def test_every_system_is_explained_tabled_and_drawn(crowd):
+    run, ev = crowd; legend = E.system_sheet(ev).shown; shown = E.headline_frame(ev, 'phenotype')['Model'].tolist()
+    assert set(legend['System']) == set(EVERY) and (legend['What'] != 'not described').sum() == len(EVERY) - 1
+    assert shown[:4] == ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2'] and not [m for m in shown if ':' in m or '@' in m] and set(T.SYSTEMS) <= set(shown)
+    drawn = [m for names in E.PANELS.values() for m in names]; assert set(T.SYSTEMS) <= set(drawn) and max(map(len, E.PANELS.values())) <= 8
+    for names in E.PANELS.values(): assert len({E.look(m) for m in names}) == len(names)
+    assert list(E.panels(EVERY)) == list(E.PANELS)[1:] and E.panels(['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2']) == {}
+    v = E.variant_sheets(ev)[0].shown['Model'].tolist(); assert v == ['LR', 'LR:cv', 'RNN-C', 'RNN-C:full-val', 'MN-LR-2', 'MN-LR-2:literal', 'MN-LR-2:cv', 'MN-LR-2:full-val']
+
+def test_report_of_a_crowd_holds_its_sections_and_stays_small(crowd):
+    page = (crowd[0]/'report.html').read_text(encoding='utf-8'); p = Page(); p.feed(page); assert p.open == [] and p.loads == [] and len(page) < 3e6
+    at = [page.index(f'<h2 id="section-{k}">') if f'<h2 id="section-{k}">' in page else -1 for k in range(9)]; assert min(at) > 0 and at[0] < page.index('<h2 id="limits">') < at[1]
+    for name in ('claims', 'controls_phenotype', 'shuffled', 'variants_mortality', 'variance_phenotype', 'tests', 'agreement', 'efficiency', 'all_zero', 'systems'): assert (crowd[0]/'tables'/f'{name}.csv').exists(), name
+    for name in ('figure_2a', 'systems_phenotype', 'systems_mortality', 'forest', 'calibration', 'efficiency', 'path', 'figure_3'): assert (crowd[0]/'figures'/f'{name}.svg').stat().st_size < 4e5, name
+
+def test_controls_are_averages_and_paired_differences(crowd):
+    ev = crowd[1]; d = C.control_frame(ev).query("task_kind == 'phenotype' and fraction == 1 and versus == 'masks-LR'").iloc[0]
+    own = ev.averages().query("task_kind == 'phenotype' and fraction == 1 and model == 'masks-LR'").iloc[0]; pair = ev.compare('MN-LR-2', 'masks-LR').query("task_kind == 'phenotype' and fraction == 1").iloc[0]
+    assert (d['value'], d['low_own'], d['difference'], d['low']) == (own['value'], own['low'], pair['difference'], pair['low'])
+    assert d['verdict'] == ('ahead' if pair['low'] > 0 else 'behind' if pair['high'] < 0 else 'not to be told apart')
+
+def test_shuffled_labels_are_judged_over_permutations(crowd):
+    ev = crowd[1]; r = ev.results.query("model == 'shuffled-MN-LR-2' and auroc.notna()"); d = C.shuffled_frame(ev); last = d.iloc[-1]
+    units = r.groupby(['task', 'seed'])['auroc'].mean(); oracle = ttest_1samp(units, .5).confidence_interval()
+    assert last['value'] == pytest.approx(units.mean()) and (last['low'], last['high']) == pytest.approx(tuple(oracle)) and last['n_permutations'] == 10
+    assert last['verdict'].startswith('above .5')  # these invented predictions know the labels
+    r = r.assign(auroc=np.resize([.48, .52], len(r))); honest = C.shuffled_frame(E.Evaluation(r.reset_index(drop=True), {m: v[r.index] for m, v in ev.values.items()}, ev.positives, ev.about))
+    assert honest.iloc[-1]['verdict'] == '.5 is within error'
+
+def test_sources_of_variance_are_standard_deviations(crowd):
+    ev = crowd[1]; d = C.variance_frame(ev, ['MN-LR-2']).query("task_kind == 'phenotype' and fraction == 1").iloc[0]; w = {t: v[0] for t, v in ev.positives.items()}
+    r = ev.results.query("task_kind == 'phenotype' and fraction == 1"); weighted = lambda g: np.mean([np.average(s.groupby('task')['auroc'].mean(), weights=[w[t] for t in sorted(set(s['task']))]) for _, s in g.groupby('split')])
+    mine = r[r['model'] == 'MN-LR-2']; std = lambda groups: np.std([weighted(g) for _, g in groups], ddof=1)
+    assert d['labels'] == pytest.approx(std(mine.groupby('seed'))) and d['splits'] == pytest.approx(std(mine.groupby('split'))) and (d['n_labels'], d['n_weights'], d['n_splits']) == (2, 3, 2)
+    assert d['weights'] == pytest.approx(std(r[r['model'].isin(['MN-LR-2', 'MN-LR-2@1', 'MN-LR-2@2'])].groupby('model'))) and d['value'] == pytest.approx(weighted(mine))
+    assert d['patients'] == pytest.approx(np.std(ev.average(mine.index)[1:], ddof=1))
+
+def test_a_missing_fit_is_no_variance(crowd):
+    ev = crowd[1]; few = C.variance_frame(ev, ['LR']).query("task_kind == 'phenotype' and fraction < .1").iloc[0]  # task A has no fit at seed 0
+    r = ev.results.query("task_kind == 'phenotype' and fraction < .1 and model == 'LR' and task != 'Phenotype A'"); w = {t: v[0] for t, v in ev.positives.items()}
+    one = lambda g: np.mean([np.average(s['auroc'], weights=s['task'].map(w)) for _, s in g.groupby('split')])
+    assert few['labels'] == pytest.approx(np.std([one(g) for _, g in r.groupby('seed')], ddof=1))
+
+# ---------------------------------------------------------------- the path, and what features respond to
+
+def test_path_is_counted_from_the_fits(crowd):
+    run, ev = crowd; path = E.read_paths(run, ev); d = E.path_frame(path).set_index(['model', 'fraction', 'lambda']); r = ev.results.query("model == 'LR' and fraction == 1")
+    assert d.loc[('LR', 1., .1), 'chosen'] == 1 and d.loc[('LR', 1., .1), 'n_fits'] == len(r) == 12 and d.loc[('LR', 1., .1), 'gain_median'] == pytest.approx(-.2)
+    assert d.loc[('LR', 1., .1), 'kept_median'] == pytest.approx(np.median(1 - (r['n_near_zero'] / r['n_features']).astype(float))) and (d.loc[('LR', 1., 1e4), ['kept_high', 'gain_high']] == 0).all()
+
+def test_the_literal_rule_is_read_from_the_path_where_it_was_not_run(crowd):
+    run, ev = crowd; path = E.read_paths(run, ev); zero = E.all_zero_sheet(ev, path).frame.set_index(['model', 'fraction']); own = path.query("model == 'LR' and fraction == .05 and `lambda` == 1.")
+    assert zero.loc[('LR:literal', .05), 'n_all_zero'] == (own['n_near_zero'] == own['n_features']).sum() and zero.loc[('LR:literal', .05), 'n_fits'] == 11
+    ran = ev.results.query("model == 'MN-LR-2:literal' and fraction == .05 and n_features > 0"); assert zero.loc[('MN-LR-2:literal', .05), 'n_fits'] == len(ran)
+
+def test_old_runs_without_paths_have_no_path(done):
+    run, ev = done; assert not len(E.read_paths(run, ev)) and not (run/'figures'/'path.svg').exists() and not (run/'tables'/'controls_other.csv').exists() and not (run/'tables'/'shuffled.csv').exists()
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6))
+def test_rank_correlation_equals_scipy(seed):
+    r = np.random.default_rng(seed); Z, S = np.round(r.normal(size=(60, 3)), 1), np.round(r.normal(size=(60, 5)), 1); S[r.random((60, 5)) < .2] = np.nan; S[:, 4] = np.where(np.isnan(S[:, 3]), np.nan, S[:, 4]); S[:, 1] = 2.
+    got = P.rank_correlation(Z, S, least=20)
+    for i, s in enumerate(S.T):
+        known = ~np.isnan(s)
+        for k in range(3): assert got[i, k] == pytest.approx(spearmanr(Z[known, k], s[known])[0], nan_ok=True) if i != 1 else np.isnan(got[i, k])
+
+def test_features_respond_to_what_they_were_made_of(done, monkeypatch):
+    run, ev = done; data = E.Prepared.load(run); column = next(c for c in data.statistics if data.statistics[c].notna().mean() > .9 and data.statistics[c].nunique() > 50)
+    F = np.random.default_rng(0).normal(size=(len(data.stays), 16)); F[:, 3] = -data.statistics[column].fillna(0).to_numpy()
+    monkeypatch.setattr(P, 'network_path', lambda *a: run); monkeypatch.setattr(P, 'network_features', lambda *a: (F, [f'z2[{i}]' for i in range(16)]))
+    first = P.responses(run, {0: ['z2[3]', 'z2[1]']}).query("feature == 'z2[3]' and rank == 1").iloc[0]; train = data.rows('train'); known = data.statistics[column].iloc[train].notna().to_numpy()
+    assert first['channel'] == column.split('|')[0] and first['rho'] == pytest.approx(spearmanr(F[train, 3][known], data.statistics[first['statistic']].iloc[train].to_numpy()[known])[0], abs=1e-9)
+    sheets = {s.name: s for s in P.response_sheets(ev, run)}; used = E.used_features(run)[0]; counts = (used >= .001).sum()
+    top = sheets['responses_MN-LR-1'].frame.query('split == 0').iloc[0]; assert top['n_tasks'] == counts.max() and (sheets['responses_MN-LR-1'].shown['Split'].value_counts() <= 4).all()
 
 # ---------------------------------------------------------------- what a user can get wrong
 

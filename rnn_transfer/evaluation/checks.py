@@ -167,8 +167,10 @@ def delong_average(
     one, two, _ = ev._shared_rows(a, b, 'auroc', **cell)
     if not len(one): return dict(difference=np.nan, low=np.nan, high=np.nan, se=np.nan)
     r = ev.results.iloc[one]; w = row_weights(r['split'].to_numpy(), r['task'].to_numpy(), [ev.positives[t][0] for t in r['task']]); moved = np.zeros(len(ev.bootstrap.subjects))
-    for k, t, pa, pb in zip(w, r['task'], ev.predicted(one), ev.predicted(two)): moved += k * (influence(ev.labels[t], pa) - influence(ev.labels[t], pb))
-    by_subject = np.bincount(ev.bootstrap.subjects, moved); n = len(by_subject); se = np.sqrt((by_subject**2).sum() * n / (n - 1))
+    for k, t, pa, pb in zip(w, r['task'], ev.predicted(one), ev.predicted(two)):
+        y = ev.labels[t]; n1, n0 = (y == 1).sum(), (y == 0).sum(); unbiased = np.sqrt(np.where(y == 1, n1 / max(n1 - 1, 1), n0 / max(n0 - 1, 1)))
+        moved += k * unbiased * (influence(y, pa) - influence(y, pb))
+    se = np.sqrt((np.bincount(ev.bootstrap.subjects, moved)**2).sum())
     d = float(w @ (ev.values['auroc'][one, 0] - ev.values['auroc'][two, 0])); half = ndtri((1 + LEVEL) / 2) * se
     return dict(difference=d, low=d - half, high=d + half, se=se)
 

@@ -202,7 +202,7 @@ def wilson(
     "Wilson's interval of a share."
     z = ndtri((1 + level) / 2); middle = (k + z**2 / 2) / (n + z**2)
     half = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
-    return float(max(middle - half, 0)), float(min(middle + half, 1))
+    return 0. if k == 0 else float(middle - half), 1. if k == n else float(middle + half)
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-064
 def binned(
