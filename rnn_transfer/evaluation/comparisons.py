@@ -88,7 +88,7 @@ def delong_coverage(
         held += abs(np.array([auc[0] - truth] * 2 + [auc[0] - auc[1]])) <= half
     return dict(zip(('by_subject', 'by_stay', 'difference'), map(float, held / repetitions)))
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-034
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-035
 def nadeau_bengio(
     differences,  # (J,) a difference of two models, one for each seed
     n_train,      # labelled training stays of a fit
@@ -104,7 +104,7 @@ def nadeau_bengio(
     t = out['mean'] / se
     return {k: float(v) for k, v in (out | dict(sd=sd, low=out['mean'] - half, high=out['mean'] + half, t=t, p=2 * student.sf(abs(t), J - 1))).items() if k not in ('n', 'reason')} | dict(n=J, reason=None)
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-040
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-041
 def signed_rank_null(
     ranks:np.ndarray,  # (n,) midranks of the absolute differences
 )->np.ndarray:         # (1 + 2 * sum of ranks,) probability of each value of twice the sum of winning ranks
@@ -113,7 +113,7 @@ def signed_rank_null(
     for r in np.round(2 * np.asarray(ranks)).astype(int): null = (np.r_[null, np.zeros(r)] + np.r_[np.zeros(r), null]) / 2
     return null
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-043
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-044
 def wilcoxon(
     differences,  # (n,) a difference of two models, one for each task
     digits=10,    # equal after rounding is a tie
@@ -127,7 +127,7 @@ def wilcoxon(
     p = min(1., 2 * null[:int(round(2 * min(up, down))) + 1].sum())
     return dict(rank_biserial=float((up - down) / (up + down)), median=median, p=float(p)) | counts
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-050
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-051
 def holm(
     p,  # (k,) p values; NaN: not tested, and not counted
 )->np.ndarray:  # (k,) adjusted
@@ -136,7 +136,7 @@ def holm(
     out[at] = np.minimum(np.maximum.accumulate(p[at] * np.arange(len(at), 0, -1)), 1)
     return out
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-054
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-055
 def monotone(
     curve:np.ndarray,  # (fractions, ...) a metric, higher is better; fractions rising
 )->np.ndarray:         # (fractions, ...)
@@ -145,7 +145,7 @@ def monotone(
     lowest = lambda j, i: np.min([(total[k + 1] - total[j]) / (k + 1 - j) for k in range(i, n)], axis=0)
     return np.stack([np.max([lowest(j, i) for j in range(i + 1)], axis=0) for i in range(n)])
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-058
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-059
 def needed(
     x,       # (fractions,) share or number of labels, rising
     curve,   # (fractions, R) metric of A
@@ -159,7 +159,7 @@ def needed(
     found = np.where(first == 0, 0., found); found = np.where(over.any(0), found, np.inf)
     return np.where(np.isnan(c).any(0) | np.isnan(target), np.nan, found)
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-063
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-064
 def in_labels(
     v,  # as `needed` gives
     x,  # (fractions,) where the curve was measured; shares when none is above 1, else numbers of labels
@@ -181,7 +181,7 @@ def label_efficiency(
     words = in_labels(v[0], x) + ('' if np.isnan(low) else f' ({in_labels(low, x)} to {in_labels(high, x)})' if low != high else f' (in {100 * level:g} % of draws)')
     return dict(needed=float(v[0]), low=low, high=high, reached=float(np.isfinite(r).mean()) if n else np.nan, n_undefined=undefined, words=words)
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-071
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-072
 def agreement(
     ev,             # Evaluation
     a,              # a model
@@ -199,7 +199,7 @@ def agreement(
             bootstrap_low=low, bootstrap_high=high, bootstrap_se=np.nanstd(v[1:], ddof=1) if len(v) > 2 else np.nan, delong_low=d['low'], delong_high=d['high'], delong_se=d['se'], p=d['p']))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-074
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-075
 def over_seeds(
     ev,               # Evaluation
     a,                # a model
@@ -215,7 +215,7 @@ def over_seeds(
         return dict(task_kind=kind, fraction=fraction, model=a, versus=b, metric=metric) | nadeau_bengio(d, n['n_train'], n['n_test'])
     return pd.DataFrame([cell(k, f) for k in ev.kinds for f in ev.fractions])
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-077
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-078
 def over_tasks(
     ev,              # Evaluation
     pairs,           # of models
@@ -231,7 +231,7 @@ def over_tasks(
     if len(t): t.insert(t.columns.get_loc('p') + 1, 'p_holm', t.groupby('task_kind', sort=False)['p'].transform(holm))
     return t
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-080
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-081
 def whole_curve(
     ev,              # Evaluation
     models,          # a model for each of the fractions
