@@ -347,6 +347,7 @@ def train_all(
     variants: list,  # of VARIANTS
     inits: int,  # further first weights
     seed: int,
+    autoencoder_updates: int = 0,  # its cap on updates; 0: as the others
     **settings,  # of `fit`
 ) -> dict:  # {network: (MIMICNet, {h: History})}; an untrained network has no histories
     "MIMIC-Net, its variants and its further initialisations"
@@ -362,7 +363,7 @@ def train_all(
         other = initial(c['n_columns'], c['hidden'], len(source), first, c['n_layers'], c['dropout'])
         trained[f'untrained@{i}'] = other, {}
         trained[f'mimic-net@{i}'] = train_variant(data, keep, source, [other], seed + i, **settings)
-    if 'autoencoder' in variants: trained['autoencoder'] = train_autoencoder(data, start, seed, **settings)
+    if 'autoencoder' in variants: trained['autoencoder'] = train_autoencoder(data, start, seed, **settings | dict(max_updates=autoencoder_updates or settings['max_updates']))
     return trained
 
 # %% ../nbs/02_pretrain.ipynb #cell-069
@@ -392,6 +393,7 @@ def run_pretrain(
     threads: int = 1,  # of torch; one process per core is faster than one process on all cores
     variants: list = list(VARIANTS),  # networks to train beside MIMIC-Net
     inits: int = 0,  # further networks like MIMIC-Net, from other first weights
+    autoencoder_updates: int = 0,  # cap on the updates of the autoencoder; 0: as max_updates
 ) -> dict:  # what stands in split.json
     "Train MIMIC-Net and what it is measured against for one split, and write run/split-<s>/pretrain and the features of all"
     data, out = Prepared.load(run), Path(run)/f'split-{split}'/'pretrain'
@@ -406,8 +408,8 @@ def run_pretrain(
     choose_hidden(dict.fromkeys(hidden, 0))
     settings = dict(lr=lr, batch=batch, max_updates=max_updates, eval_every=eval_every, patience=patience, device=device)
     (out/'split.json').unlink(missing_ok=True)
-    about = dict(split=split, source=s.source, target=s.target, prevalence=share[s.target].to_dict(), held_out_prevalence=[low, high], settings=settings | dict(hidden=list(hidden), seed=seed), variants=variants, left_out=left_out, inits=inits)
-    with torch_threads(threads): return _write(run, data, train_all(run, data, keep, s.source, hidden, variants, inits, seed, **settings), flow, about)
+    about = dict(split=split, source=s.source, target=s.target, prevalence=share[s.target].to_dict(), held_out_prevalence=[low, high], settings=settings | dict(hidden=list(hidden), seed=seed, autoencoder_updates=autoencoder_updates), variants=variants, left_out=left_out, inits=inits)
+    with torch_threads(threads): return _write(run, data, train_all(run, data, keep, s.source, hidden, variants, inits, seed, autoencoder_updates, **settings), flow, about)
 
 # %% ../nbs/02_pretrain.ipynb #cell-072
 def _write(run, data, trained, flow, about):

@@ -351,6 +351,11 @@ def test_the_autoencoder_learns_from_all_train_stays(run, tmp_path):
     assert not same(*starts)
 
 
+def test_the_autoencoder_has_a_cap_of_its_own(run, tmp_path):
+    about = run_pretrain(changed(run, tmp_path/'run'), 1, **ONE | dict(patience=99), variants=['autoencoder'], autoencoder_updates=10)
+    assert about['mimic-net']['networks'][0]['updates'] == 6 and about['autoencoder']['networks'][0]['updates'] == 10
+
+
 def test_other_first_weights(run, one):
     data, about = Prepared.load(run), json.loads((one/'split-1/pretrain/split.json').read_text())
     left = remove_leakage(data.stays, about['target'])[0]
@@ -381,6 +386,14 @@ def test_features_are_there_when_pretraining_ends(run, done):
     for p in cache.iterdir(): p.unlink()
     np.testing.assert_array_equal(network_features(run, 1, 'mimic-net', data)[0], features(load_checkpoint(network_path(run, 1, 'mimic-net')), data.X))
     run_pretrain(run, 1, **SMALL, inits=1)
+
+
+def test_features_for_other_stays_respect_which_columns_a_network_reads(one):
+    from rnn_transfer.paper import cohort_features
+    data = Prepared.load(one)
+    for name in ('masks-only', 'values-only', 'autoencoder', 'mimic-net@1'):
+        z = cohort_features(toy_cohort(120), network_path(one, 1, name))
+        np.testing.assert_allclose(z, network_features(one, 1, name, data)[0], atol=1e-6)
 
 
 def test_a_grid_without_masks_has_no_network_of_masks(tmp_path):
