@@ -11,7 +11,8 @@ from rnn_transfer.data import toy_cohort
 
 VICTIMS = 'driver', 'worker', 'scheduler', 'driver on a scheduler'
 BIN = Path(sys.executable).parent
-OPTIONS = ['--splits', '1', '--fractions', '.5,1', '--seeds', '2', '--hidden', '4', '--set', 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2']
+OPTIONS = ['--splits', '1', '--fractions', '1', '--seeds', '2', '--hidden', '4', '--set',
+           "lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2;models=['LR','RNN-C','MN-LR-2','no-removal-LR-2'];variants=['no-removal']"]
 
 def start(root, run, *more):
     "A driver as a person starts it."
@@ -77,9 +78,10 @@ def left_behind(run, patience=20):
 def kill_and_resume(root, run, victim, wait, rng):
     "Start a run, kill the victim after `wait` seconds, let the rest end by itself, call again; return exit code and words of the first call, steps it finished, exit code and words of the second."
     def twice(*more, whom=lambda driver: [driver.pid]):
-        driver = start(root, run, *more); time.sleep(wait); found = whom(driver)
-        if driver.poll() is None and found: os.kill(rng.choice(found), signal.SIGKILL)
+        driver = start(root, run, *more); time.sleep(wait); found = whom(driver) if driver.poll() is None else []
+        if found: os.kill(rng.choice(found), signal.SIGKILL)
         first = finish(driver); done = finished(run)
+        assert found or 'evaluate' in {p.parent.name for p in done}, 'nobody was there to be killed'
         return *first, done, *finish(start(root, run, *more))
     if victim == 'driver': return twice()
     if victim == 'worker': return twice(whom=lambda driver: workers_of(driver.pid))

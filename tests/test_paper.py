@@ -52,8 +52,8 @@ def test_mistyped_parameters_are_refused_before_anything_starts(tmp_path, option
 
 def test_every_option_of_a_step_changes_its_key_and_those_after_it():
     base = with_keys(plan(PROFILES['quick']), 'f')
-    for option, first in (('masks', 'data'), ('model.seed', 'model'), ('pretrain.lr', 'pretrain'), ('transfer.lr', 'transfer'), ('evaluate.replicates', 'evaluate')):
-        other = with_keys(plan(PROFILES['quick'] | {option: -1}), 'f'); order = list(KINDS)
+    for option, value, first in (('masks', False, 'data'), ('model.seed', 1, 'model'), ('pretrain.lr', .5, 'pretrain'), ('transfer.lr', .5, 'transfer'), ('evaluate.replicates', 7, 'evaluate')):
+        other = with_keys(plan(PROFILES['quick'] | {option: value}), 'f'); order = list(KINDS)
         for a, b in zip(base, other): assert (a.key != b.key) == (order.index(a.kind) >= order.index(first)), (option, a.name)
 
 # ---- whole runs
@@ -110,8 +110,10 @@ def test_what_a_cohort_says_of_itself_is_part_of_the_key(tmp_path):
 
 def test_a_failing_step_is_kept_and_stops_only_what_needs_it(tmp_path):
     toy_cohort().save(tmp_path/'c')
-    with pytest.raises(BadInput, match='split-0/pretrain: cell.*need 50.*2 steps that need it|split-0/pretrain: cell.*need 50') as e: run_paper(tmp_path/'c', tmp_path/'run', **TINY | {'pretrain.n_held_out': 50})
-    assert '\n' not in str(e.value) and '--only split-0/pretrain' in str(e.value)
+    with pytest.raises(BadInput, match='split-0/pretrain: cell.*need 50') as e: run_paper(tmp_path/'c', tmp_path/'run', command='rnn_transfer_paper --cohort c', **TINY | {'pretrain.n_held_out': 50})
+    head, line = str(e.value).split('\n')
+    assert head.startswith('1 of 6 steps failed, 3 that need them were left out') and line.endswith('again: rnn_transfer_paper --cohort c --only split-0/pretrain')
+    said = cli('rnn_transfer_status', tmp_path/'run').stdout; assert '1 failed' in said and re.search('failed: split-0/pretrain: cell.*need 50.*--only split-0/pretrain', said)
     assert str(tmp_path) not in next(tmp_path.glob('run/split-0/pretrain/*.failed.ipynb')).read_text()
     assert (tmp_path/'run/model/done.json').exists() and not (tmp_path/'run/split-0/pretrain/done.json').exists()
     failed = nbformat.read(tmp_path/'run/split-0/pretrain/02_pretrain.failed.ipynb', 4)
@@ -131,6 +133,46 @@ def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):
     papermill_run = paper.papermill.execute_notebook; monkeypatch.setattr(paper.papermill, 'execute_notebook', once)
     assert execute(step, str(tmp_path), 'cohort')['state'] == 'done' and len(calls) == 2
 
+def test_a_killed_kernel_is_tried_once_more(tmp_path):
+    import signal, threading, time; from kill_resume import left_behind
+    toy_cohort(60).save(tmp_path/'cohort'); step = with_keys(plan(PROFILES['quick']), 'f')[0]; killed = []
+    def kill():
+        end = time.time() + 60
+        while not killed and time.time() < end:
+            for p in left_behind(tmp_path, 0): os.kill(p, signal.SIGKILL); killed.append(p)
+            time.sleep(.05)
+    thread = threading.Thread(target=kill); thread.start(); out = execute(step, str(tmp_path), 'cohort'); thread.join()
+    assert out['state'] == 'done' and len(killed) == 1, out
+
+def test_a_worker_with_other_code_refuses(tmp_path):
+    toy_cohort(60).save(tmp_path/'cohort'); step = with_keys(plan(PROFILES['quick']), 'f')[0]; step.parts['version'] = '0.0.0'
+    out = execute(step, str(tmp_path), 'cohort')
+    assert out['state'] == 'failed' and 'other code for 00_data' in out['why'] and not (tmp_path/'data/done.json').exists()
+
+def test_the_evaluation_modules_are_part_of_its_key(monkeypatch):
+    before = code_hash('04_evaluate'), code_hash('00_data'); monkeypatch.setitem(paper.HELPERS, '04_evaluate', 'evaluation/measures.py')
+    assert code_hash('04_evaluate') != before[0] and code_hash('00_data') == before[1]
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def none(*_): raise OSError(38, 'Function not implemented')
+    monkeypatch.setattr(paper.fcntl, 'flock', none)
+    with pytest.raises(BadInput, match='this file system has no locks'):
+        with only_driver(tmp_path/'run'): pass
+
+def test_an_executed_notebook_may_be_saved_again(finished, tmp_path):
+    import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run')
+    for p in (tmp_path/'run').rglob('*.ipynb'): p.write_text(p.read_text() + '\n')
+    (tmp_path/'run/tables/.DS_Store').touch(); steps = with_keys(plan(PROFILES['quick'] | TINY), identity(about_cohort(d/'cohort')))
+    assert {state(s, tmp_path/'run') for s in steps} == {'done'}
+
+@pytest.mark.parametrize('options, message', [({'fraction': .1}, 'the plan itself sets it'), ({'transfer.seed': 5}, 'the plan itself sets it'), ({'data.run': 'x'}, 'the plan itself sets it'), ({'device': 'cdua'}, 'expected auto, cpu, cuda'),
+    ({'lr': 'fast'}, 'expected a number'), ({'hidden': [0]}, 'expected numbers above 0'), ({'models': ['LRR']}, "'LRR'"), ({'normaliser': 'trian'}, 'expected train'), ({'replicates': 'many'}, 'expected a whole number'),
+    ({'models': ['MN-LR-2@3']}, 'raise inits'), ({'masks': 1}, 'expected True or False'), ({'workers': 0}, 'workers 0')])
+def test_a_value_that_cannot_be_meant_is_refused_before_anything_starts(tmp_path, options, message):
+    toy_cohort(60).save(tmp_path/'c')
+    with pytest.raises(BadInput, match=message): run_paper(tmp_path/'c', tmp_path/'run', **TINY | options)
+    assert not (tmp_path/'run').exists()
+
 # ---- the same thing as a person types it
 
 def test_features_of_a_checkpoint(finished, tmp_path):
@@ -147,15 +189,18 @@ def test_features_of_a_checkpoint(finished, tmp_path):
 @pytest.mark.parametrize('args, message', [
     (('rnn_transfer_cohort', 'mimic4'), "source 'mimic4': expected synthetic"),
     (('rnn_transfer_cohort', 'physionet2012'), '--path is missing'),
+    (('rnn_transfer_cohort', 'mimic3_benchmarks', '--path', 'x', '--corrected', 'all'), '--corrected: mimic3_benchmarks has no such option; it has --path'),
+    (('rnn_transfer_cohort', 'synthetic', '--out', '/proc/none/c'), '--out /proc/none/c: /proc cannot be written'),
+    (('rnn_transfer_verify', '--cohort', 'c', '--export', 'e'), 'give --cohort, or --export and --hashes'),
     (('rnn_transfer_cohort', 'physionet2012', '--path', 'nowhere'), 'nowhere'),
     (('rnn_transfer_paper', '--cohort', 'nowhere'), 'no cohort.json'),
     (('rnn_transfer_paper', '--seeds', 'few'), '--seeds few: expected whole numbers'),
     (('rnn_transfer_paper', '--set', 'patience'), '--set patience: expected name=value'),
-    (('rnn_transfer_paper', '--profile', 'nope', '--dry_run'), "profile 'nope': expected quick, open, paper"),
+    (('rnn_transfer_paper', '--profile', 'nope', '--dry-run'), "profile 'nope': expected quick, open, paper"),
     (('rnn_transfer_paper', '--fractions', '2'), 'fractions [2.0]: expected shares above 0 and at most 1'),
     (('rnn_transfer_paper', '--seeds', '3,2,1'), 'seeds [3, 2, 1]: expected one or two whole numbers'),
     (('rnn_transfer_paper', '--splits', '0'), 'splits 0: expected a whole number above 0'),
-    (('rnn_transfer_paper', '--dry_run'), '--dry_run needs --cohort'),
+    (('rnn_transfer_paper', '--dry-run'), '--dry-run needs --cohort'),
     (('rnn_transfer_features', '--cohort', 'nowhere'), '--checkpoint is missing'),
     (('rnn_transfer_export', '--path', 'nowhere', '--out', 'x'), 'nowhere'),
     (('rnn_transfer_verify',), 'give --cohort, or --export and --hashes'),
@@ -174,10 +219,10 @@ def test_help_is_for_people(name):
 
 def test_dry_run_says_what_and_why(finished):
     d, _ = finished
-    r = cli('rnn_transfer_paper', '--cohort', d/'cohort', '--out', d/'run', '--splits', 1, '--fractions', '.5,1', '--seeds', 1, '--hidden', 4, '--dry_run',
+    r = cli('rnn_transfer_paper', '--cohort', d/'cohort', '--out', d/'run', '--splits', 1, '--fractions', '.5,1', '--seeds', 1, '--hidden', 4, '--dry-run',
             '--set', 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2;transfer.batch=64')
     assert r.returncode == 0 and 'split-0/fraction-1/seed-0' in r.stdout, r.stderr
-    assert re.search(r'^3 of 6 runs to do$', r.stdout, re.M) and 'parameters changed' in r.stdout
+    assert re.search(r'^3 of 6 steps to do; about \d+\.\d minutes with', r.stdout, re.M) and 'parameters changed' in r.stdout
 
 # ---- what a person sees
 
@@ -200,8 +245,20 @@ def test_one_step_and_what_it_needs():
     with pytest.raises(BadInput, match='no such step'): needed(steps, 'split-7')
 
 def test_gpu_runs_claim_a_card():
-    cuda = dict(device='cuda'); assert {s.kind for s in plan(PROFILES['quick'] | cuda) if resources(s, cuda)} == {'pretrain', 'transfer'}
-    assert not any(resources(s, dict(device='auto')) for s in plan(PROFILES['quick'])) and resources(plan(PROFILES['quick'])[2], dict(device='cuda', gpus=.5)) == {'GPU': .5}
+    steps = plan(PROFILES['quick']); assert {s.kind for s in steps if resources(s, True)} == {'pretrain', 'transfer'} and not any(resources(s, False) for s in steps)
+    assert local_workers(8, 2) == [0, 1] + [None] * 6 and local_workers(4, 1, .5) == [0, 0, None, None] and local_workers(2) == [None, None]
+
+def at_work(folder, name):
+    "A run on a card, in a worker: which card it sees, and how many are at work when it begins."
+    import os, time; from pathlib import Path
+    mark = Path(folder)/name; mark.touch(); n = len(list(Path(folder).iterdir())); time.sleep(.3); mark.unlink()
+    return os.environ.get('CUDA_VISIBLE_DEVICES'), n
+
+def test_a_card_serves_one_run_at_a_time(tmp_path):
+    from dask.distributed import Client
+    with local_cluster(local_workers(3, cards=1)) as local, Client(local) as client:
+        client.wait_for_workers(3); jobs = [client.submit(at_work, str(tmp_path), str(i), resources={'GPU': 1}, pure=False) for i in range(4)]
+        assert client.gather(jobs) == [('0', 1)] * 4
 
 # ---- a cluster, and faults
 
@@ -211,6 +268,21 @@ def test_scheduler_and_workers_over_tcp_give_the_same_results(finished, tmp_path
     with Cluster() as c: run_paper(d/'cohort', tmp_path/'run', 'quick', scheduler=c.address, **TINY)
     a, b = (pd.read_parquet(r/'results.parquet').drop(columns='seconds') for r in (d/'run', tmp_path/'run'))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+@pytest.mark.parametrize('sent, code', [('SIGINT', 130), pytest.param('SIGTERM', 143, marks=pytest.mark.slow)])
+def test_an_interrupt_is_one_line_and_leaves_a_resumable_run(finished, tmp_path, sent, code):
+    "Ctrl-C reaches every process of the group, the workers and kernels too; a termination only the driver."
+    import signal, time; d, _ = finished; run = tmp_path/'run'
+    args = ['--cohort', d/'cohort', '--out', run, '--splits', 1, '--fractions', '.5,1', '--seeds', 1, '--hidden', 4, '--set', 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2']
+    p = subprocess.Popen([bin('rnn_transfer_paper'), *map(str, args), '--workers', '2'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (run/'data'/'done.json').exists() and p.poll() is None: time.sleep(.05)
+    time.sleep(1); os.killpg(p.pid, signal.SIGINT) if sent == 'SIGINT' else p.send_signal(signal.SIGTERM)
+    error = p.communicate(timeout=120)[1]; last = [l for l in error.splitlines() if l.startswith('error')]
+    assert p.returncode == code and len(last) == 1 and 'the same command goes on from here' in last[0] and 'Traceback' not in error, error
+    assert 'no driver is at work' in cli('rnn_transfer_status', run).stdout and '1 done' in cli('rnn_transfer_status', run).stdout
+    when = (run/'data'/'done.json').stat().st_mtime_ns; again = cli('rnn_transfer_paper', *args)
+    assert again.returncode == 0 and (run/'data'/'done.json').stat().st_mtime_ns == when, again.stderr
+    a, b = (pd.read_parquet(r/'results.parquet').drop(columns='seconds') for r in (d/'run', run)); pd.testing.assert_frame_equal(a, b, check_exact=True)
 
 def test_no_scheduler_answers(tmp_path):
     toy_cohort(60).save(tmp_path/'c')
@@ -243,7 +315,7 @@ def test_a_full_disk_is_one_line_and_a_resumable_run(finished, tmp_path):
     try:
         args = ['--cohort', d/'cohort', '--out', disk/'run', '--splits', 1, '--fractions', 1, '--seeds', 1, '--hidden', 4, '--set', 'max_updates=5;n_held_out=2']
         r = cli('rnn_transfer_paper', *args); lines = [l for l in r.stderr.splitlines() if l.startswith('error')]
-        assert r.returncode == 2 and len(lines) == 1 and 'No space left' in lines[0] and 'Traceback' not in r.stderr, r.stderr
+        assert r.returncode == 2 and len(lines) == 1 and 'No space left' in r.stderr and 'Traceback' not in r.stderr, r.stderr
         subprocess.run(['mount', '-o', 'remount,size=60m', disk], check=True)
         r = cli('rnn_transfer_paper', *args); assert r.returncode == 0, r.stderr
     finally: subprocess.run(['umount', '-l', disk], check=False)
