@@ -1,6 +1,8 @@
 "MIMIC-III: the raw tables, the benchmark's folders, and the way back."
 import gzip
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_transfer.data import BENCHMARK_CHANNELS, BadInput, Cohort
+from rnn_transfer.data import BENCHMARK_CHANNELS, BadInput, Cohort, resource
 from rnn_transfer.sources import mimic3, mimic3_benchmarks, mimic3_export
 
 NAMES = [c.name for c in BENCHMARK_CHANNELS]
@@ -72,14 +74,31 @@ def test_lists_and_episodes_are_the_golden_ones(shared, exported, tmp_path):
         pd.testing.assert_frame_equal(a, b, check_exact=False, rtol=1e-14, check_dtype=False)
 
 
+def test_what_the_demo_holds_is_counted_again(demo):
+    "The examples of the cleaning rules: numbers of an item and unit by their middle one, words each; at least 11 rows of at least 3 patients."
+    items = mimic3.item_map(("fio2_set", "capillary_refill")).set_index("itemid"); found = {}
+    read = lambda name: pd.read_csv(demo / f"{name}.csv.gz", usecols=["SUBJECT_ID", "ITEMID", "VALUE", "VALUEUOM"], dtype=dict(VALUE=str, VALUEUOM=str), keep_default_na=False)
+    rows = pd.concat([read("CHARTEVENTS"), read("LABEVENTS")]); rows = rows[rows["ITEMID"].isin(items.index) & (rows["VALUE"] != "")]
+    rows["number"] = pd.to_numeric(rows["VALUE"], errors="coerce"); rows["word"] = rows["VALUE"].where(rows["number"].isna(), "")
+    for (item, unit, word), g in rows.groupby(["ITEMID", "VALUEUOM", "word"]):
+        if len(g) < 11 or g["SUBJECT_ID"].nunique() < 3: continue
+        middle = g.sort_values(["number", "VALUE"])["VALUE"].iloc[(len(g) - 1) // 2]
+        found.setdefault(NAMES[items.loc[item, "channel"]], []).append([item, items.loc[item, "label"], unit, word or middle, len(g)])
+    assert {c: sorted(v, key=lambda r: (-r[4], r[0], r[3])) for c, v in found.items()} == resource("mimic3_demo_values.json")["values"]
+
+
 def test_the_way_back_gives_the_same_cohort(cohort, exported):
     back = mimic3_benchmarks.cohort(exported)
     assert back.fingerprint == cohort.fingerprint and back.events.equals(cohort.events)
 
 
 def test_each_correction_says_what_it_touched(demo, cohort):
-    touched = mimic3.cohort(demo, "all").meta["corrected"]
-    assert set(touched) == set(mimic3.CORRECTIONS) and touched["fluids"] == 171 + 2 + 186 + 2 and touched["ages"] == 9
+    mended = mimic3.cohort(demo, "all").meta; touched = mended["corrected"]
+    assert set(touched) == set(mimic3.CORRECTIONS) and touched["fluids"] == 171 + 2 + 186 + 2
+    source = "".join(json.loads((Path(__file__).parents[1] / "nbs" / "sources" / "mimic3.ipynb").read_text())["cells"][-1]["source"])  # its table of the demo
+    typed = {name: int(n.replace(",", "")) for name, n in re.findall(r"^\| (\w+) \| ([\d,]+)", source, re.M)}
+    assert typed == touched == dict(fluids=361, fio2_set=871, fio2_fraction=1, capillary_refill=483, fahrenheit=0, charting_errors=43, ranges=704, numeric_maximum=60, gcs_spellings=4930, ages=9)
+    assert f"have {cohort.meta['counts_of_rows']['rows']:,} mapped rows, {mended['counts_of_rows']['rows']:,} with" in source
     warm = mimic3.cohort(demo, ["ranges"])
     assert warm.events.loc[warm.events["channel"] == "Systolic blood pressure", "value"].between(20, 300).all()
     assert not cohort.events.loc[cohort.events["channel"] == "Systolic blood pressure", "value"].between(20, 300).all()
@@ -188,32 +207,36 @@ def test_stays_that_overlap_are_pooled_as_in_the_reference(seed, tmp_path):
 # ---- faults ----
 
 def spoil(toy, folder, name, change):
-    rewrite(toy, folder, lambda n, d: (n, d)); p = folder / f"{name}.csv"; p.write_text(change(p.read_text())); return folder
+    rewrite(toy, folder, lambda n, d: (n, d)); p = folder / f"{name}.csv"; text = change(p.read_text()); p.write_bytes(text if isinstance(text, bytes) else text.encode()); return folder
 
 
 FAULTS = {
     "short row": ("CHARTEVENTS", lambda t: "\n".join(x if i != 4 else x.rsplit(",", 3)[0] for i, x in enumerate(t.split("\n"))), r"CHARTEVENTS.csv: line 5: 5 fields, expected 8"),
     "bad time": ("LABEVENTS", lambda t: t.replace("2100-01-01 13:00", "2100-01-32 13:00", 1), r"LABEVENTS.csv: line 3: column CHARTTIME: '2100-01-32 13:00:00' is no time"),
     "bad number": ("ICUSTAYS", lambda t: t.replace(",2.5\n", ",2.5 days\n", 1), r"ICUSTAYS.csv: line 2: column LOS: '2.5 days' is no number"),
-    "stay twice": ("ICUSTAYS", lambda t: t + t.splitlines()[1] + "\n", r"ICUSTAYS.csv: column ICUSTAY_ID: 200 stands in rows 1, 9"),
-    "patient twice": ("PATIENTS", lambda t: t + t.splitlines()[3] + "\n", r"PATIENTS.csv: column SUBJECT_ID: 5 stands in rows 3, 8"),
+    "stay twice": ("ICUSTAYS", lambda t: t + t.splitlines()[1] + "\n", r"ICUSTAYS.csv: column ICUSTAY_ID: 200 stands in lines 2, 10"),
+    "patient twice": ("PATIENTS", lambda t: t + t.splitlines()[3] + "\n", r"PATIENTS.csv: column SUBJECT_ID: 5 stands in lines 4, 9"),
     "no column": ("ADMISSIONS", lambda t: t.replace("DEATHTIME", "DIED"), r"ADMISSIONS.csv: column DEATHTIME is missing"),
     "nobody left": ("PATIENTS", lambda t: t.splitlines()[0] + "\n", r'no stay is left after the step "one stay per admission" \(before it: 7\)'),
     "only children": ("PATIENTS", lambda t: "\n".join(x if i == 0 else ",".join([*x.split(",")[:2], "2099-01-01 00:00:00", ""]) for i, x in enumerate(t.splitlines())) + "\n", r'after the step "age 18 or more"'),
     "no event": ("CHARTEVENTS", lambda t: t.splitlines()[0] + "\n", r"CHARTEVENTS.csv: no row is an event"),
     "no diagnosis": ("DIAGNOSES_ICD", lambda t: t.splitlines()[0] + "\n", r"no stay is left that has a diagnosis"),
     "empty file": ("LABEVENTS", lambda t: "", r"LABEVENTS.csv: empty file"),
+    "latin-1 in the first line": ("PATIENTS", lambda t: t.replace("GENDER", "G\xc9NDER").encode("latin-1"), r"PATIENTS.csv: line 1: no text in UTF-8"),
+    "latin-1 in a line": ("ADMISSIONS", lambda t: t.replace("SEPSIS", "FI\xc8VRE").encode("latin-1"), r"ADMISSIONS.csv: line 3: no text in UTF-8"),
+    "utf-16": ("ICUSTAYS", lambda t: t.encode("utf-16"), r"ICUSTAYS.csv: line 1: no text in UTF-8"),
+    "packed under the name of a plain file": ("LABEVENTS", lambda t: gzip.compress(t.encode()), r"LABEVENTS.csv: a .gz file whose name does not say so; rename it to LABEVENTS.csv.gz"),
     "open quote": ("CHARTEVENTS", lambda t: t.replace("98.6", '"98.6'), r"CHARTEVENTS.csv: line 8: "),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_bad_input_is_one_line_and_leaves_nothing(toy, tmp_path, fault):
-    name, change, message = FAULTS[fault]; folder = spoil(toy, tmp_path / "raw", name, change); (tmp_path / "scratch").mkdir()
+    name, change, message = FAULTS[fault]; folder = spoil(toy, tmp_path / "raw_gzip_tables", name, change); (tmp_path / "scratch").mkdir()
     with pytest.raises(BadInput, match=message) as e: mimic3.cohort(folder, out=tmp_path / "out", scratch=tmp_path / "scratch")
     assert "\n" not in str(e.value)
     with pytest.raises(BadInput, match=message) as e: mimic3_export.export(folder, tmp_path / "out", scratch=tmp_path / "scratch") if fault != "no diagnosis" else mimic3.cohort(folder)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["raw", "scratch"] and not list((tmp_path / "scratch").iterdir())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["raw_gzip_tables", "scratch"] and not list((tmp_path / "scratch").iterdir())
 
 
 @pytest.mark.parametrize("cut", [8, .5, -4])
@@ -222,6 +245,32 @@ def test_a_truncated_gz_is_named(toy, tmp_path, cut):
     whole = (folder / "CHARTEVENTS.csv.gz").read_bytes(); (folder / "CHARTEVENTS.csv.gz").write_bytes(whole[:cut if isinstance(cut, int) else int(len(whole) * cut)])
     with pytest.raises(BadInput, match=r"CHARTEVENTS.csv.gz: not a whole .gz file"): mimic3.cohort(folder, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("where", [20, .3, .7])
+def test_a_damaged_gz_is_named(toy, tmp_path, where):
+    "Bytes that were changed on the way: unpacking fails, in the first block or later; or what it gives is no table, and gzip -t is named."
+    r = np.random.default_rng(0); ids = r.integers(0, 10**9, 40_000)
+    folder = rewrite(toy, tmp_path / "raw", lambda n, d: (n, pd.concat([d, pd.DataFrame(dict(SUBJECT_ID=ids, HADM_ID=ids, ITEMID=1, CHARTTIME=d["CHARTTIME"][0], VALUE=ids))]) if n == "LABEVENTS" else d), ".csv.gz")
+    path = folder / "LABEVENTS.csv.gz"; whole = bytearray(path.read_bytes()); at = where if isinstance(where, int) else int(len(whole) * where)
+    whole[at:at + 40] = r.bytes(40); path.write_bytes(whole)
+    with pytest.raises(BadInput, match=r"LABEVENTS.csv.gz: .*gzip -t") as e: mimic3.cohort(folder, out=tmp_path / "out")
+    assert "\n" not in str(e.value) and not (tmp_path / "out").exists()
+
+
+def test_words_of_duckdb_without_a_path_get_one(tmp_path):
+    import duckdb
+    e = duckdb.IOException("IO Error: Failed to decode gzip stream: data error")
+    with pytest.raises(BadInput, match="^/a b/X.csv.gz: not a whole .gz file"), mimic3.plain_errors("/a b/X.csv.gz"): raise e
+    for text in ('IO Error: Cannot open file "/my_gzip_tables/x.csv": Permission denied', "IO Error: No files found that match the pattern /my_gzip_tables/x.csv"): assert mimic3.explain(duckdb.IOException(text)) == ""
+
+
+def test_line_numbers_are_those_of_the_file(toy, tmp_path):
+    "Also behind a blank line and a text of two lines, and in a .gz file."
+    folder = rewrite(toy, tmp_path / "raw", lambda n, d: (n, d)); p = folder / "ADMISSIONS.csv"
+    p.write_text(p.read_text().replace("FEVER", '"FEVER,\nCOUGH"').replace("\n5,50", "\n\n5,50") + p.read_text().splitlines()[4] + "\n"); lines = [i + 1 for i, x in enumerate(p.read_text().split("\n")) if ",60," in x]
+    assert len(lines) == 2 and mimic3.lines_with(p, "HADM_ID", 60) == lines
+    (folder / "ADMISSIONS.csv.gz").write_bytes(gzip.compress(p.read_bytes())); assert mimic3.lines_with(folder / "ADMISSIONS.csv.gz", "HADM_ID", 60) == lines
 
 
 def test_a_missing_folder_table_or_benchmark_file_is_named(toy, tmp_path):
@@ -241,6 +290,46 @@ def test_a_full_disk_is_one_line(toy, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+BIG = "CREATE TABLE big AS SELECT random() AS a, random() AS b FROM range(3_000_000)"
+SORT = "SELECT max(x) FROM (SELECT sum(a) OVER (ORDER BY b) AS x FROM (SELECT random() AS a, random() AS b FROM range(2_000_000)))"
+
+
+def test_duckdb_out_of_disk_is_one_line(tmp_path):
+    "Its real words, once for a limit on intermediate files and once for a disk of 8 MB, where the machine allows one."
+    with pytest.raises(BadInput, match="^the disk is full"), mimic3.store("40MB", 1, tmp_path) as con:
+        con.execute("SET max_temp_directory_size='1MB'"); con.execute(SORT).fetchall()
+    assert not list(tmp_path.iterdir()); disk = tmp_path / "disk"; disk.mkdir()
+    if os.name != "posix" or os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", disk], capture_output=True).returncode: pytest.skip("needs the right to mount a tmpfs")
+    try:
+        for sql in (BIG, SORT):
+            with pytest.raises(BadInput, match="^the disk is full"), mimic3.store("40MB", 1, disk) as con: con.execute(sql).fetchall()
+            assert not list(disk.iterdir())
+    finally: subprocess.run(["umount", "-l", disk], check=False)
+
+
+def test_duckdb_out_of_memory_names_memory(tmp_path):
+    "Too little memory is not a full disk."
+    with pytest.raises(BadInput, match="^memory: .*memory=2GB"), mimic3.store("4MB", 1, tmp_path) as con: con.execute(SORT).fetchall()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_laboratory_table_of_other_stays_is_a_note(toy, tmp_path):
+    folder = spoil(toy, tmp_path / "raw", "LABEVENTS", lambda t: t.splitlines()[0] + "\n"); made = mimic3.cohort(folder, out=tmp_path / "out")
+    assert made.meta["counts_of_rows"]["rows_of_LABEVENTS"] == 0 < made.meta["counts_of_rows"]["rows_of_CHARTEVENTS"] == made.meta["counts_of_rows"]["rows"]
+    assert made.meta["note"].startswith("4 patients: ") and ". LABEVENTS has no event of the stays that were kept" in made.meta["note"]
+    assert "LABEVENTS" not in mimic3.cohort(toy).meta["note"] and mimic3.cohort(toy).meta["counts_of_rows"]["rows_of_LABEVENTS"] == 4
+    assert "glucose" not in set(made.events["channel"].astype(str).str.lower())
+
+
+def test_partitions_of_ones_own_for_simulated_tables(toy, tmp_path):
+    folder = rewrite(toy, tmp_path / "raw", lambda n, d: (n, d)); (folder / "SYNTHETIC.txt").write_text("")
+    for where, parts in ((folder / "partitions.csv", "train train test val"), (tmp_path / "mine.csv", "val test train train")):
+        where.write_text("subject_id,partition\n" + "".join(f"{s},{p}\n" for s, p in zip((2, 3, 6, 9), parts.split())))
+    for given, parts in ((None, "train train test val"), (tmp_path / "mine.csv", "val test train train"), (str(tmp_path / "mine.csv"), "val test train train")):
+        made = mimic3.cohort(folder, out=tmp_path / f"out-{parts[:3]}-{type(given).__name__}", partitions=given)
+        assert list(made.stays["partition"]) == parts.split() and made.meta["synthetic"] and "partitions" not in made.meta
+
+
 def test_an_interrupt_leaves_nothing(demo, tmp_path):
     scratch, out, raw = tmp_path / "scratch", tmp_path / "out", tmp_path / "raw"; scratch.mkdir(); raw.mkdir()
     for p in demo.glob("*.csv.gz"): (raw / p.name).symlink_to(p)
@@ -253,9 +342,10 @@ def test_an_interrupt_leaves_nothing(demo, tmp_path):
     assert p.returncode != 0 and "KeyboardInterrupt" in error and not out.exists() and not list(scratch.iterdir()) and not [x for x in os.listdir(tmp_path) if x.startswith(".")]
 
 
-@pytest.mark.parametrize("table, says", [("subject_id\n2\n", "column partition is missing"), ("subject_id,partition\n2,dev\n3,train\n", "column partition: row 0 is neither train"),
-                                         ("subject_id,partition\n2,train\nx,val\n", "column subject_id: row 1 is no whole number"), ("subject_id,partition\n2,train\n2,val\n", "row 1 repeat"),
-                                         ("subject_id,partition\n2,train\n3,val\n", "column subject_id: 6 is missing, and 1 more")])
+@pytest.mark.parametrize("table, says", [("subject_id\n2\n", "column partition is missing"), ("subject_id,partition\n2,dev\n3,train\n", "column partition: line 2: neither train"),
+                                         ("subject_id,partition\n2,train\nx,val\n", "column subject_id: line 3: no whole number"), ("subject_id,partition\n2,train\n2,val\n", "column subject_id: line 3: a subject that already"),
+                                         ("subject_id,partition\n2,train\n3,val\n", "column subject_id: 6 is missing, and 1 more"),
+                                         ("", "empty file"), ("subject_id,partition\n2,train\n\n3\n", "line 4: 1 fields, expected 2"), ("subject_id,partition\n" + "2,dev\n" * 5, "lines 2, 3, 4 and 2 more: neither train")])
 def test_a_wrong_list_of_partitions_is_named(toy, tmp_path, table, says):
     (tmp_path / "mine.csv").write_text(table)
     for make in (mimic3.cohort, mimic3_export.export):
