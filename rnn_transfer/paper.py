@@ -456,7 +456,7 @@ def cluster(
 ):                    # yields the client, and whether its workers declare GPUs
     "A Dask client, on local processes or on an existing cluster."
     from dask.distributed import Client
-    logging.getLogger('distributed').setLevel(logging.CRITICAL)  # that a scheduler is lost is told in our own words
+    for part in ('distributed', 'distributed.client'): logging.getLogger(part).setLevel(logging.CRITICAL)  # that a scheduler is lost is told in our own words
     if not scheduler:
         cards = torch.cuda.device_count() if device != 'cpu' else 0
         if device == 'cuda' and not cards: raise BadInput('device cuda: no GPU is available here; use cpu or auto')
