@@ -327,3 +327,10 @@ def test_a_read_only_folder_is_one_line(finished, tmp_path):
         r = cli('rnn_transfer_paper', '--cohort', d/'cohort', '--out', disk/'run', '--splits', 1, '--set', 'n_held_out=2')
         assert r.returncode == 2 and r.stderr.count('\n') == 1 and 'Read-only file system' in r.stderr, r.stderr
     finally: subprocess.run(['umount', '-l', disk], check=False)
+
+@pytest.mark.slow
+def test_the_open_demo_of_mimic3_runs_and_says_that_it_proves_nothing(shared, tmp_path):
+    r = cli('rnn_transfer_cohort', 'mimic3', '--path', shared/'data'/'mimic3-demo', '--out', tmp_path/'cohort')
+    assert r.returncode == 0 and '113 stays (81 train, 14 val, 18 test)' in r.stdout and '136 stays      100 subjects' in r.stdout and 'far too few' in r.stdout, r.stderr
+    r = cli('rnn_transfer_paper', '--cohort', tmp_path/'cohort', '--out', tmp_path/'run', '--workers', 2); assert r.returncode == 0, r.stderr
+    for text in (r.stdout, (tmp_path/'run/report.html').read_text()): assert 'they prove nothing about the method' in text
