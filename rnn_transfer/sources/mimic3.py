@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['TABLES', 'TOY', 'NOT_WHOLE', 'NO_TEXT', 'TOO_SMALL', 'FULL', 'INCLUSION', 'PHENOTYPES', 'MORTALITY', 'CODES',
            'MISSING', 'X', 'CLEAN', 'LAB', 'oz', 'lb', 'inch', 'TEXT', 'NUMBER_TEXT', 'CORRECTIONS', 'RANGES',
-           'GCS_WORDS', 'FAHRENHEIT', 'TOUCHED', 'EPS', 'LICENCE', 'toy_tables', 'find_table', 'header', 'quoted',
-           'scan', 'explain', 'explain_line', 'plain_errors', 'store', 'lines_with', 'check_unique', 'include',
-           'published_subjects', 'partition_of', 'read_text', 'check_lines', 'read_partitions', 'phenotype_labels',
-           'item_map', 'validated', 'clean', 'real_values', 'check_corrections', 'corrected_rules', 'code',
-           'outside_ranges', 'replaced_words', 'measured', 'cells', 'share_times', 'valued', 'measure',
+           'GCS_WORDS', 'FAHRENHEIT', 'TOUCHED', 'EPS', 'LICENCE', 'PLAIN', 'toy_tables', 'find_table', 'header',
+           'quoted', 'scan', 'explain', 'explain_line', 'plain_errors', 'store', 'lines_with', 'check_unique',
+           'include', 'published_subjects', 'partition_of', 'read_text', 'check_lines', 'read_partitions',
+           'phenotype_labels', 'item_map', 'validated', 'clean', 'real_values', 'check_corrections', 'corrected_rules',
+           'code', 'outside_ranges', 'replaced_words', 'measured', 'cells', 'share_times', 'valued', 'measure',
            'missing_laboratory', 'count_touched', 'labelled_stays', 'events_frame', 'test_and_rest', 'finish',
            'about_folder', 'cohort']
 
@@ -626,6 +626,8 @@ def labelled_stays(
 # %% ../../nbs/sources/mimic3.ipynb #cell-145
 LICENCE = 'PhysioNet Credentialed Health Data License 1.5.0 (the demo: Open Data Commons Open Database License 1.0); neither this cohort nor anything that shows single patients may be shared'
 
+PLAIN = dict(version='MIMIC-III v1.4', licence=LICENCE, synthetic=False)  # what a cohort says of itself, unless its tables are simulated
+
 def events_frame(
     con,       # with `cells`
     **kwargs,  # of `valued`
@@ -656,7 +658,7 @@ def finish(
     n = stays['subject_id'].nunique()
     few = f'{n} patients: enough to see that everything runs, far too few to say anything about a method' if n < 1000 else ''
     if note := '. '.join(x for x in (few, meta.pop('note', '')) if x): meta['note'] = note
-    meta = dict(version='MIMIC-III v1.4', licence=LICENCE, synthetic=False, held_out_prevalence=[0, 1]) | meta | dict(left_out=left_out)
+    meta = PLAIN | dict(held_out_prevalence=[0, 1]) | meta | dict(left_out=left_out)
     with plain_errors():
         made = Cohort(events, stays.drop(columns=left_out), BENCHMARK_CHANNELS, tasks, meta).validate()
         if out is not None: made.save(out)

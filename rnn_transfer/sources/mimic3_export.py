@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'QUOTED', 'STAY_COLUMNS', 'ETHNICITIES', 'EPISODE_CODES', 'EPISODE_HEADER', 'HEADERS', 'PUBLISHED', 'SHORT',
-           'mortality_lines', 'phenotyping_lines', 'sample_hours', 'los_lines', 'decompensation_lines',
-           'multitask_line', 'episodes', 'ethnicity_number', 'episode_line', 'open_lists', 'write_tasks', 'stay_rows',
-           'write_subjects', 'export', 'counted', 'verify', 'rounded', 'digest', 'verify_export']
+           'MD5', 'mortality_lines', 'phenotyping_lines', 'sample_hours', 'los_lines', 'decompensation_lines',
+           'multitask_line', 'episodes', 'ethnicity_number', 'episode_line', 'open_lists', 'write_tasks', 'write_about',
+           'stay_rows', 'write_subjects', 'export', 'counted', 'verify', 'rounded', 'digest', 'task_of', 'hash_rows',
+           'read_hash_list', 'read_hashes', 'outcome_of', 'verify_export']
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-002
-import csv, hashlib, io
+import csv, hashlib, json, re
 from contextlib import ExitStack
 from itertools import groupby
 from operator import itemgetter
@@ -19,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..data import BENCHMARK_CHANNELS, BadInput, resource, write_atomic
-from .mimic3 import EPS, PHENOTYPES, about_folder, check_corrections, measure, partition_of, phenotype_labels, plain_errors, published_subjects, read_partitions, store, toy_tables
+from .mimic3 import (EPS, NO_TEXT, PHENOTYPES, PLAIN, about_folder, cells, check_corrections, count_touched, measure, missing_laboratory, partition_of,
+    phenotype_labels, read_partitions, share_times, store, toy_tables)
+from tqdm.auto import tqdm
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-006
 def mortality_lines(
@@ -154,6 +157,22 @@ def write_tasks(
         for f in lists[task, s['partition']]: f.write(block)
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-033
+def write_about(
+    con,        # after `measure`
+    out,        # Path
+    said,       # of `about_folder`
+    corrected,  # names of corrections
+    note,       # sentence about the tables, or empty
+):
+    "Write `about.json`: version, licence, whether simulated, and how many events each correction touched."
+    touched = {}
+    if corrected:
+        con.execute(f'CREATE TABLE cells AS {cells()}'); share_times(con); touched = count_touched(con, corrected)
+        con.execute('DROP TABLE cells; DROP TABLE shared')
+    about = PLAIN | said | dict(corrected=touched) | (dict(note=note) if note else {})
+    (out/'about.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
+
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-036
 def stay_rows(
     con,    # after `measure`
     size=50_000,
@@ -166,7 +185,7 @@ def stay_rows(
         _, hours, lines = zip(*group)
         yield stay, hours, lines
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-034
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-037
 def write_subjects(
     con,  # after `measure`
     out,  # Path
@@ -187,28 +206,28 @@ def write_subjects(
     known = stays.astype(object).where(stays.notna(), None).set_index('ICUSTAY_ID', drop=False).assign(partition=stays['SUBJECT_ID'].map(part).to_numpy()).to_dict('index')
     return {i: known[i] | dict(episode=n, lived=hours, codes=codes.get(i, set())) for i, n, hours in lived}
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-035
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-038
 def export(
     path,            # folder with the CSV files of MIMIC-III
     out,             # folder to write; must not exist, or be empty
     corrected=(),    # corrections of `mimic3`, by name, or 'all'
     memory='700MB', threads=None, scratch=None, progress=False, partitions=None,  # as `mimic3.cohort`
 )->Path:
-    "The folders of mimic3-benchmarks: root, and a folder per task."
-    out, corrected = Path(out), check_corrections(corrected); partitions = partitions or about_folder(path).get('partitions')
-    given = None if partitions is None else read_partitions(partitions)
+    "The folders of mimic3-benchmarks: root, a folder per task, and `about.json`."
+    out, corrected, said = Path(out), check_corrections(corrected), about_folder(path); simulated = said.pop('partitions', None)
+    given = read_partitions(partitions or simulated) if partitions or simulated else None
     if out.exists() and (not out.is_dir() or any(out.iterdir())): raise BadInput(f'{out}: exists and is not empty; name a new folder')
     with store(memory, threads, scratch, progress) as con, write_atomic(out, folder=True) as tmp, ExitStack() as stack:
-        measure(con, path, corrected); known = write_subjects(con, tmp, given); labels = phenotype_labels(con); lists = open_lists(stack, tmp)
+        about = measure(con, path, corrected); write_about(con, tmp, said, corrected, missing_laboratory(about)); known = write_subjects(con, tmp, given); labels = phenotype_labels(con); lists = open_lists(stack, tmp)
         labels = dict(zip(labels.index, labels.to_numpy().tolist()))
-        for stay, hours, lines in stay_rows(con):
+        for stay, hours, lines in tqdm(stay_rows(con), total=len(known), unit='stay', disable=not progress):
             s = known[stay]; folder = tmp/'root'/('test' if s['partition'] == 'test' else 'train')/str(s['SUBJECT_ID'])
             (folder/f'episode{s["episode"]}.csv').write_text(episode_line(s, lines, s['codes']))
             (folder/f'episode{s["episode"]}_timeseries.csv').write_text('Hours,' + ','.join(NAMES) + '\n' + ''.join(lines))
             if s['codes'] and s['LOS'] is not None: write_tasks(tmp, lists, f'{s["SUBJECT_ID"]}_episode{s["episode"]}_timeseries.csv', s, labels[stay], hours, lines)
     return out
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-040
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-043
 PUBLISHED = [  # (what, number): Harutyunyan et al. 2019
     ('subjects with an eligible stay', 33798), ('  of them in train and val', 28728), ('  of them in test', 5070),
     ('phenotyping stays in train and val', 35621), ('phenotyping stays in test', 6281),
@@ -233,7 +252,7 @@ def verify(
     same = [None if h is None else h == w for h, w in zip(here, want)]
     return pd.DataFrame(dict(published=want, here=here, same=same)).set_index(pd.Index([w for w, _ in PUBLISHED], name='what'))
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-045
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-048
 def rounded(
     text,  # a cell
 )->str:
@@ -251,24 +270,90 @@ def digest(
         if d[c].nunique() == len(d): d = d.sort_values(by=c, kind='quicksort').reset_index(drop=True); break
     return hashlib.md5(d.to_string().encode()).hexdigest()
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-048
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-052
 SHORT = {'ihm': 'in-hospital-mortality', 'pheno': 'phenotyping', 'los': 'length-of-stay', 'decomp': 'decompensation', 'multitask': 'multitask'}
 
+def task_of(
+    path,  # of a list of hashes
+)->str:    # the folder of a task; empty if the name tells none
+    "The task that the name of a list tells."
+    stem = re.sub(r'[_. ]', '-', Path(path).stem.lower())
+    return next((folder for short, folder in SHORT.items() if re.search(f'(^|-)({short}|{folder})', stem)), '')
+
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-055
+MD5 = re.compile(r'[0-9a-f]{32}')
+
+def hash_rows(
+    path,  # a list of hashes
+    rows,  # (line, fields) of it
+)->list:   # (line, [task, file, md5]) where the line is whole
+    "The rows of a list in the authors' form, whose name tells the task, or with the columns task, file and md5."
+    head, task = rows[0][1], task_of(path)
+    if {'task', 'file', 'md5'} <= set(head):
+        at = [head.index(c) for c in ('task', 'file', 'md5')]
+        return [(n, [row[i] for i in at] if len(row) == len(head) else row) for n, row in rows[1:]]
+    if not task and len(head) == 2 and MD5.fullmatch(head[1]): raise BadInput(f'{path}: the name of a list tells its task; call it {", ".join(f"{s}.csv" for s in SHORT)}')
+    return [(n, [task, *row]) for n, row in rows]
+
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-056
+def read_hash_list(
+    path,  # a list of hashes
+)->list:   # of task, file, md5
+    "A list in the authors' form or in ours; BadInput names the line."
+    path = Path(path)
+    if not path.is_file(): raise BadInput(f'{path}: no such file; expected a list of hashes, such as ihm.csv of the benchmark')
+    if path.suffix == '.pkl': raise BadInput(f'{path}: a .pkl is not read, since it may run a program; name the .csv beside it')
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as f: lines = csv.reader(f); rows = [(lines.line_num, row) for row in lines if row]
+    except (UnicodeDecodeError, csv.Error) as e: raise BadInput(f'{path}: {NO_TEXT}') from e
+    listed = hash_rows(path, rows) if rows else []
+    if not listed: raise BadInput(f'{path}: no hash in it; download it again')
+    for n, row in listed:
+        if len(row) != 3 or SHORT.get(row[0], row[0]) not in HEADERS or not MD5.fullmatch(row[2]):
+            raise BadInput(f'{path}: line {n}: expected a file and its md5, as the lists of the benchmark have it, or the columns task, file and md5')
+    return [(SHORT.get(task, task), file.removeprefix('./'), md5) for _, (task, file, md5) in listed]
+
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-057
+def read_hashes(
+    hashes,  # a list of hashes, several, or a folder with them
+)->list:     # of task, file, md5
+    "All hashes of the lists; in a folder those that are named after a task, or hashes.csv."
+    rows = []
+    for p in [hashes] if isinstance(hashes, (str, Path)) else hashes:
+        p = Path(p); lists = [q for q in sorted(p.glob('*.csv')) if task_of(q) or 'hashes' in q.stem] if p.is_dir() else [p]
+        if not lists: raise BadInput(f'{p}: no list of hashes in this folder; expected {", ".join(f"{s}.csv" for s in SHORT)}, or a file such as hashes.csv')
+        for q in lists: rows += read_hash_list(q)
+    if not rows: raise BadInput('hashes: no list was named')
+    return rows
+
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-062
+def outcome_of(
+    path,   # of a file that may be there
+    md5,    # published
+    known,  # {content: hash} so far
+)->str:
+    "same, differ, missing or not comparable."
+    if not path.is_file(): return 'missing'
+    if path.name.endswith('listfile.csv'): return 'not comparable'
+    content = hashlib.md5(path.read_bytes()).digest()  # four of the five folders hold the same files
+    if content not in known:
+        try: known[content] = digest(path)
+        except ValueError: known[content] = ''  # no table
+    return 'same' if known[content] == md5 else 'differ'
+
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-063
 def verify_export(
     folder,  # a benchmark folder
-    hashes,  # CSV file with columns task (ihm, pheno, los, decomp, multitask or the folder's name), file, md5
-)->pd.DataFrame:  # index task; same, differ, missing, and the first file that differs
+    hashes,  # as `read_hashes`: a list of hashes, several, or a folder with them
+    progress=False,  # show a progress bar
+)->pd.DataFrame:     # index task; same, differ, missing, not comparable, and the first files that differ or are missing
     "Hold an exported folder beside the published hashes."
-    folder = Path(folder); rows, known = [], {}
-    want = pd.read_csv(hashes, dtype=str)
-    for c in ('task', 'file', 'md5'):
-        if c not in want: raise BadInput(f'{hashes}: column {c} is missing; expected task, file and md5')
-    for task, file, md5 in want[['task', 'file', 'md5']].itertuples(index=False):
-        task = SHORT.get(task, task); p = folder/task/file
-        if not p.exists(): rows.append((task, file, 'missing')); continue
-        content = hashlib.md5(p.read_bytes()).digest()  # four of the five folders hold the same files
-        if content not in known: known[content] = digest(p)
-        rows.append((task, file, 'same' if known[content] == md5 else 'differ'))
-    d = pd.DataFrame(rows, columns=['task', 'file', 'outcome'])
-    first = d[d['outcome'] == 'differ'].groupby('task')['file'].first()
-    return pd.crosstab(d['task'], d['outcome']).reindex(columns=['same', 'differ', 'missing'], fill_value=0).rename_axis(columns=None).assign(first=first)
+    folder, known = Path(folder), {}
+    if not folder.is_dir(): raise BadInput(f'{folder}: no such folder; name one of mimic3-benchmarks')
+    listed = tqdm(read_hashes(hashes), unit='file', disable=not progress)
+    d = pd.DataFrame([(task, file, outcome_of(folder/task/file, md5, known)) for task, file, md5 in listed], columns=['task', 'file', 'outcome'])
+    counts = pd.crosstab(d['task'], d['outcome']).reindex(columns=['same', 'differ', 'missing', 'not comparable'], fill_value=0).rename_axis(columns=None)
+    def first(task, outcome):
+        files = d['file'][(d['task'] == task) & (d['outcome'] == outcome)]
+        return ', '.join(files[:3]) + f' and {len(files) - 3} more' * (len(files) > 3)
+    return counts.assign(**{name: [first(task, o) for task in counts.index] for name, o in {'which differ': 'differ', 'which are missing': 'missing'}.items()})
