@@ -26,7 +26,7 @@ def scored(draw):
     w = np.array([1, 1] + draw(st.lists(st.integers(0, 4), min_size=n - 2, max_size=n - 2)), float)
     return y, p, w
 
-@settings(deadline=None)  # other work on the machine must not fail a test
+@settings(deadline=None, max_examples=50)  # other work on the machine must not fail a test
 @given(scored())
 def test_metrics_equal_sklearn(data):
     y, p, w = data
@@ -160,6 +160,7 @@ def simulated_run(run, n=300, profile='quick', systems=SYSTEMS, seeds={.05: 2, 1
 @pytest.fixture(scope='module')
 def done(tmp_path_factory):
     run = simulated_run(tmp_path_factory.mktemp('run'))
+    for f in [run/'data'/'stays.parquet', *run.rglob('predictions.parquet')]: d = pd.read_parquet(f); d.assign(stay_id=d['stay_id'] + 7_310_000_000).to_parquet(f, index=False)  # numbers that nothing else has
     return run, E.run_evaluate(run, replicates=60)
 
 def test_results_have_the_columns_of_the_contract(done):
@@ -289,12 +290,9 @@ def test_the_size_of_rnn_c_is_a_limit_where_it_was_not_its_own_choice(done):
     assert sizes(E.Evaluation(own, ev.values, ev.positives, ev.about)) == []
     assert sizes(E.Evaluation(ev.results, ev.values, ev.positives, ev.about | dict(rnnc_hidden=[8, 16]))) == []
 
-def test_nothing_written_names_a_stay_or_a_subject(tmp_path):
-    run = simulated_run(tmp_path/'run'); stays = pd.read_parquet(run/'data'/'stays.parquet'); ids = {v: 7_310_000_000 + v for v in stays['stay_id']}
-    stays.assign(stay_id=stays['stay_id'].map(ids)).to_parquet(run/'data'/'stays.parquet', index=False)
-    for f in run.rglob('predictions.parquet'): q = pd.read_parquet(f); q.assign(stay_id=q['stay_id'].map(ids)).to_parquet(f, index=False)
-    E.run_evaluate(run, replicates=20)
-    for f in [run/'report.html', run/'results.csv', *(run/'tables').iterdir(), *(run/'figures').glob('*.svg')]: assert '73100' not in f.read_text(encoding='utf-8').replace('0.73100', ''), f.name
+def test_nothing_written_names_a_stay_or_a_subject(done):
+    run, _ = done; ids = pd.read_parquet(run/'data'/'stays.parquet')['stay_id']; assert (ids > 7_310_000_000).all()
+    for f in [run/'report.html', run/'results.csv', *(run/'tables').iterdir(), *(run/'figures').glob('*.svg')]: assert '7310000' not in f.read_text(encoding='utf-8'), f.name
 
 def test_same_run_same_bytes(done):
     run, _ = done; files = ['report.html', 'results.parquet', 'results.csv', *(f'{d}/{p.name}' for d in ('tables', 'figures') for p in (run/d).iterdir())]
