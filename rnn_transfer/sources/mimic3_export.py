@@ -280,7 +280,7 @@ def task_of(
     stem = re.sub(r'[_. ]', '-', Path(path).stem.lower())
     return next((folder for short, folder in SHORT.items() if re.search(f'(^|-)({short}|{folder})', stem)), '')
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-055
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-056
 MD5 = re.compile(r'[0-9a-f]{32}')
 
 def hash_rows(
@@ -295,7 +295,7 @@ def hash_rows(
     if not task and len(head) == 2 and MD5.fullmatch(head[1]): raise BadInput(f'{path}: the name of a list tells its task; call it {", ".join(f"{s}.csv" for s in SHORT)}')
     return [(n, [task, *row]) for n, row in rows]
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-056
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-057
 def read_hash_list(
     path,  # a list of hashes
 )->list:   # of task, file, md5
@@ -313,7 +313,7 @@ def read_hash_list(
             raise BadInput(f'{path}: line {n}: expected a file and its md5, as the lists of the benchmark have it, or the columns task, file and md5')
     return [(SHORT.get(task, task), file.removeprefix('./'), md5) for _, (task, file, md5) in listed]
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-057
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-059
 def read_hashes(
     hashes,  # a list of hashes, several, or a folder with them
 )->list:     # of task, file, md5
@@ -326,7 +326,7 @@ def read_hashes(
     if not rows: raise BadInput('hashes: no list was named')
     return rows
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-062
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-064
 def outcome_of(
     path,   # of a file that may be there
     md5,    # published
@@ -341,7 +341,7 @@ def outcome_of(
         except ValueError: known[content] = ''  # no table
     return 'same' if known[content] == md5 else 'differ'
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-063
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-066
 def verify_export(
     folder,  # a benchmark folder
     hashes,  # as `read_hashes`: a list of hashes, several, or a folder with them
