@@ -50,12 +50,13 @@ PROTOCOL = dict(splits=2, n_held_out=5, low=None, high=None,            # Sectio
     hours=48, masks=True, short='carry', normaliser='train',            # Section 4 (hours, 76 columns); else silent
     batch=128, eval_every=50, seed=0, device='auto', rnnc_hidden=[],    # Section 4 (batch); RNN-C has the h of MIMIC-Net
     lambdas=[.1, 1., 10., 100., 1e3, 1e4], choose='nll',                # Section 4; read as validation loss without the L1 term
-    variants=list(VARIANTS), inits=2,                                   # silent: networks trained beside MIMIC-Net, further first weights
+    variants=list(VARIANTS), inits=2, autoencoder_updates=0,            # silent: networks trained beside MIMIC-Net, further first weights; 0: as max_updates
     models=[*MODELS, 'LR:cv', 'LR:literal', 'MN-LR-2:cv', 'MN-LR-2:literal', 'MN-LR-2:full-val', 'RNN-C:full-val', 'MN-LR-2@1', 'MN-LR-2@2'])  # the paper's four come first
 QUICK = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'AE-LR-2', 'GBT', 'no-removal-LR-2', 'untrained-LR-1', 'untrained-LR-2', 'shuffled-MN-LR-2', 'LR:cv', 'MN-LR-2:cv']
 PROFILES = dict(
     quick=PROTOCOL | dict(models=QUICK, variants=['no-removal', 'autoencoder'], inits=0, fractions=[.05, .2, 1.], seeds=[2, 1], hidden=[32, 64], lr=3e-3, max_updates=100, eval_every=20, patience=3, replicates=500),
-    open=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[2, 1], hidden=[32, 64], lr=1e-3, max_updates=1500, patience=6, replicates=1000),
+    open=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[2, 1], hidden=[32, 64], lr=1e-3, max_updates=1500, patience=6, replicates=1000,
+        autoencoder_updates=3000) | {'transfer.eval_every': 10, 'transfer.patience': 15},  # small subsets: look more often than RNN-C overfits
     paper=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[10, 5], hidden=[100, 200, 300, 400], lr=1e-4, max_updates=30_000, patience=10, replicates=2000))
 
 def numbers(
@@ -791,7 +792,8 @@ def rnn_transfer_cohort(
         check_cohort_options(source, given, Path(out)); given = {k: v for k, v in given.items() if v not in ('', None)}
         module = 'synthetic_raw' if source == 'synthetic' else source  # a newcomer's data take the way of MIMIC-III's: raw tables first
         make = getattr(__import__(f'rnn_transfer.sources.{module}', fromlist=['cohort']), 'cohort')
-        if source == 'mimic3': given |= dict(corrected=names(corrected), progress=sys.stderr.isatty())
+        if source == 'mimic3': given |= dict(corrected=names(corrected))
+        if source.startswith('mimic3'): given |= dict(progress=sys.stderr.isatty())
         made = make(**given); print(f'{made.save(out)}: {cohort_text(made)}')
 
 # %% ../nbs/05_paper.ipynb #cell-101
@@ -932,7 +934,7 @@ def rnn_transfer_export(
 def rnn_transfer_verify(
     cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: its counts beside the published ones
     export: str = '',  # benchmark folder: its files beside --hashes
-    hashes: str = '',  # CSV file with columns task, file, md5
+    hashes: str = '',  # list of hashes (task, file, md5), or the folder with the benchmark authors' lists
     debug: store_true = False,  # show the traceback of an error
 ):
     "Check a MIMIC-III build against the published counts and hashes; exit code 1 if something differs"
@@ -945,11 +947,12 @@ def rnn_transfer_verify(
 def verify_tables(cohort, export, hashes)->list:  # of data frames
     "The comparisons that the given folders allow."
     from rnn_transfer.sources.mimic3_export import verify, verify_export
-    return [verify(Cohort.load(cohort))] * bool(cohort) + [verify_export(export, hashes)] * bool(export and hashes)
+    return [verify(Cohort.load(cohort))] * bool(cohort) + [verify_export(export, hashes, sys.stderr.isatty())] * bool(export and hashes)
 
 def verified(
     table: pd.DataFrame,  # of `verify` or `verify_export`
 )->bool:                  # whether nothing differs
     "Print a comparison and say whether all of it is the same."
     print(table.to_string(na_rep='', justify='left'), end='\n\n')
+    if 'not comparable' in table and table['not comparable'].any(): print('not comparable: list files, whose lines stand in the order of the file system of the one who made them\n')
     return bool(table['same'].ne(False).all()) if 'published' in table else not (table['differ'].any() or table['missing'].any())
