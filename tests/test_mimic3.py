@@ -349,7 +349,8 @@ def test_an_interrupt_leaves_nothing(demo, tmp_path):
     (raw / "CHARTEVENTS.csv.gz").unlink(); text = gzip.decompress((demo / "CHARTEVENTS.csv.gz").read_bytes())
     (raw / "CHARTEVENTS.csv").write_bytes(text + text[text.index(b"\n") + 1:] * 5)
     code = f"from rnn_transfer.sources import mimic3; mimic3.cohort({str(raw)!r}, out={str(out)!r}, scratch={str(scratch)!r}, threads=1)"
-    p = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    p = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a suite that runs in the background does not hear it
     while not list(scratch.iterdir()) and p.poll() is None: time.sleep(.02)
     time.sleep(.5); p.send_signal(signal.SIGINT); error = p.communicate(timeout=60)[1]
     assert p.returncode != 0 and "KeyboardInterrupt" in error and not out.exists() and not list(scratch.iterdir()) and not [x for x in os.listdir(tmp_path) if x.startswith(".")]

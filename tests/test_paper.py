@@ -274,7 +274,8 @@ def test_an_interrupt_is_one_line_and_leaves_a_resumable_run(finished, tmp_path,
     "Ctrl-C reaches every process of the group, the workers and kernels too; a termination only the driver."
     import signal, time; d, _ = finished; run = tmp_path/'run'
     args = ['--cohort', d/'cohort', '--out', run, '--splits', 1, '--fractions', '.5,1', '--seeds', 1, '--hidden', 4, '--set', 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2']
-    p = subprocess.Popen([bin('rnn_transfer_paper'), *map(str, args), '--workers', '2'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    p = subprocess.Popen([bin('rnn_transfer_paper'), *map(str, args), '--workers', '2'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a suite that runs in the background does not hear it
     while not (run/'data'/'done.json').exists() and p.poll() is None: time.sleep(.05)
     time.sleep(1); os.killpg(p.pid, signal.SIGINT) if sent == 'SIGINT' else p.send_signal(signal.SIGTERM)
     error = p.communicate(timeout=120)[1]; last = [l for l in error.splitlines() if l.startswith('error')]
