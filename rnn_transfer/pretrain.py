@@ -326,16 +326,18 @@ def network_features(
     data: Prepared,
     hidden: int|None = None,  # as `network_path`
 ) -> tuple[np.ndarray, list[str]]:  # (n_stays, L*h) float32, and their names
-    "The last states of every stay of the cohort, from the cache if they are there"
+    "The last states of every stay of the cohort, from the cache if they are there and whole"
     path = network_path(run, split, network, hidden)
     about, _ = checkpoint_about(path)
     key = hashlib.sha256(json.dumps([about['sha256'], about_grid(data)], sort_keys=True).encode()).hexdigest()[:12]
     cache = Path(run)/f'split-{split}'/'features'/f'{network}-{key}.npy'
     names = feature_names(about['hidden'], about['n_layers'])
-    if not cache.exists():
+    try: z = np.load(cache, allow_pickle=False)
+    except (OSError, ValueError, EOFError): z = np.empty(0)  # not there, or damaged
+    if z.shape != (len(data.X), len(names)):
         z = features(load_checkpoint(path, columns=data.columns), data.X, np.array(data.lengths))
         with write_atomic(cache) as tmp, open(tmp, 'wb') as f: np.save(f, z)
-    return np.load(cache, allow_pickle=False), names
+    return z, names
 
 # %% ../nbs/02_pretrain.ipynb #cell-067
 def train_all(

@@ -351,6 +351,14 @@ def test_the_autoencoder_learns_from_all_train_stays(run, tmp_path):
     assert not same(*starts)
 
 
+def test_damaged_features_are_computed_again(one, tmp_path):
+    import shutil
+    run = shutil.copytree(one, tmp_path/'run'); data = Prepared.load(run); whole, _ = network_features(run, 1, 'mimic-net', data)
+    for cache in (run/'split-1'/'features').glob('mimic-net-*.npy'): cache.write_bytes(cache.read_bytes()[:50])
+    np.testing.assert_array_equal(network_features(run, 1, 'mimic-net', data)[0], whole)
+    for cache in (run/'split-1'/'features').glob('mimic-net-*.npy'): assert np.load(cache).shape == whole.shape
+
+
 def test_the_autoencoder_has_a_cap_of_its_own(run, tmp_path):
     about = run_pretrain(changed(run, tmp_path/'run'), 1, **ONE | dict(patience=99), variants=['autoencoder'], autoencoder_updates=10)
     assert about['mimic-net']['networks'][0]['updates'] == 6 and about['autoencoder']['networks'][0]['updates'] == 10
