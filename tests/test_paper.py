@@ -316,7 +316,7 @@ def test_a_full_disk_is_one_line_and_a_resumable_run(finished, tmp_path):
     d, _ = finished; disk = tmp_path/'disk'; disk.mkdir()
     if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=300k', 'none', disk], capture_output=True).returncode: pytest.skip('needs the right to mount a tmpfs')
     try:
-        args = ['--cohort', d/'cohort', '--out', disk/'run', '--splits', 1, '--fractions', 1, '--seeds', 1, '--hidden', 4, '--set', "max_updates=5;n_held_out=2;models=['LR'];variants=[]"]
+        args = ['--cohort', d/'cohort', '--out', disk/'run', '--splits', 1, '--fractions', 1, '--seeds', 1, '--hidden', 4, '--set', 'max_updates=5;n_held_out=2']
         r = cli('rnn_transfer_paper', *args); lines = [l for l in r.stderr.splitlines() if l.startswith('error')]
         assert r.returncode == 2 and len(lines) == 1 and 'No space left' in r.stderr and 'Traceback' not in r.stderr, r.stderr
         subprocess.run(['mount', '-o', 'remount,size=60m', disk], check=True)
