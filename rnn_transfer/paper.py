@@ -624,8 +624,7 @@ def read_done(
     except (OSError, ValueError, KeyError): raise BadInput(f'{run}: no manifest.json with steps; is this the folder of a run?') from None
     working = {p.name.rsplit('.', 2)[0].replace('+', '/') for p in (run/'.executing').glob('*.ipynb')} if driver_at_work(run) else set(); rows = []
     for name, key in planned.items():
-        try: done = json.loads((run/name/'done.json').read_text())
-        except (OSError, ValueError): done = {}
+        done = done_of(name, run)
         how = 'done' if done.get('key') == key else 'running' if name in working else 'stale' if done else 'failed' if failure_of(name, run) else 'waiting'
         rows.append(dict(step=name, kind='transfer' if 'fraction-' in name else name.split('/')[-1], state=how, seconds=done.get('seconds'), peak_mb=done.get('peak_mb'), parameters=done.get('parts', {}).get('parameters', {})))
     return pd.DataFrame(rows)
@@ -930,6 +929,7 @@ def rnn_transfer_export(
         more = dict(partitions=partitions, scratch=scratch, memory=memory)
         print(f'{export(path, out, names(corrected), progress=sys.stderr.isatty(), **{k: v for k, v in more.items() if v})}: written')
 
+# %% ../nbs/05_paper.ipynb #cell-113
 @call_parse
 def rnn_transfer_verify(
     cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: its counts beside the published ones
@@ -943,7 +943,7 @@ def rnn_transfer_verify(
         same = [verified(t) for t in verify_tables(cohort, export, hashes)]
     if not all(same): raise SystemExit(1)
 
-# %% ../nbs/05_paper.ipynb #cell-113
+# %% ../nbs/05_paper.ipynb #cell-114
 def verify_tables(cohort, export, hashes)->list:  # of data frames
     "The comparisons that the given folders allow."
     from rnn_transfer.sources.mimic3_export import verify, verify_export

@@ -651,6 +651,7 @@ def fit_row(at: Setting, m: Model, task: str) -> tuple:
     counts = dict(n_train=len(y_train), n_val=len(y_val), n_positive=int(y_train.sum()), n_val_positive=int(y_val.sum()))
     return dict(task=task, task_kind=at.tasks[task], model=m.name, **counts, reason=reason), y, rows
 
+# %% ../nbs/03_transfer.ipynb #cell-121
 def fit_group(
     at: Setting,
     models: list,  # of Model, all of one system and initialisation
@@ -668,7 +669,7 @@ def fit_group(
             f = fitted.get(m.variant)
             yield row | (dict(seconds=seconds) | f.facts if f else {}), rows, f
 
-# %% ../nbs/03_transfer.ipynb #cell-121
+# %% ../nbs/03_transfer.ipynb #cell-122
 def run_transfer(
     run,  # run folder with pre-training done
     split: int = 0,  # number of the split
@@ -696,7 +697,7 @@ def run_transfer(
                 if f.path is not None: found['weights'].append(f.weights.assign(**name)); found['path'].append(f.path.assign(**name))
     return _write(Path(run)/f'split-{split}'/f'fraction-{fraction:g}'/f'seed-{seed}', found, list(at.tasks), [m.name for m in asked])
 
-# %% ../nbs/03_transfer.ipynb #cell-122
+# %% ../nbs/03_transfer.ipynb #cell-123
 COLUMNS = dict(predictions=dict(split='int64', task=str, model=str, fraction='float64', seed='int64', stay_id='int64', y='int8', p='float32'),
                weights=dict(task=str, model=str, feature=str, weight='float64'),
                path={'task': str, 'model': str, 'lambda': 'float64', 'train_nll': 'float64', 'val_nll': 'float64', 'objective': 'float64', 'n_near_zero': 'int64', 'gap': 'float64', 'converged': bool},

@@ -109,6 +109,7 @@ def spread(
     v = [ev.average(rows[(r[over] == level).to_numpy()], only=1)[0] for level in sorted(r[over].unique())]
     return (np.std(v, ddof=1) if len(v) > 1 else np.nan), len(v)
 
+# %% ../../nbs/evaluation/checks.ipynb #cell-020
 def variance_frame(
     ev:Evaluation,
     models=('MN-LR-2', 'RNN-C', 'LR'),
@@ -123,7 +124,7 @@ def variance_frame(
         out.append(row)
     return pd.DataFrame(out)
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-023
+# %% ../../nbs/evaluation/checks.ipynb #cell-024
 def variance_sheets(ev:Evaluation)->list:
     "Sources of variance, one table for each kind of task."
     tidy, sheets = variance_frame(ev), []
@@ -137,7 +138,7 @@ def variance_sheets(ev:Evaluation)->list:
 VARIANCE = ('Standard deviations of the AUROC; in brackets the number of draws, initialisations or splits compared. Patients: bootstrap. A draw of RNN-C has first weights and batches of its own. '
             'Splits hold different tasks, so their spread is mostly that of the tasks; for mortality the task is the same.')
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-026
+# %% ../../nbs/evaluation/checks.ipynb #cell-027
 def influence(
     y,  # (n,) labels, NaN where unknown
     p,  # (n,) scores
@@ -148,7 +149,7 @@ def influence(
     out[y == 1], out[y == 0] = (one - one.mean()) / len(one), (zero - one.mean()) / len(zero)
     return out
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-030
+# %% ../../nbs/evaluation/checks.ipynb #cell-031
 def row_weights(
     split, task,  # (rows,)
     positives,    # (rows,) of the task
@@ -174,7 +175,7 @@ def delong_average(
     d = float(w @ (ev.values['auroc'][one, 0] - ev.values['auroc'][two, 0])); half = ndtri((1 + LEVEL) / 2) * se
     return dict(difference=d, low=d - half, high=d + half, se=se)
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-034
+# %% ../../nbs/evaluation/checks.ipynb #cell-035
 def tests_frame(
     ev:Evaluation,
     pairs=COMPARISONS[:3] + [('MN-LR-2', m) for m in GROUPS['Further']],
@@ -189,7 +190,7 @@ def tests_frame(
         out.append(boot.merge(over_tasks(ev, pairs, f)[key + ['rank_biserial', 'p', 'p_holm', 'n', 'n_ahead']].rename(columns=dict(n='n_tasks')), on=key))
     return pd.concat(out, ignore_index=True).sort_values(['task_kind', 'fraction'], key=lambda c: c.map({k: i for i, k in enumerate(ev.kinds)}) if c.name == 'task_kind' else c, kind='stable', ignore_index=True) if out else pd.DataFrame()
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-035
+# %% ../../nbs/evaluation/checks.ipynb #cell-036
 def tests_sheet(ev:Evaluation)->Sheet:  # None where no pair was run
     "One difference, four tests."
     d = tests_frame(ev)
@@ -204,7 +205,7 @@ def tests_sheet(ev:Evaluation)->Sheet:  # None where no pair was run
 TESTS = ('Weighted AUROC. Bootstrap and DeLong: other patients, trained models held fixed. Corrected t (Nadeau and Bengio): other label draws, their number in brackets; the correction grows with the ratio of test to training stays. '
          'Signed ranks over tasks: rank-biserial correlation (1: ahead in every task), p adjusted by Holm over the pairs of a kind and fraction; with few tasks it cannot be small.')
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-038
+# %% ../../nbs/evaluation/checks.ipynb #cell-039
 def agreement_frame(ev:Evaluation)->pd.DataFrame:
     "Bootstrap beside DeLong for every fit of the first comparisons, at few labels and at all."
     found = [agreement(ev, a, b, f) for (a, b), f in product(pairs_run(ev, COMPARISONS[:2]), dict.fromkeys([few(ev), ev.fractions[-1]]))]
@@ -225,7 +226,7 @@ def agreement_sheet(ev:Evaluation)->Sheet:  # None where predictions are not at 
             f'Over all: median ratio {number(d["se_ratio"].median())}, largest distance {100 * d["ends"].max():.1f} % of the width; with {ev.about["replicates"]:,} draws the ratio alone is uncertain by {100 / np.sqrt(2 * max(ev.about["replicates"], 1)):.1f} %.')
     return Sheet('agreement', 'Bootstrap against DeLong', d, shown, note)
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-041
+# %% ../../nbs/evaluation/checks.ipynb #cell-042
 EFFICIENCY = [(a, b) for b in ('LR', 'RNN-C') for a in ('MN-LR-2', 'MN-LR-1')]
 
 def efficiency_frame(ev:Evaluation)->pd.DataFrame:
@@ -243,7 +244,7 @@ def efficiency_sheet(ev:Evaluation)->Sheet:  # None where there is nothing to co
         'reached in draws': [f'{100 * v:.0f} %' if pd.notna(v) else '–' for v in d['reached']], 'Tasks used': [f'{a} of {b}' for a, b in zip(d['n_tasks'], d['n_tasks_seen'])]})
     return Sheet('efficiency', 'How many labels MN-LR needs', d, shown, 'Weighted AUROC over the tasks that have fits at every fraction; between fractions interpolated on a logarithmic axis, and the curve never falls. Interval over patients.')
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-043
+# %% ../../nbs/evaluation/checks.ipynb #cell-044
 def figure_efficiency(
     ev:Evaluation,
     d:pd.DataFrame,  # as `efficiency_frame`
@@ -261,7 +262,7 @@ def figure_efficiency(
     ax.set_yticks(range(len(d)), ticks); ax.set_ylim(len(d) - .4, -.6); ax.tick_params(left=False); ax.set_xlabel('labelled data needed (% of train and validation; beyond the dotted line: not reached)')
     return stamp(fig, ev)
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-046
+# %% ../../nbs/evaluation/checks.ipynb #cell-047
 def efficiency_picture(ev:Evaluation)->Picture:  # None where there is nothing to compare
     "Label efficiency, drawn."
     d = efficiency_frame(ev)

@@ -229,6 +229,7 @@ def forest_rows(
         at += .6
     return place
 
+# %% ../../nbs/evaluation/figures.ipynb #cell-030
 def figure_forest(
     ev:Evaluation,
 )->Canvas:
@@ -245,7 +246,7 @@ def figure_forest(
     for f, colour, y in zip(fractions[::-1], (BLUE, ORANGE), (1, .93)): axes[-1].annotate(f'{percent(f)} of the labels', (1.02, y), xycoords='axes fraction', color=colour, fontsize=9, va='top', annotation_clip=False)
     return stamp(fig, ev)
 
-# %% ../../nbs/evaluation/figures.ipynb #cell-032
+# %% ../../nbs/evaluation/figures.ipynb #cell-033
 def reliability_frame(
     ev:Evaluation,
     models=None,  # names; None: the paper's four
@@ -271,7 +272,7 @@ def histogram(
     rows = ev.defined(task_kind=kind, model=model, fraction=ev.fractions[-1]); p = ev.predicted(rows) if len(rows) else np.empty(0)
     counts, edges = np.histogram(p[~np.isnan(p)], bins=bins, range=(0, top)); return edges, counts / max(counts.sum(), 1)
 
-# %% ../../nbs/evaluation/figures.ipynb #cell-034
+# %% ../../nbs/evaluation/figures.ipynb #cell-035
 def figure_calibration(
     ev:Evaluation,
     d:pd.DataFrame,  # as `reliability_frame`
@@ -290,7 +291,7 @@ def figure_calibration(
     for f, y in zip(looks, (.97, .88)): axes[0, 0].annotate(f'{percent(f)} of the labels', (.04, y), xycoords='axes fraction', color=looks[f], fontsize=8, va='top')
     return stamp(fig, ev)
 
-# %% ../../nbs/evaluation/figures.ipynb #cell-037
+# %% ../../nbs/evaluation/figures.ipynb #cell-038
 def curve_picture(ev:Evaluation, kind, letter)->Picture:
     "Figure 2(a) or 2(b)."
     top = ev.fractions[-1]; ends = plain(ev.averages()).query('task_kind == @kind and fraction == @top'); ends = ends[ends['model'].isin(GROUPS["The paper's"])]
@@ -309,7 +310,7 @@ def forest_picture(ev:Evaluation)->Picture:
     alt = 'Forest plot of the difference in AUROC of MN-LR-2 to other systems on each task. Averages: ' + '; '.join(f'{r.task_kind}, against {r.versus}, {percent(r.fraction)}: {number(r.difference, r.low, r.high, sign=True)}' for r in d.itertuples()) + '.'
     return Picture('forest', 'Paired differences task by task', alt, figure_forest(ev), 'Right of zero MN-LR-2 is ahead. In brackets: positives in the test set. Diamonds: average over tasks, weighted by positives.')
 
-# %% ../../nbs/evaluation/figures.ipynb #cell-038
+# %% ../../nbs/evaluation/figures.ipynb #cell-039
 def calibration_picture(ev:Evaluation)->Picture:
     "Reliability curves."
     d = reliability_frame(ev); few_words = ' and '.join(percent(f) for f in sorted(set(d['fraction'])))

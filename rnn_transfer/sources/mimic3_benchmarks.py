@@ -30,6 +30,7 @@ def numbers(
     check_lines(bad, f'{path}: column {column}', f'{text[bad].iloc[0]!r} is no number; mend the line, or make the folder again' if bad.any() else '')
     return np.array([float(v) if v else np.nan for v in text])
 
+# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-010
 def read_list(
     path,     # a list file
     columns,  # names that must be there
@@ -51,7 +52,7 @@ def validation_subjects(
     path = Path(folder)/'phenotyping'/'val_listfile.csv'
     return read_list(path, [])['subject_id'].unique() if path.exists() else published_subjects('val')
 
-# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-014
+# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-015
 def named_stays(
     stays,   # with subject_id, episode, period_length
     folder,  # benchmark folder
@@ -66,7 +67,7 @@ def named_stays(
     if d['ICUSTAY_ID'].isna().any(): raise BadInput(f'{path}: {d["stay"][d["ICUSTAY_ID"].isna()].iloc[0]} of the list of phenotyping has no row; the two come from different builds')
     return d.assign(stay_id=d['ICUSTAY_ID'].astype('int64'), los_hours=24 * d['LOS'], age=d['AGE'].round(2))
 
-# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-018
+# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-019
 def listed_stays(
     folder,  # benchmark folder
 )->pd.DataFrame:  # a cohort's stays, with `stay` and `side`, the file's name and folder
@@ -82,7 +83,7 @@ def listed_stays(
     if s['stay_id'].duplicated().any(): raise BadInput(f'{folder}/phenotyping: {s["stay"][s["stay_id"].duplicated()].iloc[0]} is listed twice')
     return s.sort_values('stay_id', ignore_index=True)[['stay_id', 'subject_id', 'los_hours', 'partition', 'age', *names, MORTALITY.name, 'stay', 'side']]
 
-# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-021
+# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-022
 def check_files(
     folder,  # benchmark folder/phenotyping
     stays,   # of `listed_stays`
@@ -100,7 +101,7 @@ def columns_of(
     if lost: raise BadInput(f'{path}: column {", ".join(lost[:3])} is missing; make the folder again')
     return tuple(names)
 
-# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-022
+# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-023
 def scan_files(
     paths,  # of files with the same columns
     names,  # of the columns
@@ -112,7 +113,7 @@ def scan_files(
         UNPIVOT (SELECT * REPLACE (parse_filename(filename) AS filename) FROM read_csv([{', '.join(quoted(p) for p in paths)}], auto_detect=false, header=true, delim=',', quote='"', escape='"', filename=true, columns={types}) WHERE "Hours" < {hours + EPS})
         ON {', '.join(f'"{n}"' for n in CODES)} INTO NAME name VALUE text)'''
 
-# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-023
+# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-024
 AT_ONCE = 500  # files
 
 def read_files(
@@ -133,7 +134,7 @@ def read_files(
             for names, files in alike.items():
                 con.execute(f'INSERT INTO cells SELECT stay_id, hour, channel, NULL, text FROM ({scan_files(files, names, hours)}) JOIN listed ON file = stay'); bar.update(len(files))
 
-# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-026
+# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-027
 def about_export(
     folder,  # benchmark folder
 )->dict:     # for the cohort's meta; empty for the reference's own folders
@@ -147,7 +148,7 @@ def about_export(
     if not whole: raise BadInput(f'{path}: cannot be read, so that nobody knows whether the folder is corrected or simulated; export it again')
     return {k: said[k] for k in ('version', 'licence', 'synthetic', 'corrected', 'note') if k in said}
 
-# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-030
+# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-031
 def eligible_subjects(
     folder,  # benchmark folder
     subject_id,  # (n,) distinct, of all_stays.csv
@@ -157,7 +158,7 @@ def eligible_subjects(
     if not sides['train'] | sides['test']: return test_and_rest(subject_id)
     return {'train and val': len(sides['train']), 'test': len(sides['test'])}
 
-# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-033
+# %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-034
 def cohort(
     path,            # folder with phenotyping and in-hospital-mortality, and root if there is one
     hours=48,        # events up to this hour
