@@ -947,7 +947,8 @@ def rnn_transfer_verify(
 def verify_tables(cohort, export, hashes)->list:  # of data frames
     "The comparisons that the given folders allow."
     from rnn_transfer.sources.mimic3_export import verify, verify_export
-    return [verify(Cohort.load(cohort))] * bool(cohort) + [verify_export(export, hashes, sys.stderr.isatty())] * bool(export and hashes)
+    tables = [verify(Cohort.load(cohort))] if cohort else []
+    return tables + ([verify_export(export, hashes, sys.stderr.isatty())] if export else [])
 
 def verified(
     table: pd.DataFrame,  # of `verify` or `verify_export`

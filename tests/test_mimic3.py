@@ -506,3 +506,12 @@ def test_facts_equal_the_shared_ones(shared):
 def test_verify_says_same_only_where_it_is_so(toy):
     v = mimic3_export.verify(mimic3.cohort(toy))
     assert not any(v["same"]) and list(v["here"][:3]) == [4, 3, 1] and v["same"].iloc[-1] is None
+
+
+def test_an_export_is_verified_without_a_cohort(toy, tmp_path):
+    out = mimic3_export.export(toy, tmp_path / "benchmark"); file = "test/6_episode1_timeseries.csv"
+    for md5, code in (mimic3_export.digest(out / "phenotyping" / file), 0), ("0" * 32, 1):
+        (tmp_path / "hashes.csv").write_text(f"task,file,md5\npheno,{file},{md5}\n")
+        command = [Path(sys.executable).parent / "rnn_transfer_verify", "--export", str(out), "--hashes", str(tmp_path / "hashes.csv")]
+        r = subprocess.run(command, capture_output=True, text=True)
+        assert r.returncode == code and "phenotyping" in r.stdout, r.stderr
