@@ -51,12 +51,13 @@ PROTOCOL = dict(splits=2, n_held_out=5, low=None, high=None,            # Sectio
     batch=128, eval_every=50, seed=0, device='auto', rnnc_hidden=[],    # Section 4 (batch); RNN-C has the h of MIMIC-Net
     lambdas=[.1, 1., 10., 100., 1e3, 1e4], choose='nll',                # Section 4; read as validation loss without the L1 term
     variants=list(VARIANTS), inits=2, autoencoder_updates=0,            # silent: networks trained beside MIMIC-Net, further first weights; 0: as max_updates
-    models=[*MODELS, 'LR:cv', 'LR:literal', 'MN-LR-2:cv', 'MN-LR-2:literal', 'MN-LR-2:full-val', 'RNN-C:full-val', 'MN-LR-2@1', 'MN-LR-2@2'])  # the paper's four come first
+    models=[*MODELS, 'LR:cv', 'LR:literal', 'MN-LR-2:cv', 'MN-LR-2:literal', 'LR:full-val', 'MN-LR-2:full-val', 'RNN-C:full-val',
+            'MN-LR-2@1', 'MN-LR-2@2', 'untrained-LR-2@1', 'untrained-LR-2@2'])  # the paper's four come first
 QUICK = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'AE-LR-2', 'GBT', 'no-removal-LR-2', 'untrained-LR-1', 'untrained-LR-2', 'shuffled-MN-LR-2', 'MN-LR-2:cv']
 PROFILES = dict(
     quick=PROTOCOL | dict(models=QUICK, variants=['no-removal', 'autoencoder'], inits=0, fractions=[.05, .2, 1.], seeds=[2, 1], hidden=[32, 64], lr=3e-3, max_updates=100, eval_every=20, patience=3, replicates=500),
-    open=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[2, 1], hidden=[32, 64], lr=1e-3, max_updates=1500, patience=6, replicates=1000,
-        autoencoder_updates=3000) | {'transfer.eval_every': 10, 'transfer.patience': 15},  # small subsets: look more often than RNN-C overfits
+    open=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[2, 1], hidden=[32, 64], lr=1e-3, max_updates=3000, patience=6, replicates=1000) | {
+        'transfer.eval_every': 10, 'transfer.patience': 15},  # small subsets: look more often than RNN-C overfits
     paper=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[10, 5], hidden=[100, 200, 300, 400], lr=1e-4, max_updates=30_000, patience=10, replicates=2000))
 
 def numbers(

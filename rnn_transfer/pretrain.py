@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['VARIANTS', 'Split', 'draw_splits', 'prevalences', 'remove_leakage', 'total_loss', 'History', 'Watch',
-           'labelled_tensors', 'batches', 'fit_each', 'fit', 'choose_hidden', 'with_tasks', 'parts_of', 'train_variant',
-           'train_autoencoder', 'check_left', 'split_about', 'network_path', 'network_features', 'train_all',
-           'check_variants', 'run_pretrain']
+           'labelled_tensors', 'batches', 'fit_each', 'Diverged', 'fit', 'choose_hidden', 'with_tasks', 'parts_of',
+           'train_variant', 'train_autoencoder', 'check_left', 'split_about', 'network_path', 'network_features',
+           'train_all', 'check_variants', 'run_pretrain']
 
 # %% ../nbs/02_pretrain.ipynb #cell-003
 import hashlib, json
 from dataclasses import dataclass, field
+from math import comb
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -37,17 +38,21 @@ def draw_splits(
     high: float = 1.,  # and at most this common
     seed: int = 0,  # the first splits stay the same when more are drawn
 ) -> list[Split]:  # BadInput where too few phenotypes qualify
-    "Splits with disjoint targets, by seed"
+    "Splits by seed, with disjoint targets until the phenotypes are used up"
     names = [t.name for t in tasks if t.kind == 'phenotype']
     fit_in = [t for t in names if low <= prevalence[t] <= high]
     if n_splits < 1 or n_held_out < 1: raise BadInput(f'{n_splits} splits of {n_held_out} held-out phenotypes: give at least one of each')
-    if len(fit_in) < n_splits*n_held_out or len(names) <= n_held_out:
-        raise BadInput(f'{n_splits} splits of {n_held_out} held-out phenotypes need {n_splits*n_held_out}, but only {len(fit_in)} of {len(names)} have a prevalence in [{low:g}, {high:g}]: widen the range or hold out fewer')
-    order = [fit_in[i] for i in rng('splits', seed).permutation(len(fit_in))]
-    targets = [set(order[s*n_held_out:(s + 1)*n_held_out]) for s in range(n_splits)]
-    return [Split(s, [t for t in names if t not in held], [t for t in names if t in held]) for s, held in enumerate(targets)]
+    if len(fit_in) < n_held_out or len(names) <= n_held_out:
+        raise BadInput(f'{n_held_out} held-out phenotypes, but only {len(fit_in)} of {len(names)} have a prevalence in [{low:g}, {high:g}], and one must be left to train on: widen the range or hold out fewer')
+    if (ways := comb(len(fit_in), n_held_out)) < n_splits: raise BadInput(f'{n_splits} splits, but {n_held_out} of {len(fit_in)} phenotypes can be held out in only {ways} ways: draw fewer or widen the range [{low:g}, {high:g}]')
+    targets, deal = [], 0
+    while len(targets) < n_splits:
+        order = [fit_in[i] for i in rng('splits', seed, *[deal]*(deal > 0)).permutation(len(fit_in))]
+        hands = [set(order[k:k + n_held_out]) for k in range(0, len(order) - n_held_out + 1, n_held_out)]
+        targets, deal = targets + [h for h in hands if h not in targets], deal + 1
+    return [Split(s, [t for t in names if t not in held], [t for t in names if t in held]) for s, held in enumerate(targets[:n_splits])]
 
-# %% ../nbs/02_pretrain.ipynb #cell-015
+# %% ../nbs/02_pretrain.ipynb #cell-017
 def prevalences(
     stays: pd.DataFrame,  # as in a cohort
     names: list,  # tasks
@@ -55,7 +60,7 @@ def prevalences(
     "How common each task is among the stays of train and val"
     return stays.loc[stays['partition'] != 'test', list(names)].mean()
 
-# %% ../nbs/02_pretrain.ipynb #cell-017
+# %% ../nbs/02_pretrain.ipynb #cell-019
 def remove_leakage(
     stays: pd.DataFrame,  # (n_stays rows) with subject_id, partition and the columns of the targets
     target: list,  # held-out tasks
@@ -72,7 +77,7 @@ def remove_leakage(
         rows += [(part, step, int(at.sum()), len(np.unique(subject[at]))) for step, at in steps.items()]
     return keep, pd.DataFrame(rows, columns=['partition', 'step', 'stays', 'subjects'])
 
-# %% ../nbs/02_pretrain.ipynb #cell-021
+# %% ../nbs/02_pretrain.ipynb #cell-023
 def total_loss(
     net: MIMICNet,
     X: torch.Tensor,  # (n, T, n_columns) float32
@@ -92,7 +97,7 @@ def total_loss(
             known += n
     return total/known
 
-# %% ../nbs/02_pretrain.ipynb #cell-025
+# %% ../nbs/02_pretrain.ipynb #cell-027
 @dataclass
 class History:
     "What a training did"
@@ -104,7 +109,7 @@ class History:
     def updates(self) -> int: return int(self.curve['update'].iloc[-1])
     def _repr_markdown_(self): return f'{self.updates} updates, stopped by {self.stopped}; best validation loss {self.best_val:.4f} after {self.best_update}'
 
-# %% ../nbs/02_pretrain.ipynb #cell-026
+# %% ../nbs/02_pretrain.ipynb #cell-028
 @dataclass
 class Watch:
     "One validation set, and the best weights by it"
@@ -125,7 +130,7 @@ class Watch:
     @property
     def history(self) -> History: return History(pd.DataFrame(self.rows, columns=['update', 'train', 'val']), self.best_update, self.best_val, self.stopped)
 
-# %% ../nbs/02_pretrain.ipynb #cell-028
+# %% ../nbs/02_pretrain.ipynb #cell-030
 def labelled_tensors(
     X: np.ndarray,  # (n, T, n_columns) float32, normalised
     y: np.ndarray,  # (n, K) or (n,) of 0, 1, NaN
@@ -141,7 +146,7 @@ def labelled_tensors(
     X = X if some.all() and X.flags.writeable else X[np.flatnonzero(some)]
     return torch.from_numpy(np.ascontiguousarray(X, np.float32)), torch.from_numpy(y[some]), None if lengths is None else torch.as_tensor(np.asarray(lengths)[some], dtype=torch.int64)
 
-# %% ../nbs/02_pretrain.ipynb #cell-030
+# %% ../nbs/02_pretrain.ipynb #cell-032
 def batches(
     n: int,  # stays
     size: int,  # stays in a batch
@@ -153,7 +158,7 @@ def batches(
         order = r.permutation(n)
         for i in range(0, n, size): yield torch.from_numpy(order[i:i + size])
 
-# %% ../nbs/02_pretrain.ipynb #cell-033
+# %% ../nbs/02_pretrain.ipynb #cell-035
 def fit_each(
     net: torch.nn.Module,  # trained in place; left on the CPU, in evaluation mode, with its last weights
     X: np.ndarray,  # (n, T, n_columns) float32, normalised
@@ -162,7 +167,7 @@ def fit_each(
     *,
     lr: float = 1e-4, batch: int = 128, max_updates: int = 10_000, eval_every: int = 50, patience: int = 10, seed: int = 0, device: str = 'auto', lengths=None,  # as `fit`
     loss=multilabel_loss,  # as `total_loss`
-) -> list[Watch]:  # in the order of `vals`; BadInput where no stay has a label, or the loss is not finite
+) -> list[Watch]:  # in the order of `vals`; BadInput where no stay has a label, Diverged where the loss is not finite
     "One training with early stopping by several validation sets at once"
     dev, train, watches = pick_device(device), labelled_tensors(X, y, lengths, 'training'), [Watch(labelled_tensors(*v, 'validation')) for v in vals]
     if min(lr, batch, max_updates, eval_every, patience) <= 0: raise BadInput(f'lr {lr}, batch {batch}, max_updates {max_updates}, eval_every {eval_every}, patience {patience}: all must be positive')
@@ -173,7 +178,11 @@ def fit_each(
     net.to('cpu').eval()
     return watches
 
-# %% ../nbs/02_pretrain.ipynb #cell-035
+# %% ../nbs/02_pretrain.ipynb #cell-037
+class Diverged(BadInput):
+    "A training whose loss is no longer a number."
+
+# %% ../nbs/02_pretrain.ipynb #cell-038
 def _descend(net, train, watches, adam, order, every, max_updates, patience, loss):
     "The updates and looks of `fit_each`"
     (X, y, lengths), dev = train, next(net.parameters()).device
@@ -183,7 +192,7 @@ def _descend(net, train, watches, adam, order, every, max_updates, patience, los
         for w in [w for w in watches if not w.stopped]:
             value = w.look(net, update, mean, loss)
             if not np.isfinite(value) or update and not np.isfinite(mean):
-                raise BadInput(f'the loss is not finite after {update} updates (train {mean:g}, validation {value:g}): lower the learning rate, now {adam.param_groups[0]["lr"]:g}, or look for missing values in the grid')
+                raise Diverged(f'the loss is not finite after {update} updates (train {mean:g}, validation {value:g}): lower the learning rate, now {adam.param_groups[0]["lr"]:g}, or look for missing values in the grid')
             if w.since >= patience or update >= max_updates: w.stopped = 'patience' if w.since >= patience else 'max_updates'
         if all(w.stopped for w in watches): return
         net.train()
@@ -195,7 +204,7 @@ def _descend(net, train, watches, adam, order, every, max_updates, patience, los
             adam.step()
             total, update = total + value.detach(), update + 1
 
-# %% ../nbs/02_pretrain.ipynb #cell-037
+# %% ../nbs/02_pretrain.ipynb #cell-040
 def fit(
     net: torch.nn.Module,  # trained in place; ends with the best weights, on the CPU, in evaluation mode
     X: np.ndarray,  # (n, T, n_columns) float32, normalised
@@ -213,14 +222,14 @@ def fit(
     lengths=None,  # (n,) true hours of the stays; none: all T
     lengths_val=None,  # (n_val,)
     loss=multilabel_loss,  # as `total_loss`
-) -> History:  # BadInput where no stay has a label, or the loss is not finite
+) -> History:  # BadInput where no stay has a label, Diverged where the loss is not finite
     "Train on eq. (1) with early stopping on the validation loss"
     settings = dict(lr=lr, batch=batch, max_updates=max_updates, eval_every=eval_every, patience=patience, seed=seed, device=device, lengths=lengths, loss=loss)
     watch = fit_each(net, X, y, [(X_val, y_val, lengths_val)], **settings)[0]
     net.load_state_dict({k: v.cpu() for k, v in watch.state.items()})
     return watch.history
 
-# %% ../nbs/02_pretrain.ipynb #cell-048
+# %% ../nbs/02_pretrain.ipynb #cell-051
 def choose_hidden(
     val_loss: dict,  # {h: validation loss of the network trained with h}
 ) -> int:  # BadInput where there is none
@@ -228,7 +237,7 @@ def choose_hidden(
     if not val_loss: raise BadInput('hidden: empty list; give one or more numbers of units, such as [100, 200]')
     return min(val_loss, key=lambda h: (val_loss[h], h))
 
-# %% ../nbs/02_pretrain.ipynb #cell-051
+# %% ../nbs/02_pretrain.ipynb #cell-054
 def with_tasks(
     start: MIMICNet,  # its recurrent weights are taken over
     n_tasks: int,  # K of the new classifier
@@ -241,13 +250,13 @@ def with_tasks(
     if start.reads is not None: net.reads, net.meta['reads'] = start.reads, start.meta['reads']
     return net
 
-# %% ../nbs/02_pretrain.ipynb #cell-054
+# %% ../nbs/02_pretrain.ipynb #cell-057
 VARIANTS = {'no-removal': 'trained on all stays of train and val, the held-out labels merely unseen',
             'masks-only': 'as MIMIC-Net, but reads only the masks: what was measured, not what it showed',
             'values-only': 'as MIMIC-Net, but reads only the values',
             'autoencoder': 'trained without any label to write the observed values down again'}
 
-# %% ../nbs/02_pretrain.ipynb #cell-056
+# %% ../nbs/02_pretrain.ipynb #cell-059
 def parts_of(
     data: Prepared,
     keep: np.ndarray,  # (n_stays,) bool, stays that may be used
@@ -276,7 +285,7 @@ def train_variant(
         histories[h] = fit(nets[h], X, y, X_val, y_val, seed=seed, lengths=n, lengths_val=n_val, **settings)
     return nets[choose_hidden({h: r.best_val for h, r in histories.items()})], histories
 
-# %% ../nbs/02_pretrain.ipynb #cell-058
+# %% ../nbs/02_pretrain.ipynb #cell-061
 def train_autoencoder(
     data: Prepared,
     start: MIMICNet,  # untrained network
@@ -290,7 +299,7 @@ def train_autoencoder(
     history = fit(auto, X, y, X_val, y_val, seed=seed, lengths=n, lengths_val=n_val, loss=reconstruction_loss, **settings)
     return auto.net, {start.config['hidden']: history}
 
-# %% ../nbs/02_pretrain.ipynb #cell-060
+# %% ../nbs/02_pretrain.ipynb #cell-063
 def check_left(
     flow: pd.DataFrame,  # of `remove_leakage`
     target: list,  # held-out tasks
@@ -300,7 +309,7 @@ def check_left(
     for part in ('train', 'val'):
         if not n[part, 'left']: raise BadInput(f'{part}: removing subjects with {", ".join(target)} leaves 0 of {n[part, "all"]} stays; hold out fewer or rarer phenotypes')
 
-# %% ../nbs/02_pretrain.ipynb #cell-063
+# %% ../nbs/02_pretrain.ipynb #cell-066
 def split_about(
     run,  # run folder
     split: int,  # number of the split
@@ -320,7 +329,7 @@ def network_path(
     if network == 'untrained': return Path(run)/'model'/f'h-{hidden or split_about(run, split)["hidden"]}.safetensors'
     return Path(run)/f'split-{split}'/'pretrain'/f'{network}.safetensors'
 
-# %% ../nbs/02_pretrain.ipynb #cell-064
+# %% ../nbs/02_pretrain.ipynb #cell-067
 def network_features(
     run, split, network,  # as `network_path`
     data: Prepared,
@@ -339,7 +348,7 @@ def network_features(
         with write_atomic(cache) as tmp, open(tmp, 'wb') as f: np.save(f, z)
     return z, names
 
-# %% ../nbs/02_pretrain.ipynb #cell-067
+# %% ../nbs/02_pretrain.ipynb #cell-070
 def train_all(
     run,  # run folder with the untrained networks
     data: Prepared,
@@ -368,7 +377,7 @@ def train_all(
     if 'autoencoder' in variants: trained['autoencoder'] = train_autoencoder(data, start, seed, **settings | dict(max_updates=autoencoder_updates or settings['max_updates']))
     return trained
 
-# %% ../nbs/02_pretrain.ipynb #cell-069
+# %% ../nbs/02_pretrain.ipynb #cell-072
 def check_variants(
     data: Prepared,
     variants: list,  # names
@@ -381,7 +390,7 @@ def check_variants(
     left_out = {v: 'the grid has no masks' for v in ('masks-only', 'values-only') if v in variants and not data.meta['masks']}
     return [v for v in VARIANTS if v in variants and v not in left_out], left_out
 
-# %% ../nbs/02_pretrain.ipynb #cell-071
+# %% ../nbs/02_pretrain.ipynb #cell-074
 def run_pretrain(
     run,  # run folder with the data and model steps done
     split: int = 0,  # number of the split, from 0
@@ -413,7 +422,7 @@ def run_pretrain(
     about = dict(split=split, source=s.source, target=s.target, prevalence=share[s.target].to_dict(), held_out_prevalence=[low, high], settings=settings | dict(hidden=list(hidden), seed=seed, autoencoder_updates=autoencoder_updates), variants=variants, left_out=left_out, inits=inits)
     with torch_threads(threads): return _write(run, data, train_all(run, data, keep, s.source, hidden, variants, inits, seed, autoencoder_updates, **settings), flow, about)
 
-# %% ../nbs/02_pretrain.ipynb #cell-072
+# %% ../nbs/02_pretrain.ipynb #cell-075
 def _write(run, data, trained, flow, about):
     "The artefacts of `run_pretrain`, split.json last"
     out, curves = Path(run)/f'split-{about["split"]}'/'pretrain', []

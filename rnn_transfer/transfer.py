@@ -25,7 +25,7 @@ from sklearn.linear_model import enet_path
 from threadpoolctl import threadpool_limits
 from .data import BadInput, Prepared, labelled_subset, rng, write_atomic
 from .model import initial, load_checkpoint, torch_threads, value_columns
-from .pretrain import choose_hidden, fit_each, network_features, network_path, remove_leakage, split_about, with_tasks
+from .pretrain import Diverged, choose_hidden, fit_each, network_features, network_path, remove_leakage, split_about, with_tasks
 
 # %% ../nbs/03_transfer.ipynb #cell-008
 LAMBDAS = [.1, 1., 10., 100., 1e3, 1e4]  # Section 4
@@ -661,12 +661,15 @@ def fit_group(
     for task in at.tasks:
         told = [(m, *fit_row(at, m, task)) for m in models]
         asked = {m.variant: (y, rows) for m, row, y, rows in told if not row['reason']}
-        if asked and not fit: fit = learner(at, models[0], [m.variant for m in models])
-        start = time.perf_counter()
-        fitted = fit(task, asked) if asked else {}
+        fitted, failure, start = {}, None, time.perf_counter()
+        try:
+            if asked and not fit: fit, start = learner(at, models[0], [m.variant for m in models]), time.perf_counter()
+            if asked: fitted = fit(task, asked)
+        except (Diverged, np.linalg.LinAlgError) as e: failure = str(e)
         seconds = time.perf_counter() - start
         for m, row, _, rows in told:
             f = fitted.get(m.variant)
+            if failure and not row['reason']: row['reason'] = failure
             yield row | (dict(seconds=seconds) | f.facts if f else {}), rows, f
 
 # %% ../nbs/03_transfer.ipynb #cell-122

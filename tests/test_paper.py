@@ -101,7 +101,7 @@ def test_nothing_published_names_a_machine_or_a_patient(finished):
 
 def test_too_few_phenotypes_are_refused_before_anything_starts(tmp_path):
     toy_cohort().save(tmp_path/'c')
-    with pytest.raises(BadInput, match='need 50, but only'): run_paper(tmp_path/'c', tmp_path/'run', **TINY | dict(n_held_out=50))
+    with pytest.raises(BadInput, match='50 held-out phenotypes, but only'): run_paper(tmp_path/'c', tmp_path/'run', **TINY | dict(n_held_out=50))
     assert not (tmp_path/'run').exists()
 
 def test_what_a_cohort_says_of_itself_is_part_of_the_key(tmp_path):

@@ -1,6 +1,7 @@
 "Splits, leakage removal and training against brute force."
 import json
 import shutil
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -28,12 +29,22 @@ def test_splits_are_disjoint_complete_and_in_range(n_splits, n_held_out, seed):
     assert splits[:1] == draw_splits(TASKS, SHARE, 1, n_held_out, low=.05, high=.5, seed=seed)
 
 
+@settings(max_examples=60, deadline=None)
+@given(n_splits=st.integers(1, 30), n_held_out=st.integers(1, 7), seed=st.integers(0, 999))
+def test_any_number_of_splits(n_splits, n_held_out, seed):
+    n_splits = min(n_splits, comb(12, n_held_out)); splits = draw_splits(TASKS, SHARE, n_splits, n_held_out, seed=seed); first = 12//n_held_out
+    assert [s.number for s in splits] == list(range(n_splits)) and len({frozenset(s.target) for s in splits}) == n_splits and all(len(s.target) == n_held_out for s in splits)
+    held = [t for s in splits[:first] for t in s.target]
+    assert len(held) == len(set(held)) and splits[:1] == draw_splits(TASKS, SHARE, 1, n_held_out, seed=seed)
+    assert splits[:-1] == draw_splits(TASKS, SHARE, max(n_splits - 1, 1), n_held_out, seed=seed)[:n_splits - 1]
+
+
 def test_other_seeds_hold_out_others():
     assert len({tuple(draw_splits(TASKS, SHARE, 1, 3, seed=s)[0].target) for s in range(20)}) > 10
 
 
 @pytest.mark.parametrize('kw, message', [
-    (dict(n_splits=2, n_held_out=7), 'need 14, but only 12 of 12'), (dict(low=.2, high=.3, n_held_out=2), r'need 4, but only 3 of 12 have a prevalence in \[0.2, 0.3\]'),
+    (dict(n_splits=1, n_held_out=13), '13 held-out phenotypes, but only 12 of 12'), (dict(low=.2, high=.3, n_splits=4, n_held_out=2), r'2 of 3 phenotypes can be held out in only 3 ways: draw fewer or widen the range \[0.2, 0.3\]'),
     (dict(n_splits=1, n_held_out=12), 'hold out fewer'), (dict(n_splits=0), 'at least one'), (dict(n_held_out=0), 'at least one')])
 def test_too_few_phenotypes(kw, message):
     with pytest.raises(BadInput, match=message): draw_splits(TASKS, SHARE, **kw)

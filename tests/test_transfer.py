@@ -656,6 +656,14 @@ def test_validation_without_a_positive_still_chooses(run, tmp_path):
     assert t['fits']['reason'].isna().all() and (t['fits'].query("task == 'Mortality'")['n_val_positive'] == 0).all()
 
 
+def test_a_training_that_diverges_is_recorded_and_the_others_go_on(run, done, tmp_path):
+    trained = ['RNN-C', 'MN-FT', 'multi-task', 'RNN-C:full-val']
+    t = run_and_read(copy_of(run, tmp_path/'other'), .5, models=['LR', 'MN-LR-2', *trained], lr=1e38); failed = t['fits']['model'].isin(trained)
+    assert t['fits'].loc[failed, 'reason'].str.contains('loss is not finite').all() and t['fits'].loc[failed, 'updates'].isna().all() and failed.sum() == len(trained)*t['fits']['task'].nunique()
+    assert t['fits'].loc[~failed, 'reason'].isna().all() and set(t['predictions']['model']) == {'LR', 'MN-LR-2'}
+    assert t['predictions'].query("model == 'LR'")['p'].tolist() == done['predictions'].query("model == 'LR'")['p'].tolist()
+
+
 def test_reasons():
     assert unusable(np.array([0., 1]), np.array([0.])) is None
     assert '1 positive' in unusable(np.ones(1), np.zeros(3)) and 'no labelled val' in unusable(np.array([0., 1]), np.array([]))
