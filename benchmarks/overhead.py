@@ -1,6 +1,6 @@
 """What papermill, kernels and Dask add to a batch of runs: wall time against the steps' own seconds, with 1, 2, … workers.
 
-    python benchmarks/overhead.py WORK [--workers 1 2] [--runs 40] [--updates 900]
+    python benchmarks/overhead.py WORK [--workers 1 2] [--runs 40] [--updates 20]
 
 makes a synthetic cohort of 2,000 stays and pre-trains on it once under WORK; then, for each number of workers, a copy of that run folder gets --runs transfer runs
 (seeds of all the labels) and an evaluation, started by the command as a person starts it. --updates is how many updates each of a run's small networks gets: a run should take 10 s or more.
@@ -36,7 +36,7 @@ def seconds(run: Path) -> pd.Series:
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("work", type=Path); a.add_argument("--workers", type=int, nargs="+", default=[1, 2]); a.add_argument("--runs", type=int, default=40); a.add_argument("--updates", type=int, default=900)
+    a.add_argument("work", type=Path); a.add_argument("--workers", type=int, nargs="+", default=[1, 2]); a.add_argument("--runs", type=int, default=40); a.add_argument("--updates", type=int, default=20)
     a = a.parse_args(); a.work.mkdir(parents=True, exist_ok=True); cohort, base = a.work / "cohort", a.work / "base"
     if not cohort.exists(): subprocess.run([BIN / "rnn_transfer_cohort", "synthetic", "--out", cohort], check=True, stdout=subprocess.DEVNULL)
     call(cohort, base, a.runs, a.updates, 1, "--only", "split-0/pretrain"); before = seconds(base)
