@@ -76,7 +76,17 @@ def test_simultaneous_intervals_hold_all_parts_and_contain_the_separate_ones(k, 
 
 def test_simultaneous_intervals_leave_undefined_draws_out():
     v = rng('gaps').normal(size=(2, 301)); v[0, 5:25] = np.nan; low, high = K.simultaneous(v); assert np.isfinite([low, high]).all()
-    v[1, 20:290] = np.nan; assert np.isnan(K.simultaneous(v)).all()
+    v[1, 20:290] = np.nan; low, high = K.simultaneous(v); assert np.isnan([low[1], high[1]]).all() and (low[0], high[0]) == pytest.approx(interval(v[0])[:2])  # a part without an interval leaves the other its own
+    v[0, 20:290] = np.nan; assert np.isnan(K.simultaneous(v)).all()
+
+def test_draws_in_which_the_parts_do_not_meet_leave_no_band():
+    v = rng('apart').normal(size=(2, 301)); v[0, 1:150] = v[1, 150:290] = np.nan; assert np.isnan(K.simultaneous(v)).all()
+
+@pytest.mark.parametrize('undefined', [[np.nan] * 301, [np.nan, *[.1] * 300], [.1] * 50 + [np.nan] * 251])
+def test_an_undefined_part_hides_no_refutation(undefined):
+    r = rng('parts'); v = np.stack([np.r_[m, r.normal(m, .01, 300)] for m in (-.1, .1)]); parts = K.measured([(n, x, {}) for n, x in zip('abc', [*v, np.array(undefined)])])
+    assert K.judge(parts, 'ahead')[0] == K.judge(K.measured([(n, x, {}) for n, x in zip('ab', v)]), 'ahead')[0] == 'not supported'
+    assert np.isnan(parts.loc[2, ['low_all', 'high_all']].to_numpy(float)).all() and K.judge(parts.iloc[1:].reset_index(drop=True), 'ahead')[0] == 'undecided'
 
 # ---------------------------------------------------------------- the list
 
@@ -120,6 +130,36 @@ def test_sparsity_counts_tasks():
     assert t['n_tasks'].item() == 3 and t['estimate'].item() == pytest.approx((288 + 289) / 600) and t['low'].item() == pytest.approx(t['high'].item())
     assert K.more_for_mortality(['MN-LR-1'])(ev)['estimate'].item() == pytest.approx(.16)
     few = K.share_used(['LR'])(ev, ('mortality',)); assert np.isnan(few['low'].item())
+
+def emptied(ev, model, kind, most):
+    "The same results, where the first fits of a model have every weight near zero."
+    r = ev.results; at = r.index[(r['model'] == model) & (r['task_kind'] == kind) & (r['fraction'] == 1)][:most]; r.loc[at, 'n_near_zero'] = r.loc[at, 'n_features']; return ev
+
+SPARSE = 'few features', '95 % near zero', 'more features for mortality'
+
+def test_models_without_a_weight_support_nothing():
+    made = lambda: results_made(linear, share=lambda m, kind: .5 if kind == 'phenotype' else .6); plain = K.share_used(['MN-LR-1'])(made(), ('phenotype',))
+    few = K.share_used(['MN-LR-1'])(emptied(made(), 'MN-LR-1', 'phenotype', 2), ('phenotype',)).iloc[0]  # both seeds of task A
+    assert few['n_tasks'] == 2 and few['estimate'] == pytest.approx(plain['estimate'].item()) and few['remark'] == '2 of 6 phenotype fits of MN-LR-1 left out: every weight near zero'
+    ev = emptied(made(), 'MN-LR-1', 'phenotype', 1); t = K.claims_table(ev).set_index('claim')
+    assert '1 of 6 phenotype fits of MN-LR-1 left out' in t.loc['95 % near zero', 'reason'] and t.loc['95 % near zero', 'verdict'] == 'not supported'
+    proof = K.evidence(ev).query("claim in @SPARSE and part.str.startswith('MN-LR-1')", engine='python'); assert len(proof) == 3 and proof['reason'].str.contains('1 of 8 phenotype and mortality fits|1 of 6 phenotype fits').all()
+
+@pytest.mark.parametrize('most,verdict', [(3, 'not supported'), (4, 'not run'), (6, 'not run')])
+def test_where_most_models_have_no_weight_sparsity_is_not_tested(most, verdict):
+    t = K.claims_table(emptied(results_made(linear, share=lambda m, kind: .5), 'MN-LR-1', 'phenotype', most)).set_index('claim').loc['95 % near zero']
+    assert t['verdict'] == verdict and (verdict != 'not run' or t['reason'] == f'{most} of 6 phenotype fits of MN-LR-1 have every weight near zero')
+
+@pytest.mark.parametrize('empty,verdict', [(1, 'supported'), (2, 'supported'), (3, 'not run'), (4, 'not run')])
+def test_tasks_without_a_weight_do_not_make_features_few(empty, verdict):
+    w = np.zeros((4, 10)); w[empty:, :3] = 1; t = K.claims_table(results_made(linear), {0: pd.DataFrame(w)}).set_index('claim'); row = t.loc['130 of 300']
+    said = f'{empty} of 4 models of MN-LR-1 in split 0 '; assert row['verdict'] == verdict and row['reason'] == (f'{K.COUNT}; {said}left out: every weight near zero' if verdict == 'supported' else f'{said}have every weight near zero')
+    assert (t.loc['several generic features', 'verdict'] == 'not run') == (verdict == 'not run')
+
+def test_a_count_says_that_it_has_no_interval():
+    used = {s: pd.DataFrame(np.eye(4, 10)) for s in (0, 1)}; t = K.claims_table(results_made(linear), used).set_index('claim').loc['130 of 300']
+    assert t['reason'] == 'descriptive: no interval; 2 of 2 parts hold' and t['low'] == t['estimate'] == t['high'] and 'without an interval' in t['compared']
+    assert set(K.evidence(results_made(linear), used).query("claim == '130 of 300'")['reason']) == {'descriptive: no interval'}
 
 def test_shared_features_are_held_against_chance():
     r = rng('chance'); random = pd.DataFrame((r.random((11, 300)) < .05).astype(float)); same = pd.DataFrame(np.tile(r.random(300) < .05, (11, 1)).astype(float)); both = K.shared_features({0: random, 1: same})
