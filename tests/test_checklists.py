@@ -90,6 +90,22 @@ def test_settings_are_those_of_the_manifest():
     assert '32, 64' in facts['tuning'] and '0.1, 1, 10000' in facts['tuning'] and '1,500 updates' in facts['tuning'] and 'negative log-likelihood' in facts['tuning'] and '--profile quick' in facts['command']
     assert not any(K.setting_facts({}).values()) and not any(K.setting_facts(dict(profile=None)).values())
 
+@pytest.mark.parametrize('options,said', [
+    ({'patience': 6, 'transfer.patience': 15}, 'early stopping with patience 6 in pre-training and early stopping with patience 15 on target tasks'),
+    ({'eval_every': 50, 'transfer.eval_every': 10}, 'every 50 updates (or every epoch, if longer) in pre-training and a look at the validation loss every 10 updates (or every epoch, if longer) on target tasks'),
+    ({'max_updates': 3000, 'transfer.max_updates': 1500}, 'at most 3,000 updates in pre-training and at most 1,500 updates on target tasks'),
+    ({'max_updates': 3000, 'pretrain.max_updates': 9000}, 'at most 9,000 updates in pre-training and at most 3,000 updates on target tasks'),
+    ({'max_updates': 3000, 'pretrain.max_updates': 3000}, 'at most 3,000 updates.'), ({'max_updates': 3000, 'autoencoder_updates': 500}, 'at most 3,000 updates, at most 500 updates for the autoencoder'),
+    ({'pretrain.autoencoder_updates': 700}, 'at most 700 updates for the autoencoder'), ({'pretrain.lr': .01}, 'Adam with learning rate 0.01 in pre-training.')])
+def test_options_of_one_step_are_said_beside_those_of_the_other(options, said):
+    tuning = K.setting_facts(dict(options=options))['tuning']; assert said in tuning and tuning.startswith('Tuning: ') and tuning.endswith('.')
+
+def test_an_option_that_both_steps_share_is_said_once():
+    tuning = K.setting_facts(SAID)['tuning']; assert tuning.count('patience') == 1 and 'in pre-training' not in tuning and 'autoencoder' not in tuning and 'every' not in tuning
+
+def test_what_the_authors_saw_of_the_test_set_is_theirs_to_say(ev, prepared):
+    row = K.reforms(ev, SAID, prepared).set_index('item').loc['5d']; assert row['state'] == 'in part' and 'before the test set was seen' in row['left'] and 'after seeing' not in row['answer']
+
 def test_numbers_are_those_of_the_results(ev):
     facts = K.result_facts(ev); a = ev.averages().query("model == 'LR' and task_kind == 'mortality' and fraction == 1").iloc[0]
     assert f'mortality, LR .{round(1000 * a["value"]):03d}' in facts['performance'] and '200 bootstrap draws' in facts['intervals'] and facts['models'] == 'LR and MN-LR-2' and facts['failures'].startswith('0 of 8 fits')
