@@ -17,9 +17,9 @@ from .evaluation.measures import LEVEL, METRICS, Bootstrap, auprc, auroc, brier,
 from .evaluation.results import (CONTRACT, FURTHER, GROUPS, PROFILES, Evaluation, align, caption, evaluate, evaluate_part, facts, group, nested_mean,
     number, numbers, order, order_models, parse, parts, percent, planned, profile_words, read_part, told, toy_evaluation)
 from .evaluation.tables import (COMPARISONS, KINDS, Sheet, about_system, difference_sheets, differences, failure_sheet, flow_sheets, headline_frame, headline_sheets,
-    in_words, missing_words, plain, pretty, quality_sheet, settings_sheets, system_sheet, task_sheet, variant_sheets, wide)
-from rnn_transfer.evaluation.figures import (LOOKS, PANELS, Picture, figure_2, figure_calibration, figure_differences, figure_forest, figure_systems, forest_frame, label_ends, look, panels,
-    pictures, reliability_frame)
+    in_words, missing_words, network_frame, network_sheets, plain, pretty, quality_sheet, settings_sheets, system_sheet, task_sheet, variant_sheets, wide)
+from .evaluation.figures import (LOOKS, PANELS, Picture, figure_2, figure_calibration, figure_differences, figure_forest,
+    figure_systems, forest_frame, label_ends, look, panels, pictures, reliability_frame)
 from .evaluation.sparsity import (TABLE_1, all_zero_sheet, figure_3, figure_path, path_frame, read_paths, response_sheets, responses, sparsity_pictures, sparsity_sheet, used_features)
 from .evaluation.checks import (agreement_sheet, control_frame, control_sheets, delong_average, efficiency_frame, efficiency_picture, efficiency_sheet, figure_efficiency, shuffled_frame,
     shuffled_sheet, tests_frame, tests_sheet, variance_frame, variance_sheets)
@@ -72,7 +72,7 @@ def contents(
             'Sparsity, and the features the tasks share': [sparsity_sheet(ev), all_zero_sheet(ev, path), *some('path', 'figure_3'), *response_sheets(ev, run)],
             'Task by task, and calibration': [task_sheet(ev), *some('calibration'), quality_sheet(ev)],
             'Patients': flow_sheets(ev, run),
-            'Settings': settings_sheets(run),
+            'Settings': [*settings_sheets(run), *network_sheets(run)],
             'What could not be computed': [failure_sheet(ev)] if ev.results['reason'].notna().any() else [],
             'Reporting checklists': checklist_sheets(ev, run)}
 

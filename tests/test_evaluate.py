@@ -283,6 +283,29 @@ def test_leakage_table_holds_planned_splits_only(done):
         for s in (0, 1, 2): shutil.rmtree(run/f'split-{s}'/'pretrain')
         (run/'split-2').rmdir()
 
+def test_each_network_of_a_split_says_why_its_training_ended(done):
+    run, ev = done; before = (run/'manifest.json').read_text(); assert E.network_sheets(run) == []
+    one = dict(val_loss=.3, best_update=10, updates=20); nets = [one | dict(hidden=32, stopped='patience'), one | dict(hidden=64, stopped='max_updates', val_loss=.2)]
+    for s in (0, 1, 2):
+        (run/f'split-{s}'/'pretrain').mkdir(parents=True)
+        (run/f'split-{s}'/'pretrain'/'split.json').write_text(json.dumps({'split': s, 'prevalence': {'A': .1}, 'settings': {'lr': 1e-3}, 'mimic-net': dict(hidden=64, networks=nets), 'masks-only': dict(hidden=64, networks=nets[1:])}))
+    try:
+        (run/'manifest.json').write_text(json.dumps(dict(steps={f'split-{s}/pretrain': '' for s in (0, 1)}))); sheet, = E.network_sheets(run); d = sheet.frame
+        assert d['split'].tolist() == [0] * 3 + [1] * 3 and d['network'].tolist() == ['mimic-net', 'mimic-net', 'masks-only'] * 2 and d['stopped'].tolist() == ['patience', 'max_updates', 'max_updates'] * 2
+        assert d['chosen'].tolist() == [False, True, True] * 2 and '4 of 6 trainings ended at the cap' in sheet.note and sheet.shown['Stopped by'].tolist()[:2] == ['patience', 'the cap on updates']
+    finally:
+        (run/'manifest.json').write_text(before)
+        for s in (0, 1, 2): shutil.rmtree(run/f'split-{s}'/'pretrain')
+        (run/'split-2').rmdir()
+
+@pytest.mark.parametrize('profile,source,changed,said', [('open', 'PhysioNet/CinC Challenge 2012', [], True), ('open', 'PhysioNet/CinC Challenge 2012', ['hidden'], False), ('open', 'own data', [], False), ('paper', 'PhysioNet/CinC Challenge 2012', [], False)])
+def test_how_the_settings_of_the_open_profile_were_found_is_said_where_they_were_found(done, profile, source, changed, said):
+    ev = done[1]; about = ev.about | dict(profile=profile, source=source, changed=changed); found = [x for x in E.limits(E.Evaluation(ev.results, ev.values, ev.positives, about)) if 'reaches .80' in x]
+    assert len(found) == said and all(x.startswith('The open profile') for x in found)
+
+def test_multi_task_is_called_a_weak_opponent_where_it_was_run(done, crowd):
+    told = lambda ev: sum('weak opponent' in x for x in E.limits(ev)); assert 'multi-task' in crowd[1].models and (told(done[1]), told(crowd[1])) == (0, 1)
+
 def test_the_size_of_rnn_c_is_a_limit_where_it_was_not_its_own_choice(done):
     ev = done[1]; sizes = lambda e: [x for x in E.limits(e) if 'RNN-C has the size MIMIC-Net chose' in x]
     assert len(sizes(ev)) == 1 and 'split 0: 8; split 1: 8' in sizes(ev)[0]
@@ -431,6 +454,10 @@ def test_sources_of_variance_are_standard_deviations(crowd):
     assert d['labels'] == pytest.approx(std(mine.groupby('seed'))) and d['splits'] == pytest.approx(std(mine.groupby('split'))) and (d['n_labels'], d['n_weights'], d['n_splits']) == (2, 3, 2)
     assert d['weights'] == pytest.approx(std(r[r['model'].isin(['MN-LR-2', 'MN-LR-2@1', 'MN-LR-2@2'])].groupby('model'))) and d['value'] == pytest.approx(weighted(mine))
     assert d['patients'] == pytest.approx(np.std(ev.average(mine.index)[1:], ddof=1))
+
+def test_the_untrained_network_is_among_the_sources_of_variance(crowd):
+    models = set(C.variance_frame(crowd[1])['model']); assert models == {'MN-LR-2', 'RNN-C', 'LR', 'untrained-LR-2'}
+    for note in (C.variance_sheets(crowd[1])[0].note, C.tests_sheet(crowd[1]).note): assert 'copies are not independent evidence' in note
 
 def test_a_missing_fit_is_no_variance(crowd):
     ev = crowd[1]; few = C.variance_frame(ev, ['LR']).query("task_kind == 'phenotype' and fraction < .1").iloc[0]  # task A has no fit at seed 0

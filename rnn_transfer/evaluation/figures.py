@@ -42,7 +42,7 @@ class Picture:
     folded: bool = False  # closed in the report until clicked
     @cached_property
     def svg(self)->str:
-        "The drawing as text, the same bytes every time; numbers to a tenth of a point, which is less than a printer can show."
+        "The drawing as text, the same bytes every time; numbers to a hundredth of a point, which is less than a printer can show."
         out = StringIO()
         with rc_context({'svg.hashsalt': self.name, 'svg.fonttype': 'path'}):
             self.figure.savefig(out, format='svg', metadata=dict(Date=None, Creator=None, Format=None, Type=None))

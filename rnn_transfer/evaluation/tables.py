@@ -6,10 +6,10 @@
 __all__ = ['KINDS', 'VARIANTS', 'COMPARISONS', 'Sheet', 'wide', 'about_system', 'system_sheet', 'plain', 'headline_frame',
            'missing_words', 'fewer_words', 'headline_sheets', 'variant_sheets', 'in_words', 'pairs_run', 'differences',
            'difference_sheets', 'task_sheet', 'quality_sheet', 'failure_sheet', 'pretty', 'flow_sheets',
-           'settings_sheets']
+           'network_frame', 'network_sheets', 'settings_sheets']
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-002
-import re
+import json, re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def system_sheet(ev:Evaluation)->Sheet:
     shown = pd.DataFrame([dict(System=m, Group=group(m), What=about_system(m) or 'not described') for m in ev.models])
     h = ev.results.dropna(subset='hidden').groupby('model')['hidden'].unique() if 'hidden' in ev.results else {}
     shown['Hidden units'] = [', '.join(f'{v:g}' for v in sorted(h[m])) if m in h else '–' for m in shown['System']]
-    return Sheet('systems', 'The systems', shown, shown, 'All are trained on the same labelled stays of a task, fraction and seed.', folded=len(shown) > 12)
+    return Sheet('systems', 'The systems', shown, shown, 'All are trained on the same labelled stays of a task, fraction and seed; a variant cv on the labelled validation stays as well.', folded=len(shown) > 12)
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-016
 def plain(
@@ -116,7 +116,7 @@ def variant_sheets(ev:Evaluation)->list:
     return sheets
 
 VARIANTS = ('Plain: lambda by the negative log-likelihood of the labelled validation stays. literal: with the L1 term added, as eq. 2 is written. '
-            'cv: by 5-fold cross-validation over labelled train and validation stays. full-val: by all validation labels, whatever the fraction.')
+            'cv: by cross-validation in up to five folds over labelled train and validation stays, on all of which it is then fitted. full-val: by all validation labels, whatever the fraction.')
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-026
 def in_words(
@@ -213,6 +213,31 @@ def flow_sheets(
     return sheets + [Sheet('leakage', 'What leakage removal takes from pre-training', removal, pretty(removal), note)]
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-039
+def network_frame(
+    run,  # run folder
+)->pd.DataFrame:  # one row per split, network and size: val_loss, best_update, updates, stopped (patience or max_updates), chosen; empty before pre-training
+    "Every network that pre-training trained."
+    files = [d/'split.json' for d in planned(run, 'split-*/pretrain')]
+    splits = [json.loads(f.read_text(encoding='utf-8')) for f in files if f.exists()]
+    trained = [(s['split'], name, about, n) for s in splits for name, about in s.items() if isinstance(about, dict) for n in about.get('networks') or []]
+    columns = ['hidden', 'val_loss', 'best_update', 'updates', 'stopped']
+    rows = [dict(split=split, network=name) | {c: n[c] for c in columns} | dict(chosen=n['hidden'] == about['hidden']) for split, name, about, n in trained]
+    d = pd.DataFrame(rows, columns=['split', 'network', *columns, 'chosen'])
+    return d.sort_values('split', kind='stable', ignore_index=True)
+
+def network_sheets(
+    run,  # run folder
+)->list:  # of Sheet; empty before pre-training
+    "The networks of pre-training: size, updates, and why each training ended."
+    d = network_frame(run)
+    if not len(d): return []
+    capped = int((d['stopped'] == 'max_updates').sum())
+    ended = d['stopped'].replace(dict(max_updates='the cap on updates'))
+    shown = pretty(d.assign(val_loss=[number(v) for v in d['val_loss']], stopped=ended, chosen=np.where(d['chosen'], 'yes', 'no')))
+    note = f'Validation losses compare between sizes of one network only. {capped or "None"} of {len(d)} trainings ended at the cap on updates, before early stopping.'
+    return [Sheet('networks', 'The networks of pre-training', d, shown.rename(columns=dict(Stopped='Stopped by')), note, folded=len(d) > 12)]
+
+# %% ../../nbs/evaluation/tables.ipynb #cell-043
 def settings_sheets(
     run,  # run folder
 )->list:  # of Sheet; empty where there is no manifest
