@@ -39,7 +39,7 @@ def claim_sheets(
     rules = shown[['Section', 'Claim', 'Verdict']].assign(Rule=d['rule'], Remark=d['reason'].replace('', '–'))
     text = parts.assign(estimate=numbers(parts, 'estimate low high', sign=True))[['claim', 'part', 'unit', 'estimate', 'holds', 'refuted', 'reason']]
     return [Sheet('claims', 'What the paper claims, and what this run shows', d, shown, note),
-            Sheet('claims_rules', 'The rule of each verdict', rules, rules, 'Written down before any run.', folded=True),
+            Sheet('claims_rules', 'The rule of each verdict', rules, rules, 'Written down before any run with all systems.', folded=True),
             Sheet('claims_parts', 'The parts of each claim', parts, pretty(text), 'Every comparison behind the verdicts.', folded=True)]
 
 # %% ../nbs/04_evaluate.ipynb #cell-011
