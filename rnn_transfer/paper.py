@@ -53,7 +53,7 @@ PROTOCOL = dict(splits=2, n_held_out=5, low=None, high=None,            # Sectio
     variants=list(VARIANTS), inits=2, autoencoder_updates=0,            # silent: networks trained beside MIMIC-Net, further first weights; 0: as max_updates
     models=[*MODELS, 'LR:cv', 'LR:literal', 'MN-LR-2:cv', 'MN-LR-2:literal', 'LR:full-val', 'MN-LR-2:full-val', 'RNN-C:full-val',
             'MN-LR-2@1', 'MN-LR-2@2', 'untrained-LR-2@1', 'untrained-LR-2@2'])  # the paper's four come first
-QUICK = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'AE-LR-2', 'GBT', 'no-removal-LR-2', 'untrained-LR-1', 'untrained-LR-2', 'shuffled-MN-LR-2', 'MN-LR-2:cv']
+QUICK = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'AE-LR-2', 'no-removal-LR-2', 'untrained-LR-1', 'untrained-LR-2', 'shuffled-MN-LR-2', 'MN-LR-2:cv']
 PROFILES = dict(
     quick=PROTOCOL | dict(models=QUICK, variants=['no-removal', 'autoencoder'], inits=0, fractions=[.05, .2, 1.], seeds=[2, 1], hidden=[32, 64], lr=3e-3, max_updates=100, eval_every=20, patience=3, replicates=500),
     open=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[2, 1], hidden=[32, 64], lr=1e-3, max_updates=3000, patience=6, replicates=1000) | {
