@@ -112,10 +112,10 @@ def test_what_a_cohort_says_of_itself_is_part_of_the_key(tmp_path):
 
 def test_a_failing_step_is_kept_and_stops_only_what_needs_it(tmp_path):
     toy_cohort().save(tmp_path/'c')
-    with pytest.raises(BadInput, match='split-0/pretrain: cell.*need 50') as e: run_paper(tmp_path/'c', tmp_path/'run', command='rnn_transfer_paper --cohort c', **TINY | {'pretrain.n_held_out': 50})
+    with pytest.raises(BadInput, match='split-0/pretrain: cell.*50 held-out phenotypes, but only') as e: run_paper(tmp_path/'c', tmp_path/'run', command='rnn_transfer_paper --cohort c', **TINY | {'pretrain.n_held_out': 50})
     head, line = str(e.value).split('\n')
     assert head.startswith('1 of 6 steps failed, 3 that need them were left out') and line.endswith('again: rnn_transfer_paper --cohort c --only split-0/pretrain')
-    said = cli('rnn_transfer_status', tmp_path/'run').stdout; assert '1 failed' in said and re.search('failed: split-0/pretrain: cell.*need 50.*--only split-0/pretrain', said)
+    said = cli('rnn_transfer_status', tmp_path/'run').stdout; assert '1 failed' in said and re.search('failed: split-0/pretrain: cell.*50 held-out phenotypes, but only.*--only split-0/pretrain', said)
     assert str(tmp_path) not in next(tmp_path.glob('run/split-0/pretrain/*.failed.ipynb')).read_text()
     assert (tmp_path/'run/model/done.json').exists() and not (tmp_path/'run/split-0/pretrain/done.json').exists()
     failed = nbformat.read(tmp_path/'run/split-0/pretrain/02_pretrain.failed.ipynb', 4)

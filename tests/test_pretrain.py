@@ -451,7 +451,7 @@ def test_untrained_control_is_the_start_of_pretraining(run, monkeypatch):
 
 
 def test_clear_errors_of_a_run(run, tmp_path):
-    for kw, message in ((dict(split=2), 'counted from 0'), (dict(hidden=[]), 'empty'), (dict(hidden=[5]), 'h-5.safetensors: no such file'), (dict(n_held_out=5), 'need 10'), (dict(low=.5, high=.6), 'only 0 of 8'), (dict(variants=['masks']), 'no-removal, masks-only'), (dict(inits=-1), 'inits -1')):
+    for kw, message in ((dict(split=2), 'counted from 0'), (dict(hidden=[]), 'empty'), (dict(hidden=[5]), 'h-5.safetensors: no such file'), (dict(n_held_out=8), 'one must be left to train on'), (dict(low=.5, high=.6), 'only 0 of 8'), (dict(variants=['masks']), 'no-removal, masks-only'), (dict(inits=-1), 'inits -1')):
         with pytest.raises(BadInput, match=message): run_pretrain(run, **dict(split=0) | SMALL | kw)
     assert not (run/'split-0'/'pretrain'/'split.json').exists()
     with pytest.raises(BadInput, match='data step'): run_pretrain(tmp_path, **SMALL)

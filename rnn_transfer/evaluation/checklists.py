@@ -138,6 +138,7 @@ def training(o:dict)->str:
              in_steps(o, 'patience', 'early stopping with patience {}')]
     return ', '.join(filter(None, parts))
 
+# %% ../../nbs/evaluation/checklists.ipynb #cell-028
 def setting_facts(
     said:dict,  # manifest of the run; empty: there is none, and its facts are empty
 )->dict:
@@ -153,7 +154,7 @@ def setting_facts(
                 command=f'rnn_transfer_paper --cohort COHORT --out RUN --profile {said["profile"]}' if said.get('profile') else '',
                 removal='Subjects with a target phenotype in any stay leave the train and validation stays of pre-training; flow.csv of each split counts them.' if o else '')
 
-# %% ../../nbs/evaluation/checklists.ipynb #cell-030
+# %% ../../nbs/evaluation/checklists.ipynb #cell-031
 PROTOCOL = 'Gupta et al. 2018 (Transfer Learning for Clinical Time Series Analysis using Recurrent Neural Networks)'
 
 def result_facts(
@@ -176,7 +177,7 @@ METHODS = dict(spread='The spread over seeds stands in the table of other metric
     metrics='AUROC (weighted by positives as in the benchmark, macro, per task), AUPRC, Brier score, intercept and slope of logistic recalibration, reliability curves.',
     comparisons='Paired differences on the same draws; DeLong\'s test as a cross-check; corrected resampled t over seeds; signed ranks over tasks with Holm\'s correction. Each claim of the paper has a verdict by a rule that is fixed in the software.')
 
-# %% ../../nbs/evaluation/checklists.ipynb #cell-033
+# %% ../../nbs/evaluation/checklists.ipynb #cell-034
 def gather(
     ev,             # Evaluation
     said=None,      # manifest of the run
