@@ -171,7 +171,7 @@ def influence(
     out[y == 1], out[y == 0] = (one - one.mean()) / len(one), (zero - one.mean()) / len(zero)
     return out
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-032
+# %% ../../nbs/evaluation/checks.ipynb #cell-033
 def row_weights(
     split, task,  # (rows,)
     positives,    # (rows,) of the task
@@ -188,7 +188,7 @@ def unbiased(
     n1, n0 = (y == 1).sum(), (y == 0).sum()
     return np.sqrt(np.where(y == 1, n1 / max(n1 - 1, 1), n0 / max(n0 - 1, 1)))
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-033
+# %% ../../nbs/evaluation/checks.ipynb #cell-034
 def delong_average(
     ev:Evaluation,
     a, b,       # models
@@ -207,7 +207,7 @@ def delong_average(
     d, half = float(w @ (ev.values['auroc'][one, 0] - ev.values['auroc'][two, 0])), ndtri((1 + LEVEL) / 2) * se
     return dict(difference=d, low=d - half, high=d + half, se=se)
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-037
+# %% ../../nbs/evaluation/checks.ipynb #cell-038
 KEY = ['task_kind', 'fraction', 'model', 'versus']
 
 def delong_frame(
@@ -235,7 +235,7 @@ def tests_at(
     tasks = over_tasks(ev, pairs, f)[KEY + ['rank_biserial', 'p', 'p_holm', 'n', 'n_ahead']].rename(columns=dict(n='n_tasks'))
     return d.merge(seeds, on=KEY).merge(tasks, on=KEY)
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-038
+# %% ../../nbs/evaluation/checks.ipynb #cell-040
 def by_kind(
     ev:Evaluation,
     d:pd.DataFrame,  # with task_kind
@@ -256,7 +256,7 @@ def tests_frame(
     found = [tests_at(ev, pairs, seeds, f) for f in dict.fromkeys([few(ev), ev.fractions[-1]])]
     return by_kind(ev, pd.concat(found, ignore_index=True), ['fraction'])
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-039
+# %% ../../nbs/evaluation/checks.ipynb #cell-041
 def tests_sheet(ev:Evaluation)->Sheet:  # None where no pair was run
     "One difference, four tests."
     d = tests_frame(ev)
@@ -279,7 +279,7 @@ TESTS = ('Weighted AUROC. Bootstrap and DeLong: other patients, trained models h
          'Signed ranks over tasks: rank-biserial correlation (1: ahead in every task), p adjusted by Holm over the pairs of a kind and fraction; with few tasks it cannot be small. '
          + SAME)
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-042
+# %% ../../nbs/evaluation/checks.ipynb #cell-044
 def agreement_frame(ev:Evaluation)->pd.DataFrame:
     "Bootstrap beside DeLong for every fit of the first comparisons, at few labels and at all."
     found = [agreement(ev, a, b, f) for (a, b), f in product(pairs_run(ev, COMPARISONS[:2]), dict.fromkeys([few(ev), ev.fractions[-1]]))]
@@ -306,7 +306,7 @@ def agreement_sheet(ev:Evaluation)->Sheet:  # None where predictions are not at 
             f'with {R:,} draws the ratio alone is uncertain by {100 / np.sqrt(2 * max(R, 1)):.1f} %.')
     return Sheet('agreement', 'Bootstrap against DeLong', d, shown, note)
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-045
+# %% ../../nbs/evaluation/checks.ipynb #cell-047
 EFFICIENCY = [(a, b) for b in ('LR', 'RNN-C') for a in ('MN-LR-2', 'MN-LR-1')]
 
 def efficiency_frame(ev:Evaluation)->pd.DataFrame:
@@ -326,7 +326,7 @@ def efficiency_sheet(ev:Evaluation)->Sheet:  # None where there is nothing to co
     note = 'Weighted AUROC over the tasks that have fits at every fraction; between fractions interpolated on a logarithmic axis, and the curve never falls. Interval over patients.'
     return Sheet('efficiency', 'How many labels MN-LR needs', d, shown, note)
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-047
+# %% ../../nbs/evaluation/checks.ipynb #cell-049
 def figure_efficiency(
     ev:Evaluation,
     d:pd.DataFrame,  # as `efficiency_frame`
@@ -347,7 +347,7 @@ def figure_efficiency(
     ax.set_xlabel('labelled data needed (% of train and validation; beyond the dotted line: not reached)')
     return stamp(fig, ev)
 
-# %% ../../nbs/evaluation/checks.ipynb #cell-050
+# %% ../../nbs/evaluation/checks.ipynb #cell-052
 def efficiency_picture(ev:Evaluation)->Picture:  # None where there is nothing to compare
     "Label efficiency, drawn."
     d = efficiency_frame(ev)
