@@ -33,7 +33,7 @@ def claim_sheets(
     used,     # as `used_features`
 )->list:      # of Sheet
     "The verdict on each claim of the paper, and the parts behind it."
-    d, parts = claims_table(ev, used or None), evidence(ev, used or None)
+    parts = evidence(ev, used or None); d = claims_table(ev, used or None, proof=parts)
     shown = pd.DataFrame({'Section': d['section'], 'Claim': [f'“{q}”' for q in d['quote']], 'Compared': d['compared'], 'Estimate': d['shown'], 'Verdict': d['verdict']})
     note = f'{tally_verdicts(d)} Of a claim with several parts the weakest is shown. Intervals over test patients, trained models held fixed; not corrected for the number of claims.'
     rules = shown[['Section', 'Claim', 'Verdict']].assign(Rule=d['rule'], Remark=d['reason'].replace('', '–'))

@@ -11,6 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    "Tests that share a finished run go to one worker, so that it is made once; the others of their file go where there is room."
+    for i in items:
+        if "finished" in getattr(i, "fixturenames", ()): i.add_marker(pytest.mark.xdist_group("finished"))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     "The project's root folder."

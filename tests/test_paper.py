@@ -7,7 +7,6 @@ from rnn_transfer import paper
 from rnn_transfer.data import BadInput, Cohort, Prepared, toy_cohort
 from rnn_transfer.paper import *
 
-pytestmark = pytest.mark.xdist_group('paper')  # one worker: they share a finished run
 FEW = dict(models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2'], variants=['no-removal'])
 TINY = dict(splits=1, fractions=[.5, 1.], seeds=[1], hidden=[4], lr=1e-2, max_updates=20, patience=2, replicates=50, n_held_out=2) | FEW
 SETTINGS = 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2;' + ';'.join(f'{k}={v}' for k, v in FEW.items())  # of TINY, for the command line

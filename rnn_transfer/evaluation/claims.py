@@ -429,9 +429,10 @@ def claims_table(
     ev,            # Evaluation
     used=None,     # as for `evidence`
     claims=CLAIMS,
+    proof=None,    # what `evidence` gives for them; None: gathered here
 )->pd.DataFrame:   # one row a claim: claim, section, quote, compared, rule, verdict, shown, part, tasks (a ahead of b, in the part shown), estimate, low, high, n_parts, n_hold, reason, synthetic
     "Every claim of the paper with estimate, interval and verdict, for the cohort that was run."
-    proof = evidence(ev, used, claims)
+    proof = evidence(ev, used, claims) if proof is None else proof
     rows = [told | verdict_row(ev, c, proof[proof['claim'] == c.name]) for c, told in zip(claims, register(claims).to_dict('records'))]
     columns = 'claim section quote compared rule verdict shown part tasks estimate low high n_parts n_hold reason'.split()
     return pd.DataFrame(rows, columns=columns).assign(synthetic=bool(ev.about.get('synthetic')))
