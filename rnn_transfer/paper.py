@@ -26,6 +26,7 @@ from pathlib import Path
 
 # %% ../nbs/05_paper.ipynb #cell-004
 import nbformat
+import numpy as np
 import pandas as pd
 import papermill
 import torch
@@ -632,12 +633,14 @@ def read_done(
 
 # %% ../nbs/05_paper.ipynb #cell-082
 def time_left(
-    table: pd.DataFrame,  # of `read_done`
+    table: pd.DataFrame,  # step, kind, state, seconds, as of `read_done`
     workers: int,         # runs at a time
 ):                        # seconds, or None where nothing comparable was done yet
-    "Seconds left: for each kind of step still to do the mean time of those timed."
-    left = table[table['state'] != 'done']['kind'].value_counts(); mean = table[table['seconds'].notna()].groupby('kind')['seconds'].mean()
-    known = [n * mean[k] for k, n in left.items() if k in mean]
+    "Seconds left: for each kind of step still to do the mean time of those timed, or the line through the times of two fractions or more."
+    table = table.assign(share=table['step'].str.extract('fraction-([^/]+)', expand=False).astype(float).fillna(1)); known = []
+    for _, d in table.groupby('kind'):
+        left, timed = d['share'][d['state'] != 'done'], d[d['seconds'].notna()]; line = timed['share'].nunique() > 1
+        if len(timed) and len(left): known += list(np.polyval(np.polyfit(timed['share'], timed['seconds'].astype(float), int(line)), left).clip(min=0))
     return sum(known) / workers if known else None
 
 def status_text(
@@ -649,7 +652,7 @@ def status_text(
     if left and driver_at_work(run): lines.append(f'about {left / 60:.0f} minutes left')
     return '\n'.join(lines + [f'failed: {n}: {failure_of(n, run)}; again: the command of this run with --only {n}' for n in t['step'][t['state'] == 'failed']])
 
-# %% ../nbs/05_paper.ipynb #cell-085
+# %% ../nbs/05_paper.ipynb #cell-088
 def headline_of(
     run: Path,   # run folder
     table,       # of `read_done`
@@ -666,7 +669,7 @@ def headline_of(
         texts.append(text)
     return texts
 
-# %% ../nbs/05_paper.ipynb #cell-086
+# %% ../nbs/05_paper.ipynb #cell-089
 def index_page(
     run: Path,  # run folder
 )->str:         # HTML, links relative to the run folder
@@ -679,7 +682,7 @@ def index_page(
     head = ''.join(f'<th>{h}</th>' for h in ('step', 'state', 'parameters', 'seconds', 'peak memory, MB', 'mean AUROC of the target phenotypes'))
     return PAGE.format(title=f'Runs on {source}' + (' (synthetic)' if told.get('cohort', {}).get('synthetic') else '') + f', profile {told.get("profile", "")}', head=head, rows='\n'.join(rows))
 
-# %% ../nbs/05_paper.ipynb #cell-087
+# %% ../nbs/05_paper.ipynb #cell-090
 def write_index(
     run: Path,  # run folder
 ):
@@ -695,7 +698,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</t
 </tbody></table></html>
 """
 
-# %% ../nbs/05_paper.ipynb #cell-089
+# %% ../nbs/05_paper.ipynb #cell-092
 def underscored(
     argument: str,  # of the command line
 )->str:
@@ -705,7 +708,7 @@ def underscored(
 
 if Path(sys.argv[0]).name.startswith('rnn_transfer_'): sys.argv[1:] = map(underscored, sys.argv[1:])
 
-# %% ../nbs/05_paper.ipynb #cell-091
+# %% ../nbs/05_paper.ipynb #cell-094
 class Terminated(KeyboardInterrupt): "The process was asked to end (SIGTERM)."
 
 @contextmanager
@@ -717,7 +720,7 @@ def ends_on_sigterm():
     try: yield
     finally: signal.signal(signal.SIGTERM, before)
 
-# %% ../nbs/05_paper.ipynb #cell-092
+# %% ../nbs/05_paper.ipynb #cell-095
 @contextmanager
 def one_line_errors(
     debug=False,  # raise instead
@@ -732,14 +735,14 @@ def one_line_errors(
         text = f'{"interrupted" if code == 130 else "terminated"}; {again}' if code > 2 else str(e) if isinstance(e, BadInput) else f'{e.filename or ""}: {e.strerror or e}'.lstrip(': ')
         print(f'error: {text}', file=sys.stderr); raise SystemExit(code) from None
 
-# %% ../nbs/05_paper.ipynb #cell-095
+# %% ../nbs/05_paper.ipynb #cell-098
 def names(
     text: str,  # such as `fio2_item,ages`, or `all`
 ):
     "Corrections from the command line: 'all', or a tuple of names."
     return text if text == 'all' else tuple(t.strip() for t in text.split(',') if t.strip())
 
-# %% ../nbs/05_paper.ipynb #cell-097
+# %% ../nbs/05_paper.ipynb #cell-100
 def cohort_text(
     made: Cohort,
 )->str:
@@ -753,7 +756,7 @@ def cohort_text(
     if m.get('note'): lines.append(f'  note: {m["note"]}')
     return '\n'.join(lines)
 
-# %% ../nbs/05_paper.ipynb #cell-099
+# %% ../nbs/05_paper.ipynb #cell-102
 SOURCES = ['synthetic', 'mimic3', 'mimic3_benchmarks', 'physionet2012']
 TAKES = dict(synthetic=['n', 'seed'], physionet2012=['path', 'test', 'seed'], mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory'], mimic3_benchmarks=['path'])  # options of each
 
@@ -771,7 +774,7 @@ def check_cohort_options(
     try: tempfile.TemporaryDirectory(dir=there).cleanup()
     except OSError as e: raise BadInput(f'--out {out}: {there} cannot be written ({e.strerror}); name another folder') from None
 
-# %% ../nbs/05_paper.ipynb #cell-100
+# %% ../nbs/05_paper.ipynb #cell-103
 @call_parse
 def rnn_transfer_cohort(
     source: str,          # synthetic, mimic3, mimic3_benchmarks or physionet2012
@@ -796,7 +799,7 @@ def rnn_transfer_cohort(
         if source.startswith('mimic3'): given |= dict(progress=sys.stderr.isatty())
         made = make(**given); print(f'{made.save(out)}: {cohort_text(made)}')
 
-# %% ../nbs/05_paper.ipynb #cell-101
+# %% ../nbs/05_paper.ipynb #cell-104
 def parse_setting(
     text: str,  # name=value
 )->tuple:
@@ -806,7 +809,7 @@ def parse_setting(
     try: return name.strip(), ast.literal_eval(value)
     except (ValueError, SyntaxError): return name.strip(), value
 
-# %% ../nbs/05_paper.ipynb #cell-103
+# %% ../nbs/05_paper.ipynb #cell-106
 @call_parse
 def rnn_transfer_paper(
     cohort: str = '',      # cohort folder (default: a synthetic one is made)
@@ -838,7 +841,7 @@ def rnn_transfer_paper(
         run_paper(cohort, out, profile, workers or cores(), scheduler, only, command=f'rnn_transfer_paper {shlex.join(sys.argv[1:])}', **options)
         if not only or only == 'evaluate': print(headline(out)); print(f'\nreport: {Path(out)/"report.html"}')
 
-# %% ../nbs/05_paper.ipynb #cell-104
+# %% ../nbs/05_paper.ipynb #cell-107
 @call_parse
 def rnn_transfer_status(
     run: str,  # run folder
@@ -847,12 +850,12 @@ def rnn_transfer_status(
     "Say how far a run is, that goes on or has stopped"
     with one_line_errors(debug): print(status_text(Path(run)))
 
-# %% ../nbs/05_paper.ipynb #cell-106
+# %% ../nbs/05_paper.ipynb #cell-109
 def cores()->int:
     "Processors that this process may use: an allocation of a batch system can be smaller than the machine."
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
-# %% ../nbs/05_paper.ipynb #cell-107
+# %% ../nbs/05_paper.ipynb #cell-110
 def made_synthetic(
     path: Path,  # folder for it
 )->Path:
@@ -860,7 +863,7 @@ def made_synthetic(
     from rnn_transfer.sources import synthetic_raw
     return path if (path/'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
-# %% ../nbs/05_paper.ipynb #cell-108
+# %% ../nbs/05_paper.ipynb #cell-111
 def plan_text(
     cohort, out, profile, options, workers, only='',  # as `run_paper`
 )->str:
@@ -868,7 +871,7 @@ def plan_text(
     options = PROFILES[profile] | options; about = about_cohort(cohort); steps = needed(with_keys(plan(options), identity(about)), only); check_splits(cohort, about, options)
     states = [state(s, Path(out)) for s in steps]
     lines = [f'{s.name:<36} {t}' for s, t in zip(steps, states)]
-    table = pd.DataFrame([dict(kind=s.kind, state=t, seconds=seconds_of(s, Path(out))) for s, t in zip(steps, states)]); left = time_left(table, workers)
+    table = pd.DataFrame([dict(step=s.name, kind=s.kind, state=t, seconds=seconds_of(s, Path(out))) for s, t in zip(steps, states)]); left = time_left(table, workers)
     unknown = sorted(set(table['kind'][table['state'] != 'done']) - set(table['kind'][table['seconds'].notna()]))
     guess = f'; about {left / 60:.1f} minutes with {workers} workers, by what such steps took here' if left else ''
     return '\n'.join(lines + [f'{(table["state"] != "done").sum()} of {len(steps)} steps to do{guess}' + (f'; no step of kind {", ".join(unknown)} was timed here yet' if unknown else '')])
@@ -879,7 +882,7 @@ def seconds_of(
     "How long a step took the last time it finished."
     return done_of(step.name, run).get('seconds')
 
-# %% ../nbs/05_paper.ipynb #cell-109
+# %% ../nbs/05_paper.ipynb #cell-112
 @call_parse
 def rnn_transfer_features(
     cohort: str = '',      # cohort folder
@@ -896,7 +899,7 @@ def rnn_transfer_features(
         with write_atomic(out) as tmp: z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../nbs/05_paper.ipynb #cell-110
+# %% ../nbs/05_paper.ipynb #cell-113
 def cohort_features(
     cohort: Cohort,  # any cohort with the channels the network was trained on
     checkpoint,      # NAME.safetensors
@@ -911,7 +914,7 @@ def cohort_features(
     z = features(net, X, g.lengths if m['short'] == 'length' else None)
     return pd.DataFrame(z, index=pd.Index(g.stay_ids, name='stay_id'), columns=feature_names(net.config['hidden'], net.config['n_layers']))
 
-# %% ../nbs/05_paper.ipynb #cell-112
+# %% ../nbs/05_paper.ipynb #cell-115
 @call_parse
 def rnn_transfer_export(
     path: str = '',       # folder with the CSV files of MIMIC-III v1.4
@@ -930,7 +933,7 @@ def rnn_transfer_export(
         more = dict(partitions=partitions, scratch=scratch, memory=memory)
         print(f'{export(path, out, names(corrected), progress=sys.stderr.isatty(), **{k: v for k, v in more.items() if v})}: written')
 
-# %% ../nbs/05_paper.ipynb #cell-113
+# %% ../nbs/05_paper.ipynb #cell-116
 @call_parse
 def rnn_transfer_verify(
     cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: its counts beside the published ones
@@ -944,7 +947,7 @@ def rnn_transfer_verify(
         same = [verified(t) for t in verify_tables(cohort, export, hashes)]
     if not all(same): raise SystemExit(1)
 
-# %% ../nbs/05_paper.ipynb #cell-114
+# %% ../nbs/05_paper.ipynb #cell-117
 def verify_tables(cohort, export, hashes)->list:  # of data frames
     "The comparisons that the given folders allow."
     from rnn_transfer.sources.mimic3_export import verify, verify_export
