@@ -84,6 +84,7 @@ def mend_links(markdown: str, source: str, names: dict[str, str]) -> str:
         full = posixpath.normpath(posixpath.join("nbs", here, target))
         if full == "CHANGELOG.md": full = "nbs/changelog.md"
         full = re.sub(r"^docs/pages/", "nbs/", full)
+        if report := re.fullmatch(r"docs/results/([\w-]+)/report\.html", full): return f"[{label}]({posixpath.relpath(f'reports/{report[1]}.html', here or '.')})"
         if not full.startswith("nbs/"): return f"`{full}`" if label == posixpath.basename(full) else f"{label} (`{full}`)"
         page = full.removeprefix("nbs/")
         if page in names or page.endswith(".md"): return f"[{label}]({posixpath.relpath(names.get(page, page), here or '.')}{anchor})"
@@ -137,6 +138,14 @@ def add_pages(root: Path, proc: Path, names: dict[str, str]) -> None:
         (proc / path.name).write_text(outside_code(text, lambda s: mend_links(re.sub(r"\]\(\.\./\.\./nbs/", "](", s), path.name, names)), encoding="utf-8")
     changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     (proc / "changelog.md").write_text(re.sub(r"\A# (.+)\n", r"---\ntitle: \1\n---\n", changes), encoding="utf-8")
+
+
+def add_reports(root: Path, proc: Path) -> set[str]:
+    "The reports of runs that the repository keeps, one file each: they stay as they were written."
+    names = {f"reports/{path.parent.name}.html": path for path in sorted((root / "docs" / "results").glob("*/report.html"))}
+    (proc / "reports").mkdir(exist_ok=True)
+    for name, path in names.items(): shutil.copy2(path, proc / name)
+    return set(names)
 
 
 def title(path: Path) -> str:
@@ -258,12 +267,13 @@ def build(root: Path = ROOT, out: Path | None = None) -> Path:
             mend_notebook(proc / source, source, names, {})
             (proc / source).rename(proc / name)
         add_pages(root, proc, names)
+        reports = add_reports(root, proc)
         configure(root, proc, names)
         site = render(proc)
         options = yaml.safe_load((proc / "_quarto.yml").read_text(encoding="utf-8"))
         for path in site.rglob("*.html"):
             name = path.relative_to(site).as_posix()
-            path.write_text(mend_page(path.read_text(encoding="utf-8"), name, options["website"]["site-url"]), encoding="utf-8")
+            if name not in reports: path.write_text(mend_page(path.read_text(encoding="utf-8"), name, options["website"]["site-url"]), encoding="utf-8")
         if found := broken(site): raise SiteError("\n".join(found))
         fresh = out.with_name(out.name + ".new")
         shutil.rmtree(fresh, ignore_errors=True)

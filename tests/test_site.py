@@ -46,6 +46,12 @@ def test_every_notebook_has_a_page_and_every_link_a_target(site):
         assert (site / "/".join(parts)).is_file(), name
 
 
+def test_reports_of_runs_stand_in_the_site(site):
+    for report in (ROOT / "docs" / "results").glob("*/report.html"):
+        assert (site / "reports" / f"{report.parent.name}.html").read_bytes() == report.read_bytes()
+        assert f'href="reports/{report.parent.name}.html"' in (site / "results.html").read_text(encoding="utf-8")
+
+
 def test_sentences_below_the_title_are_kept(site):
     assert "few hundred labelled" in (site / "index.html").read_text(encoding="utf-8")
 
@@ -79,6 +85,7 @@ def test_links_between_notebooks_become_links_between_pages():
     assert mend("[d](../00_data.ipynb)", "sources/synthetic.ipynb", names) == "[d](../data.ipynb)"
     assert mend("[r](results.ipynb)", "index.ipynb", names) == "r"
     assert mend("[c](../CHANGELOG.md)", "index.ipynb", names) == "[c](changelog.md)"
+    assert mend("[r](../docs/results/physionet2012/report.html)", "results.ipynb", names) == "[r](reports/physionet2012.html)"
     assert mend("[e](https://example.org/a.ipynb)", "index.ipynb", names) == "[e](https://example.org/a.ipynb)"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 # %% ../../nbs/evaluation/report.ipynb #cell-003
 import numpy as np
 import pandas as pd
-from fastcore.xml import A, H1, H2, Body, Details, Div, Figcaption, Figure, Footer, Head, Html, Li, Meta, Nav, NotStr, P, Section, Strong, Style, Summary, Table, Tbody, Td, Th, Thead, Title, Tr, Ul, to_xml
+from fastcore.xml import A, H1, H2, Body, Details, Div, Figcaption, Figure, Footer, Head, Html, Li, Link, Meta, Nav, NotStr, P, Section, Strong, Style, Summary, Table, Tbody, Td, Th, Thead, Title, Tr, Ul, to_xml
 
 # %% ../../nbs/evaluation/report.ipynb #cell-004
 from ..data import BadInput
@@ -125,7 +125,8 @@ def report(
     drawn = {title: Section(H2(title, id=names[title]), *(block(x, caption(ev)) for x in items)) for title, items in found.items()}
     contents = Nav(*(A(title, href=f'#{name}') for title, name in ({FIRST: names.get(FIRST)} | {WORDS: 'limits'} | names).items() if name), aria_label='Contents')
     footer = Footer(f'Cohort fingerprint {ev.about["fingerprint"][:16] or "not given"}. Made by rnn_transfer.')
-    head = Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'), Title('rnn_transfer report'), Style(NotStr(CSS)))
+    icon = Link(rel='icon', href='data:,')  # or a browser asks the server for one
+    head = Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'), Title('rnn_transfer report'), icon, Style(NotStr(CSS)))
     body = [*opening(ev), contents, *([drawn.pop(FIRST)] if FIRST in drawn else []), words, *drawn.values(), footer]
     return to_xml(Html(head, Body(*body), lang='en'), indent=False)
 
