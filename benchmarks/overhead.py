@@ -1,4 +1,4 @@
-"""What papermill, kernels and Dask add to a batch of runs: wall time against the steps' own seconds, with 1, 2, … workers.
+"""What Dask, the plan and the driver add to a batch of runs: wall time against the steps' own seconds, with 1, 2, … workers.
 
     python benchmarks/overhead.py WORK [--workers 1 2] [--runs 40] [--updates 20]
 

@@ -6,20 +6,22 @@
 __all__ = ['PROTOCOL', 'QUICK', 'PROFILES', 'KINDS', 'OWN', 'SET', 'CHOICES', 'HELPERS', 'PAGE', 'SOURCES', 'TAKES', 'numbers',
            'Step', 'notebooks_dir', 'notebook_parameters', 'parameters_of', 'check_numbers', 'check_value',
            'check_models', 'check_options', 'plan', 'code_hash', 'with_keys', 'outputs', 'done_of', 'seen', 'state',
-           'PipeKernel', 'scrub', 'without_paths', 'first_line', 'run_notebook', 'git_commit', 'environment', 'lock',
-           'one_at_a_time', 'tried_twice', 'same_code', 'carry_out', 'execute', 'only_driver', 'driver_at_work',
-           'deaf_children', 'local_workers', 'local_cluster', 'cluster', 'resources', 'execute_all', 'report_step',
-           'failure_text', 'manifest', 'about_cohort', 'identity', 'check_splits', 'run_paper', 'needed', 'failure_of',
-           'read_done', 'time_left', 'status_text', 'headline_of', 'index_page', 'write_index', 'underscored',
-           'Terminated', 'ends_on_sigterm', 'one_line_errors', 'names', 'cohort_text', 'check_cohort_options',
-           'rnn_transfer_cohort', 'parse_setting', 'rnn_transfer_paper', 'rnn_transfer_status', 'cores',
-           'made_synthetic', 'plan_text', 'seconds_of', 'rnn_transfer_features', 'cohort_features',
-           'rnn_transfer_export', 'rnn_transfer_verify', 'verify_tables', 'verified']
+           'PipeKernel', 'scrub', 'without_paths', 'first_line', 'run_notebook', 'git_commit', 'hardware',
+           'environment', 'lock', 'one_at_a_time', 'tried_twice', 'same_code', 'carry_out', 'execute', 'only_driver',
+           'held', 'driver_at_work', 'left_over', 'deaf_children', 'local_workers', 'local_cluster', 'cluster',
+           'resources', 'execute_all', 'report_step', 'failure_text', 'manifest', 'about_cohort', 'identity',
+           'check_splits', 'run_paper', 'needed', 'failure_of', 'read_done', 'numbers_of', 'time_left', 'status_text',
+           'headline_of', 'index_page', 'write_index', 'underscored', 'Terminated', 'ends_on_sigterm',
+           'one_line_errors', 'names', 'cohort_text', 'check_cohort_options', 'rnn_transfer_cohort', 'parse_setting',
+           'rnn_transfer_paper', 'rnn_transfer_status', 'cores', 'made_synthetic', 'plan_text', 'seconds_of',
+           'rnn_transfer_features', 'cohort_features', 'rnn_transfer_export', 'rnn_transfer_verify', 'verify_tables',
+           'verified']
 
 # %% ../nbs/05_paper.ipynb #cell-003
-import ast, fcntl, hashlib, json, logging, os, platform, re, shlex, shutil, signal, subprocess, sys, tempfile, time, uuid
+import ast, fcntl, hashlib, json, logging, math, os, platform, re, shlex, shutil, signal, subprocess, sys, tempfile, time, uuid
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from html import escape
 from importlib import metadata
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -120,11 +122,11 @@ def parameters_of(
 def check_numbers(
     options: dict,  # as above
 ):
-    "Raise BadInput for fractions, seeds or splits of which no plan can be made."
-    expected = dict(fractions='shares above 0 and at most 1', seeds='one or two whole numbers: up to 5 % of the labels, and above', splits='a whole number above 0')
+    "Raise BadInput for fractions, seeds, splits or shares of a card of which no plan can be made."
+    expected = dict(fractions='shares above 0 and at most 1', seeds='one or two whole numbers: up to 5 % of the labels, and above', splits='a whole number above 0', gpus='the share of a card that one run takes, above 0 and at most 1')
     for name, text in expected.items():
         v = options.get(name, 1); v = v if isinstance(v, (list, tuple)) else [v]
-        fine = v and all(isinstance(x, (int, float)) and 0 < x and (x <= 1 if name == 'fractions' else x == int(x)) for x in v) and len(v) <= dict(seeds=2, splits=1).get(name, 99)
+        fine = v and all(isinstance(x, (int, float)) and 0 < x and (x <= 1 if name in ('fractions', 'gpus') else x == int(x)) for x in v) and len(v) <= dict(seeds=2, splits=1, gpus=1).get(name, 99)
         if not fine: raise BadInput(f'{name} {options[name]}: expected {text}')
 
 # %% ../nbs/05_paper.ipynb #cell-018
@@ -134,12 +136,18 @@ def check_value(
     default,      # of the notebook; its type is the one expected
 ):
     "Raise BadInput for a value that the notebook cannot mean."
-    name = option.rpartition('.')[2]; number = (int, float)
+    name = option.rpartition('.')[2]; number = (int, float); above = name in ('lr', 'batch', 'max_updates', 'eval_every', 'patience', 'hours', 'n_held_out')
     if name in CHOICES and value not in CHOICES[name]: raise BadInput(f'parameter {option}={value!r}: expected {", ".join(CHOICES[name])}')
     if default is None or value is None or isinstance(value, type(default)) or isinstance(value, int) and isinstance(default, float): pass
     else: raise BadInput(f'parameter {option}={value!r}: expected {dict(int="a whole number", float="a number", bool="True or False", list="a list").get(type(default).__name__, "text")}')
-    if name in ('hidden', 'rnnc_hidden', 'lambdas') and not all(isinstance(v, number) and v > 0 for v in value): raise BadInput(f'parameter {option}={value!r}: expected numbers above 0')
-    if name in ('lr', 'batch', 'max_updates', 'eval_every', 'patience', 'hours') and value <= 0: raise BadInput(f'parameter {option}={value!r}: expected a number above 0')
+    def refuse(text): raise BadInput(f'parameter {option}={value!r}: expected {text}')
+    if name in ('hidden', 'rnnc_hidden') and not all(isinstance(v, int) and v > 0 for v in value): refuse('whole numbers above 0')
+    if name == 'lambdas' and not all(isinstance(v, number) and 0 < v < math.inf for v in value): refuse('numbers above 0')
+    if name in ('hidden', 'lambdas', 'models') and not value: refuse('at least one')
+    if name == 'variants' and set(value) - set(VARIANTS): refuse(f'some of {", ".join(VARIANTS)}')
+    if above and not 0 < value < math.inf: refuse('a number above 0')
+    if name in ('replicates', 'inits', 'autoencoder_updates') and value < 0: refuse('0 or more')
+    if name in ('low', 'high') and value is not None and not (isinstance(value, number) and 0 <= value <= 1): refuse('a share from 0 to 1')
 
 def check_models(
     options: dict,  # with models, variants and inits
@@ -185,7 +193,7 @@ def plan(
     return steps + last + [make('evaluate', 'evaluate', [t.name for t in last])]
 
 # %% ../nbs/05_paper.ipynb #cell-032
-HELPERS = {'04_evaluate': 'evaluation/*.py'}  # modules of the package that a step computes with and no step before it does
+HELPERS = {'04_evaluate': ['evaluation/*.py', 'resources/tripod_ai.json', 'resources/reforms.json']}  # what else of the package a step reads, and no step before it
 
 def code_hash(
     notebook: str,  # such as 03_transfer
@@ -193,7 +201,7 @@ def code_hash(
     "A hash of a notebook's code cells: prose may change without making results stale."
     nb = nbformat.read(notebooks_dir()/f'{notebook}.ipynb', 4); package = Path(rnn_transfer.__file__).parent
     texts = [c.source for c in nb.cells if c.cell_type == 'code']
-    for module in sorted(package.glob(HELPERS.get(notebook, 'none'))): texts.append(re.sub(r'^# %%.*$', '', module.read_text(encoding='utf-8'), flags=re.M))
+    for path in sorted(p for pattern in HELPERS.get(notebook, []) for p in package.glob(pattern)): texts.append(re.sub(r'^# %%.*$', '', path.read_text(encoding='utf-8'), flags=re.M))
     return hashlib.sha256('\0'.join(texts).encode()).hexdigest()[:16]
 
 def with_keys(
@@ -318,6 +326,14 @@ def git_commit()->str:
     except OSError: return ''
     return head.stdout.strip() + ('-dirty' if dirty.stdout.strip() else '') if head.returncode == 0 else ''
 
+def hardware()->dict:
+    "The machine of this process, and the card it sees."
+    found = dict(system=platform.system(), machine=platform.machine(), cpus=os.cpu_count(), memory_gb=round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30))
+    if not torch.cuda.device_count(): return found
+    try: said = subprocess.run(['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'], capture_output=True, text=True).stdout  # asking torch would take a part of the card
+    except OSError: said = ''
+    return found | dict(gpu=first_line(said) or 'a GPU')
+
 def environment()->dict:
     "Versions and commit."
     names = 'torch numpy scipy pandas pyarrow scikit-learn papermill dask matplotlib'.split()
@@ -368,7 +384,7 @@ def carry_out(
         if state(step, run) == 'done': return dict(name=step.name, state='kept')
         executed = tried_twice(step, run, parameters)
         if isinstance(executed, str): raise BadInput(executed)
-        done = dict(key=step.key, parts=step.parts, outputs=outputs(step, run), seen=seen(step, run), made=environment(), seconds=round(time.perf_counter() - t, 2), peak_mb=PipeKernel.peak_mb)
+        done = dict(key=step.key, parts=step.parts, outputs=outputs(step, run), seen=seen(step, run), made=environment() | dict(hardware=hardware()), seconds=round(time.perf_counter() - t, 2), peak_mb=PipeKernel.peak_mb)
         with write_atomic(run/step.name/'done.json') as tmp: tmp.write_text(json.dumps(done, indent=1))
         (run/step.name/'failed.json').unlink(missing_ok=True)
     return dict(name=step.name, state='done', seconds=done['seconds'])
@@ -402,17 +418,32 @@ def only_driver(
             if lock(f, fcntl.LOCK_EX | fcntl.LOCK_NB): break
             time.sleep(.05)
         else: raise BadInput(f'{run}: another driver is at work on this run folder; wait for it, or stop it')
-        for left in [*(run/'.executing').glob('*.ipynb'), *run.rglob('.*.tmp*')]: shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        for left in left_over(run): shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         yield
+
+def held(
+    path: Path,  # a lock's file
+)->bool:
+    "Whether a process holds a lock."
+    if not path.exists(): return False
+    with open(path) as f: return not lock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 def driver_at_work(
     run: Path,  # run folder
 )->bool:
     "Whether a driver holds the run folder's lock."
-    if not (run/'.lock').exists(): return False
-    with open(run/'.lock') as f: return not lock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return held(run/'.lock')
 
 # %% ../nbs/05_paper.ipynb #cell-058
+def left_over(
+    run: Path,  # run folder
+)->list:        # of paths
+    "Temporary files and folders that nobody will rename any more."
+    if any(held(p) for p in (run/'.executing').glob('*.lock')): return []
+    found = [p for where in ('', 'data/', 'model/', 'evaluate/', 'split-*/**/') for p in run.glob(f'{where}.*.tmp*')]
+    return [*(run/'.executing').glob('*.ipynb'), *(p for p in found if re.fullmatch(r'\..+\.[0-9a-f]{12}\.tmp(\.\w+)?', p.name))]
+
+# %% ../nbs/05_paper.ipynb #cell-062
 @contextmanager
 def deaf_children():
     "Processes that are started within the block, and by those, do not hear Ctrl-C; the driver hears it at the end of the block at the latest."
@@ -421,7 +452,7 @@ def deaf_children():
     try: yield
     finally: signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-# %% ../nbs/05_paper.ipynb #cell-061
+# %% ../nbs/05_paper.ipynb #cell-065
 def local_workers(
     workers: int,   # local worker processes
     cards=0,        # GPUs of this machine
@@ -449,7 +480,7 @@ def local_cluster(
     else: raise error
     with made: yield made
 
-# %% ../nbs/05_paper.ipynb #cell-063
+# %% ../nbs/05_paper.ipynb #cell-067
 @contextmanager
 def cluster(
     workers: int,     # local worker processes
@@ -474,7 +505,7 @@ def cluster(
         if device == 'cuda' and not cards: raise BadInput(f'--scheduler {scheduler}: no worker declares a GPU; start those on cards with --resources "GPU=1"')
         yield client, cards and device != 'cpu'
 
-# %% ../nbs/05_paper.ipynb #cell-064
+# %% ../nbs/05_paper.ipynb #cell-068
 def resources(
     step: Step,   # what to run
     cards: bool,  # whether the cluster has GPUs for this run
@@ -482,7 +513,7 @@ def resources(
     "What a step claims on a worker: a GPU for training on one, else nothing."
     return {'GPU': 1} if cards and step.kind in ('pretrain', 'transfer') else {}
 
-# %% ../nbs/05_paper.ipynb #cell-065
+# %% ../nbs/05_paper.ipynb #cell-069
 def execute_all(
     steps: list,     # of Step, with keys
     run: Path,       # run folder
@@ -511,7 +542,7 @@ def execute_all(
             outcomes[out['name']] = out; report_step(out, len(outcomes), len(steps))
     return [outcomes[s.name] for s in steps]
 
-# %% ../nbs/05_paper.ipynb #cell-066
+# %% ../nbs/05_paper.ipynb #cell-070
 def report_step(
     outcome: dict,        # of one step
     n: int, total: int,   # finished so far, and all
@@ -529,19 +560,18 @@ def failure_text(
     head = f'{len(failed)} of {len(outcomes)} steps failed' + f', {skipped} that need them were left out' * (skipped > 0) + '; failed notebooks are kept in their folders'
     return '\n'.join([head, *(f'  {o["name"]}: {o["why"]}; again: {command} --only {o["name"]}' for o in failed)])
 
-# %% ../nbs/05_paper.ipynb #cell-069
+# %% ../nbs/05_paper.ipynb #cell-073
 def manifest(
     options: dict,       # of the run
     profile: str,        # its name
     about: dict,         # the cohort's meta and fingerprint
 )->dict:
     "Parameters, versions, commit, cohort and hardware of a run."
-    hardware = dict(system=platform.system(), machine=platform.machine(), cpus=os.cpu_count(), memory_gb=round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30))
     changed = sorted(k for k, v in options.items() if v != PROFILES[profile].get(k, v if k == 'gpus' else None))
     return dict(profile=profile, changed=changed, options=options, cohort={k: about.get(k) for k in ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')},
-                **environment(), hardware=hardware)
+                **environment(), hardware=hardware())
 
-# %% ../nbs/05_paper.ipynb #cell-071
+# %% ../nbs/05_paper.ipynb #cell-075
 def about_cohort(
     path,  # cohort folder
 )->dict:   # its cohort.json, with a fingerprint computed if it has none
@@ -552,14 +582,14 @@ def about_cohort(
     except (ValueError, KeyError, TypeError) as e: raise BadInput(f'{path/"cohort.json"}: not a cohort description ({type(e).__name__}: {e}); write the cohort again') from None
     return about if about.get('fingerprint') else about | dict(fingerprint=Cohort.load(path).fingerprint)
 
-# %% ../nbs/05_paper.ipynb #cell-073
+# %% ../nbs/05_paper.ipynb #cell-077
 def identity(
     about: dict,  # of `about_cohort`
 )->str:
     "A hash of all that the cohort says of itself: content, source, licence, range of held-out prevalence."
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
-# %% ../nbs/05_paper.ipynb #cell-074
+# %% ../nbs/05_paper.ipynb #cell-078
 def check_splits(
     cohort,         # cohort folder
     about: dict,    # of `about_cohort`
@@ -572,7 +602,7 @@ def check_splits(
     except (OSError, ValueError, KeyError): Cohort.load(cohort); raise
     draw_splits(tasks, prevalences(stays, named), options['splits'], options['n_held_out'], low if options.get('low') is None else options['low'], high if options.get('high') is None else options['high'], options['seed'])
 
-# %% ../nbs/05_paper.ipynb #cell-075
+# %% ../nbs/05_paper.ipynb #cell-079
 def run_paper(
     cohort,        # cohort folder
     run,           # run folder
@@ -588,16 +618,16 @@ def run_paper(
     if profile not in PROFILES: raise BadInput(f'profile {profile!r}: expected {", ".join(PROFILES)}')
     if workers < 1: raise BadInput(f'workers {workers}: expected a whole number above 0')
     options = PROFILES[profile] | options; run = Path(run).resolve(); check_options(options); about = about_cohort(cohort)
-    steps = with_keys(plan(options), identity(about)); check_splits(cohort, about, options)
+    steps = with_keys(plan(options), identity(about)); check_splits(cohort, about, options); asked = needed(steps, only)
     with only_driver(run):
         with write_atomic(run/'manifest.json') as tmp: tmp.write_text(json.dumps(manifest(options, profile, about) | dict(steps={s.name: s.key for s in steps}), indent=1))
         write_index(run)
-        try: outcomes = execute_all(needed(steps, only), run, os.path.relpath(cohort, run), workers, scheduler, options, progress)
+        try: outcomes = execute_all(asked, run, os.path.relpath(cohort, run), workers, scheduler, options, progress)
         finally: write_index(run)
     if any(o['state'] == 'failed' for o in outcomes): raise BadInput(failure_text(outcomes, command))
     return outcomes
 
-# %% ../nbs/05_paper.ipynb #cell-076
+# %% ../nbs/05_paper.ipynb #cell-080
 def needed(
     steps: list,  # of Step, in order
     only: str,    # a step's name; empty: all
@@ -609,7 +639,7 @@ def needed(
     for s in reversed(steps): names |= set(s.needs) if s.name in names else set()
     return [s for s in steps if s.name in names]
 
-# %% ../nbs/05_paper.ipynb #cell-079
+# %% ../nbs/05_paper.ipynb #cell-083
 def failure_of(
     name: str, run: Path,  # step and run folder
 )->str:                    # '' where it did not fail
@@ -617,7 +647,7 @@ def failure_of(
     try: return json.loads((run/name/'failed.json').read_text())['why']
     except (OSError, ValueError, KeyError): return ''
 
-# %% ../nbs/05_paper.ipynb #cell-080
+# %% ../nbs/05_paper.ipynb #cell-084
 def read_done(
     run: Path,  # run folder
 )->pd.DataFrame:  # one row per planned step: name, kind, state (done, stale, running, failed, waiting), seconds, peak_mb
@@ -627,21 +657,29 @@ def read_done(
     working = {p.name.rsplit('.', 2)[0].replace('+', '/') for p in (run/'.executing').glob('*.ipynb')} if driver_at_work(run) else set(); rows = []
     for name, key in planned.items():
         done = done_of(name, run)
-        how = 'done' if done.get('key') == key else 'running' if name in working else 'stale' if done else 'failed' if failure_of(name, run) else 'waiting'
-        rows.append(dict(step=name, kind='transfer' if 'fraction-' in name else name.split('/')[-1], state=how, seconds=done.get('seconds'), peak_mb=done.get('peak_mb'), parameters=done.get('parts', {}).get('parameters', {})))
+        how = 'done' if done.get('key') == key else 'running' if name in working else 'failed' if failure_of(name, run) else 'stale' if done else 'waiting'
+        rows.append(dict(step=name, kind='transfer' if 'fraction-' in name else name.split('/')[-1], state=how, seconds=done.get('seconds'), peak_mb=done.get('peak_mb'), parameters=done.get('parts', {}).get('parameters') or numbers_of(name)))
     return pd.DataFrame(rows)
 
-# %% ../nbs/05_paper.ipynb #cell-082
+def numbers_of(
+    name: str,  # of a step, such as split-0/fraction-0.5/seed-1
+)->dict:
+    "Split, fraction and seed of a step."
+    return {k: float(v) if k == 'fraction' else int(v) for k, v in (part.split('-') for part in name.split('/') if '-' in part)}
+
+# %% ../nbs/05_paper.ipynb #cell-086
 def time_left(
     table: pd.DataFrame,  # step, kind, state, seconds, as of `read_done`
     workers: int,         # runs at a time
 ):                        # seconds, or None where nothing comparable was done yet
     "Seconds left: for each kind of step still to do the mean time of those timed, or the line through the times of two fractions or more."
-    table = table.assign(share=table['step'].str.extract('fraction-([^/]+)', expand=False).astype(float).fillna(1)); known = []
-    for _, d in table.groupby('kind'):
+    table = table.assign(share=table['step'].str.extract('fraction-([^/]+)', expand=False).astype(float).fillna(1)); total = 0
+    for _, d in table.groupby('kind'):  # one kind after the other, and a step on one worker
         left, timed = d['share'][d['state'] != 'done'], d[d['seconds'].notna()]; line = timed['share'].nunique() > 1
-        if len(timed) and len(left): known += list(np.polyval(np.polyfit(timed['share'], timed['seconds'].astype(float), int(line)), left).clip(min=0))
-    return sum(known) / workers if known else None
+        if not (len(timed) and len(left)): continue
+        each = np.polyval(np.polyfit(timed['share'], timed['seconds'].astype(float), int(line)), left).clip(min=table['seconds'].min())
+        total += max(each.max(), each.sum() / workers)
+    return total or None
 
 def status_text(
     run: Path,  # run folder
@@ -652,7 +690,7 @@ def status_text(
     if left and driver_at_work(run): lines.append(f'about {left / 60:.0f} minutes left')
     return '\n'.join(lines + [f'failed: {n}: {failure_of(n, run)}; again: the command of this run with --only {n}' for n in t['step'][t['state'] == 'failed']])
 
-# %% ../nbs/05_paper.ipynb #cell-088
+# %% ../nbs/05_paper.ipynb #cell-092
 def headline_of(
     run: Path,   # run folder
     table,       # of `read_done`
@@ -669,20 +707,24 @@ def headline_of(
         texts.append(text)
     return texts
 
-# %% ../nbs/05_paper.ipynb #cell-089
+# %% ../nbs/05_paper.ipynb #cell-093
 def index_page(
     run: Path,  # run folder
 )->str:         # HTML, links relative to the run folder
     "The run's table of contents."
     t = read_done(run); told = json.loads((run/'manifest.json').read_text(encoding='utf-8')); source = told.get('cohort', {}).get('source', '')
-    cell = lambda v: '' if v is None or v != v else str(v)
-    links = [next((f'<a href="{n.relative_to(run).as_posix()}">{r.step}</a>' for n in sorted((run/r.step).glob('*.ipynb'), reverse=True)), r.step) for r in t.itertuples()]
+    cell = lambda v: '' if v is None or v != v else escape(str(v))
+    executed = [f'{r.step}/{KINDS[r.kind]}{".failed" * (r.state == "failed")}.ipynb' for r in t.itertuples()]
+    links = [f'<a href="{n}">{step}</a>' if (run/n).exists() else step for n, step in zip(executed, t['step'])]
+    said = [failure_of(r.step, run) if r.state == 'failed' else h for r, h in zip(t.itertuples(), headline_of(run, t))]
     show = lambda p: ', '.join(f'{k}={v}' for k, v in p.items() if k in ('split', 'fraction', 'seed', 'hidden', 'lr', 'replicates'))
-    rows = [f'<tr><td>{l}</td><td>{r.state}</td><td>{show(r.parameters)}</td><td>{cell(r.seconds)}</td><td>{cell(r.peak_mb)}</td><td>{h}</td></tr>' for l, r, h in zip(links, t.itertuples(), headline_of(run, t))]
-    head = ''.join(f'<th>{h}</th>' for h in ('step', 'state', 'parameters', 'seconds', 'peak memory, MB', 'mean AUROC of the target phenotypes'))
-    return PAGE.format(title=f'Runs on {source}' + (' (synthetic)' if told.get('cohort', {}).get('synthetic') else '') + f', profile {told.get("profile", "")}', head=head, rows='\n'.join(rows))
+    rows = [f'<tr><td>{l}</td><td>{r.state}</td><td>{show(r.parameters)}</td><td>{cell(r.seconds)}</td><td>{cell(r.peak_mb)}</td><td>{cell(h)}</td></tr>' for l, r, h in zip(links, t.itertuples(), said)]
+    head = ''.join(f'<th>{h}</th>' for h in ('step', 'state', 'parameters', 'seconds', 'peak memory, MB', 'mean AUROC of the target phenotypes, or what went wrong'))
+    files = ' · '.join(f'<a href="{n}">{n}</a>' for n in ('report.html', 'results.csv', 'manifest.json') if (run/n).exists())
+    title = f'Runs on {source}' + (' (synthetic)' if told.get('cohort', {}).get('synthetic') else '') + f', profile {told.get("profile", "")}'
+    return PAGE.format(title=escape(title), files=files, head=head, rows='\n'.join(rows))
 
-# %% ../nbs/05_paper.ipynb #cell-090
+# %% ../nbs/05_paper.ipynb #cell-094
 def write_index(
     run: Path,  # run folder
 ):
@@ -691,14 +733,14 @@ def write_index(
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}}table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}}</style>
-<h1>{title}</h1><p><a href="report.html">Report</a> · <a href="results.csv">results.csv</a> · <a href="manifest.json">manifest.json</a></p>
-<p>To publish a run of data that may not be shared, leave out <code>data/</code>, every <code>features/</code> and every <code>predictions.parquet</code>: they hold rows of single patients. Notebooks, tables, figures, report and results hold none.</p>
+<h1>{title}</h1><p>{files}</p>
+<p>To publish a run of data that may not be shared, leave out <code>data/</code>, every <code>features/</code> and every <code>predictions.parquet</code>: they hold rows of single patients. A <code>*.failed.ipynb</code> may name one in its error. The other notebooks, tables, figures, report and results hold none.</p>
 <table><thead><tr>{head}</tr></thead><tbody>
 {rows}
 </tbody></table></html>
 """
 
-# %% ../nbs/05_paper.ipynb #cell-092
+# %% ../nbs/05_paper.ipynb #cell-096
 def underscored(
     argument: str,  # of the command line
 )->str:
@@ -708,7 +750,7 @@ def underscored(
 
 if Path(sys.argv[0]).name.startswith('rnn_transfer_'): sys.argv[1:] = map(underscored, sys.argv[1:])
 
-# %% ../nbs/05_paper.ipynb #cell-094
+# %% ../nbs/05_paper.ipynb #cell-098
 class Terminated(KeyboardInterrupt): "The process was asked to end (SIGTERM)."
 
 @contextmanager
@@ -720,7 +762,7 @@ def ends_on_sigterm():
     try: yield
     finally: signal.signal(signal.SIGTERM, before)
 
-# %% ../nbs/05_paper.ipynb #cell-095
+# %% ../nbs/05_paper.ipynb #cell-099
 @contextmanager
 def one_line_errors(
     debug=False,  # raise instead
@@ -735,14 +777,14 @@ def one_line_errors(
         text = f'{"interrupted" if code == 130 else "terminated"}; {again}' if code > 2 else str(e) if isinstance(e, BadInput) else f'{e.filename or ""}: {e.strerror or e}'.lstrip(': ')
         print(f'error: {text}', file=sys.stderr); raise SystemExit(code) from None
 
-# %% ../nbs/05_paper.ipynb #cell-098
+# %% ../nbs/05_paper.ipynb #cell-102
 def names(
     text: str,  # such as `fio2_item,ages`, or `all`
 ):
     "Corrections from the command line: 'all', or a tuple of names."
     return text if text == 'all' else tuple(t.strip() for t in text.split(',') if t.strip())
 
-# %% ../nbs/05_paper.ipynb #cell-100
+# %% ../nbs/05_paper.ipynb #cell-104
 def cohort_text(
     made: Cohort,
 )->str:
@@ -756,7 +798,7 @@ def cohort_text(
     if m.get('note'): lines.append(f'  note: {m["note"]}')
     return '\n'.join(lines)
 
-# %% ../nbs/05_paper.ipynb #cell-102
+# %% ../nbs/05_paper.ipynb #cell-106
 SOURCES = ['synthetic', 'mimic3', 'mimic3_benchmarks', 'physionet2012']
 TAKES = dict(synthetic=['n', 'seed'], physionet2012=['path', 'test', 'seed'], mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory'], mimic3_benchmarks=['path'])  # options of each
 
@@ -774,7 +816,7 @@ def check_cohort_options(
     try: tempfile.TemporaryDirectory(dir=there).cleanup()
     except OSError as e: raise BadInput(f'--out {out}: {there} cannot be written ({e.strerror}); name another folder') from None
 
-# %% ../nbs/05_paper.ipynb #cell-103
+# %% ../nbs/05_paper.ipynb #cell-107
 @call_parse
 def rnn_transfer_cohort(
     source: str,          # synthetic, mimic3, mimic3_benchmarks or physionet2012
@@ -799,7 +841,7 @@ def rnn_transfer_cohort(
         if source.startswith('mimic3'): given |= dict(progress=sys.stderr.isatty())
         made = make(**given); print(f'{made.save(out)}: {cohort_text(made)}')
 
-# %% ../nbs/05_paper.ipynb #cell-104
+# %% ../nbs/05_paper.ipynb #cell-108
 def parse_setting(
     text: str,  # name=value
 )->tuple:
@@ -809,7 +851,7 @@ def parse_setting(
     try: return name.strip(), ast.literal_eval(value)
     except (ValueError, SyntaxError): return name.strip(), value
 
-# %% ../nbs/05_paper.ipynb #cell-106
+# %% ../nbs/05_paper.ipynb #cell-110
 @call_parse
 def rnn_transfer_paper(
     cohort: str = '',      # cohort folder (default: a synthetic one is made)
@@ -837,11 +879,11 @@ def rnn_transfer_paper(
         if workers < 0: raise BadInput(f'--workers {workers}: expected a whole number above 0')
         check_options(PROFILES[profile] | options)
         if not cohort: cohort = made_synthetic(Path(out)/'cohort')
-        if dry_run: return print(plan_text(cohort, out, profile, options, workers or cores(), only))
+        if dry_run: return print(plan_text(cohort, out, profile, options, workers or cores(), only, scheduler))
         run_paper(cohort, out, profile, workers or cores(), scheduler, only, command=f'rnn_transfer_paper {shlex.join(sys.argv[1:])}', **options)
         if not only or only == 'evaluate': print(headline(out)); print(f'\nreport: {Path(out)/"report.html"}')
 
-# %% ../nbs/05_paper.ipynb #cell-107
+# %% ../nbs/05_paper.ipynb #cell-111
 @call_parse
 def rnn_transfer_status(
     run: str,  # run folder
@@ -850,12 +892,12 @@ def rnn_transfer_status(
     "Say how far a run is, that goes on or has stopped"
     with one_line_errors(debug): print(status_text(Path(run)))
 
-# %% ../nbs/05_paper.ipynb #cell-109
+# %% ../nbs/05_paper.ipynb #cell-113
 def cores()->int:
     "Processors that this process may use: an allocation of a batch system can be smaller than the machine."
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
-# %% ../nbs/05_paper.ipynb #cell-110
+# %% ../nbs/05_paper.ipynb #cell-114
 def made_synthetic(
     path: Path,  # folder for it
 )->Path:
@@ -863,12 +905,14 @@ def made_synthetic(
     from rnn_transfer.sources import synthetic_raw
     return path if (path/'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
-# %% ../nbs/05_paper.ipynb #cell-111
+# %% ../nbs/05_paper.ipynb #cell-115
 def plan_text(
-    cohort, out, profile, options, workers, only='',  # as `run_paper`
+    cohort, out, profile, options, workers, only='', scheduler='',  # as `run_paper`
 )->str:
     "What a run would do, step by step, and why."
     options = PROFILES[profile] | options; about = about_cohort(cohort); steps = needed(with_keys(plan(options), identity(about)), only); check_splits(cohort, about, options)
+    if scheduler:
+        with cluster(workers, scheduler, options.get('device', 'auto')) as (client, _): workers = sum(client.nthreads().values())
     states = [state(s, Path(out)) for s in steps]
     lines = [f'{s.name:<36} {t}' for s, t in zip(steps, states)]
     table = pd.DataFrame([dict(step=s.name, kind=s.kind, state=t, seconds=seconds_of(s, Path(out))) for s, t in zip(steps, states)]); left = time_left(table, workers)
@@ -882,7 +926,7 @@ def seconds_of(
     "How long a step took the last time it finished."
     return done_of(step.name, run).get('seconds')
 
-# %% ../nbs/05_paper.ipynb #cell-112
+# %% ../nbs/05_paper.ipynb #cell-116
 @call_parse
 def rnn_transfer_features(
     cohort: str = '',      # cohort folder
@@ -899,7 +943,7 @@ def rnn_transfer_features(
         with write_atomic(out) as tmp: z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../nbs/05_paper.ipynb #cell-113
+# %% ../nbs/05_paper.ipynb #cell-117
 def cohort_features(
     cohort: Cohort,  # any cohort with the channels the network was trained on
     checkpoint,      # NAME.safetensors
@@ -914,7 +958,7 @@ def cohort_features(
     z = features(net, X, g.lengths if m['short'] == 'length' else None)
     return pd.DataFrame(z, index=pd.Index(g.stay_ids, name='stay_id'), columns=feature_names(net.config['hidden'], net.config['n_layers']))
 
-# %% ../nbs/05_paper.ipynb #cell-115
+# %% ../nbs/05_paper.ipynb #cell-119
 @call_parse
 def rnn_transfer_export(
     path: str = '',       # folder with the CSV files of MIMIC-III v1.4
@@ -933,7 +977,7 @@ def rnn_transfer_export(
         more = dict(partitions=partitions, scratch=scratch, memory=memory)
         print(f'{export(path, out, names(corrected), progress=sys.stderr.isatty(), **{k: v for k, v in more.items() if v})}: written')
 
-# %% ../nbs/05_paper.ipynb #cell-116
+# %% ../nbs/05_paper.ipynb #cell-120
 @call_parse
 def rnn_transfer_verify(
     cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: its counts beside the published ones
@@ -947,7 +991,7 @@ def rnn_transfer_verify(
         same = [verified(t) for t in verify_tables(cohort, export, hashes)]
     if not all(same): raise SystemExit(1)
 
-# %% ../nbs/05_paper.ipynb #cell-117
+# %% ../nbs/05_paper.ipynb #cell-121
 def verify_tables(cohort, export, hashes)->list:  # of data frames
     "The comparisons that the given folders allow."
     from rnn_transfer.sources.mimic3_export import verify, verify_export

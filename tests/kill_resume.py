@@ -78,7 +78,8 @@ def left_behind(run, patience=20):
 def kill_and_resume(root, run, victim, wait, rng):
     "Start a run, kill the victim after `wait` seconds, let the rest end by itself, call again; return exit code and words of the first call, steps it finished (None: it had ended before anybody could be killed), exit code and words of the second."
     def twice(*more, whom=lambda driver: [driver.pid]):
-        driver = start(root, run, *more); time.sleep(wait); found = whom(driver) if driver.poll() is None else []
+        driver = start(root, run, *more); time.sleep(wait); found = []
+        while driver.poll() is None and not (found := whom(driver)): time.sleep(.02)  # too early: the workers are still to be started
         if found: os.kill(rng.choice(found), signal.SIGKILL)
         first = finish(driver); done = finished(run)
         if not found: return *first, None, None, None

@@ -119,11 +119,36 @@ def test_a_failing_step_is_kept_and_stops_only_what_needs_it(tmp_path):
     assert (tmp_path/'run/model/done.json').exists() and not (tmp_path/'run/split-0/pretrain/done.json').exists()
     failed = nbformat.read(tmp_path/'run/split-0/pretrain/02_pretrain.failed.ipynb', 4)
     assert any(o.output_type == 'error' for c in failed.cells if c.cell_type == 'code' for o in c.outputs)
+    page = (tmp_path/'run/index.html').read_text(); assert '<a href="split-0/pretrain/02_pretrain.failed.ipynb">' in page and '50 held-out phenotypes, but only' in page and 'report.html' not in page and 'split=0, fraction=1.0, seed=0' in page
+    (tmp_path/'run/split-0/pretrain/02_pretrain.ipynb').write_text('{}'); (tmp_path/'run/split-0/pretrain/done.json').write_text('{"key": "old"}')  # of an earlier success
+    assert '02_pretrain.failed.ipynb' in index_page(tmp_path/'run') and '1 failed' in status_text(tmp_path/'run')
+
+def test_the_index_escapes_what_a_cohort_says_of_itself(tmp_path):
+    (tmp_path/'manifest.json').write_text(json.dumps(dict(steps={'data': 'x'}, cohort=dict(source='A<script>alert(1)</script>'), profile='quick'))); page = index_page(tmp_path)
+    assert '<script' not in page and 'A&lt;script' in page
 
 def test_a_second_driver_is_refused(tmp_path):
     with only_driver(tmp_path/'run'):
         with pytest.raises(BadInput, match='another driver'):
             with only_driver(tmp_path/'run'): pass
+
+def test_a_new_driver_sweeps_only_what_a_run_left(tmp_path):
+    "Somebody may name a folder of their own as run folder, or a worker may still be at work in it."
+    ours = [tmp_path/n for n in ('.results.csv.0123456789ab.tmp.csv', 'split-0/fraction-1/seed-0/.done.json.0123456789ab.tmp.json', '.executing/model.0123456789ab.ipynb')]
+    theirs = [tmp_path/n for n in ('.notes.tmp', '.cache.tmpdir/a', 'mine/.done.json.0123456789ab.tmp.json')]
+    for p in ours + theirs: p.parent.mkdir(parents=True, exist_ok=True); p.touch()
+    step = with_keys(plan(PROFILES['quick']), 'f')[1]
+    with one_at_a_time(step, tmp_path):
+        with only_driver(tmp_path): pass
+        assert all(p.exists() for p in ours + theirs), 'a worker is at work'
+    with only_driver(tmp_path): pass
+    assert not any(p.exists() for p in ours) and all(p.exists() for p in theirs)
+
+def test_time_left_knows_that_a_step_has_one_worker():
+    t = pd.DataFrame(dict(step=['model', 'split-0/pretrain', 'split-1/pretrain', 'evaluate'], kind=['model', 'pretrain', 'pretrain', 'evaluate'], state=['done', 'done', 'stale', 'stale'], seconds=[5, 3600, 3600, 600]))
+    assert time_left(t, 16) == pytest.approx(4200) and time_left(t[:2], 2) is None
+    noisy = pd.DataFrame(dict(step=['model', *(f'split-0/fraction-{f}/seed-0' for f in (1, .9, .01))], kind=['model'] + ['transfer'] * 3, state=['done'] * 3 + ['waiting'], seconds=[5, 900, 700, None]))
+    assert time_left(noisy, 1) == pytest.approx(5), 'no step is shorter than the start of a kernel'
 
 def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):
     toy_cohort(60).save(tmp_path/'cohort'); step = with_keys(plan(PROFILES['quick']), 'f')[0]; calls = []
@@ -151,8 +176,9 @@ def test_a_worker_with_other_code_refuses(tmp_path):
     assert out['state'] == 'failed' and 'other code for 00_data' in out['why'] and not (tmp_path/'data/done.json').exists()
 
 def test_the_evaluation_modules_are_part_of_its_key(monkeypatch):
-    before = code_hash('04_evaluate'), code_hash('00_data'); monkeypatch.setitem(paper.HELPERS, '04_evaluate', 'evaluation/measures.py')
-    assert code_hash('04_evaluate') != before[0] and code_hash('00_data') == before[1]
+    before = code_hash('04_evaluate'), code_hash('00_data'); monkeypatch.setitem(paper.HELPERS, '04_evaluate', ['evaluation/*.py'])
+    assert code_hash('04_evaluate') != before[0] and code_hash('00_data') == before[1], 'without the checklists'
+    whole = code_hash('04_evaluate'); monkeypatch.setitem(paper.HELPERS, '04_evaluate', ['evaluation/measures.py']); assert code_hash('04_evaluate') != whole
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def none(*_): raise OSError(38, 'Function not implemented')
@@ -167,8 +193,11 @@ def test_an_executed_notebook_may_be_saved_again(finished, tmp_path):
     assert {state(s, tmp_path/'run') for s in steps} == {'done'}
 
 @pytest.mark.parametrize('options, message', [({'fraction': .1}, 'the plan itself sets it'), ({'transfer.seed': 5}, 'the plan itself sets it'), ({'data.run': 'x'}, 'the plan itself sets it'), ({'device': 'cdua'}, 'expected auto, cpu, cuda'),
-    ({'lr': 'fast'}, 'expected a number'), ({'hidden': [0]}, 'expected numbers above 0'), ({'models': ['LRR']}, "'LRR'"), ({'normaliser': 'trian'}, 'expected train'), ({'replicates': 'many'}, 'expected a whole number'),
-    ({'models': ['MN-LR-2@3']}, 'raise inits'), ({'masks': 1}, 'expected True or False'), ({'workers': 0}, 'workers 0')])
+    ({'lr': 'fast'}, 'expected a number'), ({'hidden': [0]}, 'expected whole numbers above 0'), ({'models': ['LRR']}, "'LRR'"), ({'normaliser': 'trian'}, 'expected train'), ({'replicates': 'many'}, 'expected a whole number'),
+    ({'models': ['MN-LR-2@3']}, 'raise inits'), ({'masks': 1}, 'expected True or False'), ({'workers': 0}, 'workers 0'), ({'only': 'split-7/pretrain'}, 'no such step'), ({'variants': ['no-removal', 'typo']}, 'expected some of no-removal'),
+    ({'replicates': -5}, 'expected 0 or more'), ({'inits': -1}, 'expected 0 or more'), ({'hidden': [32.5]}, 'expected whole numbers above 0'), ({'hidden': []}, 'expected at least one'), ({'models': []}, 'expected at least one'),
+    ({'lambdas': []}, 'expected at least one'), ({'lambdas': [0.]}, 'expected numbers above 0'), ({'autoencoder_updates': -3}, 'expected 0 or more'), ({'lr': float('nan')}, 'expected a number above 0'), ({'n_held_out': 0}, 'expected a number above 0'),
+    ({'gpus': 0}, 'gpus 0: expected the share of a card'), ({'gpus': 'half'}, 'gpus half: expected the share'), ({'low': '5%'}, 'expected a share from 0 to 1'), ({'high': 5}, 'expected a share from 0 to 1')])
 def test_a_value_that_cannot_be_meant_is_refused_before_anything_starts(tmp_path, options, message):
     toy_cohort(60).save(tmp_path/'c')
     with pytest.raises(BadInput, match=message): run_paper(tmp_path/'c', tmp_path/'run', **TINY | options)
@@ -218,12 +247,13 @@ def test_debug_shows_the_traceback(tmp_path):
 def test_help_is_for_people(name):
     r = cli(name, '--help'); assert r.returncode == 0 and 'usage' in r.stdout and '--debug' in r.stdout and 'None' not in r.stdout
 
-def test_dry_run_says_what_and_why(finished):
+def test_dry_run_says_what_and_why(finished, tmp_path):
     d, _ = finished
     r = cli('rnn_transfer_paper', '--cohort', d/'cohort', '--out', d/'run', '--splits', 1, '--fractions', '.5,1', '--seeds', 1, '--hidden', 4, '--dry-run',
             '--set', SETTINGS + ';transfer.batch=64')
     assert r.returncode == 0 and 'split-0/fraction-1/seed-0' in r.stdout, r.stderr
     assert re.search(r'^3 of 6 steps to do; about \d+\.\d minutes with', r.stdout, re.M) and 'parameters changed' in r.stdout
+    said = plan_text(d/'cohort', tmp_path, 'quick', TINY, 2, 'split-0/pretrain'); assert re.search('^3 of 3 steps to do; no step of kind data, model, pretrain was timed here yet$', said, re.M)
 
 # ---- what a person sees
 
@@ -266,7 +296,9 @@ def test_a_card_serves_one_run_at_a_time(tmp_path):
 def test_scheduler_and_workers_over_tcp_give_the_same_results(finished, tmp_path):
     from kill_resume import Cluster
     d, _ = finished
-    with Cluster() as c: run_paper(d/'cohort', tmp_path/'run', 'quick', scheduler=c.address, **TINY)
+    with Cluster() as c:
+        run_paper(d/'cohort', tmp_path/'run', 'quick', scheduler=c.address, **TINY)
+        assert re.search(r'about \d+\.\d minutes with 2 workers', plan_text(d/'cohort', tmp_path/'run', 'quick', TINY | {'evaluate.seed': 1}, 16, scheduler=c.address)), 'those of the scheduler'
     a, b = (pd.read_parquet(r/'results.parquet').drop(columns='seconds') for r in (d/'run', tmp_path/'run'))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
 
@@ -292,7 +324,7 @@ def test_no_scheduler_answers(tmp_path):
 
 @pytest.mark.slow
 def test_killed_twenty_times_and_resumed():
-    r = subprocess.run([sys.executable, str(Path(__file__).with_name('kill_resume.py')), '--moments', '20'], capture_output=True, text=True)
+    r = subprocess.run([sys.executable, str(Path(__file__).with_name('kill_resume.py')), '--moments', '20'], capture_output=True, text=True, timeout=3600)
     assert r.returncode == 0, r.stdout + r.stderr
 
 def test_damaged_results_are_noticed_and_made_again(finished, tmp_path):
