@@ -131,6 +131,11 @@ def test_sparsity_counts_tasks():
     assert K.more_for_mortality(['MN-LR-1'])(ev)['estimate'].item() == pytest.approx(.16)
     few = K.share_used(['LR'])(ev, ('mortality',)); assert np.isnan(few['low'].item())
 
+def test_the_same_task_in_several_splits_counts_once():
+    ev = results_made(linear, share=lambda m, kind: .9); ev.results.loc[ev.results['task'] == 'A', 'n_near_zero'] = 150
+    twice = Evaluation(pd.concat([ev.results, ev.results.assign(split=1)], ignore_index=True), ev.values, ev.positives, ev.about); test = K.share_used(['MN-LR-1'])
+    pd.testing.assert_frame_equal(test(twice), test(ev)); assert test(twice)['n_tasks'].item() == 4
+
 def emptied(ev, model, kind, most):
     "The same results, where the first fits of a model have every weight near zero."
     r = ev.results; at = r.index[(r['model'] == model) & (r['task_kind'] == kind) & (r['fraction'] == 1)][:most]; r.loc[at, 'n_near_zero'] = r.loc[at, 'n_features']; return ev

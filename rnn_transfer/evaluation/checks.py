@@ -154,11 +154,11 @@ def variance_sheets(ev:Evaluation)->list:
     return sheets
 
 SAME = ('With all labels, linear models and trees do not depend on the seed (but for :cv and shuffled labels). '
-        'Systems that read no trained network of a split, such as LR, GBT, RNN-C and an untrained network of one size, give the same mortality result in every split. '
+        'Systems that read no trained network of a split, such as LR and GBT, give the same mortality result in every split; RNN-C and an untrained network do where the splits chose the same h. '
         'Such copies are not independent evidence.')
 VARIANCE = ('Standard deviations of the AUROC; in brackets the number of draws, networks or splits compared. Patients: bootstrap. A draw of RNN-C has first weights and batches of its own. '
             'Networks: those of MN-LR-2 differ in first weights and in batches, those of untrained-LR-2 in first weights. '
-            f'Splits hold different tasks, so their spread is mostly that of the tasks; for mortality the task is the same. {SAME}')
+            f'Splits hold different tasks where there are enough for all, so their spread is mostly that of the tasks; for mortality the task is the same. {SAME}')
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-028
 def influence(
