@@ -215,14 +215,14 @@ def flow_sheets(
 # %% ../../nbs/evaluation/tables.ipynb #cell-039
 def network_frame(
     run,  # run folder
-)->pd.DataFrame:  # one row per split, network and size: val_loss, best_update, updates, stopped (patience or max_updates), chosen; empty before pre-training
+)->pd.DataFrame:  # one row per split, network and size: val_loss, best_update, updates, stopped (patience, max_updates or diverged), chosen; empty before pre-training
     "Every network that pre-training trained."
     files = [d/'split.json' for d in planned(run, 'split-*/pretrain')]
     splits = [json.loads(f.read_text(encoding='utf-8')) for f in files if f.exists()]
     trained = [(s['split'], name, about, n) for s in splits for name, about in s.items() if isinstance(about, dict) for n in about.get('networks') or []]
     columns = ['hidden', 'val_loss', 'best_update', 'updates', 'stopped']
     rows = [dict(split=split, network=name) | {c: n[c] for c in columns} | dict(chosen=n['hidden'] == about['hidden']) for split, name, about, n in trained]
-    d = pd.DataFrame(rows, columns=['split', 'network', *columns, 'chosen'])
+    d = pd.DataFrame(rows, columns=['split', 'network', *columns, 'chosen'], dtype=object).infer_objects()  # counts stay whole beside those of a training that diverged
     return d.sort_values('split', kind='stable', ignore_index=True)
 
 def network_sheets(
@@ -232,7 +232,7 @@ def network_sheets(
     d = network_frame(run)
     if not len(d): return []
     capped = int((d['stopped'] == 'max_updates').sum())
-    ended = d['stopped'].replace(dict(max_updates='the cap on updates'))
+    ended = d['stopped'].replace(dict(max_updates='the cap on updates', diverged='a loss that was no number'))
     shown = pretty(d.assign(val_loss=[number(v) for v in d['val_loss']], stopped=ended, chosen=np.where(d['chosen'], 'yes', 'no')))
     note = f'Validation losses compare between sizes of one network only. {capped or "None"} of {len(d)} trainings ended at the cap on updates, before early stopping.'
     return [Sheet('networks', 'The networks of pre-training', d, shown.rename(columns=dict(Stopped='Stopped by')), note, folded=len(d) > 12)]
