@@ -222,7 +222,8 @@ def network_frame(
     trained = [(s['split'], name, about, n) for s in splits for name, about in s.items() if isinstance(about, dict) for n in about.get('networks') or []]
     columns = ['hidden', 'val_loss', 'best_update', 'updates', 'stopped']
     rows = [dict(split=split, network=name) | {c: n[c] for c in columns} | dict(chosen=n['hidden'] == about['hidden']) for split, name, about, n in trained]
-    d = pd.DataFrame(rows, columns=['split', 'network', *columns, 'chosen'], dtype=object).infer_objects()  # counts stay whole beside those of a training that diverged
+    d = pd.DataFrame(rows, columns=['split', 'network', *columns, 'chosen'], dtype=object)  # counts stay whole beside those of a training that diverged
+    d = d.astype(dict(split=int, hidden=int, val_loss=float, chosen=bool))
     return d.sort_values('split', kind='stable', ignore_index=True)
 
 def network_sheets(
