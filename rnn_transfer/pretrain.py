@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['VARIANTS', 'Split', 'draw_splits', 'prevalences', 'remove_leakage', 'total_loss', 'History', 'Watch',
-           'labelled_tensors', 'batches', 'fit_each', 'Diverged', 'fit', 'choose_hidden', 'with_tasks', 'parts_of',
-           'train_variant', 'train_autoencoder', 'check_left', 'split_about', 'network_path', 'network_features',
-           'train_all', 'check_variants', 'run_pretrain']
+           'labelled_tensors', 'batches', 'fit_each', 'Diverged', 'tried', 'converged', 'fit', 'choose_hidden',
+           'with_tasks', 'parts_of', 'train_variant', 'train_autoencoder', 'check_left', 'split_about', 'network_path',
+           'network_features', 'train_all', 'check_variants', 'run_pretrain']
 
 # %% ../nbs/02_pretrain.ipynb #cell-003
 import hashlib, json
@@ -182,6 +182,21 @@ def fit_each(
 class Diverged(BadInput):
     "A training whose loss is no longer a number."
 
+def tried(
+    train,  # function without arguments
+):  # what it returns, or Diverged
+    "A training that may diverge, as an outcome"
+    try: return train()
+    except Diverged as e: return e
+
+def converged(
+    outcomes: dict,  # of `tried`
+) -> dict:  # Diverged where all of them did
+    "The trainings that ended with a network"
+    good = {k: v for k, v in outcomes.items() if not isinstance(v, Diverged)}
+    if outcomes and not good: raise next(iter(outcomes.values()))
+    return good
+
 # %% ../nbs/02_pretrain.ipynb #cell-038
 def _descend(net, train, watches, adam, order, every, max_updates, patience, loss):
     "The updates and looks of `fit_each`"
@@ -274,16 +289,16 @@ def train_variant(
     seed: int,  # draws the classifier, the order of the stays, and dropout
     reads: list|None = None,  # columns the network may read; none: all
     **settings,  # of `fit`
-) -> tuple[MIMICNet, dict]:  # the network with the best h; {h: History}
-    "Train one network for each h on the same stays and keep the best"
+) -> tuple[MIMICNet, dict]:  # the network with the best h; {h: History, or Diverged}
+    "Train one network for each h on the same stays and keep the best; Diverged where every h did"
     (X, y, n), (X_val, y_val, n_val) = parts_of(data, keep, lambda at: data.labels(source)[at])
     nets, histories = {}, {}
     for start in starts:
         h = start.config['hidden']
         nets[h] = with_tasks(start, len(source), seed)
         if reads: reads_only(nets[h], data.columns, reads)
-        histories[h] = fit(nets[h], X, y, X_val, y_val, seed=seed, lengths=n, lengths_val=n_val, **settings)
-    return nets[choose_hidden({h: r.best_val for h, r in histories.items()})], histories
+        histories[h] = tried(lambda: fit(nets[h], X, y, X_val, y_val, seed=seed, lengths=n, lengths_val=n_val, **settings))
+    return nets[choose_hidden({h: r.best_val for h, r in converged(histories).items()})], histories
 
 # %% ../nbs/02_pretrain.ipynb #cell-061
 def train_autoencoder(
@@ -360,21 +375,22 @@ def train_all(
     seed: int,
     autoencoder_updates: int = 0,  # its cap on updates; 0: as the others
     **settings,  # of `fit`
-) -> dict:  # {network: (MIMICNet, {h: History})}; an untrained network has no histories
-    "MIMIC-Net, its variants and its further initialisations"
+) -> dict:  # {network: (MIMICNet, {h: History or Diverged}), or Diverged}; an untrained network has no histories
+    "MIMIC-Net, its variants and its further initialisations; Diverged where MIMIC-Net did"
     starts = {h: load_checkpoint(Path(run)/'model'/f'h-{h}.safetensors', columns=data.columns) for h in hidden}
     trained = {'mimic-net': train_variant(data, keep, source, list(starts.values()), seed, **settings)}
     start = starts[trained['mimic-net'][0].config['hidden']]
-    if 'no-removal' in variants: trained['no-removal'] = train_variant(data, np.ones_like(keep), source, list(starts.values()), seed, **settings)
+    if 'no-removal' in variants: trained['no-removal'] = tried(lambda: train_variant(data, np.ones_like(keep), source, list(starts.values()), seed, **settings))
     values = [data.columns[i] for i in value_columns(data.columns)[0]]
     for name, reads in (('masks-only', [c for c in data.columns if c not in values]), ('values-only', values)):
-        if name in variants: trained[name] = train_variant(data, keep, source, [start], seed, reads, **settings)
+        if name in variants: trained[name] = tried(lambda: train_variant(data, keep, source, [start], seed, reads, **settings))
     for i in range(1, inits + 1):
         c, first = start.config, start.meta.get('seed', seed) + i
         other = initial(c['n_columns'], c['hidden'], len(source), first, c['n_layers'], c['dropout'])
         trained[f'untrained@{i}'] = other, {}
-        trained[f'mimic-net@{i}'] = train_variant(data, keep, source, [other], seed + i, **settings)
-    if 'autoencoder' in variants: trained['autoencoder'] = train_autoencoder(data, start, seed, **settings | dict(max_updates=autoencoder_updates or settings['max_updates']))
+        trained[f'mimic-net@{i}'] = tried(lambda: train_variant(data, keep, source, [other], seed + i, **settings))
+    longer = settings | dict(max_updates=autoencoder_updates or settings['max_updates'])
+    if 'autoencoder' in variants: trained['autoencoder'] = tried(lambda: train_autoencoder(data, start, seed, **longer))
     return trained
 
 # %% ../nbs/02_pretrain.ipynb #cell-072
@@ -426,12 +442,17 @@ def run_pretrain(
 def _write(run, data, trained, flow, about):
     "The artefacts of `run_pretrain`, split.json last"
     out, curves = Path(run)/f'split-{about["split"]}'/'pretrain', []
+    about['left_out'] |= {name: str(e) for name, e in trained.items() if isinstance(e, Diverged)}
+    trained = converged(trained); about['variants'] = [v for v in about['variants'] if v in trained]
     about['hidden'] = h = trained['mimic-net'][0].config['hidden']
     for name, (net, histories) in trained.items():
         tasks = [data.columns[i] for i in value_columns(data.columns)[0]] if name == 'autoencoder' else about['source']
         save_checkpoint(net, out/f'{name}.safetensors', tasks=tasks, target=about['target'], trained=bool(histories), **about_grid(data))
-        curves += [r.curve.assign(network=name, hidden=h) for h, r in histories.items()]
-        about[name] = dict(hidden=net.config['hidden'], networks=[dict(hidden=h, val_loss=r.best_val, best_update=r.best_update, updates=r.updates, stopped=r.stopped) for h, r in histories.items()])
+        good = {h: r for h, r in histories.items() if not isinstance(r, Diverged)}
+        curves += [r.curve.assign(network=name, hidden=h) for h, r in good.items()]
+        none = dict(val_loss=None, best_update=None, updates=None, stopped='diverged')
+        facts = {h: dict(val_loss=r.best_val, best_update=r.best_update, updates=r.updates, stopped=r.stopped) for h, r in good.items()}
+        about[name] = dict(hidden=net.config['hidden'], networks=[dict(hidden=h) | facts.get(h, none) for h in histories])
     about['removal'] = flow.to_dict('records')
     for name, table in (('curves', pd.concat(curves)[['network', 'hidden', 'update', 'train', 'val']]), ('flow', flow)):
         with write_atomic(out/f'{name}.csv') as tmp: table.to_csv(tmp, index=False)

@@ -25,7 +25,7 @@ from sklearn.linear_model import enet_path
 from threadpoolctl import threadpool_limits
 from .data import BadInput, Prepared, labelled_subset, rng, write_atomic
 from .model import initial, load_checkpoint, torch_threads, value_columns
-from .pretrain import Diverged, choose_hidden, fit_each, network_features, network_path, remove_leakage, split_about, with_tasks
+from .pretrain import Diverged, choose_hidden, converged, fit_each, network_features, network_path, remove_leakage, split_about, tried, with_tasks
 
 # %% ../nbs/03_transfer.ipynb #cell-008
 LAMBDAS = [.1, 1., 10., 100., 1e3, 1e4]  # Section 4
@@ -467,7 +467,8 @@ def fit_recurrent(
     take = lambda y, rows, part: (data.X[rows[part]], y[rows[part]], data.lengths[rows[part]])
     X, t, n = take(*next(iter(asked.values())), 'train')
     nets, watches = {net.config['hidden']: net for net in starts}, {}
-    for h, net in nets.items(): watches[h] = fit_each(net, X, t, [take(*a, 'val') for a in asked.values()], lengths=n, seed=seed, **settings)
+    for h, net in nets.items(): watches[h] = tried(lambda: fit_each(net, X, t, [take(*a, 'val') for a in asked.values()], lengths=n, seed=seed, **settings))
+    watches = converged(watches)
     fitted = {}
     for i, (variant, (y, rows)) in enumerate(asked.items()):
         h = choose_hidden({h: w[i].best_val for h, w in watches.items()})
@@ -657,15 +658,15 @@ def fit_group(
     models: list,  # of Model, all of one system and initialisation
 ):  # iterator of (row of `fits`, rows, Fitted or None)
     "Fit the variants of one system for each task"
-    fit = None
+    fit, broken = None, ''  # broken: why a training that serves all tasks gave nothing
     for task in at.tasks:
         told = [(m, *fit_row(at, m, task)) for m in models]
         asked = {m.variant: (y, rows) for m, row, y, rows in told if not row['reason']}
-        fitted, failure, start = {}, None, time.perf_counter()
+        fitted, failure, start = {}, broken, time.perf_counter()
         try:
-            if asked and not fit: fit, start = learner(at, models[0], [m.variant for m in models]), time.perf_counter()
-            if asked: fitted = fit(task, asked)
-        except (Diverged, np.linalg.LinAlgError) as e: failure = str(e)
+            if asked and not fit and not broken: fit, start = learner(at, models[0], [m.variant for m in models]), time.perf_counter()
+            if asked and fit: fitted = fit(task, asked)
+        except (Diverged, np.linalg.LinAlgError) as e: failure = str(e); broken = '' if fit else failure
         seconds = time.perf_counter() - start
         for m, row, _, rows in told:
             f = fitted.get(m.variant)

@@ -11,7 +11,9 @@ from hypothesis import given, settings, strategies as st
 
 from rnn_transfer.data import BadInput, Prepared, Task, run_data, toy_cohort
 from rnn_transfer.model import features, initial, load_checkpoint, reconstruction_loss, run_model
-from rnn_transfer.pretrain import (VARIANTS, batches, check_left, choose_hidden, draw_splits, fit, fit_each, network_features, network_path, prevalences, remove_leakage, run_pretrain, total_loss, with_tasks)
+from rnn_transfer import pretrain
+from rnn_transfer.pretrain import (VARIANTS, Diverged, batches, check_left, choose_hidden, draw_splits, fit, fit_each, network_features, network_path, prevalences, remove_leakage, run_pretrain, total_loss, with_tasks)
+from rnn_transfer.transfer import run_transfer
 
 TASKS = [Task(f'P{i}') for i in range(12)] + [Task('death', 'mortality')]
 SHARE = {f'P{i}': i/20 for i in range(12)} | dict(death=.1)
@@ -420,6 +422,41 @@ def test_a_grid_without_masks_has_no_network_of_masks(tmp_path):
     run_model(tmp_path, [2])
     about = run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2]))
     assert about['variants'] == ['no-removal', 'autoencoder'] and about['left_out'] == dict.fromkeys(['masks-only', 'values-only'], 'the grid has no masks')
+
+
+@pytest.fixture
+def blow_up(monkeypatch):
+    "Trainings for which a test asks end in a loss that is no number."
+    def of(which):
+        def changed(net, X, *a, **k):
+            if which(net, X): raise Diverged('the loss is not finite after 1 updates')
+            return fit(net, X, *a, **k)
+        monkeypatch.setattr(pretrain, 'fit', changed)
+    return of
+
+
+def test_a_size_that_diverges_loses_to_the_others(tmp_path, blow_up):
+    run_data(toy_cohort(120), tmp_path)
+    run_model(tmp_path, [2, 3])
+    blow_up(lambda net, X: getattr(net, 'config', {}).get('hidden') == 3)
+    about = run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2, 3]))
+    assert about['hidden'] == 2 and about['mimic-net']['networks'][1] == dict(hidden=3, val_loss=None, best_update=None, updates=None, stopped='diverged') and about['left_out'] == {}
+    assert set(pd.read_csv(tmp_path/'split-0/pretrain/curves.csv')['hidden']) == {2}
+    blow_up(lambda net, X: True)
+    with pytest.raises(Diverged, match='loss is not finite'): run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2, 3]))
+    assert not (tmp_path/'split-0/pretrain/split.json').exists()
+
+
+def test_a_variant_that_diverges_is_left_out_with_the_reason(tmp_path, blow_up):
+    run_data(toy_cohort(120), tmp_path)
+    run_model(tmp_path, [2])
+    data = Prepared.load(tmp_path)
+    blow_up(lambda net, X: len(X) == (data.stays['partition'] == 'train').sum())  # those that learn from all train stays
+    about = run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2]))
+    assert about['variants'] == ['masks-only', 'values-only'] and about['left_out'] == dict.fromkeys(['no-removal', 'autoencoder'], 'the loss is not finite after 1 updates')
+    fits = run_transfer(tmp_path, models=['LR', 'MN-LR-2', 'no-removal-LR-2', 'AE-LR-2'], lr=.02, max_updates=5, eval_every=5, device='cpu')
+    left = fits['model'].isin(['no-removal-LR-2', 'AE-LR-2'])
+    assert (fits.loc[left, 'reason'] == 'the loss is not finite after 1 updates').all() and fits.loc[~left, 'reason'].isna().all()
 
 
 def test_short_stays_of_true_length_go_through_every_network(tmp_path):

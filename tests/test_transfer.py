@@ -664,6 +664,26 @@ def test_a_training_that_diverges_is_recorded_and_the_others_go_on(run, done, tm
     assert t['predictions'].query("model == 'LR'")['p'].tolist() == done['predictions'].query("model == 'LR'")['p'].tolist()
 
 
+def test_a_multi_task_training_that_diverges_is_not_tried_for_each_task(run, tmp_path, monkeypatch):
+    calls = []
+    def diverging(*a, **k): calls.append(1); raise transfer.Diverged('the loss is not finite after 7 updates')
+    monkeypatch.setattr(transfer, 'fit_multitask', diverging)
+    fits = run_and_read(copy_of(run, tmp_path/'other'), .5, models=['LR', 'multi-task'])['fits']; lost = fits['model'] == 'multi-task'
+    assert len(calls) == 1 and lost.sum() == 3 and (fits.loc[lost, 'reason'] == 'the loss is not finite after 7 updates').all() and fits.loc[~lost, 'reason'].isna().all()
+
+
+def test_a_size_of_rnn_c_that_diverges_loses_to_the_others(run, tmp_path, monkeypatch):
+    whole = transfer.fit_each
+    def diverging(net, *a, **k):
+        if net.config['hidden'] == 4: raise transfer.Diverged('the loss is not finite after 7 updates')
+        return whole(net, *a, **k)
+    monkeypatch.setattr(transfer, 'fit_each', diverging)
+    fits = run_and_read(copy_of(run, tmp_path/'other'), .5, models=['RNN-C'], rnnc_hidden=[3, 4])['fits']
+    assert fits['reason'].isna().all() and (fits['hidden'] == 3).all()
+    fits = run_and_read(copy_of(run, tmp_path/'none'), .5, models=['RNN-C'], rnnc_hidden=[4])['fits']
+    assert (fits['reason'] == 'the loss is not finite after 7 updates').all()
+
+
 def test_reasons():
     assert unusable(np.array([0., 1]), np.array([0.])) is None
     assert '1 positive' in unusable(np.ones(1), np.zeros(3)) and 'no labelled val' in unusable(np.array([0., 1]), np.array([]))
