@@ -496,6 +496,7 @@ def cluster(
         if device == 'cuda' and not cards: raise BadInput('device cuda: no GPU is available here; use cpu or auto')
         with local_cluster(local_workers(workers, cards, share)) as local, Client(local) as client: yield client, cards > 0
         return
+    if share != 1: raise BadInput('gpus: on a cluster its workers say how a card is shared; start two on one card with --resources "GPU=1", and leave the option out')
     try: client = Client(scheduler, timeout='20s')
     except (OSError, ValueError): raise BadInput(f'--scheduler {scheduler}: no Dask scheduler answers there; start one with `dask scheduler`, or leave the option out') from None
     with client:

@@ -322,6 +322,10 @@ def test_no_scheduler_answers(tmp_path):
     toy_cohort(60).save(tmp_path/'c')
     with pytest.raises(BadInput, match='no Dask scheduler answers'): run_paper(tmp_path/'c', tmp_path/'run', scheduler='tcp://127.0.0.1:1', **TINY)
 
+def test_sharing_a_card_is_the_business_of_a_cluster(tmp_path):
+    toy_cohort(60).save(tmp_path/'c')
+    with pytest.raises(BadInput, match='gpus: on a cluster'): run_paper(tmp_path/'c', tmp_path/'run', scheduler='tcp://127.0.0.1:1', gpus=.5, **TINY)
+
 @pytest.mark.slow
 def test_killed_twenty_times_and_resumed():
     r = subprocess.run([sys.executable, str(Path(__file__).with_name('kill_resume.py')), '--moments', '20'], capture_output=True, text=True, timeout=3600)
