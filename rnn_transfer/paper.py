@@ -37,6 +37,7 @@ from fastcore.script import call_parse, store_true
 from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from scipy.interpolate import make_interp_spline
 from tqdm.auto import tqdm
 from traitlets import default
 
@@ -673,12 +674,13 @@ def time_left(
     table: pd.DataFrame,  # step, kind, state, seconds, as of `read_done`
     workers: int,         # runs at a time
 ):                        # seconds, or None where nothing comparable was done yet
-    "Seconds left: for each kind of step still to do the mean time of those timed, or the line through the times of two fractions or more."
+    "Seconds left: for each kind of step still to do the mean time of those timed, or lines from one fraction's to the next."
     table = table.assign(share=table['step'].str.extract('fraction-([^/]+)', expand=False).astype(float).fillna(1)); total = 0
     for _, d in table.groupby('kind'):  # one kind after the other, and a step on one worker
-        left, timed = d['share'][d['state'] != 'done'], d[d['seconds'].notna()]; line = timed['share'].nunique() > 1
+        left, timed = d['share'][d['state'] != 'done'].to_numpy(), d[d['seconds'].notna()].astype(dict(seconds=float)).groupby('share')['seconds'].mean()
         if not (len(timed) and len(left)): continue
-        each = np.polyval(np.polyfit(timed['share'], timed['seconds'].astype(float), int(line)), left).clip(min=table['seconds'].min())
+        line = make_interp_spline(timed.index, timed, k=1) if len(timed) > 1 else lambda x: np.full(len(x), timed.iloc[0])
+        each = line(left).clip(min=table['seconds'].min())  # no step is shorter than the start of a kernel
         total += max(each.max(), each.sum() / workers)
     return total or None
 
