@@ -47,7 +47,7 @@ class Picture:
         with rc_context({'svg.hashsalt': self.name, 'svg.fonttype': 'path'}):
             self.figure.savefig(out, format='svg', metadata=dict(Date=None, Creator=None, Format=None, Type=None))
         self.figure.set_layout_engine('none')  # what was laid out stays so: laying out again costs as much as drawing
-        return re.sub(r'(?<=[ "LMC,(\n])(-?\d+\.\d{2})\d+(?=[ ",)\n])', r'\1', out.getvalue())
+        return re.sub(r'(scale\([^)]*\))|(?<=[ "LMC,(\n])(-?\d+\.\d{2})\d+(?=[ ",)\n])', lambda m: m[1] or m[2], out.getvalue())  # a glyph's scale is small, and keeps its digits
     def save(self, folder):
         "Write NAME.svg and NAME.png."
         (folder/f'{self.name}.svg').write_text(self.svg, encoding='utf-8'); self.figure.savefig(folder/f'{self.name}.png', dpi=150, metadata=dict(Software=None))

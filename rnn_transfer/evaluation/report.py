@@ -25,13 +25,13 @@ from .tables import KINDS, differences, headline_frame
 CSS = """
 :root{--ink:#22303a;--soft:#5d6b75;--line:#dfe4e8;--tint:#f5f7f8;--accent:#0072b2}
 *{box-sizing:border-box}
-body{font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif;color:var(--ink);background:#fff;margin:0 auto;padding:2.5rem 1.5rem 4rem;max-width:68rem}
+body{font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif;color:var(--ink);background:#fff;margin:0 auto;padding:2.5rem 1.5rem 4rem;max-width:80rem}
 h1{font-size:1.75rem;line-height:1.25;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2.8rem 0 .6rem;padding-top:1.2rem;border-top:1px solid var(--line)}
 p,li{max-width:46rem}p.lead{color:var(--soft);margin:.2rem 0 1.2rem}
 .notice{background:#fff7e6;border-left:4px solid #e69f00;padding:.7rem 1rem;margin:1.2rem 0;max-width:46rem}
-figure{margin:1.4rem 0}figure svg{width:100%;height:auto;display:block}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
-th,td{padding:.32rem .8rem .32rem 0;text-align:left;white-space:nowrap;border-bottom:1px solid var(--line)}th{font-weight:600;color:var(--soft)}
+figure{margin:1.4rem 0}figure svg{width:100%;max-width:66rem;height:auto;display:block}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.82rem;font-variant-numeric:tabular-nums}
+th,td{padding:.32rem .7rem .32rem 0;text-align:left;white-space:nowrap;border-bottom:1px solid var(--line)}th{font-weight:600;color:var(--soft)}
 tbody th{color:var(--ink);font-weight:500}tbody tr:hover{background:var(--tint)}td.text{white-space:normal;min-width:14rem}
 figcaption{color:var(--soft);font-size:.86rem;margin-top:.5rem;max-width:60rem}figcaption strong{color:var(--ink)}
 nav{font-size:.86rem;columns:2;max-width:46rem;margin:1rem 0}nav a{display:block;color:var(--accent);text-decoration:none;padding:.08rem 0}nav a:hover{text-decoration:underline}
@@ -63,7 +63,7 @@ LIMITS = dict(
     size='RNN-C has the size MIMIC-Net chose on its source tasks; a size chosen for each target task could be better or worse.',
     quick='The quick profile trains small networks briefly. Its curves have the shape of the experiment; they are not a replication of the paper.',
     open='The open profile follows the protocol with smaller networks and a larger learning rate than the paper; its numbers are not those of the paper\'s settings.',
-    multitask='With few labels the target task has few of the (stay, task) pairs that the training loss of multi-task, and the moment at which it stops, average over: there it is a weak opponent.',
+    multitask='Multi-task gives every known pair of stay and task the same weight, in training and when it stops, as eq. (1) has it: with few labels the target task is a small part of both. No other weight was tried.',
     control='What pre-training adds is the difference to untrained-LR-2, the same features from a network that never saw a label; being ahead of RNN-C alone would not show that anything was transferred.',
     many='Many differences are shown and none is corrected for their number: a few will exclude zero by chance alone.',
     bedside='A good AUROC does not make a probability right; see calibration. Nothing here says that a model would help at the bedside.')
