@@ -667,7 +667,7 @@ def numbers_of(
     name: str,  # of a step, such as split-0/fraction-0.5/seed-1
 )->dict:
     "Split, fraction and seed of a step."
-    return {k: float(v) if k == 'fraction' else int(v) for k, v in (part.split('-') for part in name.split('/') if '-' in part)}
+    return {k: float(v) if k == 'fraction' else int(v) for k, v in (part.split('-', 1) for part in name.split('/') if '-' in part)}
 
 # %% ../nbs/05_paper.ipynb #cell-086
 def time_left(

@@ -271,6 +271,8 @@ def test_index_links_every_executed_notebook(finished):
     assert len(links) == 6 and all((d/'run'/l).exists() for l in links) and 'LR 0.' in page and 'synthetic' in page
     assert all(re.search(rf'<td>{s}</td><td>\d+</td>', page) for s in read_done(d/'run')['seconds']), 'seconds and peak memory of each run'
 
+def test_the_numbers_in_a_steps_name(): assert numbers_of('split-1/fraction-1e-05/seed-2') == dict(split=1, fraction=1e-5, seed=2) and numbers_of('evaluate') == {}
+
 def test_one_step_and_what_it_needs():
     steps = plan(PROFILES['quick']); assert [s.name for s in needed(steps, 'split-1/pretrain')] == ['data', 'model', 'split-1/pretrain']
     with pytest.raises(BadInput, match='no such step'): needed(steps, 'split-7')
