@@ -2,7 +2,18 @@
 
 It works on a copy, so the tree stays as it is, and fails on a broken link, a missing anchor, a warning of smalldocs or TeX that is not understood.
 """
-import argparse, html, json, logging, os, posixpath, re, shutil, subprocess, sys, tempfile
+
+import argparse
+import html
+import json
+import logging
+import os
+import posixpath
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,9 +25,46 @@ ROOT = Path(__file__).resolve().parents[1]
 # the order of the sidebar; what does not exist (yet) is left out
 MENU = [
     ("", ["index.ipynb", "getting-started.md", "own-data.md", "clusters.md"]),
-    ("The method", ["00_data.ipynb", "01_model.ipynb", "02_pretrain.ipynb", "03_transfer.ipynb", "04_evaluate.ipynb", "05_paper.ipynb"]),
-    ("Evaluation", [f"evaluation/{name}.ipynb" for name in ("measures", "results", "comparisons", "tables", "figures", "sparsity", "checks", "claims", "checklists", "report")]),
-    ("Sources of data", ["sources/synthetic.ipynb", "sources/synthetic_raw.ipynb", "sources/physionet2012.ipynb", "sources/mimic3.ipynb", "sources/mimic3_export.ipynb", "sources/mimic3_benchmarks.ipynb"]),
+    (
+        "The method",
+        [
+            "00_data.ipynb",
+            "01_model.ipynb",
+            "02_pretrain.ipynb",
+            "03_transfer.ipynb",
+            "04_evaluate.ipynb",
+            "05_paper.ipynb",
+        ],
+    ),
+    (
+        "Evaluation",
+        [
+            f"evaluation/{name}.ipynb"
+            for name in (
+                "measures",
+                "results",
+                "comparisons",
+                "tables",
+                "figures",
+                "sparsity",
+                "checks",
+                "claims",
+                "checklists",
+                "report",
+            )
+        ],
+    ),
+    (
+        "Sources of data",
+        [
+            "sources/synthetic.ipynb",
+            "sources/synthetic_raw.ipynb",
+            "sources/physionet2012.ipynb",
+            "sources/mimic3.ipynb",
+            "sources/mimic3_export.ipynb",
+            "sources/mimic3_benchmarks.ipynb",
+        ],
+    ),
     ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
 ]
 
@@ -27,12 +75,15 @@ class SiteError(Exception):
 
 # ---- nbdev: the notebooks as pages
 
+
 def copy_sources(root: Path, work: Path) -> None:
     "Copy what the build reads into a folder that it may write to."
     ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "_quarto.yml", "nbdev.yml", "sidebar.yml")
-    for name in ("nbs", "rnn_transfer"): shutil.copytree(root / name, work / name, ignore=ignore)
+    for name in ("nbs", "rnn_transfer"):
+        shutil.copytree(root / name, work / name, ignore=ignore)
     shutil.copy2(root / "settings.ini", work / "settings.ini")
-    for path in sorted((work / "nbs").rglob("*.ipynb")): split_heading(path)
+    for path in sorted((work / "nbs").rglob("*.ipynb")):
+        split_heading(path)
 
 
 def split_heading(path: Path) -> None:
@@ -40,23 +91,39 @@ def split_heading(path: Path) -> None:
     nb = json.loads(path.read_text(encoding="utf-8"))
     for i, cell in enumerate(nb["cells"]):
         text = "".join(cell["source"])
-        if cell["cell_type"] != "markdown" or not text.startswith("# "): continue
+        if cell["cell_type"] != "markdown" or not text.startswith("# "):
+            continue
         head = re.match(r"# .+\n*(?:>.*(?:\n|$))*", text)[0]
-        rest = {"cell_type": "markdown", "id": "below-heading", "metadata": {}, "source": text[len(head):].strip()}
-        if rest["source"]: nb["cells"][i:i + 1] = [{**cell, "source": head.strip()}, rest]
+        rest = {"cell_type": "markdown", "id": "below-heading", "metadata": {}, "source": text[len(head) :].strip()}
+        if rest["source"]:
+            nb["cells"][i : i + 1] = [{**cell, "source": head.strip()}, rest]
         break
     path.write_text(json.dumps(nb), encoding="utf-8")
 
 
 def process(work: Path) -> Path:
     "nbdev's own step, in a fresh process: directives applied, documentation of the functions filled in."
-    env = {**os.environ, "PYTHONPATH": str(work), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run([sys.executable, str(Path(__file__).with_name("nbdev_step.py"))], cwd=work, env=env, capture_output=True, text=True)
-    if ran.returncode: raise SiteError(f"nbdev could not process the notebooks:\n{ran.stdout}{ran.stderr}")
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(work),
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "agg",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    ran = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("nbdev_step.py"))],
+        cwd=work,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    if ran.returncode:
+        raise SiteError(f"nbdev could not process the notebooks:\n{ran.stdout}{ran.stderr}")
     return work / "_proc"
 
 
 # ---- mending the sources of the pages
+
 
 def page_names(proc: Path) -> dict[str, str]:
     "Where nbdev wants each notebook: it says so in `output-file`, which smalldocs does not read."
@@ -78,30 +145,44 @@ def planned() -> set[str]:
 def mend_links(markdown: str, source: str, names: dict[str, str]) -> str:
     "Links between notebooks and to files of the tree become links between pages; a page still to be written becomes its text."
     here = posixpath.dirname(source)
+
     def link(m):
         label, target, anchor = m[1], m[2], m[3] or ""
-        if re.match(r"[a-z]+:|#|/", target): return m[0]
+        if re.match(r"[a-z]+:|#|/", target):
+            return m[0]
         full = posixpath.normpath(posixpath.join("nbs", here, target))
-        if full == "CHANGELOG.md": full = "nbs/changelog.md"
+        if full == "CHANGELOG.md":
+            full = "nbs/changelog.md"
         full = re.sub(r"^docs/pages/", "nbs/", full)
-        if report := re.fullmatch(r"docs/results/([\w-]+)/report\.html", full): return f"[{label}]({posixpath.relpath(f'reports/{report[1]}.html', here or '.')})"
-        if not full.startswith("nbs/"): return f"`{full}`" if label == posixpath.basename(full) else f"{label} (`{full}`)"
+        if report := re.fullmatch(r"docs/results/([\w-]+)/report\.html", full):
+            return f"[{label}]({posixpath.relpath(f'reports/{report[1]}.html', here or '.')})"
+        if not full.startswith("nbs/"):
+            return f"`{full}`" if label == posixpath.basename(full) else f"{label} (`{full}`)"
         page = full.removeprefix("nbs/")
-        if page in names or page.endswith(".md"): return f"[{label}]({posixpath.relpath(names.get(page, page), here or '.')}{anchor})"
+        if page in names or page.endswith(".md"):
+            return f"[{label}]({posixpath.relpath(names.get(page, page), here or '.')}{anchor})"
         return label if page in planned() else m[0]
+
     return re.sub(r"(?<!!)\[([^\]\[]*)\]\(([^)\s#]+)(#[^)\s]*)?\)", link, markdown)
 
 
 def mend_equations(markdown: str, numbers: dict[str, str]) -> str:
     "`$$…$$ {#eq-name}` gets an anchor, `\\tag{n}` a number beside it, `@eq-name` a link."
+
     def equation(m):
         tex, label = m[1], m[2]
         tag = re.search(r"\\tag\*?\{([^}]*)\}", tex)
         number = tag[1] if tag else str(len(numbers) + 1) if label else ""
-        if label: numbers[label] = number
+        if label:
+            numbers[label] = number
         tex = re.sub(r"\\tag\*?\{[^}]*\}|\\label\{[^}]*\}", "", tex).strip()
         attrs = f' id="{label}"' if label else ""
-        return f"\n\n```{{=html}}\n<div class=\"equation\"{attrs} data-number=\"{number}\">\\[{html.escape(tex)}\\]</div>\n```\n\n" if label or tag else m[0]
+        return (
+            f"\n\n```{{=html}}\n<div class=\"equation\"{attrs} data-number=\"{number}\">\\[{html.escape(tex)}\\]</div>\n```\n\n"
+            if label or tag
+            else m[0]
+        )
+
     return re.sub(r"\$\$(.+?)\$\$[ \t]*(?:\{#(eq-[\w-]+)\})?", equation, markdown, flags=re.S)
 
 
@@ -111,7 +192,8 @@ def outside_code(markdown: str, change) -> str:
     out, i = [], 0
     while i < len(parts):
         out.append(change(parts[i]))
-        if i + 1 < len(parts): out.append(parts[i + 1])
+        if i + 1 < len(parts):
+            out.append(parts[i + 1])
         i += 3
     return "".join(out)
 
@@ -120,14 +202,19 @@ def mend_notebook(path: Path, source: str, names: dict[str, str], numbers: dict[
     "Mend the Markdown of one notebook of the build copy."
     nb = json.loads(path.read_text(encoding="utf-8"))
     for cell in nb["cells"]:
-        if cell["cell_type"] == "raw": cell["source"] = re.sub(r"^output-file: .*\n", "", "".join(cell["source"]), flags=re.M)
-        if cell["cell_type"] != "markdown": continue
+        if cell["cell_type"] == "raw":
+            cell["source"] = re.sub(r"^output-file: .*\n", "", "".join(cell["source"]), flags=re.M)
+        if cell["cell_type"] != "markdown":
+            continue
         text = "".join(cell["source"])
         text = outside_code(text, lambda s: mend_equations(mend_links(s, source, names), numbers))
         cell["source"] = text
     for cell in nb["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = outside_code(cell["source"], lambda s: re.sub(r"(?<![\w`])@(eq-[\w-]+)", lambda m: f"[({numbers.get(m[1], m[1])})](#{m[1]})", s))
+            cell["source"] = outside_code(
+                cell["source"],
+                lambda s: re.sub(r"(?<![\w`])@(eq-[\w-]+)", lambda m: f"[({numbers.get(m[1], m[1])})](#{m[1]})", s),
+            )
     path.write_text(json.dumps(nb), encoding="utf-8")
 
 
@@ -135,23 +222,30 @@ def add_pages(root: Path, proc: Path, names: dict[str, str]) -> None:
     "The pages that are not notebooks: docs/pages and the changelog."
     for path in sorted((root / "docs" / "pages").glob("*.md")):
         text = path.read_text(encoding="utf-8")
-        (proc / path.name).write_text(outside_code(text, lambda s: mend_links(re.sub(r"\]\(\.\./\.\./nbs/", "](", s), path.name, names)), encoding="utf-8")
+        (proc / path.name).write_text(
+            outside_code(text, lambda s: mend_links(re.sub(r"\]\(\.\./\.\./nbs/", "](", s), path.name, names)),
+            encoding="utf-8",
+        )
     changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     (proc / "changelog.md").write_text(re.sub(r"\A# (.+)\n", r"---\ntitle: \1\n---\n", changes), encoding="utf-8")
 
 
 def add_reports(root: Path, proc: Path) -> set[str]:
     "The reports of runs that the repository keeps, one file each: they stay as they were written."
-    names = {f"reports/{path.parent.name}.html": path for path in sorted((root / "docs" / "results").glob("*/report.html"))}
+    names = {
+        f"reports/{path.parent.name}.html": path for path in sorted((root / "docs" / "results").glob("*/report.html"))
+    }
     (proc / "reports").mkdir(exist_ok=True)
-    for name, path in names.items(): shutil.copy2(path, proc / name)
+    for name, path in names.items():
+        shutil.copy2(path, proc / name)
     return set(names)
 
 
 def title(path: Path) -> str:
     "What the sidebar calls a page."
     text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb": text = "".join((json.loads(text)["cells"] or [{"source": ""}])[0]["source"])
+    if path.suffix == ".ipynb":
+        text = "".join((json.loads(text)["cells"] or [{"source": ""}])[0]["source"])
     found = re.search(r"^title: (.+)$", text, re.M) or re.search(r"^# (.+)$", text, re.M)
     return found[1].strip("'\" ") if found else path.stem
 
@@ -159,6 +253,7 @@ def title(path: Path) -> str:
 def configure(root: Path, proc: Path, names: dict[str, str]) -> None:
     "The options of the site, in the files Quarto reads as well."
     import configparser
+
     ini = configparser.ConfigParser(interpolation=None)
     ini.read(root / "settings.ini")
     cfg, contents, seen = ini["DEFAULT"], [], set()
@@ -167,40 +262,70 @@ def configure(root: Path, proc: Path, names: dict[str, str]) -> None:
         found = [names.get(p, p) for p in pages if names.get(p, p) in known]
         seen |= set(found)
         entries = [{"text": title(proc / p) if p != "index.ipynb" else "Front page", "href": p} for p in found]
-        if entries: contents += [{"section": section, "contents": entries}] if section else entries
+        if entries:
+            contents += [{"section": section, "contents": entries}] if section else entries
     rest = sorted(p for p in known - seen if not Path(p).name.startswith("_"))
-    if rest: contents.append({"section": "More", "contents": [{"text": title(proc / p), "href": p} for p in rest]})
+    if rest:
+        contents.append({"section": "More", "contents": [{"text": title(proc / p), "href": p} for p in rest]})
     options = {
         "project": {"type": "website", "output-dir": "_site"},
-        "format": {"html": {"theme": {"light": "default", "dark": "bootstrap"}, "css": "theme.css", "toc": True, "code-copy": True}},
+        "format": {
+            "html": {
+                "theme": {"light": "default", "dark": "bootstrap"},
+                "css": "theme.css",
+                "toc": True,
+                "code-copy": True,
+            }
+        },
         "website": {
-            "title": cfg["title"], "description": cfg["description"], "site-url": cfg["doc_host"] + cfg["doc_baseurl"],
-            "repo-url": cfg["git_url"], "page-navigation": True,
-            "favicon": "favicon.svg", "navbar": {"search": True, "right": [{"text": "Source", "href": cfg["git_url"]}]},
+            "title": cfg["title"],
+            "description": cfg["description"],
+            "site-url": cfg["doc_host"] + cfg["doc_baseurl"],
+            "repo-url": cfg["git_url"],
+            "page-navigation": True,
+            "favicon": "favicon.svg",
+            "navbar": {"search": True, "right": [{"text": "Source", "href": cfg["git_url"]}]},
             "sidebar": {"style": "docked", "contents": contents},
-            "page-footer": {"left": f"{cfg['title']} {cfg['version']}, {cfg['license'].replace('apache2', 'Apache License 2.0')}"},
+            "page-footer": {
+                "left": f"{cfg['title']} {cfg['version']}, {cfg['license'].replace('apache2', 'Apache License 2.0')}"
+            },
         },
     }
     (proc / "_quarto.yml").write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    for name in ("theme.css", "favicon.svg"): shutil.copy2(root / "docs" / name, proc / name)
+    for name in ("theme.css", "favicon.svg"):
+        shutil.copy2(root / "docs" / name, proc / name)
 
 
 # ---- mending the pages
 
+
 def mathml(page: str, name: str) -> str:
     "TeX between \\( \\) and \\[ \\] becomes MathML; nothing is fetched to draw it."
     convert = LatexToMathML(fancy_error=False)
+
     def tex(source: str, display: bool) -> str:
         source = html.unescape(source).strip()
-        try: return convert.convert_with_local_state(source, displaystyle=display)
-        except LatexError as e: raise SiteError(f"{name}: TeX not understood: {source!r}: {e}") from e
+        try:
+            return convert.convert_with_local_state(source, displaystyle=display)
+        except LatexError as e:
+            raise SiteError(f"{name}: TeX not understood: {source!r}: {e}") from e
+
     page = re.sub(r'<span class="math inline">\\\((.*?)\\\)</span>', lambda m: tex(m[1], False), page, flags=re.S)
-    page = re.sub(r'<p><span class="math display">\\\[(.*?)\\\]</span></p>', lambda m: f'<div class="equation">{tex(m[1], True)}</div>', page, flags=re.S)
+    page = re.sub(
+        r'<p><span class="math display">\\\[(.*?)\\\]</span></p>',
+        lambda m: f'<div class="equation">{tex(m[1], True)}</div>',
+        page,
+        flags=re.S,
+    )
     page = re.sub(r'<span class="math display">\\\[(.*?)\\\]</span>', lambda m: tex(m[1], True), page, flags=re.S)
+
     def numbered(m):
         number = f'<span class="number">({m[2]})</span>' if m[2] else ""
         return f'<div class="equation"{m[1]}>{tex(m[3], True)}{number}</div>'
-    page = re.sub(r'<div class="equation"([^>]*?) data-number="([^"]*)">\\\[(.*?)\\\]</div>', numbered, page, flags=re.S)
+
+    page = re.sub(
+        r'<div class="equation"([^>]*?) data-number="([^"]*)">\\\[(.*?)\\\]</div>', numbered, page, flags=re.S
+    )
     return re.sub(r'\s*<(link|script)\b[^>]*katex[^>]*>(</script>)?', "", page)
 
 
@@ -208,13 +333,18 @@ def mend_page(page: str, name: str, host: str) -> str:
     "One finished page: MathML, relative links, tables that scroll."
     up = "../" * name.count("/")
     page = mathml(page, name)
-    page = re.sub(rf'(<a\b[^>]*\shref=")({re.escape(host)})/?([^"]*)"', lambda m: f'{m[1]}{up}{m[3] or "index.html"}"', page)
-    page = re.sub(r'(<table\b(?![^>]*mtable).*?</table>)', r'<div class="table-scroll" tabindex="0">\1</div>', page, flags=re.S)
+    page = re.sub(
+        rf'(<a\b[^>]*\shref=")({re.escape(host)})/?([^"]*)"', lambda m: f'{m[1]}{up}{m[3] or "index.html"}"', page
+    )
+    page = re.sub(
+        r'(<table\b(?![^>]*mtable).*?</table>)', r'<div class="table-scroll" tabindex="0">\1</div>', page, flags=re.S
+    )
     return page
 
 
 class Links(HTMLParser):
     "The ids of a page, what it links to and what it loads."
+
     def __init__(self, text: str):
         super().__init__()
         self.ids, self.links, self.loads = set(), [], []
@@ -222,11 +352,16 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
-        if attrs.get("id"): self.ids.add(attrs["id"])
-        if tag == "a" and attrs.get("name"): self.ids.add(attrs["name"])
-        if tag == "a" and attrs.get("href") is not None: self.links.append(attrs["href"])
-        if tag in ("script", "img", "iframe", "source", "video") and attrs.get("src"): self.loads.append(attrs["src"])
-        if tag == "link" and attrs.get("href") and attrs.get("rel") not in ("canonical",): self.loads.append(attrs["href"])
+        if attrs.get("id"):
+            self.ids.add(attrs["id"])
+        if tag == "a" and attrs.get("name"):
+            self.ids.add(attrs["name"])
+        if tag == "a" and attrs.get("href") is not None:
+            self.links.append(attrs["href"])
+        if tag in ("script", "img", "iframe", "source", "video") and attrs.get("src"):
+            self.loads.append(attrs["src"])
+        if tag == "link" and attrs.get("href") and attrs.get("rel") not in ("canonical",):
+            self.loads.append(attrs["href"])
 
 
 def broken(site: Path) -> list[str]:
@@ -235,23 +370,33 @@ def broken(site: Path) -> list[str]:
     found = []
     for name, page in pages.items():
         for href in page.loads:
-            if href.startswith("data:"): continue
-            if urlsplit(href).scheme or href.startswith("//"): found.append(f"{name}: loads {href} from elsewhere")
+            if href.startswith("data:"):
+                continue
+            if urlsplit(href).scheme or href.startswith("//"):
+                found.append(f"{name}: loads {href} from elsewhere")
         for href in [*page.links, *page.loads]:
             url = urlsplit(href)
-            if url.scheme or href.startswith("//"): continue
-            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(url.path))) if url.path else name
-            if (site / target).is_dir(): target = posixpath.join(target, "index.html")
-            if target.startswith("..") or url.path.startswith("/") or not (site / target).is_file(): found.append(f"{name}: broken link {href}")
-            elif url.fragment and target in pages and unquote(url.fragment) not in pages[target].ids: found.append(f"{name}: no such anchor {href}")
+            if url.scheme or href.startswith("//"):
+                continue
+            target = (
+                posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(url.path))) if url.path else name
+            )
+            if (site / target).is_dir():
+                target = posixpath.join(target, "index.html")
+            if target.startswith("..") or url.path.startswith("/") or not (site / target).is_file():
+                found.append(f"{name}: broken link {href}")
+            elif url.fragment and target in pages and unquote(url.fragment) not in pages[target].ids:
+                found.append(f"{name}: no such anchor {href}")
     return found
 
 
 def render(proc: Path) -> Path:
     "smalldocs over the processed notebooks; its warnings are errors."
     from smalldocs.site import build as smalldocs
+
     made = smalldocs(proc, quiet=True)
-    if made.warnings: raise SiteError("\n".join(made.warnings))
+    if made.warnings:
+        raise SiteError("\n".join(made.warnings))
     return Path(made.out)
 
 
@@ -273,8 +418,12 @@ def build(root: Path = ROOT, out: Path | None = None) -> Path:
         options = yaml.safe_load((proc / "_quarto.yml").read_text(encoding="utf-8"))
         for path in site.rglob("*.html"):
             name = path.relative_to(site).as_posix()
-            if name not in reports: path.write_text(mend_page(path.read_text(encoding="utf-8"), name, options["website"]["site-url"]), encoding="utf-8")
-        if found := broken(site): raise SiteError("\n".join(found))
+            if name not in reports:
+                path.write_text(
+                    mend_page(path.read_text(encoding="utf-8"), name, options["website"]["site-url"]), encoding="utf-8"
+                )
+        if found := broken(site):
+            raise SiteError("\n".join(found))
         fresh = out.with_name(out.name + ".new")
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(site, fresh)
@@ -286,10 +435,13 @@ def build(root: Path = ROOT, out: Path | None = None) -> Path:
 def main() -> int:
     "The command line."
     parser = argparse.ArgumentParser(description="Build the site, offline, from the notebooks as they were saved.")
-    parser.add_argument("--out", type=Path, default=ROOT / "_docs", help="folder of the site; replaced as a whole (default: _docs)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "_docs", help="folder of the site; replaced as a whole (default: _docs)"
+    )
     args = parser.parse_args()
     logging.getLogger().setLevel(logging.WARNING)
-    try: out = build(out=args.out)
+    try:
+        out = build(out=args.out)
     except SiteError as e:
         print(f"error: the site was not built:\n{e}", file=sys.stderr)
         return 1
@@ -298,4 +450,5 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

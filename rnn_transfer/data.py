@@ -10,7 +10,13 @@ __all__ = ['BENCHMARK_CHANNELS', 'EPS', 'PERIODS', 'FUNCTIONS', 'COLOURS', 'BadI
            'labelled_subset', 'toy_cohort', 'Prepared', 'run_data', 'plot_style']
 
 # %% ../nbs/00_data.ipynb #cell-003
-import errno, hashlib, json, os, shutil, tempfile, uuid
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -28,19 +34,21 @@ from fastcore.basics import patch
 class BadInput(ValueError):
     "What a user handed in cannot be used; the message names the file, the column, the rows and the mend."
 
+
 def first_rows(
-    bad,      # (n,) bool, True where a row offends
-    most=3,   # how many row numbers to name
-)->str:       # such as `rows 3, 8, 9 and 4 more`, counted from 0
+    bad,  # (n,) bool, True where a row offends
+    most=3,  # how many row numbers to name
+) -> str:  # such as `rows 3, 8, 9 and 4 more`, counted from 0
     "The first offending rows as text."
-    at = np.flatnonzero(np.asarray(bad)); more = len(at) - most
+    at = np.flatnonzero(np.asarray(bad))
+    more = len(at) - most
     text = ', '.join(str(i) for i in at[:most])
     return f'row{"s" if len(at) > 1 else ""} {text}' + (f' and {more} more' if more > 0 else '')
 
 # %% ../nbs/00_data.ipynb #cell-012
 def rng(
     *keys,  # anything whose `str` is stable: names, numbers
-)->np.random.Generator:
+) -> np.random.Generator:
     "A random generator named by its keys: the same keys give the same stream on every machine."
     digest = hashlib.sha256('\x1f'.join(str(k) for k in keys).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, dtype='<u4').tolist())
@@ -48,174 +56,276 @@ def rng(
 # %% ../nbs/00_data.ipynb #cell-017
 @contextmanager
 def write_atomic(
-    path,           # final name of the file or folder
-    folder=False,   # True: the block fills a folder
+    path,  # final name of the file or folder
+    folder=False,  # True: the block fills a folder
 ):
     "Yield a temporary path beside `path`; rename it to `path` when the block ends well, remove it when not."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}')
-    remove = lambda p: shutil.rmtree(p, ignore_errors=True) if p.is_dir() else p.unlink(missing_ok=True)
+
+    def remove(p):
+        return shutil.rmtree(p, ignore_errors=True) if p.is_dir() else p.unlink(missing_ok=True)
+
     try:
-        if folder: remove(tmp); tmp.mkdir()
+        if folder:
+            remove(tmp)
+            tmp.mkdir()
         yield tmp
-        if folder and path.exists(): remove(path)
+        if folder and path.exists():
+            remove(path)
         os.replace(tmp, path)
     except OSError as e:
         remove(tmp)
-        if 'requested and' in str(e): raise OSError(errno.ENOSPC, 'No space left on device', str(path)) from e  # numpy's words for it
+        if 'requested and' in str(e):
+            raise OSError(errno.ENOSPC, 'No space left on device', str(path)) from e  # numpy's words for it
         raise
-    except BaseException: remove(tmp); raise
+    except BaseException:
+        remove(tmp)
+        raise
 
 # %% ../nbs/00_data.ipynb #cell-022
 @dataclass
 class Channel:
     "One clinical variable."
+
     name: str
-    kind: str               # continuous or categorical
-    unit: str = ''          # as charted, such as mmHg
-    normal: object = None   # value assumed before the first observation: a number, or one of `values`
-    values: list = field(default_factory=list)    # categorical: the texts, in one-hot order
-    numeric: list = field(default_factory=list)   # categorical: the number of each text in the statistics
+    kind: str  # continuous or categorical
+    unit: str = ''  # as charted, such as mmHg
+    normal: object = None  # value assumed before the first observation: a number, or one of `values`
+    values: list = field(default_factory=list)  # categorical: the texts, in one-hot order
+    numeric: list = field(default_factory=list)  # categorical: the number of each text in the statistics
+
     @property
-    def width(self)->int: return len(self.values) or 1
+    def width(self) -> int:
+        return len(self.values) or 1
+
     @property
-    def columns(self)->list: return [f'{self.name}->{v}' for v in self.values] or [self.name]
+    def columns(self) -> list:
+        return [f'{self.name}->{v}' for v in self.values] or [self.name]
+
 
 @dataclass
 class Task:
     "One binary prediction task; its labels are the column of this name in `stays`."
+
     name: str
-    kind: str = 'phenotype'   # phenotype, mortality or other
-    definition: str = ''      # how a stay comes to be positive, and where that is from
+    kind: str = 'phenotype'  # phenotype, mortality or other
+    definition: str = ''  # how a stay comes to be positive, and where that is from
 
 # %% ../nbs/00_data.ipynb #cell-025
 def resource(
     name,  # file name in rnn_transfer/resources
-)->dict:
+) -> dict:
     "A table of facts that ships with the package; each names its source and licence."
-    return json.loads((files('rnn_transfer')/'resources'/name).read_text(encoding='utf-8'))
+    return json.loads((files('rnn_transfer') / 'resources' / name).read_text(encoding='utf-8'))
+
 
 BENCHMARK_CHANNELS = [Channel(**c) for c in resource('channels.json')['channels']]
 
 # %% ../nbs/00_data.ipynb #cell-028
 class Cohort:
     "Stays, their events, and the tasks to predict: contract 1."
-    def __init__(self,
+
+    def __init__(
+        self,
         events: pd.DataFrame,  # stay_id, hour, channel, value
-        stays: pd.DataFrame,   # stay_id, subject_id, los_hours, partition, one 0/1/NaN column per task
-        channels: list,        # of Channel, in the order of the grid's columns
-        tasks: list,           # of Task
-        meta: dict = None,     # source, version, licence, synthetic, flow, held_out_prevalence …
+        stays: pd.DataFrame,  # stay_id, subject_id, los_hours, partition, one 0/1/NaN column per task
+        channels: list,  # of Channel, in the order of the grid's columns
+        tasks: list,  # of Task
+        meta: dict = None,  # source, version, licence, synthetic, flow, held_out_prevalence …
     ):
         names = [c.name for c in channels]
         for c in ('stay_id', 'hour', 'channel', 'value'):
-            if c not in events: raise BadInput(f'events: column {c} is missing; an event is stay_id, hour, channel, value')
-        if not isinstance(events['channel'].dtype, pd.CategoricalDtype) or list(events['channel'].cat.categories) != names:
+            if c not in events:
+                raise BadInput(f'events: column {c} is missing; an event is stay_id, hour, channel, value')
+        if (
+            not isinstance(events['channel'].dtype, pd.CategoricalDtype)
+            or list(events['channel'].cat.categories) != names
+        ):
             unknown = ~events['channel'].isin(names)
-            if unknown.any(): raise BadInput(f'events: column channel: {first_rows(unknown)} name {events["channel"][unknown].iloc[0]!r}, which is not among the cohort\'s channels; add it to them or leave these rows out')
+            if unknown.any():
+                raise BadInput(
+                    f'events: column channel: {first_rows(unknown)} name {events["channel"][unknown].iloc[0]!r}, which is not among the cohort\'s channels; add it to them or leave these rows out'
+                )
             events = events.assign(channel=pd.Categorical(events['channel'], categories=names))
         self.events, self.stays, self.channels, self.tasks = events, stays, channels, tasks
         self.meta = dict(source='own data', version='', licence='', synthetic=False, flow=[]) | (meta or {})
 
 # %% ../nbs/00_data.ipynb #cell-030
-def toy_icu()->Cohort:
+def toy_icu() -> Cohort:
     "Three stays, two channels, four hours: every example that is checked by hand uses it."
-    channels = [Channel('Heart rate', 'continuous', 'beats/min', 80.0),
-                Channel('Eye opening', 'categorical', normal='open', values=['closed', 'open'], numeric=[0, 1])]
-    events = pd.DataFrame(dict(stay_id=[10, 10, 10, 11, 11], hour=[0.5, 0.7, 2.5, 1.0, 3.2],
-        channel=['Heart rate', 'Heart rate', 'Eye opening', 'Heart rate', 'Heart rate'], value=[90., 100., 0., 60., 70.]))
-    stays = pd.DataFrame(dict(stay_id=[10, 11, 12], subject_id=[1, 1, 2], los_hours=[4., 3.5, 2.],
-        partition=['train', 'train', 'test'], Shock=[1., 0., 1.]))
+    channels = [
+        Channel('Heart rate', 'continuous', 'beats/min', 80.0),
+        Channel('Eye opening', 'categorical', normal='open', values=['closed', 'open'], numeric=[0, 1]),
+    ]
+    events = pd.DataFrame(
+        dict(
+            stay_id=[10, 10, 10, 11, 11],
+            hour=[0.5, 0.7, 2.5, 1.0, 3.2],
+            channel=['Heart rate', 'Heart rate', 'Eye opening', 'Heart rate', 'Heart rate'],
+            value=[90.0, 100.0, 0.0, 60.0, 70.0],
+        )
+    )
+    stays = pd.DataFrame(
+        dict(
+            stay_id=[10, 11, 12],
+            subject_id=[1, 1, 2],
+            los_hours=[4.0, 3.5, 2.0],
+            partition=['train', 'train', 'test'],
+            Shock=[1.0, 0.0, 1.0],
+        )
+    )
     return Cohort(events, stays, channels, [Task('Shock')], dict(source='toy', synthetic=True))
 
 # %% ../nbs/00_data.ipynb #cell-033
 def _check(
-    bad,        # (n,) bool, True where a row offends
-    where: str, # file and column
+    bad,  # (n,) bool, True where a row offends
+    where: str,  # file and column
     what: str,  # what is wrong, and the mend
 ):
-    if np.any(bad): raise BadInput(f'{where}: {first_rows(bad)} {what}')
+    if np.any(bad):
+        raise BadInput(f'{where}: {first_rows(bad)} {what}')
+
 
 def check_stays(
     stays: pd.DataFrame,  # as in a cohort
-    tasks: list,          # of Task
-    file='stays.parquet', # named in messages
+    tasks: list,  # of Task
+    file='stays.parquet',  # named in messages
 ):
     "Raise BadInput unless stays are unique, subjects in one partition each, and labels 0, 1 or null with both classes."
     need = ['stay_id', 'subject_id', 'los_hours', 'partition'] + [t.name for t in tasks]
     for c in need:
-        if c not in stays: raise BadInput(f'{file}: column {c} is missing; a cohort needs {", ".join(need[:4])} and one column per task')
-    if not len(stays): raise BadInput(f'{file}: no stays')
+        if c not in stays:
+            raise BadInput(
+                f'{file}: column {c} is missing; a cohort needs {", ".join(need[:4])} and one column per task'
+            )
+    if not len(stays):
+        raise BadInput(f'{file}: no stays')
     taken = [t.name for t in tasks if t.name in need[:4]]
-    if taken: raise BadInput(f'{file}: a task is called {taken[0]}, which is the name of another column; rename it')
+    if taken:
+        raise BadInput(f'{file}: a task is called {taken[0]}, which is the name of another column; rename it')
     for c in need[:2]:
-        if not pd.api.types.is_integer_dtype(stays[c]): raise BadInput(f'{file}: column {c} is {stays[c].dtype}, not whole numbers, or has empty cells; number stays and subjects with integers')
-    _check(stays['stay_id'].duplicated(), f'{file}: column stay_id', 'repeat an earlier stay_id; give each stay a row of its own')
-    _check(~stays['partition'].isin(['train', 'val', 'test']), f'{file}: column partition', 'are not train, val or test; assign each subject to one of the three')
+        if not pd.api.types.is_integer_dtype(stays[c]):
+            raise BadInput(
+                f'{file}: column {c} is {stays[c].dtype}, not whole numbers, or has empty cells; number stays and subjects with integers'
+            )
+    _check(
+        stays['stay_id'].duplicated(),
+        f'{file}: column stay_id',
+        'repeat an earlier stay_id; give each stay a row of its own',
+    )
+    _check(
+        ~stays['partition'].isin(['train', 'val', 'test']),
+        f'{file}: column partition',
+        'are not train, val or test; assign each subject to one of the three',
+    )
     first = stays.groupby('subject_id')['partition'].transform('first')
-    _check(stays['partition'] != first, f'{file}: column partition', 'put a subject into a second partition; keep all stays of a subject together')
-    _check(~((stays['los_hours'] >= 0) & np.isfinite(stays['los_hours'])), f'{file}: column los_hours', 'are negative, infinite or missing; give the length of stay in hours')
-    for t in tasks: check_labels(stays[t.name], f'{file}: column {t.name}')
+    _check(
+        stays['partition'] != first,
+        f'{file}: column partition',
+        'put a subject into a second partition; keep all stays of a subject together',
+    )
+    _check(
+        ~((stays['los_hours'] >= 0) & np.isfinite(stays['los_hours'])),
+        f'{file}: column los_hours',
+        'are negative, infinite or missing; give the length of stay in hours',
+    )
+    for t in tasks:
+        check_labels(stays[t.name], f'{file}: column {t.name}')
 
 # %% ../nbs/00_data.ipynb #cell-034
 def check_labels(
-    y,      # (n,) labels of one task
+    y,  # (n,) labels of one task
     where,  # file and column, for the message
 ):
     "Raise BadInput unless labels are 0, 1 or null and both classes occur."
-    given = pd.Series(y); y = pd.to_numeric(given, errors='coerce').to_numpy(float, na_value=np.nan)
+    given = pd.Series(y)
+    y = pd.to_numeric(given, errors='coerce').to_numpy(float, na_value=np.nan)
     _check(given.notna().to_numpy() & ~((y == 0) | (y == 1)), where, 'are not 0, 1 or null; a task is binary')
     seen = np.unique(y[~np.isnan(y)])
-    if len(seen) < 2: raise BadInput(f'{where}: ' + (f'every label is {seen[0]:.0f}' if len(seen) else 'every label is null') + '; a task needs both classes: leave it out, or add stays')
+    if len(seen) < 2:
+        raise BadInput(
+            f'{where}: '
+            + (f'every label is {seen[0]:.0f}' if len(seen) else 'every label is null')
+            + '; a task needs both classes: leave it out, or add stays'
+        )
 
 # %% ../nbs/00_data.ipynb #cell-035
 def check_events(
-    events: pd.DataFrame,    # as in a cohort, `channel` categorical
-    stays: pd.DataFrame,     # the cohort's stays
-    channels: list,          # of Channel
-    file='events.parquet',   # named in messages
+    events: pd.DataFrame,  # as in a cohort, `channel` categorical
+    stays: pd.DataFrame,  # the cohort's stays
+    channels: list,  # of Channel
+    file='events.parquet',  # named in messages
 ):
     "Raise BadInput unless every event belongs to a stay, has a time and a possible value, and events are sorted by stay and hour."
     stay, hour, value = (events[c].to_numpy() for c in ('stay_id', 'hour', 'value'))
     code = events['channel'].cat.codes.to_numpy()
     _check(code < 0, f'{file}: column channel', 'name no channel of cohort.json; add it there or leave these rows out')
-    ids = np.sort(stays['stay_id'].to_numpy()); at = np.minimum(np.searchsorted(ids, stay), len(ids) - 1)
-    _check(ids[at] != stay, f'{file}: column stay_id', 'belong to no stay of stays.parquet; add the stay or leave these rows out')
-    _check(~((hour >= 0) & np.isfinite(hour)), f'{file}: column hour', 'are negative, infinite or missing; hours count from ICU admission')
+    ids = np.sort(stays['stay_id'].to_numpy())
+    at = np.minimum(np.searchsorted(ids, stay), len(ids) - 1)
+    _check(
+        ids[at] != stay,
+        f'{file}: column stay_id',
+        'belong to no stay of stays.parquet; add the stay or leave these rows out',
+    )
+    _check(
+        ~((hour >= 0) & np.isfinite(hour)),
+        f'{file}: column hour',
+        'are negative, infinite or missing; hours count from ICU admission',
+    )
     _check(~np.isfinite(value), f'{file}: column value', 'are not finite numbers; leave such events out')
     width = np.array([len(c.values) for c in channels])[code]
-    _check((width > 0) & ~((value >= 0) & (value < width) & (value == np.floor(value))), f'{file}: column value', 'are no index into the values of their categorical channel; store the 0-based index')
+    _check(
+        (width > 0) & ~((value >= 0) & (value < width) & (value == np.floor(value))),
+        f'{file}: column value',
+        'are no index into the values of their categorical channel; store the 0-based index',
+    )
     same = stay[1:] == stay[:-1]
-    _check(np.r_[False, (stay[1:] < stay[:-1]) | same & (hour[1:] < hour[:-1])], file, 'are out of order; sort by stay_id, then hour')
+    _check(
+        np.r_[False, (stay[1:] < stay[:-1]) | same & (hour[1:] < hour[:-1])],
+        file,
+        'are out of order; sort by stay_id, then hour',
+    )
 
 # %% ../nbs/00_data.ipynb #cell-036
 def check_channels(
-    channels: list,       # of Channel
-    file='cohort.json',   # named in messages
+    channels: list,  # of Channel
+    file='cohort.json',  # named in messages
 ):
     "Raise BadInput unless each channel has a kind and a normal value, and a categorical one its values and their numbers."
     for c in channels:
-        if c.kind not in ('continuous', 'categorical'): raise BadInput(f'{file}: channel {c.name}: kind {c.kind!r}, expected continuous or categorical')
+        if c.kind not in ('continuous', 'categorical'):
+            raise BadInput(f'{file}: channel {c.name}: kind {c.kind!r}, expected continuous or categorical')
         if c.kind == 'continuous' and (c.values or not isinstance(c.normal, (int, float)) or not np.isfinite(c.normal)):
-            raise BadInput(f'{file}: channel {c.name}: normal is {c.normal!r}; a continuous channel has no values and a number as normal')
+            raise BadInput(
+                f'{file}: channel {c.name}: normal is {c.normal!r}; a continuous channel has no values and a number as normal'
+            )
         if c.kind == 'categorical' and (c.normal not in c.values or len(c.numeric) != len(c.values)):
-            raise BadInput(f'{file}: channel {c.name}: needs values, a normal among them and one number in numeric for each')
+            raise BadInput(
+                f'{file}: channel {c.name}: needs values, a normal among them and one number in numeric for each'
+            )
 
 # %% ../nbs/00_data.ipynb #cell-037
 @patch
-def validate(self: Cohort)->Cohort:
+def validate(self: Cohort) -> Cohort:
     "The cohort itself, or BadInput with one line that says what is wrong."
     names = [c.name for c in self.channels] + [t.name for t in self.tasks]
     double = [n for n in names if names.count(n) > 1]
-    if double: raise BadInput(f'cohort.json: {double[0]!r} names two channels or tasks; rename one')
-    check_channels(self.channels); check_stays(self.stays, self.tasks); check_events(self.events, self.stays, self.channels)
+    if double:
+        raise BadInput(f'cohort.json: {double[0]!r} names two channels or tasks; rename one')
+    check_channels(self.channels)
+    check_stays(self.stays, self.tasks)
+    check_events(self.events, self.stays, self.channels)
     return self
 
 # %% ../nbs/00_data.ipynb #cell-041
 @patch(as_prop=True)
-def fingerprint(self: Cohort)->str:
+def fingerprint(self: Cohort) -> str:
     "SHA-256 over stays, events, channels and tasks, independent of file format and row groups."
-    h = hashlib.sha256(json.dumps([[asdict(c) for c in self.channels], [asdict(t) for t in self.tasks]], sort_keys=True).encode())
+    h = hashlib.sha256(
+        json.dumps([[asdict(c) for c in self.channels], [asdict(t) for t in self.tasks]], sort_keys=True).encode()
+    )
     for c in ('stay_id', 'hour', 'value'):
         h.update(np.ascontiguousarray(self.events[c].to_numpy(), dtype='<i8' if c == 'stay_id' else '<f8'))
     h.update(np.ascontiguousarray(self.events['channel'].cat.codes.to_numpy(), dtype='<i2'))
@@ -225,87 +335,157 @@ def fingerprint(self: Cohort)->str:
 
 # %% ../nbs/00_data.ipynb #cell-045
 @patch
-def save(self: Cohort,
+def save(
+    self: Cohort,
     out,  # folder to write; replaced if it holds a cohort, refused if it holds anything else
-)->Path:
+) -> Path:
     "Validate, then write `events.parquet`, `stays.parquet` and `cohort.json`: the folder appears whole or not at all."
-    self.validate(); out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir()) and not (out/'cohort.json').exists()):
+    self.validate()
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / 'cohort.json').exists())):
         raise BadInput(f'{out}: exists and holds no cohort; name another folder or empty this one')
     counts = dict(stays=len(self.stays), subjects=int(self.stays['subject_id'].nunique()), events=len(self.events))
-    about = dict(format=1, **self.meta, counts=counts, fingerprint=self.fingerprint,
-                 channels=[asdict(c) for c in self.channels], tasks=[asdict(t) for t in self.tasks])
+    about = dict(
+        format=1,
+        **self.meta,
+        counts=counts,
+        fingerprint=self.fingerprint,
+        channels=[asdict(c) for c in self.channels],
+        tasks=[asdict(t) for t in self.tasks],
+    )
     labels = {t.name: self.stays[t.name].astype('float64').astype('Int8') for t in self.tasks}
     with write_atomic(out, folder=True) as tmp:
         events = pa.Table.from_pandas(self.events[['stay_id', 'hour', 'channel', 'value']], preserve_index=False)
-        pq.write_table(events.replace_schema_metadata(None), tmp/'events.parquet', compression='zstd')
+        pq.write_table(events.replace_schema_metadata(None), tmp / 'events.parquet', compression='zstd')
         stays = pa.Table.from_pandas(self.stays.assign(**labels), preserve_index=False)
-        pq.write_table(stays.replace_schema_metadata(None), tmp/'stays.parquet', compression='zstd')
-        (tmp/'cohort.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
+        pq.write_table(stays.replace_schema_metadata(None), tmp / 'stays.parquet', compression='zstd')
+        (tmp / 'cohort.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
     return out
 
 # %% ../nbs/00_data.ipynb #cell-046
 def read_parquet(
-    path,       # the file
-    columns,    # {name: arrow type} that must be there; more are read only if `more`
-    more=False, # also read every other column
-)->pa.Table:
+    path,  # the file
+    columns,  # {name: arrow type} that must be there; more are read only if `more`
+    more=False,  # also read every other column
+) -> pa.Table:
     "Read a Parquet file whose columns have the stated types, or raise BadInput naming file and column."
     path = Path(path)
-    if not path.exists(): raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
-    try: table = pq.read_table(path, columns=None if more else [c for c in columns if c in pq.read_schema(path).names], read_dictionary=['channel'] if 'channel' in columns else None)
-    except (pa.ArrowInvalid, OSError) as e: raise BadInput(f'{path}: not a readable Parquet file ({str(e).splitlines()[0][:90]}); write it again') from e
+    if not path.exists():
+        raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
+    try:
+        table = pq.read_table(
+            path,
+            columns=None if more else [c for c in columns if c in pq.read_schema(path).names],
+            read_dictionary=['channel'] if 'channel' in columns else None,
+        )
+    except (pa.ArrowInvalid, OSError) as e:
+        raise BadInput(f'{path}: not a readable Parquet file ({str(e).splitlines()[0][:90]}); write it again') from e
     for name, kind in columns.items():
-        if name not in table.column_names: raise BadInput(f'{path}: column {name} is missing; the file has {", ".join(table.column_names[:8])}')
+        if name not in table.column_names:
+            raise BadInput(f'{path}: column {name} is missing; the file has {", ".join(table.column_names[:8])}')
         at = table.column_names.index(name)
-        if table.column(at).null_count and name != 'partition': raise BadInput(f'{path}: column {name}: {first_rows(table.column(at).is_null().to_numpy())} are empty; fill or leave them out')
-        try: table = table.set_column(at, name, table.column(at).cast(kind))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e: raise BadInput(f'{path}: column {name}: expected {kind}, found {table.column(at).type} ({str(e).splitlines()[0][:60]})') from e
+        if table.column(at).null_count and name != 'partition':
+            raise BadInput(
+                f'{path}: column {name}: {first_rows(table.column(at).is_null().to_numpy())} are empty; fill or leave them out'
+            )
+        try:
+            table = table.set_column(at, name, table.column(at).cast(kind))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
+            raise BadInput(
+                f'{path}: column {name}: expected {kind}, found {table.column(at).type} ({str(e).splitlines()[0][:60]})'
+            ) from e
     return table
 
 # %% ../nbs/00_data.ipynb #cell-047
 def _read_about(
     path: Path,  # cohort.json
-)->tuple:        # channels, tasks, everything else
-    if not path.exists(): raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
+) -> tuple:  # channels, tasks, everything else
+    if not path.exists():
+        raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
     try:
         about = json.loads(path.read_text(encoding='utf-8'))
         return [Channel(**c) for c in about.pop('channels')], [Task(**t) for t in about.pop('tasks')], about
-    except (ValueError, KeyError, TypeError, AttributeError) as e: raise BadInput(f'{path}: not a cohort description ({type(e).__name__}: {e}); it needs channels and tasks, see contract 1') from e
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise BadInput(
+            f'{path}: not a cohort description ({type(e).__name__}: {e}); it needs channels and tasks, see contract 1'
+        ) from e
+
 
 @patch(cls_method=True)
-def load(cls: Cohort,
+def load(
+    cls: Cohort,
     path,  # folder with the three files
-)->Cohort:
+) -> Cohort:
     "Read and validate a cohort; BadInput names the file, the column and the first offending rows."
-    path = Path(path); channels, tasks, about = _read_about(path/'cohort.json')
-    events = read_parquet(path/'events.parquet', dict(stay_id=pa.int64(), hour=pa.float64(), channel=pa.dictionary(pa.int32(), pa.string()), value=pa.float64())).to_pandas()
-    stays = read_parquet(path/'stays.parquet', dict(stay_id=pa.int64(), subject_id=pa.int64(), los_hours=pa.float64(), partition=pa.string()), more=True).to_pandas()
+    path = Path(path)
+    channels, tasks, about = _read_about(path / 'cohort.json')
+    events = read_parquet(
+        path / 'events.parquet',
+        dict(stay_id=pa.int64(), hour=pa.float64(), channel=pa.dictionary(pa.int32(), pa.string()), value=pa.float64()),
+    ).to_pandas()
+    stays = read_parquet(
+        path / 'stays.parquet',
+        dict(stay_id=pa.int64(), subject_id=pa.int64(), los_hours=pa.float64(), partition=pa.string()),
+        more=True,
+    ).to_pandas()
     for t in tasks:
-        if t.name in stays: check_labels(stays[t.name], f'{path.name}/stays.parquet: column {t.name}'); stays[t.name] = stays[t.name].astype('float64')
-    about.pop('counts', None); about.pop('format', None); told = about.pop('fingerprint', None)
+        if t.name in stays:
+            check_labels(stays[t.name], f'{path.name}/stays.parquet: column {t.name}')
+            stays[t.name] = stays[t.name].astype('float64')
+    about.pop('counts', None)
+    about.pop('format', None)
+    told = about.pop('fingerprint', None)
     cohort = Cohort(events, stays, channels, tasks, about).validate()
-    if told and told != cohort.fingerprint: raise BadInput(f'{path/"cohort.json"}: the fingerprint is not that of the two Parquet files; one of the three was changed: write the cohort again')
+    if told and told != cohort.fingerprint:
+        raise BadInput(
+            f'{path / "cohort.json"}: the fingerprint is not that of the two Parquet files; one of the three was changed: write the cohort again'
+        )
     return cohort
 
 # %% ../nbs/00_data.ipynb #cell-051
 def markdown_table(
     df: pd.DataFrame,  # index shown as the first column when it has a name
-    digits=3,          # decimals of floats
-)->str:
+    digits=3,  # decimals of floats
+) -> str:
     "A data frame as a Markdown table; missing cells are empty."
     df = df.reset_index() if df.index.name else df
-    show = lambda v: '' if v is None or v is pd.NA or isinstance(v, float) and np.isnan(v) else f'{v:.{digits}f}' if isinstance(v, (float, np.floating)) else f'{v:,}' if isinstance(v, (int, np.integer)) and not isinstance(v, bool) else str(v)
+
+    def show(v):
+        return (
+            ''
+            if v is None or v is pd.NA or (isinstance(v, float) and np.isnan(v))
+            else f'{v:.{digits}f}'
+            if isinstance(v, (float, np.floating))
+            else f'{v:,}'
+            if isinstance(v, (int, np.integer)) and not isinstance(v, bool)
+            else str(v)
+        )
+
     rows = [[show(v) for v in r] for r in df.itertuples(index=False)]
     align = [':--' if not pd.api.types.is_numeric_dtype(t) else '--:' for t in df.dtypes]
-    return '\n'.join('| ' + ' | '.join(str(c).replace('|', '\\|') for c in r) + ' |' for r in [list(df.columns), align, *rows])
+    return '\n'.join(
+        '| ' + ' | '.join(str(c).replace('|', '\\|') for c in r) + ' |' for r in [list(df.columns), align, *rows]
+    )
+
 
 @patch
-def prevalence(self: Cohort)->pd.DataFrame:
+def prevalence(self: Cohort) -> pd.DataFrame:
     "Per task: kind, stays with a label, and the share of positives in each partition."
-    part = self.stays['partition']; y = lambda t: self.stays[t.name]
-    rows = [dict(task=t.name, kind=t.kind, stays=int(y(t).notna().sum()), positive=int(y(t).sum()),
-                 **{p: y(t)[part == p].mean() for p in ('train', 'val', 'test')}) for t in self.tasks]
+    part = self.stays['partition']
+
+    def y(t):
+        return self.stays[t.name]
+
+    rows = [
+        dict(
+            task=t.name,
+            kind=t.kind,
+            stays=int(y(t).notna().sum()),
+            positive=int(y(t).sum()),
+            **{p: y(t)[part == p].mean() for p in ('train', 'val', 'test')},
+        )
+        for t in self.tasks
+    ]
     return pd.DataFrame(rows).set_index('task')
 
 # %% ../nbs/00_data.ipynb #cell-052
@@ -313,120 +493,163 @@ def prevalence(self: Cohort)->pd.DataFrame:
 def _repr_markdown_(self: Cohort):
     m, n = self.meta, self.stays['partition'].value_counts()
     parts = ', '.join(f'{n.get(p, 0):,} {p}' for p in ('train', 'val', 'test'))
-    return (f'**Cohort {m["source"]}**{" (synthetic)" if m["synthetic"] else ""}: {len(self.stays):,} stays of {self.stays["subject_id"].nunique():,} subjects ({parts}), '
-            f'{len(self.events):,} events in {len(self.channels)} channels, {len(self.tasks)} tasks\n\n' + markdown_table(self.prevalence()))
+    return (
+        f'**Cohort {m["source"]}**{" (synthetic)" if m["synthetic"] else ""}: {len(self.stays):,} stays of {self.stays["subject_id"].nunique():,} subjects ({parts}), '
+        f'{len(self.events):,} events in {len(self.channels)} channels, {len(self.tasks)} tasks\n\n'
+        + markdown_table(self.prevalence())
+    )
 
 # %% ../nbs/00_data.ipynb #cell-055
 EPS = 1e-6  # hours; the tolerance of the benchmark's Discretizer and of its period cuts
 
+
 def last_observation(
-    stay,     # (n_events,) int, position of the stay
+    stay,  # (n_events,) int, position of the stay
     channel,  # (n_events,) int, position of the channel
-    hour,     # (n_events,) float, sorted within a stay
-    shape,    # (n_channels, n_stays, hours)
-)->np.ndarray:  # int32 of that shape
+    hour,  # (n_events,) float, sorted within a stay
+    shape,  # (n_channels, n_stays, hours)
+) -> np.ndarray:  # int32 of that shape
     "For each channel, stay and hourly bin the index of the last event in it, -1 where there is none."
     bins = np.minimum((hour - EPS).astype(np.int64), shape[2] - 1)
     last = np.full(shape, -1, np.int32)
-    last.reshape(-1)[(channel.astype(np.int64) * shape[1] + stay) * shape[2] + bins] = np.arange(len(hour), dtype=np.int32)
+    last.reshape(-1)[(channel.astype(np.int64) * shape[1] + stay) * shape[2] + bins] = np.arange(
+        len(hour), dtype=np.int32
+    )
     return last
 
 # %% ../nbs/00_data.ipynb #cell-060
 @dataclass
 class Grid:
     "Hourly input of a recurrent network, not yet normalised."
-    X: np.ndarray         # (n_stays, hours, n_columns) float32
+
+    X: np.ndarray  # (n_stays, hours, n_columns) float32
     stay_ids: np.ndarray  # (n_stays,) int64
-    columns: list         # n_columns names: `channel`, `channel->value`, then `mask->channel`
-    lengths: np.ndarray   # (n_stays,) int, bins up to the end of the stay, or `hours`
-    def __repr__(self): return f'Grid(stays={self.X.shape[0]:,}, hours={self.X.shape[1]}, columns={self.X.shape[2]})'
+    columns: list  # n_columns names: `channel`, `channel->value`, then `mask->channel`
+    lengths: np.ndarray  # (n_stays,) int, bins up to the end of the stay, or `hours`
+
+    def __repr__(self):
+        return f'Grid(stays={self.X.shape[0]:,}, hours={self.X.shape[1]}, columns={self.X.shape[2]})'
+
 
 def fill_columns(
-    out,      # (n_stays, hours, width) float32 zeros, the channel's columns, filled in place
+    out,  # (n_stays, hours, width) float32 zeros, the channel's columns, filled in place
     channel,  # Channel
-    last,     # (n_stays, hours) int32, index of the last event so far, -1 if none
-    value,    # (n_events,) float
+    last,  # (n_stays, hours) int32, index of the last event so far, -1 if none
+    value,  # (n_events,) float
 ):
     "Write one channel's values: a number, or a one-hot of its category."
-    seen = last >= 0; normal = channel.values.index(channel.normal) if channel.values else channel.normal
+    seen = last >= 0
+    normal = channel.values.index(channel.normal) if channel.values else channel.normal
     v = np.where(seen, value[np.maximum(last, 0)], normal) if len(value) else np.full(last.shape, normal)
-    if channel.values: np.put_along_axis(out, v.astype(np.intp)[..., None], 1, axis=2)
-    else: out[..., 0] = v
+    if channel.values:
+        np.put_along_axis(out, v.astype(np.intp)[..., None], 1, axis=2)
+    else:
+        out[..., 0] = v
 
 # %% ../nbs/00_data.ipynb #cell-061
 @patch
-def _arrays(self: Cohort, hours=48)->tuple:  # stay position, channel position, hour, value of the events up to `hours`
+def _arrays(
+    self: Cohort, hours=48
+) -> tuple:  # stay position, channel position, hour, value of the events up to `hours`
     hour, stay_id = self.events['hour'].to_numpy(), self.events['stay_id'].to_numpy()
-    ids = self.stays['stay_id'].to_numpy(); order = np.argsort(ids)
+    ids = self.stays['stay_id'].to_numpy()
+    order = np.argsort(ids)
     edges = np.flatnonzero(np.r_[True, stay_id[1:] != stay_id[:-1]]) if len(stay_id) else np.array([], int)
     stay = np.repeat(order[np.searchsorted(ids[order], stay_id[edges])], np.diff(np.r_[edges, len(stay_id)]))
     keep = hour <= hours + EPS
-    return stay[keep], self.events['channel'].cat.codes.to_numpy()[keep], hour[keep], self.events['value'].to_numpy()[keep]
+    return (
+        stay[keep],
+        self.events['channel'].cat.codes.to_numpy()[keep],
+        hour[keep],
+        self.events['value'].to_numpy()[keep],
+    )
 
 # %% ../nbs/00_data.ipynb #cell-062
 @patch
-def grid(self: Cohort,
-    hours=48,       # the paper's tau
-    masks=True,     # add one mask column per channel
+def grid(
+    self: Cohort,
+    hours=48,  # the paper's tau
+    masks=True,  # add one mask column per channel
     short='carry',  # 'carry': lengths are all `hours`; 'length': lengths end with the stay
-    block=2048,     # stays filled at a time: bounds the memory beside the result
-)->Grid:
+    block=2048,  # stays filled at a time: bounds the memory beside the result
+) -> Grid:
     "The hourly grid by the benchmark's rules."
-    if short not in ('carry', 'length'): raise BadInput(f"short={short!r}: expected 'carry' or 'length'")
+    if short not in ('carry', 'length'):
+        raise BadInput(f"short={short!r}: expected 'carry' or 'length'")
     stay, channel, hour, value = self._arrays(hours)
     n, widths = len(self.stays), [c.width for c in self.channels]
     columns = sum((c.columns for c in self.channels), []) + [f'mask->{c.name}' for c in self.channels if masks]
-    X = np.zeros((n, hours, len(columns)), np.float32); first = np.r_[0, np.cumsum(widths)]
+    X = np.zeros((n, hours, len(columns)), np.float32)
+    first = np.r_[0, np.cumsum(widths)]
     cuts = np.searchsorted(stay, np.arange(0, n + block, block)) if np.all(np.diff(stay) >= 0) else None
     for i, lo in enumerate(range(0, n, block)):
-        size = min(block, n - lo); rows = slice(cuts[i], cuts[i+1]) if cuts is not None else (stay >= lo) & (stay < lo + size)
+        size = min(block, n - lo)
+        rows = slice(cuts[i], cuts[i + 1]) if cuts is not None else (stay >= lo) & (stay < lo + size)
         last = last_observation(stay[rows] - lo, channel[rows], hour[rows], (len(self.channels), size, hours))
-        if masks: X[lo:lo+size, :, first[-1]:] = (last >= 0).transpose(1, 2, 0)
+        if masks:
+            X[lo : lo + size, :, first[-1] :] = (last >= 0).transpose(1, 2, 0)
         last = np.maximum.accumulate(last, axis=2)
-        for k, c in enumerate(self.channels): fill_columns(X[lo:lo+size, :, first[k]:first[k+1]], c, last[k], value[rows])
+        for k, c in enumerate(self.channels):
+            fill_columns(X[lo : lo + size, :, first[k] : first[k + 1]], c, last[k], value[rows])
     end = np.clip((self.stays['los_hours'].to_numpy() + 1 - EPS).astype(int), 1, hours)
     return Grid(X, self.stays['stay_id'].to_numpy(), columns, end if short == 'length' else np.full(n, hours))
 
 # %% ../nbs/00_data.ipynb #cell-069
-PERIODS = [('all100%', 'all', 100)] + [(f'{end}{p}%', end, p) for end in ('first', 'last') for p in (10, 25, 50)]  # mimic3-benchmarks
+PERIODS = [('all100%', 'all', 100)] + [
+    (f'{end}{p}%', end, p) for end in ('first', 'last') for p in (10, 25, 50)
+]  # mimic3-benchmarks
 FUNCTIONS = ['min', 'max', 'mean', 'std', 'skew', 'len']
+
 
 def segment_sums(
     starts,  # (k,) int, where each segment begins; none is empty
-    *xs,     # (n,) float each, segments one after the other
-)->list:     # of (k,)
+    *xs,  # (n,) float each, segments one after the other
+) -> list:  # of (k,)
     "The sum of each segment of each array, in the very order of additions of `np.sum`, so that results equal the reference bit for bit."
-    n = len(xs[0]); k = np.arange(len(starts)); padded = np.zeros(n + len(starts)); begin = starts + k
-    filled = np.ones(len(padded), bool); filled[begin] = False; sums = []
-    for x in xs: padded[filled] = x; sums.append(np.add.reduceat(padded, begin))
+    n = len(xs[0])
+    k = np.arange(len(starts))
+    padded = np.zeros(n + len(starts))
+    begin = starts + k
+    filled = np.ones(len(padded), bool)
+    filled[begin] = False
+    sums = []
+    for x in xs:
+        padded[filled] = x
+        sums.append(np.add.reduceat(padded, begin))
     return sums
 
 # %% ../nbs/00_data.ipynb #cell-072
 def segment_statistics(
-    x,       # (n,) float64, segments one after the other
+    x,  # (n,) float64, segments one after the other
     starts,  # (k,) int, where each begins; none is empty
-)->np.ndarray:  # (k, 6) float64, columns as FUNCTIONS
+) -> np.ndarray:  # (k, 6) float64, columns as FUNCTIONS
     "Minimum, maximum, mean, standard deviation (ddof 0), skewness (biased; 0 if constant) and count of each segment."
     n = np.diff(np.r_[starts, len(x)])
     mean = segment_sums(starts, x)[0] / n
-    d = x - np.repeat(mean, n); d2 = d * d
+    d = x - np.repeat(mean, n)
+    d2 = d * d
     m2, m3 = (total / n for total in segment_sums(starts, d2, d2 * d))
-    flat = m2 <= (1e-15 * mean)**2
-    skew = np.where(flat, 0, m3 / np.where(flat, 1, m2)**1.5)
-    return np.stack([np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts), mean, np.sqrt(m2), skew, n], axis=1)
+    flat = m2 <= (1e-15 * mean) ** 2
+    skew = np.where(flat, 0, m3 / np.where(flat, 1, m2) ** 1.5)
+    return np.stack(
+        [np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts), mean, np.sqrt(m2), skew, n], axis=1
+    )
 
 # %% ../nbs/00_data.ipynb #cell-076
 def channel_statistics(
     stay,  # (n,) int, position of the stay, non-decreasing
     hour,  # (n,) float, sorted within a stay
-    x,     # (n,) float64, the channel's values as numbers
-)->tuple:  # positions of the stays with a value (k,), statistics (k, 42) float32
+    x,  # (n,) float64, the channel's values as numbers
+) -> tuple:  # positions of the stays with a value (k,), statistics (k, 42) float32
     "The seven periods by six functions of one channel."
-    starts = np.flatnonzero(np.r_[True, stay[1:] != stay[:-1]]); ends = np.r_[starts[1:], len(stay)]
+    starts = np.flatnonzero(np.r_[True, stay[1:] != stay[:-1]])
+    ends = np.r_[starts[1:], len(stay)]
     first, last, seg = hour[starts], hour[ends - 1], np.repeat(np.arange(len(starts)), ends - starts)
     out = np.empty((len(starts), len(PERIODS), len(FUNCTIONS)), np.float32)
     for k, (_, end, percent) in enumerate(PERIODS):
-        if end == 'all': out[:, k] = segment_statistics(x, starts); continue
+        if end == 'all':
+            out[:, k] = segment_statistics(x, starts)
+            continue
         part = (last - first) * percent / 100
         inside = hour < (first + part + EPS)[seg] if end == 'first' else hour > (last - part - EPS)[seg]
         n = np.add.reduceat(inside.astype(np.int64), starts)
@@ -435,21 +658,28 @@ def channel_statistics(
 
 # %% ../nbs/00_data.ipynb #cell-080
 @patch
-def statistics(self: Cohort,
-    hours=48,   # events up to this hour
+def statistics(
+    self: Cohort,
+    hours=48,  # events up to this hour
     threads=2,  # channels computed at a time; numpy works outside Python's lock
-)->pd.DataFrame:  # (n_stays, 42 × n_channels) float32, index stay_id, columns `channel|period|function`; NaN where a channel was never observed
+) -> pd.DataFrame:  # (n_stays, 42 × n_channels) float32, index stay_id, columns `channel|period|function`; NaN where a channel was never observed
     "The hand-crafted features of the benchmark: 714 for its 17 channels."
     stay, channel, hour, value = self._arrays(hours)
-    width = len(PERIODS) * len(FUNCTIONS); S = np.full((len(self.stays), width * len(self.channels)), np.nan, np.float32)
-    by_channel = np.argsort(channel, kind='stable'); cuts = np.searchsorted(channel[by_channel], np.arange(len(self.channels) + 1))
+    width = len(PERIODS) * len(FUNCTIONS)
+    S = np.full((len(self.stays), width * len(self.channels)), np.nan, np.float32)
+    by_channel = np.argsort(channel, kind='stable')
+    cuts = np.searchsorted(channel[by_channel], np.arange(len(self.channels) + 1))
+
     def fill(k):
-        c, rows = self.channels[k], by_channel[cuts[k]:cuts[k+1]]
-        if not len(rows): return
+        c, rows = self.channels[k], by_channel[cuts[k] : cuts[k + 1]]
+        if not len(rows):
+            return
         x = np.asarray(c.numeric, float)[value[rows].astype(np.intp)] if c.values else value[rows]
         where, s = channel_statistics(stay[rows], hour[rows], x)
-        S[where, k * width:(k + 1) * width] = s
-    with ThreadPoolExecutor(threads) as pool: list(pool.map(fill, range(len(self.channels))))
+        S[where, k * width : (k + 1) * width] = s
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, range(len(self.channels))))
     names = [f'{c.name}|{p}|{f}' for c in self.channels for p, _, _ in PERIODS for f in FUNCTIONS]
     return pd.DataFrame(S, index=pd.Index(self.stays['stay_id'].to_numpy(), name='stay_id'), columns=names)
 
@@ -457,148 +687,254 @@ def statistics(self: Cohort,
 @dataclass
 class Normaliser:
     "Mean and standard deviation of the continuous columns."
+
     scale: dict  # {column: [mean, std]}
+
     @classmethod
-    def fit(cls,
-        X,        # (n_stays, hours, n_columns) float32, train stays only
+    def fit(
+        cls,
+        X,  # (n_stays, hours, n_columns) float32, train stays only
         columns,  # names; those with `->` are left alone
     ):
         "Estimate over stays and hours; a column that never varies gets standard deviation 1."
         at = [i for i, c in enumerate(columns) if '->' not in c]
-        mean = [X[..., i].mean(dtype=np.float64) for i in at]; std = [X[..., i].std(dtype=np.float64) for i in at]
+        mean = [X[..., i].mean(dtype=np.float64) for i in at]
+        std = [X[..., i].std(dtype=np.float64) for i in at]
         return cls({columns[i]: [float(m), float(s) if s > 1e-6 else 1.0] for i, m, s in zip(at, mean, std)})
+
     @classmethod
-    def benchmark(cls,
+    def benchmark(
+        cls,
         name,  # phenotyping or in-hospital-mortality
     ):
         "A normaliser that mimic3-benchmarks ships."
         return cls(resource('normalisers.json')[name])
-    def transform(self,
-        X,        # (n_stays, hours, n_columns) float32, changed in place
+
+    def transform(
+        self,
+        X,  # (n_stays, hours, n_columns) float32, changed in place
         columns,  # names
-    )->np.ndarray:
+    ) -> np.ndarray:
         "Subtract the mean, divide by the standard deviation."
         for i, c in enumerate(columns):
-            if c in self.scale: X[..., i] = (X[..., i] - self.scale[c][0]) / self.scale[c][1]
+            if c in self.scale:
+                X[..., i] = (X[..., i] - self.scale[c][0]) / self.scale[c][1]
         return X
 
 # %% ../nbs/00_data.ipynb #cell-090
 def partition_subjects(
-    subject_id,    # (n,) subject of each stay
+    subject_id,  # (n,) subject of each stay
     seed=0,
-    val=.15,       # share of subjects
-    test=.15,      # share of subjects; 0 when the test set is given
-)->np.ndarray:     # (n,) 'train', 'val' or 'test'
+    val=0.15,  # share of subjects
+    test=0.15,  # share of subjects; 0 when the test set is given
+) -> np.ndarray:  # (n,) 'train', 'val' or 'test'
     "Draw the partition of each subject; all stays of a subject stay together."
     subjects, inverse = np.unique(np.asarray(subject_id), return_inverse=True)
     order = rng('partition', seed).permutation(len(subjects))
-    part = np.full(len(subjects), 'train', object); n_test, n_val = round(test * len(subjects)), round(val * len(subjects))
-    part[order[:n_test]] = 'test'; part[order[n_test:n_test + n_val]] = 'val'
+    part = np.full(len(subjects), 'train', object)
+    n_test, n_val = round(test * len(subjects)), round(val * len(subjects))
+    part[order[:n_test]] = 'test'
+    part[order[n_test : n_test + n_val]] = 'val'
     return part[inverse]
 
 # %% ../nbs/00_data.ipynb #cell-093
 def labelled_subset(
-    y,               # (n,) 0/1/NaN; NaN is not in the task's cohort
-    fraction: float, # share of each class, rounded to the nearest whole stay, in (0, 1]
-    *key,            # names the draw: task, seed, partition
-)->np.ndarray:       # sorted positions
+    y,  # (n,) 0/1/NaN; NaN is not in the task's cohort
+    fraction: float,  # share of each class, rounded to the nearest whole stay, in (0, 1]
+    *key,  # names the draw: task, seed, partition
+) -> np.ndarray:  # sorted positions
     "The stays whose label may be used: stratified, nested in every larger fraction, the same for the same key."
-    if not 0 < fraction <= 1: raise BadInput(f'fraction {fraction}: expected a share above 0 and at most 1')
-    y = np.asarray(y, float); chosen = []
+    if not 0 < fraction <= 1:
+        raise BadInput(f'fraction {fraction}: expected a share above 0 and at most 1')
+    y = np.asarray(y, float)
+    chosen = []
     for label in (0, 1):
         at = np.flatnonzero(y == label)
-        chosen.append(rng('subset', label, *key).permutation(at)[:int(np.floor(fraction * len(at) + .5))])
+        chosen.append(rng('subset', label, *key).permutation(at)[: int(np.floor(fraction * len(at) + 0.5))])
     return np.sort(np.concatenate(chosen))
 
 # %% ../nbs/00_data.ipynb #cell-098
 def toy_cohort(
-    n=240,   # stays
+    n=240,  # stays
     seed=0,
-)->Cohort:
+) -> Cohort:
     "A cohort of hidden autoregressive states, four channels and nine tasks, made in milliseconds."
-    r = rng('toy', seed); subject = np.arange(n) * 5 // 6
-    Z = r.normal(size=(n, 1, 3)) + .3 * r.normal(size=(n, 48, 3)).cumsum(1) / 4  # hidden states
-    channels = [Channel('Heart rate', 'continuous', 'beats/min', 86.), Channel('Temperature', 'continuous', '°C', 36.6),
-                Channel('Glucose', 'continuous', 'mg/dL', 128.), Channel('Eye opening', 'categorical', '', 'open', ['closed', 'to voice', 'open'], [0, 1, 2])]
-    noisy = Z @ r.normal(size=(3, 4)) + .5 * r.normal(size=(n, 48, 4)); at = r.random((n, 48, 4)) < [.7, .3, .2, .3]
-    value = np.round(noisy * [15, .6, 40, 1] + [86, 36.8, 135, 1.2], 1); value[..., 3] = np.clip(np.round(value[..., 3]), 0, 2)
+    r = rng('toy', seed)
+    subject = np.arange(n) * 5 // 6
+    Z = r.normal(size=(n, 1, 3)) + 0.3 * r.normal(size=(n, 48, 3)).cumsum(1) / 4  # hidden states
+    channels = [
+        Channel('Heart rate', 'continuous', 'beats/min', 86.0),
+        Channel('Temperature', 'continuous', '°C', 36.6),
+        Channel('Glucose', 'continuous', 'mg/dL', 128.0),
+        Channel('Eye opening', 'categorical', '', 'open', ['closed', 'to voice', 'open'], [0, 1, 2]),
+    ]
+    noisy = Z @ r.normal(size=(3, 4)) + 0.5 * r.normal(size=(n, 48, 4))
+    at = r.random((n, 48, 4)) < [0.7, 0.3, 0.2, 0.3]
+    value = np.round(noisy * [15, 0.6, 40, 1] + [86, 36.8, 135, 1.2], 1)
+    value[..., 3] = np.clip(np.round(value[..., 3]), 0, 2)
     s, h, c = np.nonzero(at)
-    events = pd.DataFrame(dict(stay_id=s + 1000, hour=h + r.random(len(s)).round(2), channel=pd.Categorical.from_codes(c, [x.name for x in channels]), value=value[at]))
-    W = r.normal(size=(3, 9)); logit = Z.mean(1) @ W * 1.5 + r.normal(size=(n, 9)) * .5
-    share = np.linspace(.12, .28, 9)
+    events = pd.DataFrame(
+        dict(
+            stay_id=s + 1000,
+            hour=h + r.random(len(s)).round(2),
+            channel=pd.Categorical.from_codes(c, [x.name for x in channels]),
+            value=value[at],
+        )
+    )
+    W = r.normal(size=(3, 9))
+    logit = Z.mean(1) @ W * 1.5 + r.normal(size=(n, 9)) * 0.5
+    share = np.linspace(0.12, 0.28, 9)
     Y = np.stack([logit[:, k] > np.quantile(logit[:, k], 1 - share[k]) for k in range(9)], axis=1).astype(float)
     tasks = [Task(f'Phenotype {k}') for k in 'ABCDEFGH'] + [Task('Mortality', 'mortality')]
-    stays = pd.DataFrame(dict(stay_id=np.arange(n) + 1000, subject_id=subject, los_hours=np.round(48 + 100 * r.random(n), 1), partition=partition_subjects(subject, seed, val=.2, test=.25)))
+    stays = pd.DataFrame(
+        dict(
+            stay_id=np.arange(n) + 1000,
+            subject_id=subject,
+            los_hours=np.round(48 + 100 * r.random(n), 1),
+            partition=partition_subjects(subject, seed, val=0.2, test=0.25),
+        )
+    )
     stays[[t.name for t in tasks]] = Y
-    return Cohort(events.sort_values(['stay_id', 'hour'], kind='stable', ignore_index=True), stays, channels, tasks, dict(source='toy', synthetic=True, held_out_prevalence=[.05, .3]))
+    return Cohort(
+        events.sort_values(['stay_id', 'hour'], kind='stable', ignore_index=True),
+        stays,
+        channels,
+        tasks,
+        dict(source='toy', synthetic=True, held_out_prevalence=[0.05, 0.3]),
+    )
 
 # %% ../nbs/00_data.ipynb #cell-101
 @dataclass
 class Prepared:
     "A cohort as the models read it; all rows are in the order of `stays`."
-    X: np.ndarray             # (n_stays, hours, n_columns) float32, normalised, read-only
-    columns: list             # n_columns names
-    lengths: np.ndarray       # (n_stays,) int
-    stays: pd.DataFrame       # as in the cohort
+
+    X: np.ndarray  # (n_stays, hours, n_columns) float32, normalised, read-only
+    columns: list  # n_columns names
+    lengths: np.ndarray  # (n_stays,) int
+    stays: pd.DataFrame  # as in the cohort
     statistics: pd.DataFrame  # (n_stays, n_statistics) float32, NaN kept
-    tasks: list               # of Task
-    meta: dict                # the cohort's meta, its fingerprint, the settings of the grid and the normaliser's `scale`
-    def rows(self, partition)->np.ndarray: return np.flatnonzero(self.stays['partition'].to_numpy() == partition)
-    def labels(self, tasks)->np.ndarray: return self.stays[list(tasks)].to_numpy(np.float32)
+    tasks: list  # of Task
+    meta: dict  # the cohort's meta, its fingerprint, the settings of the grid and the normaliser's `scale`
+
+    def rows(self, partition) -> np.ndarray:
+        return np.flatnonzero(self.stays['partition'].to_numpy() == partition)
+
+    def labels(self, tasks) -> np.ndarray:
+        return self.stays[list(tasks)].to_numpy(np.float32)
+
     @property
-    def phenotypes(self)->list: return [t.name for t in self.tasks if t.kind == 'phenotype']
+    def phenotypes(self) -> list:
+        return [t.name for t in self.tasks if t.kind == 'phenotype']
 
 # %% ../nbs/00_data.ipynb #cell-102
 @patch(cls_method=True)
-def load(cls: Prepared,
+def load(
+    cls: Prepared,
     run,  # run folder in which `run_data` was done
-)->Prepared:
+) -> Prepared:
     "What `run_data` wrote; the grid is mapped into memory, not read."
-    d = Path(run)/'data'
-    if not (d/'data.json').exists(): raise BadInput(f'{d}: the data step has not been run; run 00_data for this run folder first')
-    about = json.loads((d/'data.json').read_text(encoding='utf-8'))
-    stays = pd.read_parquet(d/'stays.parquet'); tasks = [Task(**t) for t in about.pop('tasks')]
+    d = Path(run) / 'data'
+    if not (d / 'data.json').exists():
+        raise BadInput(f'{d}: the data step has not been run; run 00_data for this run folder first')
+    about = json.loads((d / 'data.json').read_text(encoding='utf-8'))
+    stays = pd.read_parquet(d / 'stays.parquet')
+    tasks = [Task(**t) for t in about.pop('tasks')]
     stays[[t.name for t in tasks]] = stays[[t.name for t in tasks]].astype('float64')
-    return cls(np.load(d/'grid.npy', mmap_mode='r', allow_pickle=False), about.pop('columns'), stays.pop('n_bins').to_numpy(), stays,
-               pd.read_parquet(d/'statistics.parquet').set_index('stay_id'), tasks, about)
+    return cls(
+        np.load(d / 'grid.npy', mmap_mode='r', allow_pickle=False),
+        about.pop('columns'),
+        stays.pop('n_bins').to_numpy(),
+        stays,
+        pd.read_parquet(d / 'statistics.parquet').set_index('stay_id'),
+        tasks,
+        about,
+    )
 
 # %% ../nbs/00_data.ipynb #cell-103
 def run_data(
-    cohort,               # Cohort, or its folder
-    run,                  # run folder; receives data/
-    hours=48,             # as `Cohort.grid`
-    masks=True,           # as `Cohort.grid`
-    short='carry',        # as `Cohort.grid`
-    normaliser='train',   # 'train', 'phenotyping' or 'in-hospital-mortality'
-)->Prepared:
+    cohort,  # Cohort, or its folder
+    run,  # run folder; receives data/
+    hours=48,  # as `Cohort.grid`
+    masks=True,  # as `Cohort.grid`
+    short='carry',  # as `Cohort.grid`
+    normaliser='train',  # 'train', 'phenotyping' or 'in-hospital-mortality'
+) -> Prepared:
     "Grid, normaliser and statistics of a cohort, written to `run/data` as a whole."
     cohort = cohort if isinstance(cohort, Cohort) else Cohort.load(cohort)
     missing = {'train', 'val', 'test'} - set(cohort.stays['partition'])
-    if missing: raise BadInput(f'stays: column partition: no stay is in {", ".join(sorted(missing))}; the experiment needs all three')
-    if normaliser not in ('train', 'phenotyping', 'in-hospital-mortality'): raise BadInput(f"normaliser={normaliser!r}: expected 'train', 'phenotyping' or 'in-hospital-mortality'")
-    g = cohort.grid(hours, masks, short); train = (cohort.stays['partition'] == 'train').to_numpy()
+    if missing:
+        raise BadInput(
+            f'stays: column partition: no stay is in {", ".join(sorted(missing))}; the experiment needs all three'
+        )
+    if normaliser not in ('train', 'phenotyping', 'in-hospital-mortality'):
+        raise BadInput(f"normaliser={normaliser!r}: expected 'train', 'phenotyping' or 'in-hospital-mortality'")
+    g = cohort.grid(hours, masks, short)
+    train = (cohort.stays['partition'] == 'train').to_numpy()
     norm = Normaliser.fit(g.X[train], g.columns) if normaliser == 'train' else Normaliser.benchmark(normaliser)
     foreign = [c for c in g.columns if '->' not in c and c not in norm.scale]
-    if foreign: raise BadInput(f"normaliser={normaliser!r} does not know column {foreign[0]!r}; use 'train', or name channels as the benchmark does")
-    about = dict(cohort.meta, fingerprint=cohort.fingerprint, columns=g.columns, tasks=[asdict(t) for t in cohort.tasks], channels=[c.name for c in cohort.channels],
-                 hours=hours, masks=masks, short=short, normaliser=normaliser, scale=norm.scale, n_events=len(cohort.events))
-    with write_atomic(Path(run)/'data', folder=True) as d:
-        np.save(d/'grid.npy', norm.transform(g.X, g.columns))
-        cohort.statistics(hours).reset_index().to_parquet(d/'statistics.parquet', index=False)
-        kept = ['stay_id', 'subject_id', 'los_hours', 'partition'] + [t.name for t in cohort.tasks]  # nothing else of a hospital's table travels on
-        cohort.stays[kept].assign(n_bins=g.lengths).to_parquet(d/'stays.parquet', index=False)
-        (d/'data.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
+    if foreign:
+        raise BadInput(
+            f"normaliser={normaliser!r} does not know column {foreign[0]!r}; use 'train', or name channels as the benchmark does"
+        )
+    about = dict(
+        cohort.meta,
+        fingerprint=cohort.fingerprint,
+        columns=g.columns,
+        tasks=[asdict(t) for t in cohort.tasks],
+        channels=[c.name for c in cohort.channels],
+        hours=hours,
+        masks=masks,
+        short=short,
+        normaliser=normaliser,
+        scale=norm.scale,
+        n_events=len(cohort.events),
+    )
+    with write_atomic(Path(run) / 'data', folder=True) as d:
+        np.save(d / 'grid.npy', norm.transform(g.X, g.columns))
+        cohort.statistics(hours).reset_index().to_parquet(d / 'statistics.parquet', index=False)
+        kept = ['stay_id', 'subject_id', 'los_hours', 'partition'] + [
+            t.name for t in cohort.tasks
+        ]  # nothing else of a hospital's table travels on
+        cohort.stays[kept].assign(n_bins=g.lengths).to_parquet(d / 'stays.parquet', index=False)
+        (d / 'data.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
     return Prepared.load(run)
 
 # %% ../nbs/00_data.ipynb #cell-105
-COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#999999']  # Okabe and Ito (2008)
+COLOURS = [
+    '#0072B2',
+    '#D55E00',
+    '#009E73',
+    '#CC79A7',
+    '#E69F00',
+    '#56B4E9',
+    '#000000',
+    '#999999',
+]  # Okabe and Ito (2008)
+
 
 def plot_style():
     "Set the package's matplotlib style, and SVG output in notebooks."
     import matplotlib as mpl
-    mpl.rcParams.update({'axes.prop_cycle': mpl.cycler(color=COLOURS), 'axes.spines.top': False, 'axes.spines.right': False, 'axes.titlelocation': 'left',
-        'axes.titlesize': 11, 'figure.figsize': (7, 3.6), 'figure.constrained_layout.use': True, 'font.size': 10, 'legend.frameon': False,
-        'svg.hashsalt': 'rnn_transfer', 'svg.fonttype': 'path', 'savefig.dpi': 150, 'axes.grid': False})
-    try: from matplotlib_inline.backend_inline import set_matplotlib_formats
-    except ImportError: return
+
+    mpl.rcParams.update(
+        {
+            'axes.prop_cycle': mpl.cycler(color=COLOURS),
+            'axes.spines.top': False,
+            'axes.spines.right': False,
+            'axes.titlelocation': 'left',
+            'axes.titlesize': 11,
+            'figure.figsize': (7, 3.6),
+            'figure.constrained_layout.use': True,
+            'font.size': 10,
+            'legend.frameon': False,
+            'svg.hashsalt': 'rnn_transfer',
+            'svg.fonttype': 'path',
+            'savefig.dpi': 150,
+            'axes.grid': False,
+        }
+    )
+    try:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:
+        return
     set_matplotlib_formats('svg', metadata={'Date': None})

@@ -12,97 +12,270 @@ from pathlib import Path
 # %% ../nbs/04_evaluate.ipynb #cell-005
 import numpy as np
 import pandas as pd
+
 from .data import BadInput, Prepared, markdown_table, write_atomic
-from .evaluation.measures import LEVEL, METRICS, Bootstrap, auprc, auroc, brier, calibration, counts, coverage, interval, logistic_fit, measure, reliability, tally
-from .evaluation.results import (CONTRACT, FURTHER, GROUPS, PROFILES, Evaluation, align, caption, evaluate, evaluate_part, facts, group, nested_mean,
-    number, numbers, order, order_models, parse, parts, percent, planned, profile_words, read_part, told, toy_evaluation)
-from .evaluation.tables import (COMPARISONS, KINDS, Sheet, about_system, difference_sheets, differences, failure_sheet, flow_sheets, headline_frame, headline_sheets,
-    in_words, missing_words, network_frame, network_sheets, plain, pretty, quality_sheet, settings_sheets, system_sheet, task_sheet, variant_sheets, wide)
-from .evaluation.figures import (LOOKS, PANELS, Picture, figure_2, figure_calibration, figure_differences, figure_forest,
-    figure_systems, forest_frame, label_ends, look, panels, pictures, reliability_frame)
-from .evaluation.sparsity import (TABLE_1, all_zero_sheet, figure_3, figure_path, path_frame, read_paths, response_sheets, responses, sparsity_pictures, sparsity_sheet, used_features)
-from .evaluation.checks import (agreement_sheet, control_frame, control_sheets, delong_average, efficiency_frame, efficiency_picture, efficiency_sheet, figure_efficiency, shuffled_frame,
-    shuffled_sheet, tests_frame, tests_sheet, variance_frame, variance_sheets)
-from .evaluation.claims import claims_table, evidence, tally_verdicts
 from .evaluation.checklists import counted, reforms, tripod
-from .evaluation.report import CSS, ENOUGH, FIRST, LIMITS, block, headline, html_table, limits, opening, report, same_size, too_few
+from rnn_transfer.evaluation.checks import (
+    agreement_sheet,
+    control_frame,
+    control_sheets,
+    delong_average,
+    efficiency_frame,
+    efficiency_picture,
+    efficiency_sheet,
+    figure_efficiency,
+    shuffled_frame,
+    shuffled_sheet,
+    tests_frame,
+    tests_sheet,
+    variance_frame,
+    variance_sheets,
+)
+from .evaluation.claims import claims_table, evidence, tally_verdicts
+from rnn_transfer.evaluation.figures import (
+    LOOKS,
+    PANELS,
+    Picture,
+    figure_2,
+    figure_calibration,
+    figure_differences,
+    figure_forest,
+    figure_systems,
+    forest_frame,
+    label_ends,
+    look,
+    panels,
+    pictures,
+    reliability_frame,
+)
+from rnn_transfer.evaluation.measures import (
+    LEVEL,
+    METRICS,
+    Bootstrap,
+    auprc,
+    auroc,
+    brier,
+    calibration,
+    counts,
+    coverage,
+    interval,
+    logistic_fit,
+    measure,
+    reliability,
+    tally,
+)
+from rnn_transfer.evaluation.report import (
+    CSS,
+    ENOUGH,
+    FIRST,
+    LIMITS,
+    block,
+    headline,
+    html_table,
+    limits,
+    opening,
+    report,
+    same_size,
+    too_few,
+)
+from rnn_transfer.evaluation.results import (
+    CONTRACT,
+    FURTHER,
+    GROUPS,
+    PROFILES,
+    Evaluation,
+    align,
+    caption,
+    evaluate,
+    evaluate_part,
+    facts,
+    group,
+    nested_mean,
+    number,
+    numbers,
+    order,
+    order_models,
+    parse,
+    parts,
+    percent,
+    planned,
+    profile_words,
+    read_part,
+    told,
+    toy_evaluation,
+)
+from rnn_transfer.evaluation.sparsity import (
+    TABLE_1,
+    all_zero_sheet,
+    figure_3,
+    figure_path,
+    path_frame,
+    read_paths,
+    response_sheets,
+    responses,
+    sparsity_pictures,
+    sparsity_sheet,
+    used_features,
+)
+from rnn_transfer.evaluation.tables import (
+    COMPARISONS,
+    KINDS,
+    Sheet,
+    about_system,
+    difference_sheets,
+    differences,
+    failure_sheet,
+    flow_sheets,
+    headline_frame,
+    headline_sheets,
+    in_words,
+    missing_words,
+    network_frame,
+    network_sheets,
+    plain,
+    pretty,
+    quality_sheet,
+    settings_sheets,
+    system_sheet,
+    task_sheet,
+    variant_sheets,
+    wide,
+)
 
 # %% ../nbs/04_evaluate.ipynb #cell-008
 def claim_sheets(
-    ev:Evaluation,
-    used,     # as `used_features`
-)->list:      # of Sheet
+    ev: Evaluation,
+    used,  # as `used_features`
+) -> list:  # of Sheet
     "The verdict on each claim of the paper, and the parts behind it."
-    parts = evidence(ev, used or None); d = claims_table(ev, used or None, proof=parts)
-    shown = pd.DataFrame({'Section': d['section'], 'Claim': [f'“{q}”' for q in d['quote']], 'Compared': d['compared'], 'Estimate': d['shown'], 'Verdict': d['verdict']})
+    parts = evidence(ev, used or None)
+    d = claims_table(ev, used or None, proof=parts)
+    shown = pd.DataFrame(
+        {
+            'Section': d['section'],
+            'Claim': [f'“{q}”' for q in d['quote']],
+            'Compared': d['compared'],
+            'Estimate': d['shown'],
+            'Verdict': d['verdict'],
+        }
+    )
     note = f'{tally_verdicts(d)} Of a claim with several parts the weakest is shown. Intervals over test patients, trained models held fixed; not corrected for the number of claims.'
     rules = shown[['Section', 'Claim', 'Verdict']].assign(Rule=d['rule'], Remark=d['reason'].replace('', '–'))
-    text = parts.assign(estimate=numbers(parts, 'estimate low high', sign=True))[['claim', 'part', 'unit', 'estimate', 'holds', 'refuted', 'reason']]
-    return [Sheet('claims', 'What the paper claims, and what this run shows', d, shown, note),
-            Sheet('claims_rules', 'The rule of each verdict', rules, rules, RULES, folded=True),
-            Sheet('claims_parts', 'The parts of each claim', parts, pretty(text), 'Every comparison behind the verdicts.', folded=True)]
+    text = parts.assign(estimate=numbers(parts, 'estimate low high', sign=True))[
+        ['claim', 'part', 'unit', 'estimate', 'holds', 'refuted', 'reason']
+    ]
+    return [
+        Sheet('claims', 'What the paper claims, and what this run shows', d, shown, note),
+        Sheet('claims_rules', 'The rule of each verdict', rules, rules, RULES, folded=True),
+        Sheet(
+            'claims_parts',
+            'The parts of each claim',
+            parts,
+            pretty(text),
+            'Every comparison behind the verdicts.',
+            folded=True,
+        ),
+    ]
+
 
 RULES = 'The same for every cohort. Written before any run of all systems, when the results of a first run of eight of them on PhysioNet 2012 were known.'
 
 # %% ../nbs/04_evaluate.ipynb #cell-011
 def checklist_sheets(
-    ev:Evaluation,
-    run,      # run folder
-)->list:      # of Sheet
+    ev: Evaluation,
+    run,  # run folder
+) -> list:  # of Sheet
     "Both reporting checklists, folded."
     said, prepared = told(run), Prepared.load(run)
+
     def sheet(name, title, fill):
-        d = fill(ev, said, prepared); shown = d[['item', 'section', 'asked', 'state', 'answer', 'left']].fillna('').replace('', '–')
-        return Sheet(name, f'{title} checklist', d, shown.set_axis(['Item', 'Section', 'Asked', 'State', 'Answer', 'For the author'], axis=1).astype(str), counted(d, title), folded=True)
+        d = fill(ev, said, prepared)
+        shown = d[['item', 'section', 'asked', 'state', 'answer', 'left']].fillna('').replace('', '–')
+        return Sheet(
+            name,
+            f'{title} checklist',
+            d,
+            shown.set_axis(['Item', 'Section', 'Asked', 'State', 'Answer', 'For the author'], axis=1).astype(str),
+            counted(d, title),
+            folded=True,
+        )
+
     return [sheet('tripod_ai', 'TRIPOD+AI', tripod), sheet('reforms', 'REFORMS', reforms)]
 
 # %% ../nbs/04_evaluate.ipynb #cell-013
 def contents(
-    ev:Evaluation,
+    ev: Evaluation,
     run,  # run folder
-)->dict:  # section title -> list of Sheet and Picture
+) -> dict:  # section title -> list of Sheet and Picture
     "What the report holds, in its order."
-    path = read_paths(run, ev); drawn = {p.name: p for p in pictures(ev) + sparsity_pictures(ev, run, path)}; some = lambda *names: [drawn[n] for n in names if n in drawn]
+    path = read_paths(run, ev)
+    drawn = {p.name: p for p in pictures(ev) + sparsity_pictures(ev, run, path)}
+
+    def some(*names):
+        return [drawn[n] for n in names if n in drawn]
+
     tops = [x for pair in zip_longest(headline_sheets(ev), some('figure_2a', 'figure_2b')) for x in pair if x]
     more, given = some(*(f'systems_{k}' for k in ev.kinds)), lambda *items: [x for x in items if x is not None]
-    return {FIRST: claim_sheets(ev, used_features(run)),
-            'All models, all label fractions': [*tops, system_sheet(ev)],
-            'Paired differences': [*difference_sheets(ev), *some('differences', 'forest'), *given(tests_sheet(ev), agreement_sheet(ev))],
-            'How many labels transfer saves': given(efficiency_sheet(ev), efficiency_picture(ev)),
-            'Further systems and controls': [*more, *control_sheets(ev), *given(shuffled_sheet(ev)), *variant_sheets(ev)],
-            'Where the spread comes from': variance_sheets(ev),
-            'Sparsity, and the features the tasks share': [sparsity_sheet(ev), all_zero_sheet(ev, path), *some('path', 'figure_3'), *response_sheets(ev, run)],
-            'Task by task, and calibration': [task_sheet(ev), *some('calibration'), quality_sheet(ev)],
-            'Patients': flow_sheets(ev, run),
-            'Settings': [*settings_sheets(run), *network_sheets(run)],
-            'What could not be computed': [failure_sheet(ev)] if ev.results['reason'].notna().any() else [],
-            'Reporting checklists': checklist_sheets(ev, run)}
+    return {
+        FIRST: claim_sheets(ev, used_features(run)),
+        'All models, all label fractions': [*tops, system_sheet(ev)],
+        'Paired differences': [
+            *difference_sheets(ev),
+            *some('differences', 'forest'),
+            *given(tests_sheet(ev), agreement_sheet(ev)),
+        ],
+        'How many labels transfer saves': given(efficiency_sheet(ev), efficiency_picture(ev)),
+        'Further systems and controls': [*more, *control_sheets(ev), *given(shuffled_sheet(ev)), *variant_sheets(ev)],
+        'Where the spread comes from': variance_sheets(ev),
+        'Sparsity, and the features the tasks share': [
+            sparsity_sheet(ev),
+            all_zero_sheet(ev, path),
+            *some('path', 'figure_3'),
+            *response_sheets(ev, run),
+        ],
+        'Task by task, and calibration': [task_sheet(ev), *some('calibration'), quality_sheet(ev)],
+        'Patients': flow_sheets(ev, run),
+        'Settings': [*settings_sheets(run), *network_sheets(run)],
+        'What could not be computed': [failure_sheet(ev)] if ev.results['reason'].notna().any() else [],
+        'Reporting checklists': checklist_sheets(ev, run),
+    }
 
 # %% ../nbs/04_evaluate.ipynb #cell-018
 def write_sheet(
-    s:Sheet,
-    folder:Path,
-    source:str,  # the caption of the run
+    s: Sheet,
+    folder: Path,
+    source: str,  # the caption of the run
 ):
     "Tidy CSV, and Markdown with title, note and source."
-    s.frame.to_csv(folder/f'{s.name}.csv', index=False)
-    (folder/f'{s.name}.md').write_text(f'**{s.title}.** {s.note} {source}\n\n{markdown_table(s.shown)}\n', encoding='utf-8')
+    s.frame.to_csv(folder / f'{s.name}.csv', index=False)
+    (folder / f'{s.name}.md').write_text(
+        f'**{s.title}.** {s.note} {source}\n\n{markdown_table(s.shown)}\n', encoding='utf-8'
+    )
+
 
 def run_evaluate(
-    run,             # run folder with the outputs of 03_transfer
+    run,  # run folder with the outputs of 03_transfer
     replicates=500,  # bootstrap replicates
-    seed=0,          # names the draws
-)->Evaluation:       # also written: results.parquet, results.csv, tables/, figures/, report.html
+    seed=0,  # names the draws
+) -> Evaluation:  # also written: results.parquet, results.csv, tables/, figures/, report.html
     "Evaluate a run: contract 2's results, the tables and figures of the paper, and the report."
-    run = Path(run); ev = evaluate(run, replicates, seed); sections = contents(ev, run); items = [x for s in sections.values() for x in s]
-    with write_atomic(run/'results.parquet') as tmp: ev.results.to_parquet(tmp, index=False)
-    with write_atomic(run/'results.csv') as tmp: ev.results.to_csv(tmp, index=False)
-    with write_atomic(run/'tables', folder=True) as tmp:
+    run = Path(run)
+    ev = evaluate(run, replicates, seed)
+    sections = contents(ev, run)
+    items = [x for s in sections.values() for x in s]
+    with write_atomic(run / 'results.parquet') as tmp:
+        ev.results.to_parquet(tmp, index=False)
+    with write_atomic(run / 'results.csv') as tmp:
+        ev.results.to_csv(tmp, index=False)
+    with write_atomic(run / 'tables', folder=True) as tmp:
         for s in items:
-            if isinstance(s, Sheet): write_sheet(s, tmp, caption(ev))
-        (tmp/'headline.txt').write_text(headline(ev), encoding='utf-8')
-    with write_atomic(run/'figures', folder=True) as tmp:
+            if isinstance(s, Sheet):
+                write_sheet(s, tmp, caption(ev))
+        (tmp / 'headline.txt').write_text(headline(ev), encoding='utf-8')
+    with write_atomic(run / 'figures', folder=True) as tmp:
         for p in items:
-            if isinstance(p, Picture): p.save(tmp)
-    with write_atomic(run/'report.html') as tmp: tmp.write_text(report(ev, sections), encoding='utf-8')
+            if isinstance(p, Picture):
+                p.save(tmp)
+    with write_atomic(run / 'report.html') as tmp:
+        tmp.write_text(report(ev, sections), encoding='utf-8')
     return ev

@@ -8,54 +8,64 @@ __all__ = ['MIMICNet', 'n_parameters', 'multilabel_loss', 'initial', 'reads_only
            'checkpoint_about', 'load_checkpoint', 'about_grid', 'run_model']
 
 # %% ../nbs/01_model.ipynb #cell-003
-import contextlib, hashlib, json, os
+import contextlib
+import hashlib
+import json
+import os
 from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import safetensors.torch as safetensors
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.rnn import pack_padded_sequence
-import safetensors.torch as safetensors
+
 import rnn_transfer
 from .data import BadInput, Prepared, write_atomic
 
 # %% ../nbs/01_model.ipynb #cell-008
 class MIMICNet(nn.Module):
     "L layers of gated recurrent units under one linear layer with an output for each of K tasks (Section 3.1)"
-    def __init__(self,
-        n_columns: int, # n, columns of the grid
-        hidden: int, # h, units in each layer
-        n_tasks: int, # K, binary tasks
-        n_layers: int = 2, # L; Section 4: "number of hidden layers L = 2"
-        dropout: float = .3, # share of non-recurrent connections dropped in training; Section 4
+
+    def __init__(
+        self,
+        n_columns: int,  # n, columns of the grid
+        hidden: int,  # h, units in each layer
+        n_tasks: int,  # K, binary tasks
+        n_layers: int = 2,  # L; Section 4: "number of hidden layers L = 2"
+        dropout: float = 0.3,  # share of non-recurrent connections dropped in training; Section 4
     ):
         super().__init__()
         self.config = dict(n_columns=n_columns, hidden=hidden, n_tasks=n_tasks, n_layers=n_layers, dropout=dropout)
-        self.rnn = nn.GRU(n_columns, hidden, n_layers, batch_first=True, dropout=dropout if n_layers > 1 else 0.)
+        self.rnn = nn.GRU(n_columns, hidden, n_layers, batch_first=True, dropout=dropout if n_layers > 1 else 0.0)
         self.drop, self.head = nn.Dropout(dropout), nn.Linear(hidden, n_tasks)
         self.register_buffer('reads', None, persistent=False)
         self.meta = {}
 
-    def states(self,
-        x: torch.Tensor, # (n, T, n_columns) float32, normalised
-        lengths=None, # (n,) true number of hours of each stay, clipped to 1..T; none: all T
-    ) -> torch.Tensor: # (n, L, h), the state of every layer at the last hour
+    def states(
+        self,
+        x: torch.Tensor,  # (n, T, n_columns) float32, normalised
+        lengths=None,  # (n,) true number of hours of each stay, clipped to 1..T; none: all T
+    ) -> torch.Tensor:  # (n, L, h), the state of every layer at the last hour
         "Hidden states z of all layers at the last time step, the lowest layer first"
-        if self.reads is not None: x = torch.where(self.reads, x, 0.)
+        if self.reads is not None:
+            x = torch.where(self.reads, x, 0.0)
         if lengths is not None:
             lengths = torch.as_tensor(lengths, dtype=torch.int64, device='cpu').clamp(1, x.shape[1])
-            if (lengths < x.shape[1]).any(): x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            if (lengths < x.shape[1]).any():
+                x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         return self.rnn(x)[1].transpose(0, 1)
 
-    def forward(self, x: torch.Tensor, lengths=None) -> torch.Tensor: # (n, K) logits
+    def forward(self, x: torch.Tensor, lengths=None) -> torch.Tensor:  # (n, K) logits
         "Logits of the K tasks; their sigmoid is the estimate of eq. (1)"
         return self.head(self.drop(self.states(x, lengths)[:, -1]))
 
 # %% ../nbs/01_model.ipynb #cell-016
 def n_parameters(
-    net: nn.Module, # any network
-) -> int: # number of trained weights
+    net: nn.Module,  # any network
+) -> int:  # number of trained weights
     "Number of weights and biases"
     return sum(p.numel() for p in net.parameters())
 
@@ -63,31 +73,43 @@ def n_parameters(
 def _repr_markdown_(self):
     "The network's sizes as a table"
     c = self.config
-    rows = [(f'GRU layer {i + 1}', c['hidden'] if i else c['n_columns'], c['hidden'],
-             sum(p.numel() for n, p in self.rnn.named_parameters() if n.endswith(f'l{i}'))) for i in range(c['n_layers'])]
+    rows = [
+        (
+            f'GRU layer {i + 1}',
+            c['hidden'] if i else c['n_columns'],
+            c['hidden'],
+            sum(p.numel() for n, p in self.rnn.named_parameters() if n.endswith(f'l{i}')),
+        )
+        for i in range(c['n_layers'])
+    ]
     rows.append(('classifier', c['hidden'], c['n_tasks'], n_parameters(self.head)))
-    return '\n'.join(['| part | inputs | outputs | weights |', '|:---|---:|---:|---:|'] + [f'| {a} | {b} | {d} | {n:,} |' for a, b, d, n in rows])
+    return '\n'.join(
+        ['| part | inputs | outputs | weights |', '|:---|---:|---:|---:|']
+        + [f'| {a} | {b} | {d} | {n:,} |' for a, b, d, n in rows]
+    )
+
+
 MIMICNet._repr_markdown_ = _repr_markdown_
 
 # %% ../nbs/01_model.ipynb #cell-023
 def multilabel_loss(
-    logits: torch.Tensor, # (n, K)
-    y: torch.Tensor, # (n, K) of 0, 1 or NaN for a null label
-) -> torch.Tensor: # scalar; 0 where no label is known
+    logits: torch.Tensor,  # (n, K)
+    y: torch.Tensor,  # (n, K) of 0, 1 or NaN for a null label
+) -> torch.Tensor:  # scalar; 0 where no label is known
     "Cross-entropy of eq. (1), averaged over the pairs of stay and task whose label is known"
     known = ~torch.isnan(y)
-    losses = binary_cross_entropy_with_logits(logits, torch.where(known, y, 0.), reduction='none')
-    return (losses*known).sum()/known.sum().clamp(min=1)
+    losses = binary_cross_entropy_with_logits(logits, torch.where(known, y, 0.0), reduction='none')
+    return (losses * known).sum() / known.sum().clamp(min=1)
 
 # %% ../nbs/01_model.ipynb #cell-029
 def initial(
-    n_columns: int, # n, columns of the grid
-    hidden: int, # h, units in each layer
-    n_tasks: int, # K, binary tasks
-    seed: int = 0, # draws the weights; the state of torch's own generator is not touched
-    n_layers: int = 2, # L
-    dropout: float = .3, # as in MIMICNet
-) -> MIMICNet: # on the CPU, with its first weights
+    n_columns: int,  # n, columns of the grid
+    hidden: int,  # h, units in each layer
+    n_tasks: int,  # K, binary tasks
+    seed: int = 0,  # draws the weights; the state of torch's own generator is not touched
+    n_layers: int = 2,  # L
+    dropout: float = 0.3,  # as in MIMICNet
+) -> MIMICNet:  # on the CPU, with its first weights
     "A network with first weights by seed, those of the recurrent layers independent of the number of tasks"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -95,72 +117,94 @@ def initial(
 
 # %% ../nbs/01_model.ipynb #cell-032
 def reads_only(
-    net: MIMICNet, # changed in place
-    columns: list[str], # all columns of the grid, in order
-    kept: list[str], # those it is to read; BadInput for a name that is not a column, or none
-) -> MIMICNet: # the same network
+    net: MIMICNet,  # changed in place
+    columns: list[str],  # all columns of the grid, in order
+    kept: list[str],  # those it is to read; BadInput for a name that is not a column, or none
+) -> MIMICNet:  # the same network
     "Let a network take every other column for 0"
     unknown = [c for c in kept if c not in columns]
     if unknown or not len(kept) or len(columns) != net.config['n_columns']:
-        raise BadInput(f'reads: {unknown or kept} of {len(columns)} columns, where the network has {net.config["n_columns"]}: name one or more of its columns')
+        raise BadInput(
+            f'reads: {unknown or kept} of {len(columns)} columns, where the network has {net.config["n_columns"]}: name one or more of its columns'
+        )
     net.reads = torch.tensor([c in kept for c in columns])
     net.meta['reads'] = list(kept)
     return net
 
+
 def value_columns(
-    columns: list[str], # of a grid
-) -> tuple[list[int], list]: # positions of the value columns, and of the mask of each; None where the grid has no masks
+    columns: list[str],  # of a grid
+) -> tuple[
+    list[int], list
+]:  # positions of the value columns, and of the mask of each; None where the grid has no masks
     "Which columns hold values, and which mask belongs to each"
     masks = {c.removeprefix('mask->'): i for i, c in enumerate(columns) if c.startswith('mask->')}
     values = [i for i, c in enumerate(columns) if not c.startswith('mask->')]
-    owner = lambda c: max((m for m in masks if c == m or c.startswith(f'{m}->')), key=len, default=None)
+
+    def owner(c):
+        return max((m for m in masks if c == m or c.startswith(f'{m}->')), key=len, default=None)
+
     return values, [masks.get(owner(columns[i])) for i in values]
 
 # %% ../nbs/01_model.ipynb #cell-039
 def feature_names(
-    hidden: int, # h, units in each layer
-    n_layers: int = 2, # L
-) -> list[str]: # L*h names, the lowest layer first
+    hidden: int,  # h, units in each layer
+    n_layers: int = 2,  # L
+) -> list[str]:  # L*h names, the lowest layer first
     "Names of the features in the order of `features`"
     return [f'z{l + 1}[{j}]' for l in range(n_layers) for j in range(hidden)]
 
+
 def features(
-    net: MIMICNet, # on any device
-    X: np.ndarray, # (n, T, n_columns) float32, normalised
-    lengths=None, # (n,) true number of hours; none: all T
-    batch: int = 512, # stays at once
-) -> np.ndarray: # (n, L*h) float32, the lowest layer first; BadInput for wrong columns or missing values
+    net: MIMICNet,  # on any device
+    X: np.ndarray,  # (n, T, n_columns) float32, normalised
+    lengths=None,  # (n,) true number of hours; none: all T
+    batch: int = 512,  # stays at once
+) -> np.ndarray:  # (n, L*h) float32, the lowest layer first; BadInput for wrong columns or missing values
     "The states of all layers at the last hour, one row per stay, without dropout"
-    n, c = net.config['n_layers']*net.config['hidden'], net.config['n_columns']
-    if X.ndim != 3 or X.shape[2] != c: raise BadInput(f'the network reads {c} columns, the grid has shape {X.shape}: use the columns the network was trained on')
+    n, c = net.config['n_layers'] * net.config['hidden'], net.config['n_columns']
+    if X.ndim != 3 or X.shape[2] != c:
+        raise BadInput(
+            f'the network reads {c} columns, the grid has shape {X.shape}: use the columns the network was trained on'
+        )
     was, device, out = net.training, next(net.parameters()).device, np.empty((len(X), n), np.float32)
     net.eval()
     with torch.inference_mode():
         for i in range(0, len(X), batch):
-            x = torch.from_numpy(np.array(X[i:i + batch], np.float32)).to(device)
-            out[i:i + batch] = net.states(x, None if lengths is None else lengths[i:i + batch]).flatten(1).cpu().numpy()
+            x = torch.from_numpy(np.array(X[i : i + batch], np.float32)).to(device)
+            out[i : i + batch] = (
+                net.states(x, None if lengths is None else lengths[i : i + batch]).flatten(1).cpu().numpy()
+            )
     net.train(was)
     bad = np.flatnonzero(~np.isfinite(out).all(1))
-    if len(bad): raise BadInput(f'the grid holds missing or infinite values in rows {bad[:5].tolist()}: fill and normalise it first')
+    if len(bad):
+        raise BadInput(
+            f'the grid holds missing or infinite values in rows {bad[:5].tolist()}: fill and normalise it first'
+        )
     return out
 
 # %% ../nbs/01_model.ipynb #cell-046
 class Autoencoder(nn.Module):
     "A network and a decoder that writes down, from its last states alone, what it has read"
-    def __init__(self,
-        net: MIMICNet, # encoder; its linear layer has an output for each value column
-        seed: int = 0, # draws the decoder's first weights
+
+    def __init__(
+        self,
+        net: MIMICNet,  # encoder; its linear layer has an output for each value column
+        seed: int = 0,  # draws the decoder's first weights
     ):
         super().__init__()
         self.net, c = net, net.config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.decoder = nn.GRU(1, c['hidden'], c['n_layers'], batch_first=True, dropout=c['dropout'] if c['n_layers'] > 1 else 0.)
+            self.decoder = nn.GRU(
+                1, c['hidden'], c['n_layers'], batch_first=True, dropout=c['dropout'] if c['n_layers'] > 1 else 0.0
+            )
 
-    def forward(self,
-        x: torch.Tensor, # (n, T, n_columns)
-        lengths=None, # (n,) true hours, as in `MIMICNet.states`; a short stay is written from its own last hour
-    ) -> torch.Tensor: # (n, T * n_values), the first hour's values first
+    def forward(
+        self,
+        x: torch.Tensor,  # (n, T, n_columns)
+        lengths=None,  # (n,) true hours, as in `MIMICNet.states`; a short stay is written from its own last hour
+    ) -> torch.Tensor:  # (n, T * n_values), the first hour's values first
         "The values as the decoder writes them"
         start, (n, T, _) = self.net.states(x, lengths).transpose(0, 1).contiguous(), x.shape
         z = self.decoder(x.new_zeros(n, T, 1), start)[0]
@@ -171,117 +215,166 @@ class Autoencoder(nn.Module):
 
 # %% ../nbs/01_model.ipynb #cell-048
 def observed_values(
-    X: np.ndarray, # (n, T, n_columns) float32, normalised
-    columns: list[str], # names
-) -> np.ndarray: # (n, T * n_values) float32, NaN where the mask is 0; every value where the grid has no masks
+    X: np.ndarray,  # (n, T, n_columns) float32, normalised
+    columns: list[str],  # names
+) -> np.ndarray:  # (n, T * n_values) float32, NaN where the mask is 0; every value where the grid has no masks
     "The values an autoencoder has to write down"
     values, masks = value_columns(columns)
-    known = np.ones(X.shape[:2] + (len(values),), bool) if None in masks else X[..., masks] > .5
+    known = np.ones(X.shape[:2] + (len(values),), bool) if None in masks else X[..., masks] > 0.5
     return np.where(known, X[..., values], np.float32('nan')).reshape(len(X), -1)
 
+
 def reconstruction_loss(
-    written: torch.Tensor, # (n, T * n_values)
-    y: torch.Tensor, # the same shape, NaN where nothing was observed
-) -> torch.Tensor: # scalar, in squared standard deviations; 0 where nothing is known
+    written: torch.Tensor,  # (n, T * n_values)
+    y: torch.Tensor,  # the same shape, NaN where nothing was observed
+) -> torch.Tensor:  # scalar, in squared standard deviations; 0 where nothing is known
     "Mean squared error over the observed values"
     known = ~torch.isnan(y)
-    return ((written - torch.where(known, y, 0.))*known).square().sum()/known.sum().clamp(min=1)
+    return ((written - torch.where(known, y, 0.0)) * known).square().sum() / known.sum().clamp(min=1)
 
 # %% ../nbs/01_model.ipynb #cell-054
 def pick_device(
-    device: str = 'auto', # auto, cpu or cuda
-) -> torch.device: # BadInput for an unknown name or a card that is not there
+    device: str = 'auto',  # auto, cpu or cuda
+) -> torch.device:  # BadInput for an unknown name or a card that is not there
     "The device to compute on"
-    if device not in ('auto', 'cpu', 'cuda'): raise BadInput(f'device {device!r} is unknown: use auto, cpu or cuda')
-    if device == 'cuda' and not torch.cuda.is_available(): raise BadInput('device cuda is not available here: use cpu or auto')
-    if device == 'cpu' or not torch.cuda.is_available(): return torch.device('cpu')
+    if device not in ('auto', 'cpu', 'cuda'):
+        raise BadInput(f'device {device!r} is unknown: use auto, cpu or cuda')
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise BadInput('device cuda is not available here: use cpu or auto')
+    if device == 'cpu' or not torch.cuda.is_available():
+        return torch.device('cpu')
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return torch.device('cuda')
 
+
 @contextlib.contextmanager
 def torch_threads(
-    n: int = 1, # threads for torch while the block runs
+    n: int = 1,  # threads for torch while the block runs
 ):
     "Compute with `n` threads inside the block, and with as many as before after it"
     before = torch.get_num_threads()
     torch.set_num_threads(n)
-    try: yield
-    finally: torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 # %% ../nbs/01_model.ipynb #cell-058
 def save_checkpoint(
-    net: MIMICNet, # on any device
-    path, # file NAME.safetensors; NAME.json is written beside it
-    **meta, # what else to keep, as JSON: columns, tasks, normaliser ...
-) -> Path: # the file with the weights
+    net: MIMICNet,  # on any device
+    path,  # file NAME.safetensors; NAME.json is written beside it
+    **meta,  # what else to keep, as JSON: columns, tasks, normaliser ...
+) -> Path:  # the file with the weights
     "Write weights and their description, each whole or not at all"
     path = Path(path)
     blob = safetensors.save({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()})
-    about = dict(format='rnn_transfer checkpoint 1', **net.config, **(net.meta | meta),
-                 versions=dict(rnn_transfer=rnn_transfer.__version__, torch=torch.__version__.split('+')[0]), sha256=hashlib.sha256(blob).hexdigest())
+    about = dict(
+        format='rnn_transfer checkpoint 1',
+        **net.config,
+        **(net.meta | meta),
+        versions=dict(rnn_transfer=rnn_transfer.__version__, torch=torch.__version__.split('+')[0]),
+        sha256=hashlib.sha256(blob).hexdigest(),
+    )
     text = json.dumps(about, indent=1, ensure_ascii=False)
-    with write_atomic(path) as tmp: tmp.write_bytes(blob)
-    with write_atomic(path.with_suffix('.json')) as tmp: tmp.write_text(text, encoding='utf-8')
+    with write_atomic(path) as tmp:
+        tmp.write_bytes(blob)
+    with write_atomic(path.with_suffix('.json')) as tmp:
+        tmp.write_text(text, encoding='utf-8')
     return path
 
 # %% ../nbs/01_model.ipynb #cell-060
 def checkpoint_about(
-    path, # file NAME.safetensors, with NAME.json beside it
-) -> tuple[dict, bytes]: # description, weights as stored; BadInput where one is missing, unreadable or not of the other
+    path,  # file NAME.safetensors, with NAME.json beside it
+) -> tuple[
+    dict, bytes
+]:  # description, weights as stored; BadInput where one is missing, unreadable or not of the other
     "What a checkpoint says of itself, and its weights, after the hash was checked"
     path = Path(path).with_suffix('.safetensors')
     for p in (path, path.with_suffix('.json')):
-        if not p.is_file(): raise BadInput(f'{p}: no such file; a checkpoint is NAME.safetensors with NAME.json beside it')
+        if not p.is_file():
+            raise BadInput(f'{p}: no such file; a checkpoint is NAME.safetensors with NAME.json beside it')
     try:
         about = json.loads(path.with_suffix('.json').read_text(encoding='utf-8'))
-        if about['format'] != 'rnn_transfer checkpoint 1': raise ValueError
+        if about['format'] != 'rnn_transfer checkpoint 1':
+            raise ValueError
         about['sha256'], [about[k] for k in MIMICNet(1, 1, 1).config]
-    except (ValueError, KeyError, TypeError): raise BadInput(f"{path.with_suffix('.json')}: not the description of a checkpoint; fetch or train it again") from None
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(
+            f"{path.with_suffix('.json')}: not the description of a checkpoint; fetch or train it again"
+        ) from None
     blob = path.read_bytes()
-    if hashlib.sha256(blob).hexdigest() != about['sha256']: raise BadInput(f'{path}: the weights are not those of its .json (hash differs); fetch or train it again')
+    if hashlib.sha256(blob).hexdigest() != about['sha256']:
+        raise BadInput(f'{path}: the weights are not those of its .json (hash differs); fetch or train it again')
     return about, blob
 
 # %% ../nbs/01_model.ipynb #cell-061
 def load_checkpoint(
-    path, # file NAME.safetensors, with NAME.json beside it
-    columns: list[str]|None = None, # columns of the grid it is to read; none: not compared
-    tasks: list[str]|None = None, # tasks of its classifier; none: not compared
-) -> MIMICNet: # on the CPU, in evaluation mode, with the description in `.meta`; BadInput for a file that is missing, damaged or of something else
+    path,  # file NAME.safetensors, with NAME.json beside it
+    columns: list[str] | None = None,  # columns of the grid it is to read; none: not compared
+    tasks: list[str] | None = None,  # tasks of its classifier; none: not compared
+) -> MIMICNet:  # on the CPU, in evaluation mode, with the description in `.meta`; BadInput for a file that is missing, damaged or of something else
     "A network from its checkpoint"
     about, blob = checkpoint_about(path)
     for name, want in (('columns', columns), ('tasks', tasks)):
         if want is not None and list(want) != about.get(name):
-            raise BadInput(f'{path}: made for {len(about.get(name) or [])} {name} that are not the {len(want)} given, or stand in another order; use a checkpoint of this run')
+            raise BadInput(
+                f'{path}: made for {len(about.get(name) or [])} {name} that are not the {len(want)} given, or stand in another order; use a checkpoint of this run'
+            )
     config = {k: about.pop(k) for k in MIMICNet(1, 1, 1).config}
     try:
         net = MIMICNet(**config)
         net.load_state_dict(safetensors.load(blob))
-    except Exception as e: raise BadInput(f'{path}: the weights do not fit the sizes in its .json ({type(e).__name__}); fetch or train it again') from None
-    if not all(p.isfinite().all() for p in net.parameters()): raise BadInput(f'{path}: holds weights that are not finite; train it again')
+    except Exception as e:
+        raise BadInput(
+            f'{path}: the weights do not fit the sizes in its .json ({type(e).__name__}); fetch or train it again'
+        ) from None
+    if not all(p.isfinite().all() for p in net.parameters()):
+        raise BadInput(f'{path}: holds weights that are not finite; train it again')
     net.meta = {k: v for k, v in about.items() if k not in ('format', 'versions', 'sha256')}
-    if 'reads' in net.meta: reads_only(net, net.meta.get('columns') or [], net.meta['reads'])
+    if 'reads' in net.meta:
+        reads_only(net, net.meta.get('columns') or [], net.meta['reads'])
     return net.eval()
 
 # %% ../nbs/01_model.ipynb #cell-071
 def about_grid(
-    data: Prepared, # what the data step wrote
-) -> dict: # columns, hours, masks, short, normaliser and its scale, channels, the cohort's fingerprint
+    data: Prepared,  # what the data step wrote
+) -> dict:  # columns, hours, masks, short, normaliser and its scale, channels, the cohort's fingerprint
     "What a checkpoint must say of the grid it reads, so that other stays can be put into the same form"
-    return dict(columns=data.columns, **{k: data.meta[k] for k in ('hours', 'masks', 'short', 'normaliser', 'scale', 'channels', 'fingerprint')})
+    return dict(
+        columns=data.columns,
+        **{k: data.meta[k] for k in ('hours', 'masks', 'short', 'normaliser', 'scale', 'channels', 'fingerprint')},
+    )
 
 # %% ../nbs/01_model.ipynb #cell-076
 def run_model(
-    run, # folder of a run whose data step is done
-    hidden: list[int] = [100, 200, 300, 400], # h, one network each; Section 4
-    seed: int = 0, # draws the first weights
-) -> pd.DataFrame: # one row per h: weights of the recurrent layers, of the classifier, in all; BadInput for an h < 1
+    run,  # folder of a run whose data step is done
+    hidden: list[int] = [100, 200, 300, 400],  # h, one network each; Section 4
+    seed: int = 0,  # draws the first weights
+) -> pd.DataFrame:  # one row per h: weights of the recurrent layers, of the classifier, in all; BadInput for an h < 1
     "Write the untrained networks to run/model/h-<h>.safetensors"
-    if not hidden or any(int(h) != h or h < 1 for h in hidden): raise BadInput(f'hidden {hidden}: give one or more whole numbers of units, such as [100, 200]')
+    if not hidden or any(int(h) != h or h < 1 for h in hidden):
+        raise BadInput(f'hidden {hidden}: give one or more whole numbers of units, such as [100, 200]')
     data = Prepared.load(run)
     rows = []
     for h in hidden:
         net = initial(len(data.columns), h, len(data.phenotypes), seed)
-        save_checkpoint(net, Path(run)/'model'/f'h-{h}.safetensors', tasks=data.phenotypes, seed=seed, trained=False, **about_grid(data))
-        rows.append(dict(h=h, columns=len(data.columns), tasks=len(data.phenotypes), recurrent=n_parameters(net.rnn), classifier=n_parameters(net.head), weights=n_parameters(net)))
+        save_checkpoint(
+            net,
+            Path(run) / 'model' / f'h-{h}.safetensors',
+            tasks=data.phenotypes,
+            seed=seed,
+            trained=False,
+            **about_grid(data),
+        )
+        rows.append(
+            dict(
+                h=h,
+                columns=len(data.columns),
+                tasks=len(data.phenotypes),
+                recurrent=n_parameters(net.rnn),
+                classifier=n_parameters(net.head),
+                weights=n_parameters(net),
+            )
+        )
     return pd.DataFrame(rows)

@@ -18,7 +18,23 @@ __all__ = ['PROTOCOL', 'QUICK', 'PROFILES', 'KINDS', 'OWN', 'SET', 'CHOICES', 'H
            'verified']
 
 # %% ../nbs/05_paper.ipynb #cell-003
-import ast, fcntl, hashlib, json, logging, math, os, platform, re, shlex, shutil, signal, subprocess, sys, tempfile, time, uuid
+import ast
+import fcntl
+import hashlib
+import json
+import logging
+import math
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -45,120 +61,254 @@ from traitlets import default
 import rnn_transfer
 from .data import BadInput, Cohort, Normaliser, Task, toy_cohort, write_atomic
 from .evaluate import headline
-from .model import features, feature_names, load_checkpoint
+from .model import feature_names, features, load_checkpoint
 from .pretrain import VARIANTS, draw_splits, prevalences
 from .transfer import MODELS, parse_model
 
 # %% ../nbs/05_paper.ipynb #cell-008
-PROTOCOL = dict(splits=2, n_held_out=5, low=None, high=None,            # Section 4; the prevalence range is the cohort's
-    hours=48, masks=True, short='carry', normaliser='train',            # Section 4 (hours, 76 columns); else silent
-    batch=128, eval_every=50, seed=0, device='auto', rnnc_hidden=[],    # Section 4 (batch); RNN-C has the h of MIMIC-Net
-    lambdas=[.1, 1., 10., 100., 1e3, 1e4], choose='nll',                # Section 4; read as validation loss without the L1 term
-    variants=list(VARIANTS), inits=2, autoencoder_updates=0,            # silent: networks trained beside MIMIC-Net, further first weights; 0: as max_updates
-    models=[*MODELS, 'LR:cv', 'LR:literal', 'MN-LR-2:cv', 'MN-LR-2:literal', 'LR:full-val', 'MN-LR-2:full-val', 'RNN-C:full-val',
-            'MN-LR-2@1', 'MN-LR-2@2', 'untrained-LR-2@1', 'untrained-LR-2@2'])  # the paper's four come first
-QUICK = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'AE-LR-2', 'no-removal-LR-2', 'untrained-LR-1', 'untrained-LR-2', 'shuffled-MN-LR-2', 'MN-LR-2:cv']
+PROTOCOL = dict(
+    splits=2,
+    n_held_out=5,
+    low=None,
+    high=None,  # Section 4; the prevalence range is the cohort's
+    hours=48,
+    masks=True,
+    short='carry',
+    normaliser='train',  # Section 4 (hours, 76 columns); else silent
+    batch=128,
+    eval_every=50,
+    seed=0,
+    device='auto',
+    rnnc_hidden=[],  # Section 4 (batch); RNN-C has the h of MIMIC-Net
+    lambdas=[0.1, 1.0, 10.0, 100.0, 1e3, 1e4],
+    choose='nll',  # Section 4; read as validation loss without the L1 term
+    variants=list(VARIANTS),
+    inits=2,
+    autoencoder_updates=0,  # silent: networks trained beside MIMIC-Net, further first weights; 0: as max_updates
+    models=[
+        *MODELS,
+        'LR:cv',
+        'LR:literal',
+        'MN-LR-2:cv',
+        'MN-LR-2:literal',
+        'LR:full-val',
+        'MN-LR-2:full-val',
+        'RNN-C:full-val',
+        'MN-LR-2@1',
+        'MN-LR-2@2',
+        'untrained-LR-2@1',
+        'untrained-LR-2@2',
+    ],
+)  # the paper's four come first
+QUICK = [
+    'LR',
+    'RNN-C',
+    'MN-LR-1',
+    'MN-LR-2',
+    'AE-LR-2',
+    'no-removal-LR-2',
+    'untrained-LR-1',
+    'untrained-LR-2',
+    'shuffled-MN-LR-2',
+    'MN-LR-2:cv',
+]
 PROFILES = dict(
-    quick=PROTOCOL | dict(models=QUICK, variants=['no-removal', 'autoencoder'], inits=0, fractions=[.05, .2, 1.], seeds=[2, 1], hidden=[32, 64], lr=3e-3, max_updates=100, eval_every=20, patience=3, replicates=500),
-    open=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[2, 1], hidden=[32, 64], lr=1e-3, max_updates=3000, patience=6, replicates=1000) | {
-        'transfer.eval_every': 10, 'transfer.patience': 15},  # small subsets: look more often than RNN-C overfits
-    paper=PROTOCOL | dict(fractions=[.01, .02, .05, .1, .2, .5, 1.], seeds=[10, 5], hidden=[100, 200, 300, 400], lr=1e-4, max_updates=30_000, patience=10, replicates=2000))
+    quick=PROTOCOL
+    | dict(
+        models=QUICK,
+        variants=['no-removal', 'autoencoder'],
+        inits=0,
+        fractions=[0.05, 0.2, 1.0],
+        seeds=[2, 1],
+        hidden=[32, 64],
+        lr=3e-3,
+        max_updates=100,
+        eval_every=20,
+        patience=3,
+        replicates=500,
+    ),
+    open=PROTOCOL
+    | dict(
+        fractions=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0],
+        seeds=[2, 1],
+        hidden=[32, 64],
+        lr=1e-3,
+        max_updates=3000,
+        patience=6,
+        replicates=1000,
+    )
+    | {'transfer.eval_every': 10, 'transfer.patience': 15},  # small subsets: look more often than RNN-C overfits
+    paper=PROTOCOL
+    | dict(
+        fractions=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0],
+        seeds=[10, 5],
+        hidden=[100, 200, 300, 400],
+        lr=1e-4,
+        max_updates=30_000,
+        patience=10,
+        replicates=2000,
+    ),
+)
+
 
 def numbers(
-    text,        # such as `.05,.2,1`, or a list already
+    text,  # such as `.05,.2,1`, or a list already
     kind=float,  # of each number
-    name='',     # the option, for the message
-)->list:
+    name='',  # the option, for the message
+) -> list:
     "A list of numbers from the command line."
-    if isinstance(text, (list, tuple)): return list(text)
-    try: return [kind(t) for t in str(text).replace(',', ' ').split()]
-    except ValueError: raise BadInput(f'--{name} {text}: expected {"whole " if kind is int else ""}numbers separated by commas') from None
+    if isinstance(text, (list, tuple)):
+        return list(text)
+    try:
+        return [kind(t) for t in str(text).replace(',', ' ').split()]
+    except ValueError:
+        raise BadInput(
+            f'--{name} {text}: expected {"whole " if kind is int else ""}numbers separated by commas'
+        ) from None
 
 # %% ../nbs/05_paper.ipynb #cell-012
 @dataclass
 class Step:
     "One papermill run of one numbered notebook."
-    name: str         # such as split-0/fraction-0.05/seed-1; also the step's folder in the run folder
-    notebook: str     # such as 03_transfer
+
+    name: str  # such as split-0/fraction-0.05/seed-1; also the step's folder in the run folder
+    notebook: str  # such as 03_transfer
     parameters: dict  # what papermill sets
-    needs: list       # names of the steps before it
+    needs: list  # names of the steps before it
     parts: dict = field(default_factory=dict)  # what its result depends on, as hashes
+
     @property
-    def key(self)->str: return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()
+    def key(self) -> str:
+        return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()
+
     @property
-    def kind(self)->str: return self.notebook[3:]
+    def kind(self) -> str:
+        return self.notebook[3:]
 
 # %% ../nbs/05_paper.ipynb #cell-014
-def notebooks_dir()->Path:
+def notebooks_dir() -> Path:
     "The folder with the numbered notebooks: inside the installed package, or `nbs` of the checkout."
     package = Path(rnn_transfer.__file__).parent
-    for d in (package/'notebooks', package.parent/'nbs'):
-        if (d/'00_data.ipynb').exists(): return d
+    for d in (package / 'notebooks', package.parent / 'nbs'):
+        if (d / '00_data.ipynb').exists():
+            return d
     raise BadInput(f'{package}: the numbered notebooks are not installed with the package; install it again')
+
 
 def notebook_parameters(
     notebook: str,  # such as 03_transfer
-)->dict:            # name: default
+) -> dict:  # name: default
     "The parameters a notebook declares in its cell tagged `parameters`."
-    nb = nbformat.read(notebooks_dir()/f'{notebook}.ipynb', 4)
+    nb = nbformat.read(notebooks_dir() / f'{notebook}.ipynb', 4)
     cells = [c.source for c in nb.cells if 'parameters' in c.metadata.get('tags', [])]
     return {t.id: ast.literal_eval(n.value) for c in cells for n in ast.parse(c).body for t in n.targets}
 
 # %% ../nbs/05_paper.ipynb #cell-017
 KINDS = dict(data='00_data', model='01_model', pretrain='02_pretrain', transfer='03_transfer', evaluate='04_evaluate')
-OWN = dict(splits='n_splits', fractions=None, seeds=None, gpus=None)  # options of the plan; a value renames it for the notebooks
+OWN = dict(
+    splits='n_splits', fractions=None, seeds=None, gpus=None
+)  # options of the plan; a value renames it for the notebooks
 SET = {'run', 'cohort', 'split', 'fraction', 'n_splits', 'transfer.seed'}  # what the plan itself gives each step
-CHOICES = dict(device=['auto', 'cpu', 'cuda'], short=['carry', 'length'], normaliser=['train', 'phenotyping', 'in-hospital-mortality'], choose=['nll', 'literal'])
+CHOICES = dict(
+    device=['auto', 'cpu', 'cuda'],
+    short=['carry', 'length'],
+    normaliser=['train', 'phenotyping', 'in-hospital-mortality'],
+    choose=['nll', 'literal'],
+)
+
 
 def parameters_of(
-    kind: str,      # such as pretrain
+    kind: str,  # such as pretrain
     options: dict,  # of the profile and the command line; `kind.name` beats `name`
-)->dict:
+) -> dict:
     "Those options that a step's notebook declares."
     declared = notebook_parameters(KINDS[kind])
     general = {OWN.get(k, k): v for k, v in options.items() if '.' not in k}
     special = {k.split('.', 1)[1]: v for k, v in options.items() if k.startswith(kind + '.')}
     return {k: v for k, v in (general | special).items() if k in declared}
 
+
 def check_numbers(
     options: dict,  # as above
 ):
     "Raise BadInput for fractions, seeds, splits or shares of a card of which no plan can be made."
-    expected = dict(fractions='shares above 0 and at most 1', seeds='one or two whole numbers: up to 5 % of the labels, and above', splits='a whole number above 0', gpus='the share of a card that one run takes, above 0 and at most 1')
+    expected = dict(
+        fractions='shares above 0 and at most 1',
+        seeds='one or two whole numbers: up to 5 % of the labels, and above',
+        splits='a whole number above 0',
+        gpus='the share of a card that one run takes, above 0 and at most 1',
+    )
     for name, text in expected.items():
-        v = options.get(name, 1); v = v if isinstance(v, (list, tuple)) else [v]
-        fine = v and all(isinstance(x, (int, float)) and 0 < x and (x <= 1 if name in ('fractions', 'gpus') else x == int(x)) for x in v) and len(v) <= dict(seeds=2, splits=1, gpus=1).get(name, 99)
-        if not fine: raise BadInput(f'{name} {options[name]}: expected {text}')
+        v = options.get(name, 1)
+        v = v if isinstance(v, (list, tuple)) else [v]
+        fine = (
+            v
+            and all(
+                isinstance(x, (int, float)) and x > 0 and (x <= 1 if name in ('fractions', 'gpus') else x == int(x))
+                for x in v
+            )
+            and len(v) <= dict(seeds=2, splits=1, gpus=1).get(name, 99)
+        )
+        if not fine:
+            raise BadInput(f'{name} {options[name]}: expected {text}')
 
 # %% ../nbs/05_paper.ipynb #cell-018
 def check_value(
     option: str,  # such as transfer.lr
-    value,        # as given
-    default,      # of the notebook; its type is the one expected
+    value,  # as given
+    default,  # of the notebook; its type is the one expected
 ):
     "Raise BadInput for a value that the notebook cannot mean."
-    name = option.rpartition('.')[2]; number = (int, float); above = name in ('lr', 'batch', 'max_updates', 'eval_every', 'patience', 'hours', 'n_held_out')
-    if name in CHOICES and value not in CHOICES[name]: raise BadInput(f'parameter {option}={value!r}: expected {", ".join(CHOICES[name])}')
-    if default is None or value is None or isinstance(value, type(default)) or isinstance(value, int) and isinstance(default, float): pass
-    else: raise BadInput(f'parameter {option}={value!r}: expected {dict(int="a whole number", float="a number", bool="True or False", list="a list").get(type(default).__name__, "text")}')
-    def refuse(text): raise BadInput(f'parameter {option}={value!r}: expected {text}')
-    if name in ('hidden', 'rnnc_hidden') and not all(isinstance(v, int) and v > 0 for v in value): refuse('whole numbers above 0')
-    if name == 'lambdas' and not all(isinstance(v, number) and 0 < v < math.inf for v in value): refuse('numbers above 0')
-    if name in ('hidden', 'lambdas', 'models') and not value: refuse('at least one')
-    if name == 'variants' and set(value) - set(VARIANTS): refuse(f'some of {", ".join(VARIANTS)}')
-    if above and not 0 < value < math.inf: refuse('a number above 0')
-    if name in ('replicates', 'inits', 'autoencoder_updates') and value < 0: refuse('0 or more')
-    if name in ('low', 'high') and value is not None and not (isinstance(value, number) and 0 <= value <= 1): refuse('a share from 0 to 1')
+    name = option.rpartition('.')[2]
+    number = (int, float)
+    above = name in ('lr', 'batch', 'max_updates', 'eval_every', 'patience', 'hours', 'n_held_out')
+    if name in CHOICES and value not in CHOICES[name]:
+        raise BadInput(f'parameter {option}={value!r}: expected {", ".join(CHOICES[name])}')
+    if (
+        default is None
+        or value is None
+        or isinstance(value, type(default))
+        or (isinstance(value, int) and isinstance(default, float))
+    ):
+        pass
+    else:
+        raise BadInput(
+            f'parameter {option}={value!r}: expected {dict(int="a whole number", float="a number", bool="True or False", list="a list").get(type(default).__name__, "text")}'
+        )
+
+    def refuse(text):
+        raise BadInput(f'parameter {option}={value!r}: expected {text}')
+
+    if name in ('hidden', 'rnnc_hidden') and not all(isinstance(v, int) and v > 0 for v in value):
+        refuse('whole numbers above 0')
+    if name == 'lambdas' and not all(isinstance(v, number) and 0 < v < math.inf for v in value):
+        refuse('numbers above 0')
+    if name in ('hidden', 'lambdas', 'models') and not value:
+        refuse('at least one')
+    if name == 'variants' and set(value) - set(VARIANTS):
+        refuse(f'some of {", ".join(VARIANTS)}')
+    if above and not 0 < value < math.inf:
+        refuse('a number above 0')
+    if name in ('replicates', 'inits', 'autoencoder_updates') and value < 0:
+        refuse('0 or more')
+    if name in ('low', 'high') and value is not None and not (isinstance(value, number) and 0 <= value <= 1):
+        refuse('a share from 0 to 1')
+
 
 def check_models(
     options: dict,  # with models, variants and inits
 ):
     "Raise BadInput for a system that does not exist, or that reads a network which pre-training is not asked to train."
     models = [parse_model(m) for m in options.get('transfer.models', options.get('models', []))]
-    made = {'mimic-net', 'untrained', *options.get('variants', VARIANTS)} | {f'{n}@{i}' for n in ('mimic-net', 'untrained') for i in range(1, options.get('inits', 0) + 1)}
+    made = {'mimic-net', 'untrained', *options.get('variants', VARIANTS)} | {
+        f'{n}@{i}' for n in ('mimic-net', 'untrained') for i in range(1, options.get('inits', 0) + 1)
+    }
     for m in models:
         missing = [n for n in m.networks if n not in made]
-        if missing: raise BadInput(f'models: {m.name} reads the network {missing[0]}, which is not trained; add it to variants, or raise inits')
+        if missing:
+            raise BadInput(
+                f'models: {m.name} reads the network {missing[0]}, which is not trained; add it to variants, or raise inits'
+            )
 
 # %% ../nbs/05_paper.ipynb #cell-019
 def check_options(
@@ -169,90 +319,151 @@ def check_options(
     declared = {k: notebook_parameters(n) for k, n in KINDS.items()}
     for o, value in options.items():
         kind, _, name = o.rpartition('.')
-        if o in OWN: continue
-        if o in SET or name in SET: raise BadInput(f'parameter {o}: the plan itself sets it; use fractions, seeds or splits')
+        if o in OWN:
+            continue
+        if o in SET or name in SET:
+            raise BadInput(f'parameter {o}: the plan itself sets it; use fractions, seeds or splits')
         known = declared.get(kind, {}) if kind else {k: v for d in declared.values() for k, v in d.items()}
-        if name not in known: raise BadInput(f'parameter {o}: no {kind + " " if kind else ""}notebook has it; known are {", ".join(sorted(known or KINDS))}')
+        if name not in known:
+            raise BadInput(
+                f'parameter {o}: no {kind + " " if kind else ""}notebook has it; known are {", ".join(sorted(known or KINDS))}'
+            )
         check_value(o, value, known[name])
     check_models(options)
 
 # %% ../nbs/05_paper.ipynb #cell-027
 def plan(
     options: dict,  # of a profile, changed by the command line
-)->list:            # of Step
+) -> list:  # of Step
     "All steps of a run: data, model, pre-training per split, transfer per split, fraction and seed, evaluation."
-    check_options(options); several = lambda v: list(v) if isinstance(v, (list, tuple)) else [v]
+    check_options(options)
+
+    def several(v):
+        return list(v) if isinstance(v, (list, tuple)) else [v]
+
     few, rest = (several(options['seeds']) * 2)[:2]
-    make = lambda name, kind, needs, **own: Step(name, KINDS[kind], parameters_of(kind, options) | dict(run='.') | own, needs)
+
+    def make(name, kind, needs, **own):
+        return Step(name, KINDS[kind], parameters_of(kind, options) | dict(run='.') | own, needs)
+
     steps = [make('data', 'data', [], cohort='cohort'), make('model', 'model', ['data'])]
-    splits = range(options['splits']); last = []
+    splits = range(options['splits'])
+    last = []
     steps += [make(f'split-{s}/pretrain', 'pretrain', ['model'], split=s) for s in splits]
     for f in sorted(set(map(float, several(options['fractions']))), reverse=True):
         for s in splits:
-            for k in range(few if f <= .05 else rest):
-                last.append(make(f'split-{s}/fraction-{f:g}/seed-{k}', 'transfer', [f'split-{s}/pretrain'], split=s, fraction=f, seed=k))
+            for k in range(few if f <= 0.05 else rest):
+                last.append(
+                    make(
+                        f'split-{s}/fraction-{f:g}/seed-{k}',
+                        'transfer',
+                        [f'split-{s}/pretrain'],
+                        split=s,
+                        fraction=f,
+                        seed=k,
+                    )
+                )
     return steps + last + [make('evaluate', 'evaluate', [t.name for t in last])]
 
 # %% ../nbs/05_paper.ipynb #cell-032
-HELPERS = {'04_evaluate': ['evaluation/*.py', 'resources/tripod_ai.json', 'resources/reforms.json']}  # what else of the package a step reads, and no step before it
+HELPERS = {
+    '04_evaluate': ['evaluation/*.py', 'resources/tripod_ai.json', 'resources/reforms.json']
+}  # what else of the package a step reads, and no step before it
+
 
 def code_hash(
     notebook: str,  # such as 03_transfer
-)->str:
+) -> str:
     "A hash of a notebook's code cells: prose may change without making results stale."
-    nb = nbformat.read(notebooks_dir()/f'{notebook}.ipynb', 4); package = Path(rnn_transfer.__file__).parent
+    nb = nbformat.read(notebooks_dir() / f'{notebook}.ipynb', 4)
+    package = Path(rnn_transfer.__file__).parent
     texts = [c.source for c in nb.cells if c.cell_type == 'code']
-    for path in sorted(p for pattern in HELPERS.get(notebook, []) for p in package.glob(pattern)): texts.append(re.sub(r'^# %%.*$', '', path.read_text(encoding='utf-8'), flags=re.M))
+    for path in sorted(p for pattern in HELPERS.get(notebook, []) for p in package.glob(pattern)):
+        texts.append(re.sub(r'^# %%.*$', '', path.read_text(encoding='utf-8'), flags=re.M))
     return hashlib.sha256('\0'.join(texts).encode()).hexdigest()[:16]
 
+
 def with_keys(
-    steps: list,       # of Step, in order
+    steps: list,  # of Step, in order
     fingerprint: str,  # of the cohort
-)->list:
+) -> list:
     "Fill in what each step's result depends on."
-    code = {n: code_hash(n) for n in set(s.notebook for s in steps)}; keys = {}
+    code = {n: code_hash(n) for n in set(s.notebook for s in steps)}
+    keys = {}
     for s in steps:
         inputs = [keys[n] for n in s.needs] or [fingerprint]
-        s.parts = dict(notebook=code[s.notebook], parameters=s.parameters, version=rnn_transfer.__version__, inputs=inputs)
+        s.parts = dict(
+            notebook=code[s.notebook], parameters=s.parameters, version=rnn_transfer.__version__, inputs=inputs
+        )
         keys[s.name] = s.key
     return steps
 
 # %% ../nbs/05_paper.ipynb #cell-034
 def outputs(
     step: Step,  # that was run
-    run: Path,   # run folder
-)->dict:         # {file, relative to the run folder: hash, or size above 64 MB}
+    run: Path,  # run folder
+) -> dict:  # {file, relative to the run folder: hash, or size above 64 MB}
     "What a step wrote, as hashes."
-    files = list((run/step.name).glob('*'))
-    if step.kind == 'evaluate': files += [run/n for n in ('results.parquet', 'results.csv', 'report.html')] + [p for d in ('tables', 'figures') for p in (run/d).glob('*')]
-    files = [p for p in files if not p.is_dir() and p.name not in ('done.json', 'failed.json') and p.suffix != '.ipynb' and not p.name.startswith('.')]
-    read = lambda p: None if not p.exists() else p.stat().st_size if p.stat().st_size > 2**26 else hashlib.sha256(p.read_bytes()).hexdigest()[:16]
+    files = list((run / step.name).glob('*'))
+    if step.kind == 'evaluate':
+        files += [run / n for n in ('results.parquet', 'results.csv', 'report.html')] + [
+            p for d in ('tables', 'figures') for p in (run / d).glob('*')
+        ]
+    files = [
+        p
+        for p in files
+        if not p.is_dir()
+        and p.name not in ('done.json', 'failed.json')
+        and p.suffix != '.ipynb'
+        and not p.name.startswith('.')
+    ]
+
+    def read(p):
+        return (
+            None
+            if not p.exists()
+            else p.stat().st_size
+            if p.stat().st_size > 2**26
+            else hashlib.sha256(p.read_bytes()).hexdigest()[:16]
+        )
+
     return {p.relative_to(run).as_posix(): read(p) for p in sorted(files)}
 
+
 def done_of(
-    name: str, run: Path,  # step and run folder
-)->dict:                   # {} where it is not finished
+    name: str,
+    run: Path,  # step and run folder
+) -> dict:  # {} where it is not finished
     "A step's `done.json`."
-    try: return json.loads((run/name/'done.json').read_text())
-    except (OSError, ValueError): return {}
+    try:
+        return json.loads((run / name / 'done.json').read_text())
+    except (OSError, ValueError):
+        return {}
+
 
 def seen(
-    step: Step, run: Path,  # as `outputs`
-)->dict:                    # {step it needs: hash of what that wrote}
+    step: Step,
+    run: Path,  # as `outputs`
+) -> dict:  # {step it needs: hash of what that wrote}
     "What the steps before it wrote."
-    told = lambda n: done_of(n, run).get('outputs', {})
+
+    def told(n):
+        return done_of(n, run).get('outputs', {})
+
     return {n: hashlib.sha256(json.dumps(told(n), sort_keys=True).encode()).hexdigest()[:16] for n in step.needs}
 
 # %% ../nbs/05_paper.ipynb #cell-035
 def state(
     step: Step,  # with its parts filled in
-    run: Path,   # run folder
-)->str:          # 'done', 'missing', or 'stale: …'
+    run: Path,  # run folder
+) -> str:  # 'done', 'missing', or 'stale: …'
     "Whether a step's result is there and still valid."
     done = done_of(step.name, run)
-    if not done: return 'missing'
+    if not done:
+        return 'missing'
     if done.get('key') == step.key:
-        if done.get('outputs') != outputs(step, run): return 'stale: its files changed'
+        if done.get('outputs') != outputs(step, run):
+            return 'stale: its files changed'
         return 'done' if done.get('seen') == seen(step, run) else 'stale: what it was made from changed'
     changed = [k for k in step.parts if done.get('parts', {}).get(k) != step.parts[k]]
     return f'stale: {", ".join(changed)} changed'
@@ -260,15 +471,25 @@ def state(
 # %% ../nbs/05_paper.ipynb #cell-040
 class PipeKernel(AsyncKernelManager):
     "A kernel that talks through files instead of TCP ports, so that parallel runs cannot collide; remembers the peak memory of the last one."
+
     peak_mb = None
+
     @default('transport')
-    def _transport(self): return 'ipc'
+    def _transport(self):
+        return 'ipc'
+
     @default('ip')
-    def _folder(self): return str(Path(tempfile.mkdtemp(prefix='rnn_transfer_'))/'kernel')
-    async def start_kernel(self, **kw): await super().start_kernel(**dict(stderr=subprocess.DEVNULL) | kw)  # what a cell says there is in the notebook
+    def _folder(self):
+        return str(Path(tempfile.mkdtemp(prefix='rnn_transfer_')) / 'kernel')
+
+    async def start_kernel(self, **kw):
+        await super().start_kernel(**dict(stderr=subprocess.DEVNULL) | kw)  # what a cell says there is in the notebook
+
     async def shutdown_kernel(self, now=False, restart=False):
-        try: lines = Path(f'/proc/{self.provisioner.pid}/status').read_text().splitlines()
-        except (OSError, AttributeError): lines = []
+        try:
+            lines = Path(f'/proc/{self.provisioner.pid}/status').read_text().splitlines()
+        except (OSError, AttributeError):
+            lines = []
         PipeKernel.peak_mb = next((int(l.split()[1]) // 1024 for l in lines if l.startswith('VmHWM')), None)
         await super().shutdown_kernel(now=now, restart=restart)
         shutil.rmtree(Path(self.ip).parent, ignore_errors=True)
@@ -278,94 +499,154 @@ def scrub(
     path: Path,  # executed notebook, changed in place
 ):
     "Take paths, times of day and log lines of the machine out of an executed notebook."
-    nb = nbformat.read(path, 4); about = nb.metadata.get('papermill', {})
+    nb = nbformat.read(path, 4)
+    about = nb.metadata.get('papermill', {})
     nb.metadata['papermill'] = dict(parameters=about.get('parameters', {}), duration=about.get('duration'))
     for c in nb.cells:
         c.metadata = {k: v for k, v in c.metadata.items() if k == 'tags'}
-        if c.cell_type == 'code': c.outputs = [without_paths(o, path.parent.parent) for o in c.outputs if o.get('name') != 'stderr']
+        if c.cell_type == 'code':
+            c.outputs = [without_paths(o, path.parent.parent) for o in c.outputs if o.get('name') != 'stderr']
     nbformat.write(nb, path)
+
 
 def without_paths(
     output: dict,  # of a cell
-    run: Path,     # run folder
-)->dict:
+    run: Path,  # run folder
+) -> dict:
     "An error keeps its name and message; its traceback, full of places on this machine, goes."
-    if output.get('output_type') != 'error': return output
+    if output.get('output_type') != 'error':
+        return output
     text = output['evalue'].replace(f'{run}/', '')
     return nbformat.v4.new_output('error', ename=output['ename'], evalue=text, traceback=[f'{output["ename"]}: {text}'])
 
 # %% ../nbs/05_paper.ipynb #cell-042
-def first_line(text)->str:
+def first_line(text) -> str:
     "The first line of a message, that it may stand in a list."
     return next(iter(str(text).strip().splitlines()), '')
 
 # %% ../nbs/05_paper.ipynb #cell-043
 def run_notebook(
-    step: Step,        # what to run
-    run: Path,         # run folder
+    step: Step,  # what to run
+    run: Path,  # run folder
     parameters: dict,  # the step's, with the cohort's place filled in
-):                     # path of the executed notebook, or the error as text
+):  # path of the executed notebook, or the error as text
     "Execute a copy of the step's notebook; keep it in the step's folder, with `failed` in its name if it failed."
-    folder = run/step.name; folder.mkdir(parents=True, exist_ok=True)
-    (folder/'done.json').unlink(missing_ok=True)
-    work = run/'.executing'; work.mkdir(exist_ok=True); tmp = work/f'{step.name.replace("/", "+")}.{uuid.uuid4().hex[:12]}.ipynb'
-    error, kept, failed = None, folder/f'{step.notebook}.ipynb', folder/f'{step.notebook}.failed.ipynb'
+    folder = run / step.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'done.json').unlink(missing_ok=True)
+    work = run / '.executing'
+    work.mkdir(exist_ok=True)
+    tmp = work / f'{step.name.replace("/", "+")}.{uuid.uuid4().hex[:12]}.ipynb'
+    error, kept, failed = None, folder / f'{step.notebook}.ipynb', folder / f'{step.notebook}.failed.ipynb'
     try:
-        papermill.execute_notebook(str(notebooks_dir()/f'{step.notebook}.ipynb'), str(tmp), parameters, kernel_name='python3',
-            kernel_manager_class=PipeKernel, progress_bar=False, cwd=str(run))
+        papermill.execute_notebook(
+            str(notebooks_dir() / f'{step.notebook}.ipynb'),
+            str(tmp),
+            parameters,
+            kernel_name='python3',
+            kernel_manager_class=PipeKernel,
+            progress_bar=False,
+            cwd=str(run),
+        )
         failed.unlink(missing_ok=True)
-    except PapermillExecutionError as e: error, kept = f'cell {e.cell_index}: {e.ename}: {first_line(e.evalue)}', failed
-    except BaseException: tmp.unlink(missing_ok=True); raise
-    scrub(tmp); folder.mkdir(parents=True, exist_ok=True); os.replace(tmp, kept)
+    except PapermillExecutionError as e:
+        error, kept = f'cell {e.cell_index}: {e.ename}: {first_line(e.evalue)}', failed
+    except BaseException:
+        tmp.unlink(missing_ok=True)
+        raise
+    scrub(tmp)
+    folder.mkdir(parents=True, exist_ok=True)
+    os.replace(tmp, kept)
     return error or kept
 
 # %% ../nbs/05_paper.ipynb #cell-045
-def git_commit()->str:
+def git_commit() -> str:
     "Commit of the checkout the package lies in, `-dirty` if it was changed; empty elsewhere."
-    git = lambda *a: subprocess.run(['git', *a], cwd=Path(rnn_transfer.__file__).parent, capture_output=True, text=True)
-    try: head, dirty = git('rev-parse', '--short=12', 'HEAD'), git('status', '--porcelain', '--untracked-files=no')
-    except OSError: return ''
+
+    def git(*a):
+        return subprocess.run(['git', *a], cwd=Path(rnn_transfer.__file__).parent, capture_output=True, text=True)
+
+    try:
+        head, dirty = git('rev-parse', '--short=12', 'HEAD'), git('status', '--porcelain', '--untracked-files=no')
+    except OSError:
+        return ''
     return head.stdout.strip() + ('-dirty' if dirty.stdout.strip() else '') if head.returncode == 0 else ''
 
-def hardware()->dict:
+
+def hardware() -> dict:
     "The machine of this process, and the card it sees."
-    found = dict(system=platform.system(), machine=platform.machine(), cpus=os.cpu_count(), memory_gb=round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30))
-    if not torch.cuda.device_count(): return found
-    try: said = subprocess.run(['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'], capture_output=True, text=True).stdout  # asking torch would take a part of the card
-    except OSError: said = ''
+    found = dict(
+        system=platform.system(),
+        machine=platform.machine(),
+        cpus=os.cpu_count(),
+        memory_gb=round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30),
+    )
+    if not torch.cuda.device_count():
+        return found
+    try:
+        said = subprocess.run(
+            ['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'], capture_output=True, text=True
+        ).stdout  # asking torch would take a part of the card
+    except OSError:
+        said = ''
     return found | dict(gpu=first_line(said) or 'a GPU')
 
-def environment()->dict:
+
+def environment() -> dict:
     "Versions and commit."
-    names = 'torch numpy scipy pandas pyarrow scikit-learn papermill dask matplotlib'.split()
-    return dict(versions=dict(rnn_transfer=rnn_transfer.__version__, python=platform.python_version(), **{n: metadata.version(n) for n in names}), commit=git_commit())
+    names = ['torch', 'numpy', 'scipy', 'pandas', 'pyarrow', 'scikit-learn', 'papermill', 'dask', 'matplotlib']
+    return dict(
+        versions=dict(
+            rnn_transfer=rnn_transfer.__version__,
+            python=platform.python_version(),
+            **{n: metadata.version(n) for n in names},
+        ),
+        commit=git_commit(),
+    )
 
 # %% ../nbs/05_paper.ipynb #cell-048
 def lock(
-    f,     # open file
-    how,   # of fcntl.flock
-)->bool:   # False where another process holds it and `how` does not wait; BadInput where there are no locks
+    f,  # open file
+    how,  # of fcntl.flock
+) -> bool:  # False where another process holds it and `how` does not wait; BadInput where there are no locks
     "Lock a file."
-    try: fcntl.flock(f, how); return True
-    except BlockingIOError: return False
-    except OSError as e: raise BadInput(f'{f.name}: this file system has no locks ({e.strerror}); put the run folder on another one, or mount it with them (Lustre: -o flock)') from None
+    try:
+        fcntl.flock(f, how)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError as e:
+        raise BadInput(
+            f'{f.name}: this file system has no locks ({e.strerror}); put the run folder on another one, or mount it with them (Lustre: -o flock)'
+        ) from None
+
 
 @contextmanager
 def one_at_a_time(
-    step: Step, run: Path,  # as `execute`
+    step: Step,
+    run: Path,  # as `execute`
 ):
     "Hold a step's lock: a worker left over from a driver that was killed is waited for."
-    work = run/'.executing'; work.mkdir(parents=True, exist_ok=True)
-    with open(work/f'{step.name.replace("/", "+")}.lock', 'w') as f: lock(f, fcntl.LOCK_EX); yield
+    work = run / '.executing'
+    work.mkdir(parents=True, exist_ok=True)
+    with open(work / f'{step.name.replace("/", "+")}.lock', 'w') as f:
+        lock(f, fcntl.LOCK_EX)
+        yield
+
 
 def tried_twice(
-    step: Step, run: Path, parameters: dict,  # as `run_notebook`
-):                                            # as `run_notebook`
+    step: Step,
+    run: Path,
+    parameters: dict,  # as `run_notebook`
+):  # as `run_notebook`
     "Run a notebook, once more if the machine failed it; what the disk refuses is told as text."
     for attempt in (1, 2):
-        try: return run_notebook(step, run, parameters)
-        except (DeadKernelError, TimeoutError, ConnectionError, RuntimeError) as e: error = f'the kernel died twice ({type(e).__name__}: {first_line(e)})'
-        except OSError as e: return f'{e.strerror or e}'
+        try:
+            return run_notebook(step, run, parameters)
+        except (DeadKernelError, TimeoutError, ConnectionError, RuntimeError) as e:
+            error = f'the kernel died twice ({type(e).__name__}: {first_line(e)})'
+        except OSError as e:
+            return f'{e.strerror or e}'
     return error
 
 # %% ../nbs/05_paper.ipynb #cell-050
@@ -374,37 +655,63 @@ def same_code(
 ):
     "BadInput where this process has other code than the one that planned the step."
     mine = dict(version=rnn_transfer.__version__, notebook=code_hash(step.notebook))
-    if any(mine[k] != step.parts[k] for k in mine): raise BadInput(f'this worker has other code for {step.notebook} than the driver (version {mine["version"]}, the driver {step.parts["version"]}); install the same everywhere, and start again if it changed while the run went on')
+    if any(mine[k] != step.parts[k] for k in mine):
+        raise BadInput(
+            f'this worker has other code for {step.notebook} than the driver (version {mine["version"]}, the driver {step.parts["version"]}); install the same everywhere, and start again if it changed while the run went on'
+        )
+
 
 def carry_out(
-    step: Step, run: Path, cohort: str,  # as `execute`
-)->dict:
+    step: Step,
+    run: Path,
+    cohort: str,  # as `execute`
+) -> dict:
     "Run one step unless it is done, and write its `done.json`."
-    same_code(step); t = time.perf_counter(); parameters = step.parameters | (dict(cohort=cohort) if step.kind == 'data' else {})
+    same_code(step)
+    t = time.perf_counter()
+    parameters = step.parameters | (dict(cohort=cohort) if step.kind == 'data' else {})
     with one_at_a_time(step, run):
-        if state(step, run) == 'done': return dict(name=step.name, state='kept')
+        if state(step, run) == 'done':
+            return dict(name=step.name, state='kept')
         executed = tried_twice(step, run, parameters)
-        if isinstance(executed, str): raise BadInput(executed)
-        done = dict(key=step.key, parts=step.parts, outputs=outputs(step, run), seen=seen(step, run), made=environment() | dict(hardware=hardware()), seconds=round(time.perf_counter() - t, 2), peak_mb=PipeKernel.peak_mb)
-        with write_atomic(run/step.name/'done.json') as tmp: tmp.write_text(json.dumps(done, indent=1))
-        (run/step.name/'failed.json').unlink(missing_ok=True)
+        if isinstance(executed, str):
+            raise BadInput(executed)
+        done = dict(
+            key=step.key,
+            parts=step.parts,
+            outputs=outputs(step, run),
+            seen=seen(step, run),
+            made=environment() | dict(hardware=hardware()),
+            seconds=round(time.perf_counter() - t, 2),
+            peak_mb=PipeKernel.peak_mb,
+        )
+        with write_atomic(run / step.name / 'done.json') as tmp:
+            tmp.write_text(json.dumps(done, indent=1))
+        (run / step.name / 'failed.json').unlink(missing_ok=True)
     return dict(name=step.name, state='done', seconds=done['seconds'])
 
 # %% ../nbs/05_paper.ipynb #cell-051
 def execute(
     step: Step,  # what to run
-    run: str,    # run folder
-    cohort: str, # cohort folder, as seen from the run folder
-    *needs,      # outcomes of the steps it needs
-)->dict:         # name, state, seconds and, if it failed, why
+    run: str,  # run folder
+    cohort: str,  # cohort folder, as seen from the run folder
+    *needs,  # outcomes of the steps it needs
+) -> dict:  # name, state, seconds and, if it failed, why
     "Run one step; whatever goes wrong becomes an outcome, and `failed.json` keeps it."
-    if any(n['state'] not in ('done', 'kept') for n in needs): return dict(name=step.name, state='skipped', why='a step it needs failed')
-    run = Path(run); logging.getLogger('papermill').setLevel(logging.ERROR)
+    if any(n['state'] not in ('done', 'kept') for n in needs):
+        return dict(name=step.name, state='skipped', why='a step it needs failed')
+    run = Path(run)
+    logging.getLogger('papermill').setLevel(logging.ERROR)
     os.environ.update(IN_TEST='1', **{f'{k}_NUM_THREADS': '1' for k in ('OMP', 'MKL', 'OPENBLAS')})
-    try: return carry_out(step, run, cohort)
+    try:
+        return carry_out(step, run, cohort)
     except Exception as e:
-        why = first_line(e.strerror or e if isinstance(e, OSError) else e if isinstance(e, BadInput) else f'{type(e).__name__}: {e}').replace(f'{run}/', '')
-        with suppress(OSError): (run/step.name).mkdir(parents=True, exist_ok=True); (run/step.name/'failed.json').write_text(json.dumps(dict(why=why)))
+        why = first_line(
+            e.strerror or e if isinstance(e, OSError) else e if isinstance(e, BadInput) else f'{type(e).__name__}: {e}'
+        ).replace(f'{run}/', '')
+        with suppress(OSError):
+            (run / step.name).mkdir(parents=True, exist_ok=True)
+            (run / step.name / 'failed.json').write_text(json.dumps(dict(why=why)))
         return dict(name=step.name, state='failed', why=why)
 
 # %% ../nbs/05_paper.ipynb #cell-056
@@ -414,35 +721,46 @@ def only_driver(
 ):
     "Hold the run folder's lock; a second driver on the same folder is refused."
     run.mkdir(parents=True, exist_ok=True)
-    with open(run/'.lock', 'w') as f:
+    with open(run / '.lock', 'w') as f:
         for attempt in range(10):  # `rnn_transfer_status` may look for an instant
-            if lock(f, fcntl.LOCK_EX | fcntl.LOCK_NB): break
-            time.sleep(.05)
-        else: raise BadInput(f'{run}: another driver is at work on this run folder; wait for it, or stop it')
-        for left in left_over(run): shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            if lock(f, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                break
+            time.sleep(0.05)
+        else:
+            raise BadInput(f'{run}: another driver is at work on this run folder; wait for it, or stop it')
+        for left in left_over(run):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         yield
+
 
 def held(
     path: Path,  # a lock's file
-)->bool:
+) -> bool:
     "Whether a process holds a lock."
-    if not path.exists(): return False
-    with open(path) as f: return not lock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    if not path.exists():
+        return False
+    with open(path) as f:
+        return not lock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
 
 def driver_at_work(
     run: Path,  # run folder
-)->bool:
+) -> bool:
     "Whether a driver holds the run folder's lock."
-    return held(run/'.lock')
+    return held(run / '.lock')
 
 # %% ../nbs/05_paper.ipynb #cell-058
 def left_over(
     run: Path,  # run folder
-)->list:        # of paths
+) -> list:  # of paths
     "Temporary files and folders that nobody will rename any more."
-    if any(held(p) for p in (run/'.executing').glob('*.lock')): return []
+    if any(held(p) for p in (run / '.executing').glob('*.lock')):
+        return []
     found = [p for where in ('', 'data/', 'model/', 'evaluate/', 'split-*/**/') for p in run.glob(f'{where}.*.tmp*')]
-    return [*(run/'.executing').glob('*.ipynb'), *(p for p in found if re.fullmatch(r'\..+\.[0-9a-f]{12}\.tmp(\.\w+)?', p.name))]
+    return [
+        *(run / '.executing').glob('*.ipynb'),
+        *(p for p in found if re.fullmatch(r'\..+\.[0-9a-f]{12}\.tmp(\.\w+)?', p.name)),
+    ]
 
 # %% ../nbs/05_paper.ipynb #cell-062
 @contextmanager
@@ -450,18 +768,21 @@ def deaf_children():
     "Processes that are started within the block, and by those, do not hear Ctrl-C; the driver hears it at the end of the block at the latest."
     resource_tracker.ensure_running()  # Python's helper process unblocks the signal in the thread that starts it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try: yield
-    finally: signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 # %% ../nbs/05_paper.ipynb #cell-065
 def local_workers(
-    workers: int,   # local worker processes
-    cards=0,        # GPUs of this machine
-    share=1.,       # of a card that one run takes
-)->list:            # per worker: the card it sees, or None
+    workers: int,  # local worker processes
+    cards=0,  # GPUs of this machine
+    share=1.0,  # of a card that one run takes
+) -> list:  # per worker: the card it sees, or None
     "Which local worker has which card."
     slots = [c for c in range(cards) for _ in range(max(1, round(1 / share)))]
     return [slots[i] if i < len(slots) else None for i in range(max(workers, 1))]
+
 
 @contextmanager
 def local_cluster(
@@ -469,262 +790,470 @@ def local_cluster(
 ):
     "Local worker processes with one thread each."
     from dask.distributed import Nanny, Scheduler, SpecCluster
+
     def spec(card):
         seen = {} if card is None else dict(env=dict(CUDA_VISIBLE_DEVICES=str(card)), resources={'GPU': 1})
-        return dict(cls=Nanny, options=dict(nthreads=1, memory_limit=0, dashboard=False, silence_logs=50, host='127.0.0.1') | seen)
-    own = dict(workers={i: spec(c) for i, c in enumerate(cards)}, scheduler=dict(cls=Scheduler, options=dict(dashboard=False, host='127.0.0.1', port=0)), silence_logs=50)
+        return dict(
+            cls=Nanny,
+            options=dict(nthreads=1, memory_limit=0, dashboard=False, silence_logs=50, host='127.0.0.1') | seen,
+        )
+
+    own = dict(
+        workers={i: spec(c) for i, c in enumerate(cards)},
+        scheduler=dict(cls=Scheduler, options=dict(dashboard=False, host='127.0.0.1', port=0)),
+        silence_logs=50,
+    )
     for attempt in (1, 2):  # a worker that dies while it starts is the machine's fault
         try:
-            with deaf_children(): made = SpecCluster(**own)
+            with deaf_children():
+                made = SpecCluster(**own)
             break
-        except RuntimeError: error = BadInput('the local workers did not start, twice; the same command tries again')
-    else: raise error
-    with made: yield made
+        except RuntimeError:
+            error = BadInput('the local workers did not start, twice; the same command tries again')
+    else:
+        raise error
+    with made:
+        yield made
 
 # %% ../nbs/05_paper.ipynb #cell-067
 @contextmanager
 def cluster(
-    workers: int,     # local worker processes
-    scheduler: str,   # address of a running scheduler; empty: start local workers
-    device='auto',    # auto, cpu or cuda
-    share=1.,         # of a card that one run takes
-):                    # yields the client, and whether its workers declare GPUs
+    workers: int,  # local worker processes
+    scheduler: str,  # address of a running scheduler; empty: start local workers
+    device='auto',  # auto, cpu or cuda
+    share=1.0,  # of a card that one run takes
+):  # yields the client, and whether its workers declare GPUs
     "A Dask client, on local processes or on an existing cluster."
     from dask.distributed import Client
-    for part in ('distributed', 'distributed.client'): logging.getLogger(part).setLevel(logging.CRITICAL)  # that a scheduler is lost is told in our own words
+
+    for part in ('distributed', 'distributed.client'):
+        logging.getLogger(part).setLevel(logging.CRITICAL)  # that a scheduler is lost is told in our own words
     if not scheduler:
         cards = torch.cuda.device_count() if device != 'cpu' else 0
-        if device == 'cuda' and not cards: raise BadInput('device cuda: no GPU is available here; use cpu or auto')
-        with local_cluster(local_workers(workers, cards, share)) as local, Client(local) as client: yield client, cards > 0
+        if device == 'cuda' and not cards:
+            raise BadInput('device cuda: no GPU is available here; use cpu or auto')
+        with local_cluster(local_workers(workers, cards, share)) as local, Client(local) as client:
+            yield client, cards > 0
         return
-    if share != 1: raise BadInput('gpus: on a cluster its workers say how a card is shared; start two on one card with --resources "GPU=1", and leave the option out')
-    try: client = Client(scheduler, timeout='20s')
-    except (OSError, ValueError): raise BadInput(f'--scheduler {scheduler}: no Dask scheduler answers there; start one with `dask scheduler`, or leave the option out') from None
+    if share != 1:
+        raise BadInput(
+            'gpus: on a cluster its workers say how a card is shared; start two on one card with --resources "GPU=1", and leave the option out'
+        )
+    try:
+        client = Client(scheduler, timeout='20s')
+    except (OSError, ValueError):
+        raise BadInput(
+            f'--scheduler {scheduler}: no Dask scheduler answers there; start one with `dask scheduler`, or leave the option out'
+        ) from None
     with client:
-        try: client.wait_for_workers(1, timeout='60s')
-        except TimeoutError: raise BadInput(f'--scheduler {scheduler}: it has no workers; start some with `dask worker {scheduler} --nthreads 1`') from None
+        try:
+            client.wait_for_workers(1, timeout='60s')
+        except TimeoutError:
+            raise BadInput(
+                f'--scheduler {scheduler}: it has no workers; start some with `dask worker {scheduler} --nthreads 1`'
+            ) from None
         cards = any('GPU' in w.get('resources', {}) for w in client.scheduler_info(n_workers=-1)['workers'].values())
-        if device == 'cuda' and not cards: raise BadInput(f'--scheduler {scheduler}: no worker declares a GPU; start those on cards with --resources "GPU=1"')
+        if device == 'cuda' and not cards:
+            raise BadInput(
+                f'--scheduler {scheduler}: no worker declares a GPU; start those on cards with --resources "GPU=1"'
+            )
         yield client, cards and device != 'cpu'
 
 # %% ../nbs/05_paper.ipynb #cell-068
 def resources(
-    step: Step,   # what to run
+    step: Step,  # what to run
     cards: bool,  # whether the cluster has GPUs for this run
-)->dict:          # Dask resources
+) -> dict:  # Dask resources
     "What a step claims on a worker: a GPU for training on one, else nothing."
     return {'GPU': 1} if cards and step.kind in ('pretrain', 'transfer') else {}
 
 # %% ../nbs/05_paper.ipynb #cell-069
 def execute_all(
-    steps: list,     # of Step, with keys
-    run: Path,       # run folder
-    cohort: str,     # cohort folder, as seen from the run folder
-    workers=2,       # local worker processes
-    scheduler='',    # address of an existing Dask scheduler
-    options={},      # device, gpus
-    progress=None,   # a progress bar; default: in a terminal and in Jupyter
-)->list:             # one outcome per step
+    steps: list,  # of Step, with keys
+    run: Path,  # run folder
+    cohort: str,  # cohort folder, as seen from the run folder
+    workers=2,  # local worker processes
+    scheduler='',  # address of an existing Dask scheduler
+    options={},  # device, gpus
+    progress=None,  # a progress bar; default: in a terminal and in Jupyter
+) -> list:  # one outcome per step
     "Run what is missing or stale; every other step is kept."
     from dask.distributed import as_completed
-    fresh = {s.name: dict(name=s.name, state='kept') for s in steps if state(s, run) == 'done'}; todo = []
-    for s in steps:  # a step after one that runs is asked again when its turn comes: what it was made from may have changed
-        if s.name not in fresh or any(n not in fresh for n in s.needs): fresh.pop(s.name, None); todo.append(s)
+
+    fresh = {s.name: dict(name=s.name, state='kept') for s in steps if state(s, run) == 'done'}
+    todo = []
+    for (
+        s
+    ) in steps:  # a step after one that runs is asked again when its turn comes: what it was made from may have changed
+        if s.name not in fresh or any(n not in fresh for n in s.needs):
+            fresh.pop(s.name, None)
+            todo.append(s)
     outcomes = dict(fresh)
-    if not todo: return list(outcomes.values())
-    with cluster(min(workers, len(todo)), scheduler, options.get('device', 'auto'), options.get('gpus', 1)) as (client, cards):
+    if not todo:
+        return list(outcomes.values())
+    with cluster(min(workers, len(todo)), scheduler, options.get('device', 'auto'), options.get('gpus', 1)) as (
+        client,
+        cards,
+    ):
         jobs, mine, bar = {}, uuid.uuid4().hex[:12], None if progress is None and not IN_NOTEBOOK else progress is False
         for i, s in enumerate(todo):
-            jobs[s.name] = client.submit(execute, s, str(run), cohort, *[jobs.get(n) or fresh[n] for n in s.needs],
-                                         key=f'{s.name}-{mine}', priority=-i, pure=False, resources=resources(s, cards))
+            jobs[s.name] = client.submit(
+                execute,
+                s,
+                str(run),
+                cohort,
+                *[jobs.get(n) or fresh[n] for n in s.needs],
+                key=f'{s.name}-{mine}',
+                priority=-i,
+                pure=False,
+                resources=resources(s, cards),
+            )
         names = {job.key: name for name, job in jobs.items()}
         for job in tqdm(as_completed(list(jobs.values())), total=len(todo), unit='step', disable=bar):
-            lost = 'the scheduler or its workers were lost' if job.status != 'error' else f'the worker was lost ({type(job.exception()).__name__})'
+            lost = (
+                'the scheduler or its workers were lost'
+                if job.status != 'error'
+                else f'the worker was lost ({type(job.exception()).__name__})'
+            )
             out = job.result() if job.status == 'finished' else dict(name=names[job.key], state='failed', why=lost)
-            outcomes[out['name']] = out; report_step(out, len(outcomes), len(steps))
+            outcomes[out['name']] = out
+            report_step(out, len(outcomes), len(steps))
     return [outcomes[s.name] for s in steps]
 
 # %% ../nbs/05_paper.ipynb #cell-070
 def report_step(
-    outcome: dict,        # of one step
-    n: int, total: int,   # finished so far, and all
+    outcome: dict,  # of one step
+    n: int,
+    total: int,  # finished so far, and all
 ):
     "One line per finished step, where there is no terminal for a progress bar; failures always."
-    text = f'[{n:>{len(str(total))}}/{total}] {outcome["name"]} {outcome["state"]}' + (f' {outcome["seconds"]:.0f} s' if 'seconds' in outcome else f': {outcome.get("why", "")}')
-    if outcome['state'] in ('failed', 'skipped') or not sys.stderr.isatty(): tqdm.write(text, file=sys.stderr)
+    text = f'[{n:>{len(str(total))}}/{total}] {outcome["name"]} {outcome["state"]}' + (
+        f' {outcome["seconds"]:.0f} s' if 'seconds' in outcome else f': {outcome.get("why", "")}'
+    )
+    if outcome['state'] in ('failed', 'skipped') or not sys.stderr.isatty():
+        tqdm.write(text, file=sys.stderr)
+
 
 def failure_text(
     outcomes: list,  # of a run
-    command: str,    # that repeats the run
-)->str:
+    command: str,  # that repeats the run
+) -> str:
     "What failed and in which cell, a line each, with the command that re-runs just that one."
-    failed = [o for o in outcomes if o['state'] == 'failed']; skipped = sum(o['state'] == 'skipped' for o in outcomes)
-    head = f'{len(failed)} of {len(outcomes)} steps failed' + f', {skipped} that need them were left out' * (skipped > 0) + '; failed notebooks are kept in their folders'
+    failed = [o for o in outcomes if o['state'] == 'failed']
+    skipped = sum(o['state'] == 'skipped' for o in outcomes)
+    head = (
+        f'{len(failed)} of {len(outcomes)} steps failed'
+        + f', {skipped} that need them were left out' * (skipped > 0)
+        + '; failed notebooks are kept in their folders'
+    )
     return '\n'.join([head, *(f'  {o["name"]}: {o["why"]}; again: {command} --only {o["name"]}' for o in failed)])
 
 # %% ../nbs/05_paper.ipynb #cell-073
 def manifest(
-    options: dict,       # of the run
-    profile: str,        # its name
-    about: dict,         # the cohort's meta and fingerprint
-)->dict:
+    options: dict,  # of the run
+    profile: str,  # its name
+    about: dict,  # the cohort's meta and fingerprint
+) -> dict:
     "Parameters, versions, commit, cohort and hardware of a run."
     changed = sorted(k for k, v in options.items() if v != PROFILES[profile].get(k, v if k == 'gpus' else None))
-    return dict(profile=profile, changed=changed, options=options, cohort={k: about.get(k) for k in ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')},
-                **environment(), hardware=hardware())
+    return dict(
+        profile=profile,
+        changed=changed,
+        options=options,
+        cohort={k: about.get(k) for k in ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')},
+        **environment(),
+        hardware=hardware(),
+    )
 
 # %% ../nbs/05_paper.ipynb #cell-075
 def about_cohort(
     path,  # cohort folder
-)->dict:   # its cohort.json, with a fingerprint computed if it has none
+) -> dict:  # its cohort.json, with a fingerprint computed if it has none
     "What a cohort says of itself, without reading its events if it can be helped."
     path = Path(path)
-    if not (path/'cohort.json').exists(): raise BadInput(f'{path}: no cohort.json; a cohort is a folder with events.parquet, stays.parquet and cohort.json: make one with rnn_transfer_cohort')
-    try: about = json.loads((path/'cohort.json').read_text(encoding='utf-8')); about['tasks'], about['channels']
-    except (ValueError, KeyError, TypeError) as e: raise BadInput(f'{path/"cohort.json"}: not a cohort description ({type(e).__name__}: {e}); write the cohort again') from None
+    if not (path / 'cohort.json').exists():
+        raise BadInput(
+            f'{path}: no cohort.json; a cohort is a folder with events.parquet, stays.parquet and cohort.json: make one with rnn_transfer_cohort'
+        )
+    try:
+        about = json.loads((path / 'cohort.json').read_text(encoding='utf-8'))
+        about['tasks'], about['channels']
+    except (ValueError, KeyError, TypeError) as e:
+        raise BadInput(
+            f'{path / "cohort.json"}: not a cohort description ({type(e).__name__}: {e}); write the cohort again'
+        ) from None
     return about if about.get('fingerprint') else about | dict(fingerprint=Cohort.load(path).fingerprint)
 
 # %% ../nbs/05_paper.ipynb #cell-077
 def identity(
     about: dict,  # of `about_cohort`
-)->str:
+) -> str:
     "A hash of all that the cohort says of itself: content, source, licence, range of held-out prevalence."
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 # %% ../nbs/05_paper.ipynb #cell-078
 def check_splits(
-    cohort,         # cohort folder
-    about: dict,    # of `about_cohort`
+    cohort,  # cohort folder
+    about: dict,  # of `about_cohort`
     options: dict,  # of the run
 ):
     "BadInput, before anything runs, where the cohort has too few phenotypes for the splits."
-    tasks = [Task(**t) for t in about['tasks']]; named = [t.name for t in tasks if t.kind == 'phenotype']
-    low, high = about.get('held_out_prevalence') or [0., 1.]
-    try: stays = pd.read_parquet(Path(cohort)/'stays.parquet', columns=['partition', *named])
-    except (OSError, ValueError, KeyError): Cohort.load(cohort); raise
-    draw_splits(tasks, prevalences(stays, named), options['splits'], options['n_held_out'], low if options.get('low') is None else options['low'], high if options.get('high') is None else options['high'], options['seed'])
+    tasks = [Task(**t) for t in about['tasks']]
+    named = [t.name for t in tasks if t.kind == 'phenotype']
+    low, high = about.get('held_out_prevalence') or [0.0, 1.0]
+    try:
+        stays = pd.read_parquet(Path(cohort) / 'stays.parquet', columns=['partition', *named])
+    except (OSError, ValueError, KeyError):
+        Cohort.load(cohort)
+        raise
+    draw_splits(
+        tasks,
+        prevalences(stays, named),
+        options['splits'],
+        options['n_held_out'],
+        low if options.get('low') is None else options['low'],
+        high if options.get('high') is None else options['high'],
+        options['seed'],
+    )
 
 # %% ../nbs/05_paper.ipynb #cell-079
 def run_paper(
-    cohort,        # cohort folder
-    run,           # run folder
+    cohort,  # cohort folder
+    run,  # run folder
     profile='quick',
-    workers=2,     # local worker processes
+    workers=2,  # local worker processes
     scheduler='',  # address of an existing Dask scheduler
-    only='',       # run just this step (and what it needs)
-    progress=None, # a progress bar; default: in a terminal and in Jupyter
+    only='',  # run just this step (and what it needs)
+    progress=None,  # a progress bar; default: in a terminal and in Jupyter
     command='run_paper with the same arguments and',  # how to call this again, for messages
-    **options,     # change the profile
-)->list:           # one outcome per step
+    **options,  # change the profile
+) -> list:  # one outcome per step
     "Run the experiment on a cohort; BadInput if a step failed, after everything that could run has run."
-    if profile not in PROFILES: raise BadInput(f'profile {profile!r}: expected {", ".join(PROFILES)}')
-    if workers < 1: raise BadInput(f'workers {workers}: expected a whole number above 0')
-    options = PROFILES[profile] | options; run = Path(run).resolve(); check_options(options); about = about_cohort(cohort)
-    steps = with_keys(plan(options), identity(about)); check_splits(cohort, about, options); asked = needed(steps, only)
+    if profile not in PROFILES:
+        raise BadInput(f'profile {profile!r}: expected {", ".join(PROFILES)}')
+    if workers < 1:
+        raise BadInput(f'workers {workers}: expected a whole number above 0')
+    options = PROFILES[profile] | options
+    run = Path(run).resolve()
+    check_options(options)
+    about = about_cohort(cohort)
+    steps = with_keys(plan(options), identity(about))
+    check_splits(cohort, about, options)
+    asked = needed(steps, only)
     with only_driver(run):
-        with write_atomic(run/'manifest.json') as tmp: tmp.write_text(json.dumps(manifest(options, profile, about) | dict(steps={s.name: s.key for s in steps}), indent=1))
+        with write_atomic(run / 'manifest.json') as tmp:
+            tmp.write_text(
+                json.dumps(manifest(options, profile, about) | dict(steps={s.name: s.key for s in steps}), indent=1)
+            )
         write_index(run)
-        try: outcomes = execute_all(asked, run, os.path.relpath(cohort, run), workers, scheduler, options, progress)
-        finally: write_index(run)
-    if any(o['state'] == 'failed' for o in outcomes): raise BadInput(failure_text(outcomes, command))
+        try:
+            outcomes = execute_all(asked, run, os.path.relpath(cohort, run), workers, scheduler, options, progress)
+        finally:
+            write_index(run)
+    if any(o['state'] == 'failed' for o in outcomes):
+        raise BadInput(failure_text(outcomes, command))
     return outcomes
 
 # %% ../nbs/05_paper.ipynb #cell-080
 def needed(
     steps: list,  # of Step, in order
-    only: str,    # a step's name; empty: all
-)->list:
+    only: str,  # a step's name; empty: all
+) -> list:
     "A step and all it needs."
-    if not only: return steps
+    if not only:
+        return steps
     names = {only}
-    if only not in [s.name for s in steps]: raise BadInput(f'--only {only}: no such step; steps are named like {steps[-2].name}')
-    for s in reversed(steps): names |= set(s.needs) if s.name in names else set()
+    if only not in [s.name for s in steps]:
+        raise BadInput(f'--only {only}: no such step; steps are named like {steps[-2].name}')
+    for s in reversed(steps):
+        names |= set(s.needs) if s.name in names else set()
     return [s for s in steps if s.name in names]
 
 # %% ../nbs/05_paper.ipynb #cell-083
 def failure_of(
-    name: str, run: Path,  # step and run folder
-)->str:                    # '' where it did not fail
+    name: str,
+    run: Path,  # step and run folder
+) -> str:  # '' where it did not fail
     "Why a step failed the last time it was tried."
-    try: return json.loads((run/name/'failed.json').read_text())['why']
-    except (OSError, ValueError, KeyError): return ''
+    try:
+        return json.loads((run / name / 'failed.json').read_text())['why']
+    except (OSError, ValueError, KeyError):
+        return ''
 
 # %% ../nbs/05_paper.ipynb #cell-084
 def read_done(
     run: Path,  # run folder
-)->pd.DataFrame:  # one row per planned step: name, kind, state (done, stale, running, failed, waiting), seconds, peak_mb
+) -> (
+    pd.DataFrame
+):  # one row per planned step: name, kind, state (done, stale, running, failed, waiting), seconds, peak_mb
     "What the run folder says of each step its manifest plans."
-    try: planned = json.loads((run/'manifest.json').read_text(encoding='utf-8'))['steps']
-    except (OSError, ValueError, KeyError): raise BadInput(f'{run}: no manifest.json with steps; is this the folder of a run?') from None
-    working = {p.name.rsplit('.', 2)[0].replace('+', '/') for p in (run/'.executing').glob('*.ipynb')} if driver_at_work(run) else set(); rows = []
+    try:
+        planned = json.loads((run / 'manifest.json').read_text(encoding='utf-8'))['steps']
+    except (OSError, ValueError, KeyError):
+        raise BadInput(f'{run}: no manifest.json with steps; is this the folder of a run?') from None
+    working = (
+        {p.name.rsplit('.', 2)[0].replace('+', '/') for p in (run / '.executing').glob('*.ipynb')}
+        if driver_at_work(run)
+        else set()
+    )
+    rows = []
     for name, key in planned.items():
         done = done_of(name, run)
-        how = 'done' if done.get('key') == key else 'running' if name in working else 'failed' if failure_of(name, run) else 'stale' if done else 'waiting'
-        rows.append(dict(step=name, kind='transfer' if 'fraction-' in name else name.split('/')[-1], state=how, seconds=done.get('seconds'), peak_mb=done.get('peak_mb'), parameters=done.get('parts', {}).get('parameters') or numbers_of(name)))
+        how = (
+            'done'
+            if done.get('key') == key
+            else 'running'
+            if name in working
+            else 'failed'
+            if failure_of(name, run)
+            else 'stale'
+            if done
+            else 'waiting'
+        )
+        rows.append(
+            dict(
+                step=name,
+                kind='transfer' if 'fraction-' in name else name.split('/')[-1],
+                state=how,
+                seconds=done.get('seconds'),
+                peak_mb=done.get('peak_mb'),
+                parameters=done.get('parts', {}).get('parameters') or numbers_of(name),
+            )
+        )
     return pd.DataFrame(rows)
+
 
 def numbers_of(
     name: str,  # of a step, such as split-0/fraction-0.5/seed-1
-)->dict:
+) -> dict:
     "Split, fraction and seed of a step."
-    return {k: float(v) if k == 'fraction' else int(v) for k, v in (part.split('-', 1) for part in name.split('/') if '-' in part)}
+    return {
+        k: float(v) if k == 'fraction' else int(v)
+        for k, v in (part.split('-', 1) for part in name.split('/') if '-' in part)
+    }
 
 # %% ../nbs/05_paper.ipynb #cell-086
 def time_left(
     table: pd.DataFrame,  # step, kind, state, seconds, as of `read_done`
-    workers: int,         # runs at a time
-):                        # seconds, or None where nothing comparable was done yet
+    workers: int,  # runs at a time
+):  # seconds, or None where nothing comparable was done yet
     "Seconds left: for each kind of step still to do the mean time of those timed, or lines from one fraction's to the next."
-    table = table.assign(share=table['step'].str.extract('fraction-([^/]+)', expand=False).astype(float).fillna(1)); total = 0
+    table = table.assign(share=table['step'].str.extract('fraction-([^/]+)', expand=False).astype(float).fillna(1))
+    total = 0
     for _, d in table.groupby('kind'):  # one kind after the other, and a step on one worker
-        left, timed = d['share'][d['state'] != 'done'].to_numpy(), d[d['seconds'].notna()].astype(dict(seconds=float)).groupby('share')['seconds'].mean()
-        if not (len(timed) and len(left)): continue
-        line = make_interp_spline(timed.index, timed, k=1) if len(timed) > 1 else lambda x: np.full(len(x), timed.iloc[0])
+        left, timed = (
+            d['share'][d['state'] != 'done'].to_numpy(),
+            d[d['seconds'].notna()].astype(dict(seconds=float)).groupby('share')['seconds'].mean(),
+        )
+        if not (len(timed) and len(left)):
+            continue
+        line = (
+            make_interp_spline(timed.index, timed, k=1) if len(timed) > 1 else lambda x: np.full(len(x), timed.iloc[0])
+        )
         each = line(left).clip(min=table['seconds'].min())  # no step is shorter than the start of a kernel
         total += max(each.max(), each.sum() / workers)
     return total or None
 
+
 def status_text(
     run: Path,  # run folder
-)->str:
+) -> str:
     "Counts by state, time left, and what failed."
-    t = read_done(run); counts = t['state'].value_counts(); left = time_left(t, max(1, counts.get('running', 0)))
-    lines = [', '.join(f'{counts[s]} {s}' for s in ('done', 'running', 'waiting', 'stale', 'failed') if s in counts) + f' of {len(t)} steps; ' + ('a driver is at work' if driver_at_work(run) else 'no driver is at work')]
-    if left and driver_at_work(run): lines.append(f'about {left / 60:.0f} minutes left')
-    return '\n'.join(lines + [f'failed: {n}: {failure_of(n, run)}; again: the command of this run with --only {n}' for n in t['step'][t['state'] == 'failed']])
+    t = read_done(run)
+    counts = t['state'].value_counts()
+    left = time_left(t, max(1, counts.get('running', 0)))
+    lines = [
+        ', '.join(f'{counts[s]} {s}' for s in ('done', 'running', 'waiting', 'stale', 'failed') if s in counts)
+        + f' of {len(t)} steps; '
+        + ('a driver is at work' if driver_at_work(run) else 'no driver is at work')
+    ]
+    if left and driver_at_work(run):
+        lines.append(f'about {left / 60:.0f} minutes left')
+    return '\n'.join(
+        lines
+        + [
+            f'failed: {n}: {failure_of(n, run)}; again: the command of this run with --only {n}'
+            for n in t['step'][t['state'] == 'failed']
+        ]
+    )
 
 # %% ../nbs/05_paper.ipynb #cell-092
 def headline_of(
-    run: Path,   # run folder
-    table,       # of `read_done`
-)->list:         # one text per step
+    run: Path,  # run folder
+    table,  # of `read_done`
+) -> list:  # one text per step
     "One line of numbers per step: the h chosen, or the mean AUROC of a transfer run's target phenotypes."
-    path = run/'results.parquet'; results = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=['split', 'fraction', 'seed', 'task_kind', 'model', 'auroc', 'n_test_positive'])
+    path = run / 'results.parquet'
+    results = (
+        pd.read_parquet(path)
+        if path.exists()
+        else pd.DataFrame(columns=['split', 'fraction', 'seed', 'task_kind', 'model', 'auroc', 'n_test_positive'])
+    )
     texts = []
     for r in table.itertuples():
-        p = r.parameters; text = ''
-        if r.kind == 'pretrain' and (run/r.step/'split.json').exists(): text = f'h = {json.loads((run/r.step/"split.json").read_text())["hidden"]}'
+        p = r.parameters
+        text = ''
+        if r.kind == 'pretrain' and (run / r.step / 'split.json').exists():
+            text = f'h = {json.loads((run / r.step / "split.json").read_text())["hidden"]}'
         if r.kind == 'transfer' and p:
-            mine = results[(results['split'] == p['split']) & (results['fraction'] == p['fraction']) & (results['seed'] == p['seed']) & (results['task_kind'] == 'phenotype')]
-            text = ', '.join(f'{m} {g["auroc"].mean():.3f}' for m, g in mine.groupby('model') if m in ('LR', 'RNN-C', 'MN-LR-2') and g['auroc'].notna().any())
+            mine = results[
+                (results['split'] == p['split'])
+                & (results['fraction'] == p['fraction'])
+                & (results['seed'] == p['seed'])
+                & (results['task_kind'] == 'phenotype')
+            ]
+            text = ', '.join(
+                f'{m} {g["auroc"].mean():.3f}'
+                for m, g in mine.groupby('model')
+                if m in ('LR', 'RNN-C', 'MN-LR-2') and g['auroc'].notna().any()
+            )
         texts.append(text)
     return texts
 
 # %% ../nbs/05_paper.ipynb #cell-093
 def index_page(
     run: Path,  # run folder
-)->str:         # HTML, links relative to the run folder
+) -> str:  # HTML, links relative to the run folder
     "The run's table of contents."
-    t = read_done(run); told = json.loads((run/'manifest.json').read_text(encoding='utf-8')); source = told.get('cohort', {}).get('source', '')
-    cell = lambda v: '' if v is None or v != v else escape(str(v))
+    t = read_done(run)
+    told = json.loads((run / 'manifest.json').read_text(encoding='utf-8'))
+    source = told.get('cohort', {}).get('source', '')
+
+    def cell(v):
+        return '' if v is None or v != v else escape(str(v))
+
     executed = [f'{r.step}/{KINDS[r.kind]}{".failed" * (r.state == "failed")}.ipynb' for r in t.itertuples()]
-    links = [f'<a href="{n}">{step}</a>' if (run/n).exists() else step for n, step in zip(executed, t['step'])]
+    links = [f'<a href="{n}">{step}</a>' if (run / n).exists() else step for n, step in zip(executed, t['step'])]
     said = [failure_of(r.step, run) if r.state == 'failed' else h for r, h in zip(t.itertuples(), headline_of(run, t))]
-    show = lambda p: ', '.join(f'{k}={v}' for k, v in p.items() if k in ('split', 'fraction', 'seed', 'hidden', 'lr', 'replicates'))
-    rows = [f'<tr><td>{l}</td><td>{r.state}</td><td>{show(r.parameters)}</td><td>{cell(r.seconds)}</td><td>{cell(r.peak_mb)}</td><td>{cell(h)}</td></tr>' for l, r, h in zip(links, t.itertuples(), said)]
-    head = ''.join(f'<th>{h}</th>' for h in ('step', 'state', 'parameters', 'seconds', 'peak memory, MB', 'mean AUROC of the target phenotypes, or what went wrong'))
-    files = ' · '.join(f'<a href="{n}">{n}</a>' for n in ('report.html', 'results.csv', 'manifest.json') if (run/n).exists())
-    title = f'Runs on {source}' + (' (synthetic)' if told.get('cohort', {}).get('synthetic') else '') + f', profile {told.get("profile", "")}'
+
+    def show(p):
+        return ', '.join(
+            f'{k}={v}' for k, v in p.items() if k in ('split', 'fraction', 'seed', 'hidden', 'lr', 'replicates')
+        )
+
+    rows = [
+        f'<tr><td>{l}</td><td>{r.state}</td><td>{show(r.parameters)}</td><td>{cell(r.seconds)}</td><td>{cell(r.peak_mb)}</td><td>{cell(h)}</td></tr>'
+        for l, r, h in zip(links, t.itertuples(), said)
+    ]
+    head = ''.join(
+        f'<th>{h}</th>'
+        for h in (
+            'step',
+            'state',
+            'parameters',
+            'seconds',
+            'peak memory, MB',
+            'mean AUROC of the target phenotypes, or what went wrong',
+        )
+    )
+    files = ' · '.join(
+        f'<a href="{n}">{n}</a>' for n in ('report.html', 'results.csv', 'manifest.json') if (run / n).exists()
+    )
+    title = (
+        f'Runs on {source}'
+        + (' (synthetic)' if told.get('cohort', {}).get('synthetic') else '')
+        + f', profile {told.get("profile", "")}'
+    )
     return PAGE.format(title=escape(title), files=files, head=head, rows='\n'.join(rows))
 
 # %% ../nbs/05_paper.ipynb #cell-094
@@ -732,7 +1261,9 @@ def write_index(
     run: Path,  # run folder
 ):
     "Write `index.html`."
-    with write_atomic(run/'index.html') as tmp: tmp.write_text(index_page(run), encoding='utf-8')
+    with write_atomic(run / 'index.html') as tmp:
+        tmp.write_text(index_page(run), encoding='utf-8')
+
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}}table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}}</style>
@@ -746,24 +1277,36 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</t
 # %% ../nbs/05_paper.ipynb #cell-096
 def underscored(
     argument: str,  # of the command line
-)->str:
+) -> str:
     "`--dry-run` as `--dry_run`; a value stays as it is."
     name, eq, value = argument.partition('=')
     return name[:2] + name[2:].replace('-', '_') + eq + value if argument.startswith('--') else argument
 
-if Path(sys.argv[0]).name.startswith('rnn_transfer_'): sys.argv[1:] = map(underscored, sys.argv[1:])
+
+if Path(sys.argv[0]).name.startswith('rnn_transfer_'):
+    sys.argv[1:] = map(underscored, sys.argv[1:])
 
 # %% ../nbs/05_paper.ipynb #cell-098
-class Terminated(KeyboardInterrupt): "The process was asked to end (SIGTERM)."
+class Terminated(KeyboardInterrupt):
+    "The process was asked to end (SIGTERM)."
+
 
 @contextmanager
 def ends_on_sigterm():
     "Within the block SIGTERM unwinds the program as an interrupt does, so that nothing is left half-written."
-    def end(*_): raise Terminated
-    try: before = signal.signal(signal.SIGTERM, end)
-    except ValueError: yield; return  # not the main thread: the caller's business
-    try: yield
-    finally: signal.signal(signal.SIGTERM, before)
+
+    def end(*_):
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:
+        yield
+        return  # not the main thread: the caller's business
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 # %% ../nbs/05_paper.ipynb #cell-099
 @contextmanager
@@ -773,12 +1316,21 @@ def one_line_errors(
 ):
     "Turn what a user can mend into one line on stderr and exit code 2."
     try:
-        with ends_on_sigterm(): yield
+        with ends_on_sigterm():
+            yield
     except (BadInput, OSError, KeyboardInterrupt) as e:
-        if debug: raise
+        if debug:
+            raise
         code = 143 if isinstance(e, Terminated) else 130 if isinstance(e, KeyboardInterrupt) else 2
-        text = f'{"interrupted" if code == 130 else "terminated"}; {again}' if code > 2 else str(e) if isinstance(e, BadInput) else f'{e.filename or ""}: {e.strerror or e}'.lstrip(': ')
-        print(f'error: {text}', file=sys.stderr); raise SystemExit(code) from None
+        text = (
+            f'{"interrupted" if code == 130 else "terminated"}; {again}'
+            if code > 2
+            else str(e)
+            if isinstance(e, BadInput)
+            else f'{e.filename or ""}: {e.strerror or e}'.lstrip(': ')
+        )
+        print(f'error: {text}', file=sys.stderr)
+        raise SystemExit(code) from None
 
 # %% ../nbs/05_paper.ipynb #cell-102
 def names(
@@ -790,101 +1342,164 @@ def names(
 # %% ../nbs/05_paper.ipynb #cell-104
 def cohort_text(
     made: Cohort,
-)->str:
+) -> str:
     "What a cohort holds, in a few lines."
-    parts, m = made.stays['partition'].value_counts(), made.meta; flow = m.get('flow') or []
+    parts, m = made.stays['partition'].value_counts(), made.meta
+    flow = m.get('flow') or []
     width = max((len(f['step']) for f in flow), default=0)
-    lines = [f'{len(made.stays):,} stays ({", ".join(f"{parts.get(p, 0):,} {p}" for p in ("train", "val", "test"))}), {len(made.events):,} events, {len(made.tasks)} tasks, fingerprint {made.fingerprint[:12]}']
-    lines += [f'  {f["step"]:<{width}} {f["stays"]:>9,} stays' + (f' {f["subjects"]:>8,} subjects' if 'subjects' in f else '') for f in flow]
+    lines = [
+        f'{len(made.stays):,} stays ({", ".join(f"{parts.get(p, 0):,} {p}" for p in ("train", "val", "test"))}), {len(made.events):,} events, {len(made.tasks)} tasks, fingerprint {made.fingerprint[:12]}'
+    ]
+    lines += [
+        f'  {f["step"]:<{width}} {f["stays"]:>9,} stays' + (f' {f["subjects"]:>8,} subjects' if 'subjects' in f else '')
+        for f in flow
+    ]
     lines += [f'  corrected: {name}, {n:,} touched' for name, n in (m.get('corrected') or {}).items()]
-    if m.get('left_out'): lines.append(f'  left out, as only one class is here: {", ".join(m["left_out"])}')
-    if m.get('note'): lines.append(f'  note: {m["note"]}')
+    if m.get('left_out'):
+        lines.append(f'  left out, as only one class is here: {", ".join(m["left_out"])}')
+    if m.get('note'):
+        lines.append(f'  note: {m["note"]}')
     return '\n'.join(lines)
 
 # %% ../nbs/05_paper.ipynb #cell-106
 SOURCES = ['synthetic', 'mimic3', 'mimic3_benchmarks', 'physionet2012']
-TAKES = dict(synthetic=['n', 'seed'], physionet2012=['path', 'test', 'seed'], mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory'], mimic3_benchmarks=['path'])  # options of each
+TAKES = dict(
+    synthetic=['n', 'seed'],
+    physionet2012=['path', 'test', 'seed'],
+    mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory'],
+    mimic3_benchmarks=['path'],
+)  # options of each
+
 
 def check_cohort_options(
     source: str,
     given: dict,  # options by name, those that were not given empty
-    out: Path,    # cohort folder
+    out: Path,  # cohort folder
 ):
     "BadInput for an unknown source, an option it has not, or a folder that cannot be written: before anything is read."
-    if source not in SOURCES: raise BadInput(f'source {source!r}: expected {", ".join(SOURCES)}')
+    if source not in SOURCES:
+        raise BadInput(f'source {source!r}: expected {", ".join(SOURCES)}')
     for name, value in given.items():
-        if value not in ('', None) and name not in TAKES[source]: raise BadInput(f'--{name}: {source} has no such option; it has {", ".join("--" + o for o in TAKES[source])}')
-    if source != 'synthetic' and not given['path']: raise BadInput(f'--path is missing: the folder with the files of {source}')
+        if value not in ('', None) and name not in TAKES[source]:
+            raise BadInput(
+                f'--{name}: {source} has no such option; it has {", ".join("--" + o for o in TAKES[source])}'
+            )
+    if source != 'synthetic' and not given['path']:
+        raise BadInput(f'--path is missing: the folder with the files of {source}')
     there = next(p for p in [out.absolute(), *out.absolute().parents] if p.exists())
-    try: tempfile.TemporaryDirectory(dir=there).cleanup()
-    except OSError as e: raise BadInput(f'--out {out}: {there} cannot be written ({e.strerror}); name another folder') from None
+    try:
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+    except OSError as e:
+        raise BadInput(f'--out {out}: {there} cannot be written ({e.strerror}); name another folder') from None
 
 # %% ../nbs/05_paper.ipynb #cell-107
 @call_parse
 def rnn_transfer_cohort(
-    source: str,          # synthetic, mimic3, mimic3_benchmarks or physionet2012
-    path: str = '',       # folder with the source's files; synthetic needs none
-    out: str = '',        # cohort folder to write (default: cohorts/SOURCE)
-    n: int = None,        # synthetic: number of stays (default: 2000)
-    test: str = '',       # physionet2012: the set to test on (default: the last one present)
+    source: str,  # synthetic, mimic3, mimic3_benchmarks or physionet2012
+    path: str = '',  # folder with the source's files; synthetic needs none
+    out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
+    n: int = None,  # synthetic: number of stays (default: 2000)
+    test: str = '',  # physionet2012: the set to test on (default: the last one present)
     corrected: str = '',  # mimic3: mend what is wrong in the reference: all, or names separated by commas (default: faithful)
-    partitions: str = '', # mimic3: CSV file with subject_id and partition (default: the published lists)
-    scratch: str = '',    # mimic3: folder for intermediate files (default: the system's temporary folder)
-    memory: str = '',     # mimic3: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
-    seed: int = None,     # synthetic, physionet2012: draws the stays, or the partition (default: 0)
+    partitions: str = '',  # mimic3: CSV file with subject_id and partition (default: the published lists)
+    scratch: str = '',  # mimic3: folder for intermediate files (default: the system's temporary folder)
+    memory: str = '',  # mimic3: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
+    seed: int = None,  # synthetic, physionet2012: draws the stays, or the partition (default: 0)
     debug: store_true = False,  # show the traceback of an error
 ):
     "Build a cohort (events.parquet, stays.parquet, cohort.json) from a source"
     with one_line_errors(debug):
-        given = dict(path=path, n=n, test=test, corrected=corrected, partitions=partitions, scratch=scratch, memory=memory, seed=seed); out = out or f'cohorts/{source}'
-        check_cohort_options(source, given, Path(out)); given = {k: v for k, v in given.items() if v not in ('', None)}
-        module = 'synthetic_raw' if source == 'synthetic' else source  # a newcomer's data take the way of MIMIC-III's: raw tables first
+        given = dict(
+            path=path,
+            n=n,
+            test=test,
+            corrected=corrected,
+            partitions=partitions,
+            scratch=scratch,
+            memory=memory,
+            seed=seed,
+        )
+        out = out or f'cohorts/{source}'
+        check_cohort_options(source, given, Path(out))
+        given = {k: v for k, v in given.items() if v not in ('', None)}
+        module = (
+            'synthetic_raw' if source == 'synthetic' else source
+        )  # a newcomer's data take the way of MIMIC-III's: raw tables first
         make = getattr(__import__(f'rnn_transfer.sources.{module}', fromlist=['cohort']), 'cohort')
-        if source == 'mimic3': given |= dict(corrected=names(corrected))
-        if source.startswith('mimic3'): given |= dict(progress=sys.stderr.isatty())
-        made = make(**given); print(f'{made.save(out)}: {cohort_text(made)}')
+        if source == 'mimic3':
+            given |= dict(corrected=names(corrected))
+        if source.startswith('mimic3'):
+            given |= dict(progress=sys.stderr.isatty())
+        made = make(**given)
+        print(f'{made.save(out)}: {cohort_text(made)}')
 
 # %% ../nbs/05_paper.ipynb #cell-108
 def parse_setting(
     text: str,  # name=value
-)->tuple:
+) -> tuple:
     "One `--set`: a name and a Python literal, or text."
     name, eq, value = text.partition('=')
-    if not eq: raise BadInput(f'--set {text}: expected name=value, such as transfer.patience=4')
-    try: return name.strip(), ast.literal_eval(value)
-    except (ValueError, SyntaxError): return name.strip(), value
+    if not eq:
+        raise BadInput(f'--set {text}: expected name=value, such as transfer.patience=4')
+    try:
+        return name.strip(), ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name.strip(), value
 
 # %% ../nbs/05_paper.ipynb #cell-110
 @call_parse
 def rnn_transfer_paper(
-    cohort: str = '',      # cohort folder (default: a synthetic one is made)
+    cohort: str = '',  # cohort folder (default: a synthetic one is made)
     out: str = 'runs/paper',  # run folder; the same one again runs only what is missing or stale
-    profile: str = 'quick',   # quick (minutes), open (some thousand open stays, two cores) or paper (Section 4 in full)
-    splits: int = None,    # splits of the phenotypes into source and target
-    fractions: str = None, # shares of the labels, such as .05,.2,1
-    seeds: str = None,     # seeds at fractions up to 5 % and above, such as 10,5
-    hidden: str = None,    # candidates for h, such as 100,200
-    workers: int = 0,      # notebooks at a time (default: one per CPU that this process may use)
-    scheduler: str = '',   # address of a running Dask scheduler
+    profile: str = 'quick',  # quick (minutes), open (some thousand open stays, two cores) or paper (Section 4 in full)
+    splits: int = None,  # splits of the phenotypes into source and target
+    fractions: str = None,  # shares of the labels, such as .05,.2,1
+    seeds: str = None,  # seeds at fractions up to 5 % and above, such as 10,5
+    hidden: str = None,  # candidates for h, such as 100,200
+    workers: int = 0,  # notebooks at a time (default: one per CPU that this process may use)
+    scheduler: str = '',  # address of a running Dask scheduler
     device: str = 'auto',  # auto, cpu or cuda
-    set: str = '',         # further parameters of the notebooks: 'transfer.patience=4; replicates=200'
-    only: str = '',        # run just this step and what it needs, such as split-0/pretrain
-    dry_run: store_true = False, # only say what would run, why, and how long it may take
-    debug: store_true = False,   # show the traceback of an error
+    set: str = '',  # further parameters of the notebooks: 'transfer.patience=4; replicates=200'
+    only: str = '',  # run just this step and what it needs, such as split-0/pretrain
+    dry_run: store_true = False,  # only say what would run, why, and how long it may take
+    debug: store_true = False,  # show the traceback of an error
 ):
     "Run the experiment on a cohort, print the headline table and where the report lies"
     with one_line_errors(debug, 'the same command goes on from here'):
-        given = dict(splits=splits, fractions=fractions and numbers(fractions, float, 'fractions'), seeds=seeds and numbers(seeds, int, 'seeds'),
-                     hidden=hidden and numbers(hidden, int, 'hidden'), device=device)
-        options = {k: v for k, v in given.items() if v is not None} | dict(parse_setting(s) for s in set.split(';') if s.strip())
-        if profile not in PROFILES: raise BadInput(f'profile {profile!r}: expected {", ".join(PROFILES)}')
-        if dry_run and not cohort: raise BadInput('--dry-run needs --cohort: it writes nothing, not even the synthetic cohort')
-        if workers < 0: raise BadInput(f'--workers {workers}: expected a whole number above 0')
+        given = dict(
+            splits=splits,
+            fractions=fractions and numbers(fractions, float, 'fractions'),
+            seeds=seeds and numbers(seeds, int, 'seeds'),
+            hidden=hidden and numbers(hidden, int, 'hidden'),
+            device=device,
+        )
+        options = {k: v for k, v in given.items() if v is not None} | dict(
+            parse_setting(s) for s in set.split(';') if s.strip()
+        )
+        if profile not in PROFILES:
+            raise BadInput(f'profile {profile!r}: expected {", ".join(PROFILES)}')
+        if dry_run and not cohort:
+            raise BadInput('--dry-run needs --cohort: it writes nothing, not even the synthetic cohort')
+        if workers < 0:
+            raise BadInput(f'--workers {workers}: expected a whole number above 0')
         check_options(PROFILES[profile] | options)
-        if not cohort: cohort = made_synthetic(Path(out)/'cohort')
-        if dry_run: return print(plan_text(cohort, out, profile, options, workers or cores(), only, scheduler))
-        run_paper(cohort, out, profile, workers or cores(), scheduler, only, command=f'rnn_transfer_paper {shlex.join(sys.argv[1:])}', **options)
-        if not only or only == 'evaluate': print(headline(out)); print(f'\nreport: {Path(out)/"report.html"}')
+        if not cohort:
+            cohort = made_synthetic(Path(out) / 'cohort')
+        if dry_run:
+            return print(plan_text(cohort, out, profile, options, workers or cores(), only, scheduler))
+        run_paper(
+            cohort,
+            out,
+            profile,
+            workers or cores(),
+            scheduler,
+            only,
+            command=f'rnn_transfer_paper {shlex.join(sys.argv[1:])}',
+            **options,
+        )
+        if not only or only == 'evaluate':
+            print(headline(out))
+            print(f'\nreport: {Path(out) / "report.html"}')
 
 # %% ../nbs/05_paper.ipynb #cell-111
 @call_parse
@@ -893,92 +1508,131 @@ def rnn_transfer_status(
     debug: store_true = False,  # show the traceback of an error
 ):
     "Say how far a run is, that goes on or has stopped"
-    with one_line_errors(debug): print(status_text(Path(run)))
+    with one_line_errors(debug):
+        print(status_text(Path(run)))
 
 # %% ../nbs/05_paper.ipynb #cell-113
-def cores()->int:
+def cores() -> int:
     "Processors that this process may use: an allocation of a batch system can be smaller than the machine."
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 # %% ../nbs/05_paper.ipynb #cell-114
 def made_synthetic(
     path: Path,  # folder for it
-)->Path:
+) -> Path:
     "The default synthetic cohort, made unless it is there."
     from rnn_transfer.sources import synthetic_raw
-    return path if (path/'cohort.json').exists() else synthetic_raw.cohort().save(path)
+
+    return path if (path / 'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
 # %% ../nbs/05_paper.ipynb #cell-115
 def plan_text(
-    cohort, out, profile, options, workers, only='', scheduler='',  # as `run_paper`
-)->str:
+    cohort,
+    out,
+    profile,
+    options,
+    workers,
+    only='',
+    scheduler='',  # as `run_paper`
+) -> str:
     "What a run would do, step by step, and why."
-    options = PROFILES[profile] | options; about = about_cohort(cohort); steps = needed(with_keys(plan(options), identity(about)), only); check_splits(cohort, about, options)
+    options = PROFILES[profile] | options
+    about = about_cohort(cohort)
+    steps = needed(with_keys(plan(options), identity(about)), only)
+    check_splits(cohort, about, options)
     if scheduler:
-        with cluster(workers, scheduler, options.get('device', 'auto')) as (client, _): workers = sum(client.nthreads().values())
+        with cluster(workers, scheduler, options.get('device', 'auto')) as (client, _):
+            workers = sum(client.nthreads().values())
     states = [state(s, Path(out)) for s in steps]
     lines = [f'{s.name:<36} {t}' for s, t in zip(steps, states)]
-    table = pd.DataFrame([dict(step=s.name, kind=s.kind, state=t, seconds=seconds_of(s, Path(out))) for s, t in zip(steps, states)]); left = time_left(table, workers)
+    table = pd.DataFrame(
+        [dict(step=s.name, kind=s.kind, state=t, seconds=seconds_of(s, Path(out))) for s, t in zip(steps, states)]
+    )
+    left = time_left(table, workers)
     unknown = sorted(set(table['kind'][table['state'] != 'done']) - set(table['kind'][table['seconds'].notna()]))
     guess = f'; about {left / 60:.1f} minutes with {workers} workers, by what such steps took here' if left else ''
-    return '\n'.join(lines + [f'{(table["state"] != "done").sum()} of {len(steps)} steps to do{guess}' + (f'; no step of kind {", ".join(unknown)} was timed here yet' if unknown else '')])
+    return '\n'.join(
+        lines
+        + [
+            f'{(table["state"] != "done").sum()} of {len(steps)} steps to do{guess}'
+            + (f'; no step of kind {", ".join(unknown)} was timed here yet' if unknown else '')
+        ]
+    )
+
 
 def seconds_of(
-    step: Step, run: Path,  # as `state`
-):                          # seconds of its last run, or None
+    step: Step,
+    run: Path,  # as `state`
+):  # seconds of its last run, or None
     "How long a step took the last time it finished."
     return done_of(step.name, run).get('seconds')
 
 # %% ../nbs/05_paper.ipynb #cell-116
 @call_parse
 def rnn_transfer_features(
-    cohort: str = '',      # cohort folder
+    cohort: str = '',  # cohort folder
     checkpoint: str = '',  # NAME.safetensors with NAME.json beside it, such as RUN/split-0/pretrain/mimic-net.safetensors
-    out: str = '',         # .parquet or .csv to write
+    out: str = '',  # .parquet or .csv to write
     debug: store_true = False,  # show the traceback of an error
 ):
     "Write one row of features per stay: the last hidden states of a pre-trained network"
     with one_line_errors(debug):
         for name, given in (('cohort', cohort), ('checkpoint', checkpoint), ('out', out)):
-            if not given: raise BadInput(f'--{name} is missing; see --help')
-        if Path(out).suffix not in ('.parquet', '.csv'): raise BadInput(f'--out {out}: expected a file name ending in .parquet or .csv')
+            if not given:
+                raise BadInput(f'--{name} is missing; see --help')
+        if Path(out).suffix not in ('.parquet', '.csv'):
+            raise BadInput(f'--out {out}: expected a file name ending in .parquet or .csv')
         z = cohort_features(Cohort.load(cohort), checkpoint).reset_index()
-        with write_atomic(out) as tmp: z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
+        with write_atomic(out) as tmp:
+            z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
 # %% ../nbs/05_paper.ipynb #cell-117
 def cohort_features(
     cohort: Cohort,  # any cohort with the channels the network was trained on
-    checkpoint,      # NAME.safetensors
-)->pd.DataFrame:     # (n_stays, L*h) float32, index stay_id, columns z1[0] …
+    checkpoint,  # NAME.safetensors
+) -> pd.DataFrame:  # (n_stays, L*h) float32, index stay_id, columns z1[0] …
     "Grid, normaliser and network of a checkpoint, applied to a cohort."
-    net = load_checkpoint(checkpoint); m = net.meta
-    if 'scale' not in m: raise BadInput(f'{checkpoint}: has no normaliser; use a network of a pretrain step')
+    net = load_checkpoint(checkpoint)
+    m = net.meta
+    if 'scale' not in m:
+        raise BadInput(f'{checkpoint}: has no normaliser; use a network of a pretrain step')
     g = cohort.grid(m['hours'], m['masks'], m['short'])
     missing = [c for c in m['columns'] if c not in g.columns]
-    if missing: raise BadInput(f'cohort: the network reads column {missing[0]!r} and {len(missing) - 1} more that this cohort has not; it needs the same channels')
+    if missing:
+        raise BadInput(
+            f'cohort: the network reads column {missing[0]!r} and {len(missing) - 1} more that this cohort has not; it needs the same channels'
+        )
     X = Normaliser(m['scale']).transform(g.X[..., [g.columns.index(c) for c in m['columns']]], m['columns'])
     z = features(net, X, g.lengths if m['short'] == 'length' else None)
-    return pd.DataFrame(z, index=pd.Index(g.stay_ids, name='stay_id'), columns=feature_names(net.config['hidden'], net.config['n_layers']))
+    return pd.DataFrame(
+        z,
+        index=pd.Index(g.stay_ids, name='stay_id'),
+        columns=feature_names(net.config['hidden'], net.config['n_layers']),
+    )
 
 # %% ../nbs/05_paper.ipynb #cell-119
 @call_parse
 def rnn_transfer_export(
-    path: str = '',       # folder with the CSV files of MIMIC-III v1.4
-    out: str = '',        # folder to write; must not exist, or be empty
+    path: str = '',  # folder with the CSV files of MIMIC-III v1.4
+    out: str = '',  # folder to write; must not exist, or be empty
     corrected: str = '',  # mend what is wrong in the reference: all, or names separated by commas (default: faithful)
-    partitions: str = '', # CSV file with subject_id and partition (default: the published lists)
-    scratch: str = '',    # folder for intermediate files (default: the system's temporary folder)
-    memory: str = '',     # DuckDB's limit (default: 700MB)
+    partitions: str = '',  # CSV file with subject_id and partition (default: the published lists)
+    scratch: str = '',  # folder for intermediate files (default: the system's temporary folder)
+    memory: str = '',  # DuckDB's limit (default: 700MB)
     debug: store_true = False,  # show the traceback of an error
 ):
     "Write the folders of mimic3-benchmarks (root and a folder per task) from raw MIMIC-III tables"
     with one_line_errors(debug):
         for name, given in (('path', path), ('out', out)):
-            if not given: raise BadInput(f'--{name} is missing; see --help')
+            if not given:
+                raise BadInput(f'--{name} is missing; see --help')
         from rnn_transfer.sources.mimic3_export import export
+
         more = dict(partitions=partitions, scratch=scratch, memory=memory)
-        print(f'{export(path, out, names(corrected), progress=sys.stderr.isatty(), **{k: v for k, v in more.items() if v})}: written')
+        print(
+            f'{export(path, out, names(corrected), progress=sys.stderr.isatty(), **{k: v for k, v in more.items() if v})}: written'
+        )
 
 # %% ../nbs/05_paper.ipynb #cell-120
 @call_parse
@@ -990,21 +1644,32 @@ def rnn_transfer_verify(
 ):
     "Check a MIMIC-III build against the published counts and hashes; exit code 1 if something differs"
     with one_line_errors(debug):
-        if bool(export) != bool(hashes) or not cohort and not export: raise BadInput('give --cohort, or --export and --hashes, or all three; see --help')
+        if bool(export) != bool(hashes) or (not cohort and not export):
+            raise BadInput('give --cohort, or --export and --hashes, or all three; see --help')
         same = [verified(t) for t in verify_tables(cohort, export, hashes)]
-    if not all(same): raise SystemExit(1)
+    if not all(same):
+        raise SystemExit(1)
 
 # %% ../nbs/05_paper.ipynb #cell-121
-def verify_tables(cohort, export, hashes)->list:  # of data frames
+def verify_tables(cohort, export, hashes) -> list:  # of data frames
     "The comparisons that the given folders allow."
     from rnn_transfer.sources.mimic3_export import verify, verify_export
+
     tables = [verify(Cohort.load(cohort))] if cohort else []
     return tables + ([verify_export(export, hashes, sys.stderr.isatty())] if export else [])
 
+
 def verified(
     table: pd.DataFrame,  # of `verify` or `verify_export`
-)->bool:                  # whether nothing differs
+) -> bool:  # whether nothing differs
     "Print a comparison and say whether all of it is the same."
     print(table.to_string(na_rep='', justify='left'), end='\n\n')
-    if 'not comparable' in table and table['not comparable'].any(): print('not comparable: list files, whose lines stand in the order of the file system of the one who made them\n')
-    return bool(table['same'].ne(False).all()) if 'published' in table else not (table['differ'].any() or table['missing'].any())
+    if 'not comparable' in table and table['not comparable'].any():
+        print(
+            'not comparable: list files, whose lines stand in the order of the file system of the one who made them\n'
+        )
+    return (
+        bool(table['same'].ne(False).all())
+        if 'published' in table
+        else not (table['differ'].any() or table['missing'].any())
+    )

@@ -9,48 +9,80 @@ __all__ = ['VARIANTS', 'Split', 'draw_splits', 'prevalences', 'remove_leakage', 
            'network_features', 'train_all', 'check_variants', 'run_pretrain']
 
 # %% ../nbs/02_pretrain.ipynb #cell-003
-import hashlib, json
+import hashlib
+import json
 from dataclasses import dataclass, field
 from math import comb
 from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
+
 from .data import BadInput, Prepared, rng, write_atomic
-from .model import Autoencoder, MIMICNet, about_grid, checkpoint_about, feature_names, features, initial, load_checkpoint, multilabel_loss
-from .model import observed_values, pick_device, reads_only, reconstruction_loss, save_checkpoint, torch_threads, value_columns
+from rnn_transfer.model import (
+    Autoencoder,
+    MIMICNet,
+    about_grid,
+    checkpoint_about,
+    feature_names,
+    features,
+    initial,
+    load_checkpoint,
+    multilabel_loss,
+    observed_values,
+    pick_device,
+    reads_only,
+    reconstruction_loss,
+    save_checkpoint,
+    torch_threads,
+    value_columns,
+)
 
 # %% ../nbs/02_pretrain.ipynb #cell-008
 @dataclass
 class Split:
     "Phenotypes to train on and phenotypes to hold out"
+
     number: int  # counted from 0
     source: list  # names of the tasks of pre-training
     target: list  # names of the held-out tasks
-    def _repr_markdown_(self): return f'**split {self.number}** holds out {", ".join(self.target)}; pre-training sees {", ".join(self.source)}'
+
+    def _repr_markdown_(self):
+        return f'**split {self.number}** holds out {", ".join(self.target)}; pre-training sees {", ".join(self.source)}'
+
 
 def draw_splits(
     tasks: list,  # of Task; only those of kind phenotype take part
     prevalence,  # {name: share of positives}, dict or Series
     n_splits: int = 2,  # Section 4
     n_held_out: int = 5,  # target tasks of each split; Section 4
-    low: float = 0.,  # a target is at least this common
-    high: float = 1.,  # and at most this common
+    low: float = 0.0,  # a target is at least this common
+    high: float = 1.0,  # and at most this common
     seed: int = 0,  # the first splits stay the same when more are drawn
 ) -> list[Split]:  # BadInput where too few phenotypes qualify
     "Splits by seed, with disjoint targets until the phenotypes are used up"
     names = [t.name for t in tasks if t.kind == 'phenotype']
     fit_in = [t for t in names if low <= prevalence[t] <= high]
-    if n_splits < 1 or n_held_out < 1: raise BadInput(f'{n_splits} splits of {n_held_out} held-out phenotypes: give at least one of each')
+    if n_splits < 1 or n_held_out < 1:
+        raise BadInput(f'{n_splits} splits of {n_held_out} held-out phenotypes: give at least one of each')
     if len(fit_in) < n_held_out or len(names) <= n_held_out:
-        raise BadInput(f'{n_held_out} held-out phenotypes, but only {len(fit_in)} of {len(names)} have a prevalence in [{low:g}, {high:g}], and one must be left to train on: widen the range or hold out fewer')
-    if (ways := comb(len(fit_in), n_held_out)) < n_splits: raise BadInput(f'{n_splits} splits, but {n_held_out} of {len(fit_in)} phenotypes can be held out in only {ways} ways: draw fewer or widen the range [{low:g}, {high:g}]')
+        raise BadInput(
+            f'{n_held_out} held-out phenotypes, but only {len(fit_in)} of {len(names)} have a prevalence in [{low:g}, {high:g}], and one must be left to train on: widen the range or hold out fewer'
+        )
+    if (ways := comb(len(fit_in), n_held_out)) < n_splits:
+        raise BadInput(
+            f'{n_splits} splits, but {n_held_out} of {len(fit_in)} phenotypes can be held out in only {ways} ways: draw fewer or widen the range [{low:g}, {high:g}]'
+        )
     targets, deal = [], 0
     while len(targets) < n_splits:
-        order = [fit_in[i] for i in rng('splits', seed, *[deal]*(deal > 0)).permutation(len(fit_in))]
-        hands = [set(order[k:k + n_held_out]) for k in range(0, len(order) - n_held_out + 1, n_held_out)]
+        order = [fit_in[i] for i in rng('splits', seed, *[deal] * (deal > 0)).permutation(len(fit_in))]
+        hands = [set(order[k : k + n_held_out]) for k in range(0, len(order) - n_held_out + 1, n_held_out)]
         targets, deal = targets + [h for h in hands if h not in targets], deal + 1
-    return [Split(s, [t for t in names if t not in held], [t for t in names if t in held]) for s, held in enumerate(targets[:n_splits])]
+    return [
+        Split(s, [t for t in names if t not in held], [t for t in names if t in held])
+        for s, held in enumerate(targets[:n_splits])
+    ]
 
 # %% ../nbs/02_pretrain.ipynb #cell-017
 def prevalences(
@@ -72,7 +104,9 @@ def remove_leakage(
     rows = []
     for part in ('train', 'val', 'test'):
         inside = partition == part
-        steps = {'all': inside} | ({f'leaves for {t}': inside & has[:, k] for k, t in enumerate(target)} if part != 'test' else {})
+        steps = {'all': inside} | (
+            {f'leaves for {t}': inside & has[:, k] for k, t in enumerate(target)} if part != 'test' else {}
+        )
         steps |= {'leaves for any of these': inside & ~keep, 'left': inside & keep}
         rows += [(part, step, int(at.sum()), len(np.unique(subject[at]))) for step, at in steps.items()]
     return keep, pd.DataFrame(rows, columns=['partition', 'step', 'stays', 'subjects'])
@@ -87,32 +121,38 @@ def total_loss(
     loss=multilabel_loss,  # mean over the known entries of y
 ) -> float:  # eq. (1), or the other loss
     "The loss over all stays, without dropout"
-    device, total, known = next(net.parameters()).device, 0., 0
+    device, total, known = next(net.parameters()).device, 0.0, 0
     net.eval()
     with torch.inference_mode():
         for i in range(0, len(X), batch):
             at = slice(i, i + batch)
             n = int((~torch.isnan(y[at])).sum())
-            total += n*loss(net(X[at].to(device), None if lengths is None else lengths[at]), y[at].to(device)).item()
+            total += n * loss(net(X[at].to(device), None if lengths is None else lengths[at]), y[at].to(device)).item()
             known += n
-    return total/known
+    return total / known
 
 # %% ../nbs/02_pretrain.ipynb #cell-027
 @dataclass
 class History:
     "What a training did"
+
     curve: pd.DataFrame  # columns update, train, val; one row per look, the first before any update
     best_update: int  # update with the lowest validation loss, whose weights were kept
     best_val: float  # that loss
     stopped: str  # patience or max_updates
+
     @property
-    def updates(self) -> int: return int(self.curve['update'].iloc[-1])
-    def _repr_markdown_(self): return f'{self.updates} updates, stopped by {self.stopped}; best validation loss {self.best_val:.4f} after {self.best_update}'
+    def updates(self) -> int:
+        return int(self.curve['update'].iloc[-1])
+
+    def _repr_markdown_(self):
+        return f'{self.updates} updates, stopped by {self.stopped}; best validation loss {self.best_val:.4f} after {self.best_update}'
 
 # %% ../nbs/02_pretrain.ipynb #cell-028
 @dataclass
 class Watch:
     "One validation set, and the best weights by it"
+
     val: tuple  # X, y, lengths as tensors
     rows: list = field(default_factory=list)  # (update, train, val) of each look
     best_val: float = np.inf  # lowest validation loss so far
@@ -120,15 +160,27 @@ class Watch:
     state: dict = None  # the weights of that moment
     since: int = 0  # looks since then
     stopped: str = ''  # patience or max_updates, once closed
+
     def look(self, net, update, train, loss):
         "Measure, and keep the weights if they are the best so far"
         value = total_loss(net, *self.val, loss=loss)
         self.rows.append((update, train, value))
-        if value < self.best_val: self.state, self.best_val, self.best_update, self.since = {k: v.clone() for k, v in net.state_dict().items()}, value, update, 0
-        else: self.since += 1
+        if value < self.best_val:
+            self.state, self.best_val, self.best_update, self.since = (
+                {k: v.clone() for k, v in net.state_dict().items()},
+                value,
+                update,
+                0,
+            )
+        else:
+            self.since += 1
         return value
+
     @property
-    def history(self) -> History: return History(pd.DataFrame(self.rows, columns=['update', 'train', 'val']), self.best_update, self.best_val, self.stopped)
+    def history(self) -> History:
+        return History(
+            pd.DataFrame(self.rows, columns=['update', 'train', 'val']), self.best_update, self.best_val, self.stopped
+        )
 
 # %% ../nbs/02_pretrain.ipynb #cell-030
 def labelled_tensors(
@@ -140,11 +192,17 @@ def labelled_tensors(
     "The stays with at least one label, as tensors"
     y = np.asarray(y, np.float32)
     y = y if y.ndim == 2 else y[:, None]
-    if len(X) != len(y): raise BadInput(f'{which}: {len(X)} stays and {len(y)} rows of labels; give one row per stay')
+    if len(X) != len(y):
+        raise BadInput(f'{which}: {len(X)} stays and {len(y)} rows of labels; give one row per stay')
     some = ~np.isnan(y).all(1)
-    if not some.any(): raise BadInput(f'{which}: none of the {len(y)} stays has a label; at least one is needed')
+    if not some.any():
+        raise BadInput(f'{which}: none of the {len(y)} stays has a label; at least one is needed')
     X = X if some.all() and X.flags.writeable else X[np.flatnonzero(some)]
-    return torch.from_numpy(np.ascontiguousarray(X, np.float32)), torch.from_numpy(y[some]), None if lengths is None else torch.as_tensor(np.asarray(lengths)[some], dtype=torch.int64)
+    return (
+        torch.from_numpy(np.ascontiguousarray(X, np.float32)),
+        torch.from_numpy(y[some]),
+        None if lengths is None else torch.as_tensor(np.asarray(lengths)[some], dtype=torch.int64),
+    )
 
 # %% ../nbs/02_pretrain.ipynb #cell-032
 def batches(
@@ -156,7 +214,8 @@ def batches(
     r = rng('batches', seed)
     while True:
         order = r.permutation(n)
-        for i in range(0, n, size): yield torch.from_numpy(order[i:i + size])
+        for i in range(0, n, size):
+            yield torch.from_numpy(order[i : i + size])
 
 # %% ../nbs/02_pretrain.ipynb #cell-035
 def fit_each(
@@ -165,16 +224,40 @@ def fit_each(
     y: np.ndarray,  # (n, K), or (n,) for one task; 0, 1 or NaN
     vals: list,  # (X_val, y_val, lengths_val) of each watch
     *,
-    lr: float = 1e-4, batch: int = 128, max_updates: int = 10_000, eval_every: int = 50, patience: int = 10, seed: int = 0, device: str = 'auto', lengths=None,  # as `fit`
+    lr: float = 1e-4,
+    batch: int = 128,
+    max_updates: int = 10_000,
+    eval_every: int = 50,
+    patience: int = 10,
+    seed: int = 0,
+    device: str = 'auto',
+    lengths=None,  # as `fit`
     loss=multilabel_loss,  # as `total_loss`
 ) -> list[Watch]:  # in the order of `vals`; BadInput where no stay has a label, Diverged where the loss is not finite
     "One training with early stopping by several validation sets at once"
-    dev, train, watches = pick_device(device), labelled_tensors(X, y, lengths, 'training'), [Watch(labelled_tensors(*v, 'validation')) for v in vals]
-    if min(lr, batch, max_updates, eval_every, patience) <= 0: raise BadInput(f'lr {lr}, batch {batch}, max_updates {max_updates}, eval_every {eval_every}, patience {patience}: all must be positive')
+    dev, train, watches = (
+        pick_device(device),
+        labelled_tensors(X, y, lengths, 'training'),
+        [Watch(labelled_tensors(*v, 'validation')) for v in vals],
+    )
+    if min(lr, batch, max_updates, eval_every, patience) <= 0:
+        raise BadInput(
+            f'lr {lr}, batch {batch}, max_updates {max_updates}, eval_every {eval_every}, patience {patience}: all must be positive'
+        )
     net.to(dev)
     with torch.random.fork_rng(devices=[dev] if dev.type == 'cuda' else []):
         torch.manual_seed(seed)
-        _descend(net, train, watches, torch.optim.Adam(net.parameters(), lr, fused=True), batches(len(train[0]), batch, seed), max(-(-len(train[0])//batch), eval_every), max_updates, patience, loss)
+        _descend(
+            net,
+            train,
+            watches,
+            torch.optim.Adam(net.parameters(), lr, fused=True),
+            batches(len(train[0]), batch, seed),
+            max(-(-len(train[0]) // batch), eval_every),
+            max_updates,
+            patience,
+            loss,
+        )
     net.to('cpu').eval()
     return watches
 
@@ -182,36 +265,45 @@ def fit_each(
 class Diverged(BadInput):
     "A training whose loss is no longer a number."
 
+
 def tried(
     train,  # function without arguments
 ):  # what it returns, or Diverged
     "A training that may diverge, as an outcome"
-    try: return train()
-    except Diverged as e: return e
+    try:
+        return train()
+    except Diverged as e:
+        return e
+
 
 def converged(
     outcomes: dict,  # of `tried`
 ) -> dict:  # Diverged where all of them did
     "The trainings that ended with a network"
     good = {k: v for k, v in outcomes.items() if not isinstance(v, Diverged)}
-    if outcomes and not good: raise next(iter(outcomes.values()))
+    if outcomes and not good:
+        raise next(iter(outcomes.values()))
     return good
 
 # %% ../nbs/02_pretrain.ipynb #cell-038
 def _descend(net, train, watches, adam, order, every, max_updates, patience, loss):
     "The updates and looks of `fit_each`"
     (X, y, lengths), dev = train, next(net.parameters()).device
-    total, update, made = 0., 0, 0
+    total, update, made = 0.0, 0, 0
     while True:
-        mean = float(total)/made if made else np.nan
+        mean = float(total) / made if made else np.nan
         for w in [w for w in watches if not w.stopped]:
             value = w.look(net, update, mean, loss)
-            if not np.isfinite(value) or update and not np.isfinite(mean):
-                raise Diverged(f'the loss is not finite after {update} updates (train {mean:g}, validation {value:g}): lower the learning rate, now {adam.param_groups[0]["lr"]:g}, or look for missing values in the grid')
-            if w.since >= patience or update >= max_updates: w.stopped = 'patience' if w.since >= patience else 'max_updates'
-        if all(w.stopped for w in watches): return
+            if not np.isfinite(value) or (update and not np.isfinite(mean)):
+                raise Diverged(
+                    f'the loss is not finite after {update} updates (train {mean:g}, validation {value:g}): lower the learning rate, now {adam.param_groups[0]["lr"]:g}, or look for missing values in the grid'
+                )
+            if w.since >= patience or update >= max_updates:
+                w.stopped = 'patience' if w.since >= patience else 'max_updates'
+        if all(w.stopped for w in watches):
+            return
         net.train()
-        total, made = 0., min(every, max_updates - update)
+        total, made = 0.0, min(every, max_updates - update)
         for at in [next(order) for _ in range(made)]:
             value = loss(net(X[at].to(dev), None if lengths is None else lengths[at]), y[at].to(dev))
             adam.zero_grad()
@@ -239,7 +331,17 @@ def fit(
     loss=multilabel_loss,  # as `total_loss`
 ) -> History:  # BadInput where no stay has a label, Diverged where the loss is not finite
     "Train on eq. (1) with early stopping on the validation loss"
-    settings = dict(lr=lr, batch=batch, max_updates=max_updates, eval_every=eval_every, patience=patience, seed=seed, device=device, lengths=lengths, loss=loss)
+    settings = dict(
+        lr=lr,
+        batch=batch,
+        max_updates=max_updates,
+        eval_every=eval_every,
+        patience=patience,
+        seed=seed,
+        device=device,
+        lengths=lengths,
+        loss=loss,
+    )
     watch = fit_each(net, X, y, [(X_val, y_val, lengths_val)], **settings)[0]
     net.load_state_dict({k: v.cpu() for k, v in watch.state.items()})
     return watch.history
@@ -249,7 +351,8 @@ def choose_hidden(
     val_loss: dict,  # {h: validation loss of the network trained with h}
 ) -> int:  # BadInput where there is none
     "The number of units with the lowest validation loss, the smaller one in a tie"
-    if not val_loss: raise BadInput('hidden: empty list; give one or more numbers of units, such as [100, 200]')
+    if not val_loss:
+        raise BadInput('hidden: empty list; give one or more numbers of units, such as [100, 200]')
     return min(val_loss, key=lambda h: (val_loss[h], h))
 
 # %% ../nbs/02_pretrain.ipynb #cell-054
@@ -262,14 +365,17 @@ def with_tasks(
     c = start.config
     net = initial(c['n_columns'], c['hidden'], n_tasks, seed, c['n_layers'], c['dropout'])
     net.rnn.load_state_dict(start.rnn.state_dict())
-    if start.reads is not None: net.reads, net.meta['reads'] = start.reads, start.meta['reads']
+    if start.reads is not None:
+        net.reads, net.meta['reads'] = start.reads, start.meta['reads']
     return net
 
 # %% ../nbs/02_pretrain.ipynb #cell-057
-VARIANTS = {'no-removal': 'trained on all stays of train and val, the held-out labels merely unseen',
-            'masks-only': 'as MIMIC-Net, but reads only the masks: what was measured, not what it showed',
-            'values-only': 'as MIMIC-Net, but reads only the values',
-            'autoencoder': 'trained without any label to write the observed values down again'}
+VARIANTS = {
+    'no-removal': 'trained on all stays of train and val, the held-out labels merely unseen',
+    'masks-only': 'as MIMIC-Net, but reads only the masks: what was measured, not what it showed',
+    'values-only': 'as MIMIC-Net, but reads only the values',
+    'autoencoder': 'trained without any label to write the observed values down again',
+}
 
 # %% ../nbs/02_pretrain.ipynb #cell-059
 def parts_of(
@@ -281,13 +387,14 @@ def parts_of(
     rows = [np.flatnonzero(keep & (data.stays['partition'] == part).to_numpy()) for part in ('train', 'val')]
     return tuple((data.X[at], labels(at), data.lengths[at]) for at in rows)
 
+
 def train_variant(
     data: Prepared,
     keep: np.ndarray,  # (n_stays,) bool, stays that may be used
     source: list,  # tasks to train on
     starts: list,  # untrained networks, one for each h to choose from
     seed: int,  # draws the classifier, the order of the stays, and dropout
-    reads: list|None = None,  # columns the network may read; none: all
+    reads: list | None = None,  # columns the network may read; none: all
     **settings,  # of `fit`
 ) -> tuple[MIMICNet, dict]:  # the network with the best h; {h: History, or Diverged}
     "Train one network for each h on the same stays and keep the best; Diverged where every h did"
@@ -296,8 +403,11 @@ def train_variant(
     for start in starts:
         h = start.config['hidden']
         nets[h] = with_tasks(start, len(source), seed)
-        if reads: reads_only(nets[h], data.columns, reads)
-        histories[h] = tried(lambda: fit(nets[h], X, y, X_val, y_val, seed=seed, lengths=n, lengths_val=n_val, **settings))
+        if reads:
+            reads_only(nets[h], data.columns, reads)
+        histories[h] = tried(
+            lambda: fit(nets[h], X, y, X_val, y_val, seed=seed, lengths=n, lengths_val=n_val, **settings)
+        )
     return nets[choose_hidden({h: r.best_val for h, r in converged(histories).items()})], histories
 
 # %% ../nbs/02_pretrain.ipynb #cell-061
@@ -311,7 +421,9 @@ def train_autoencoder(
     everyone = np.ones(len(data.stays), bool)
     (X, y, n), (X_val, y_val, n_val) = parts_of(data, everyone, lambda at: observed_values(data.X[at], data.columns))
     auto = Autoencoder(with_tasks(start, len(value_columns(data.columns)[0]), seed), seed)
-    history = fit(auto, X, y, X_val, y_val, seed=seed, lengths=n, lengths_val=n_val, loss=reconstruction_loss, **settings)
+    history = fit(
+        auto, X, y, X_val, y_val, seed=seed, lengths=n, lengths_val=n_val, loss=reconstruction_loss, **settings
+    )
     return auto.net, {start.config['hidden']: history}
 
 # %% ../nbs/02_pretrain.ipynb #cell-063
@@ -322,7 +434,10 @@ def check_left(
     "BadInput where no stay of train or of val is left"
     n = flow.set_index(['partition', 'step'])['stays']
     for part in ('train', 'val'):
-        if not n[part, 'left']: raise BadInput(f'{part}: removing subjects with {", ".join(target)} leaves 0 of {n[part, "all"]} stays; hold out fewer or rarer phenotypes')
+        if not n[part, 'left']:
+            raise BadInput(
+                f'{part}: removing subjects with {", ".join(target)} leaves 0 of {n[part, "all"]} stays; hold out fewer or rarer phenotypes'
+            )
 
 # %% ../nbs/02_pretrain.ipynb #cell-066
 def split_about(
@@ -330,37 +445,45 @@ def split_about(
     split: int,  # number of the split
 ) -> dict:  # source, target, hidden ...
     "What pre-training wrote of a split, or BadInput"
-    path = Path(run)/f'split-{split}'/'pretrain'/'split.json'
-    if not path.exists(): raise BadInput(f'{path}: no such file; run 02_pretrain for split {split} first')
+    path = Path(run) / f'split-{split}' / 'pretrain' / 'split.json'
+    if not path.exists():
+        raise BadInput(f'{path}: no such file; run 02_pretrain for split {split} first')
     return json.loads(path.read_text(encoding='utf-8'))
+
 
 def network_path(
     run,  # run folder
     split: int,  # number of the split
     network: str,  # mimic-net, untrained or one of VARIANTS; mimic-net@1 and untrained@1 for other first weights
-    hidden: int|None = None,  # h of MIMIC-Net; none: as split.json says
+    hidden: int | None = None,  # h of MIMIC-Net; none: as split.json says
 ) -> Path:
     "Where the checkpoint of a network lies; the untrained one has the size of MIMIC-Net"
-    if network == 'untrained': return Path(run)/'model'/f'h-{hidden or split_about(run, split)["hidden"]}.safetensors'
-    return Path(run)/f'split-{split}'/'pretrain'/f'{network}.safetensors'
+    if network == 'untrained':
+        return Path(run) / 'model' / f'h-{hidden or split_about(run, split)["hidden"]}.safetensors'
+    return Path(run) / f'split-{split}' / 'pretrain' / f'{network}.safetensors'
 
 # %% ../nbs/02_pretrain.ipynb #cell-067
 def network_features(
-    run, split, network,  # as `network_path`
+    run,
+    split,
+    network,  # as `network_path`
     data: Prepared,
-    hidden: int|None = None,  # as `network_path`
+    hidden: int | None = None,  # as `network_path`
 ) -> tuple[np.ndarray, list[str]]:  # (n_stays, L*h) float32, and their names
     "The last states of every stay of the cohort, from the cache if they are there and whole"
     path = network_path(run, split, network, hidden)
     about, _ = checkpoint_about(path)
     key = hashlib.sha256(json.dumps([about['sha256'], about_grid(data)], sort_keys=True).encode()).hexdigest()[:12]
-    cache = Path(run)/f'split-{split}'/'features'/f'{network}-{key}.npy'
+    cache = Path(run) / f'split-{split}' / 'features' / f'{network}-{key}.npy'
     names = feature_names(about['hidden'], about['n_layers'])
-    try: z = np.load(cache, allow_pickle=False)
-    except (OSError, ValueError, EOFError): z = np.empty(0)  # not there, or damaged
+    try:
+        z = np.load(cache, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        z = np.empty(0)  # not there, or damaged
     if z.shape != (len(data.X), len(names)):
         z = features(load_checkpoint(path, columns=data.columns), data.X, np.array(data.lengths))
-        with write_atomic(cache) as tmp, open(tmp, 'wb') as f: np.save(f, z)
+        with write_atomic(cache) as tmp, open(tmp, 'wb') as f:
+            np.save(f, z)
     return z, names
 
 # %% ../nbs/02_pretrain.ipynb #cell-070
@@ -377,20 +500,25 @@ def train_all(
     **settings,  # of `fit`
 ) -> dict:  # {network: (MIMICNet, {h: History or Diverged}), or Diverged}; an untrained network has no histories
     "MIMIC-Net, its variants and its further initialisations; Diverged where MIMIC-Net did"
-    starts = {h: load_checkpoint(Path(run)/'model'/f'h-{h}.safetensors', columns=data.columns) for h in hidden}
+    starts = {h: load_checkpoint(Path(run) / 'model' / f'h-{h}.safetensors', columns=data.columns) for h in hidden}
     trained = {'mimic-net': train_variant(data, keep, source, list(starts.values()), seed, **settings)}
     start = starts[trained['mimic-net'][0].config['hidden']]
-    if 'no-removal' in variants: trained['no-removal'] = tried(lambda: train_variant(data, np.ones_like(keep), source, list(starts.values()), seed, **settings))
+    if 'no-removal' in variants:
+        trained['no-removal'] = tried(
+            lambda: train_variant(data, np.ones_like(keep), source, list(starts.values()), seed, **settings)
+        )
     values = [data.columns[i] for i in value_columns(data.columns)[0]]
     for name, reads in (('masks-only', [c for c in data.columns if c not in values]), ('values-only', values)):
-        if name in variants: trained[name] = tried(lambda: train_variant(data, keep, source, [start], seed, reads, **settings))
+        if name in variants:
+            trained[name] = tried(lambda: train_variant(data, keep, source, [start], seed, reads, **settings))
     for i in range(1, inits + 1):
         c, first = start.config, start.meta.get('seed', seed) + i
         other = initial(c['n_columns'], c['hidden'], len(source), first, c['n_layers'], c['dropout'])
         trained[f'untrained@{i}'] = other, {}
         trained[f'mimic-net@{i}'] = tried(lambda: train_variant(data, keep, source, [other], seed + i, **settings))
     longer = settings | dict(max_updates=autoencoder_updates or settings['max_updates'])
-    if 'autoencoder' in variants: trained['autoencoder'] = tried(lambda: train_autoencoder(data, start, seed, **longer))
+    if 'autoencoder' in variants:
+        trained['autoencoder'] = tried(lambda: train_autoencoder(data, start, seed, **longer))
     return trained
 
 # %% ../nbs/02_pretrain.ipynb #cell-072
@@ -401,9 +529,13 @@ def check_variants(
 ) -> tuple[list, dict]:  # those to train, in the order of VARIANTS; {name: why it is left out}
     "BadInput for an unknown variant or a senseless number"
     unknown = [v for v in variants if v not in VARIANTS]
-    if unknown: raise BadInput(f'variants {unknown}: expected some of {", ".join(VARIANTS)}')
-    if int(inits) != inits or inits < 0: raise BadInput(f'inits {inits}: give a whole number of further initialisations, 0 for none')
-    left_out = {v: 'the grid has no masks' for v in ('masks-only', 'values-only') if v in variants and not data.meta['masks']}
+    if unknown:
+        raise BadInput(f'variants {unknown}: expected some of {", ".join(VARIANTS)}')
+    if int(inits) != inits or inits < 0:
+        raise BadInput(f'inits {inits}: give a whole number of further initialisations, 0 for none')
+    left_out = {
+        v: 'the grid has no masks' for v in ('masks-only', 'values-only') if v in variants and not data.meta['masks']
+    }
     return [v for v in VARIANTS if v in variants and v not in left_out], left_out
 
 # %% ../nbs/02_pretrain.ipynb #cell-074
@@ -412,50 +544,91 @@ def run_pretrain(
     split: int = 0,  # number of the split, from 0
     n_splits: int = 2,  # as `draw_splits`
     n_held_out: int = 5,  # as `draw_splits`
-    low: float|None = None,  # as `draw_splits`; none: the cohort's `held_out_prevalence`, or 0
-    high: float|None = None,  # likewise, or 1
+    low: float | None = None,  # as `draw_splits`; none: the cohort's `held_out_prevalence`, or 0
+    high: float | None = None,  # likewise, or 1
     hidden: list = [100, 200, 300, 400],  # h to choose from; Section 4
-    lr: float = 1e-4, batch: int = 128, max_updates: int = 10_000, patience: int = 10,  # as `fit`
-    seed: int = 0, device: str = 'auto', eval_every: int = 50,  # as `fit`
+    lr: float = 1e-4,
+    batch: int = 128,
+    max_updates: int = 10_000,
+    patience: int = 10,  # as `fit`
+    seed: int = 0,
+    device: str = 'auto',
+    eval_every: int = 50,  # as `fit`
     threads: int = 1,  # of torch; one process per core is faster than one process on all cores
     variants: list = list(VARIANTS),  # networks to train beside MIMIC-Net
     inits: int = 0,  # further networks like MIMIC-Net, from other first weights
     autoencoder_updates: int = 0,  # cap on the updates of the autoencoder; 0: as max_updates
 ) -> dict:  # what stands in split.json
     "Train MIMIC-Net and what it is measured against for one split, and write run/split-<s>/pretrain and the features of all"
-    data, out = Prepared.load(run), Path(run)/f'split-{split}'/'pretrain'
-    span = data.meta.get('held_out_prevalence') or [0., 1.]
+    data, out = Prepared.load(run), Path(run) / f'split-{split}' / 'pretrain'
+    span = data.meta.get('held_out_prevalence') or [0.0, 1.0]
     low, high = span[0] if low is None else low, span[1] if high is None else high
-    if not 0 <= split < n_splits: raise BadInput(f'split {split}: there are {n_splits}, counted from 0')
+    if not 0 <= split < n_splits:
+        raise BadInput(f'split {split}: there are {n_splits}, counted from 0')
     variants, left_out = check_variants(data, variants, inits)
     share = prevalences(data.stays, data.phenotypes)
     s = draw_splits(data.tasks, share, n_splits, n_held_out, low, high, seed)[split]
     keep, flow = remove_leakage(data.stays, s.target)
     check_left(flow, s.target)
     choose_hidden(dict.fromkeys(hidden, 0))
-    settings = dict(lr=lr, batch=batch, max_updates=max_updates, eval_every=eval_every, patience=patience, device=device)
-    (out/'split.json').unlink(missing_ok=True)
-    about = dict(split=split, source=s.source, target=s.target, prevalence=share[s.target].to_dict(), held_out_prevalence=[low, high], settings=settings | dict(hidden=list(hidden), seed=seed, autoencoder_updates=autoencoder_updates), variants=variants, left_out=left_out, inits=inits)
-    with torch_threads(threads): return _write(run, data, train_all(run, data, keep, s.source, hidden, variants, inits, seed, autoencoder_updates, **settings), flow, about)
+    settings = dict(
+        lr=lr, batch=batch, max_updates=max_updates, eval_every=eval_every, patience=patience, device=device
+    )
+    (out / 'split.json').unlink(missing_ok=True)
+    about = dict(
+        split=split,
+        source=s.source,
+        target=s.target,
+        prevalence=share[s.target].to_dict(),
+        held_out_prevalence=[low, high],
+        settings=settings | dict(hidden=list(hidden), seed=seed, autoencoder_updates=autoencoder_updates),
+        variants=variants,
+        left_out=left_out,
+        inits=inits,
+    )
+    with torch_threads(threads):
+        return _write(
+            run,
+            data,
+            train_all(run, data, keep, s.source, hidden, variants, inits, seed, autoencoder_updates, **settings),
+            flow,
+            about,
+        )
 
 # %% ../nbs/02_pretrain.ipynb #cell-075
 def _write(run, data, trained, flow, about):
     "The artefacts of `run_pretrain`, split.json last"
-    out, curves = Path(run)/f'split-{about["split"]}'/'pretrain', []
+    out, curves = Path(run) / f'split-{about["split"]}' / 'pretrain', []
     about['left_out'] |= {name: str(e) for name, e in trained.items() if isinstance(e, Diverged)}
-    trained = converged(trained); about['variants'] = [v for v in about['variants'] if v in trained]
+    trained = converged(trained)
+    about['variants'] = [v for v in about['variants'] if v in trained]
     about['hidden'] = h = trained['mimic-net'][0].config['hidden']
     for name, (net, histories) in trained.items():
         tasks = [data.columns[i] for i in value_columns(data.columns)[0]] if name == 'autoencoder' else about['source']
-        save_checkpoint(net, out/f'{name}.safetensors', tasks=tasks, target=about['target'], trained=bool(histories), **about_grid(data))
+        save_checkpoint(
+            net,
+            out / f'{name}.safetensors',
+            tasks=tasks,
+            target=about['target'],
+            trained=bool(histories),
+            **about_grid(data),
+        )
         good = {h: r for h, r in histories.items() if not isinstance(r, Diverged)}
         curves += [r.curve.assign(network=name, hidden=h) for h, r in good.items()]
         none = dict(val_loss=None, best_update=None, updates=None, stopped='diverged')
-        facts = {h: dict(val_loss=r.best_val, best_update=r.best_update, updates=r.updates, stopped=r.stopped) for h, r in good.items()}
-        about[name] = dict(hidden=net.config['hidden'], networks=[dict(hidden=h) | facts.get(h, none) for h in histories])
+        facts = {
+            h: dict(val_loss=r.best_val, best_update=r.best_update, updates=r.updates, stopped=r.stopped)
+            for h, r in good.items()
+        }
+        about[name] = dict(
+            hidden=net.config['hidden'], networks=[dict(hidden=h) | facts.get(h, none) for h in histories]
+        )
     about['removal'] = flow.to_dict('records')
     for name, table in (('curves', pd.concat(curves)[['network', 'hidden', 'update', 'train', 'val']]), ('flow', flow)):
-        with write_atomic(out/f'{name}.csv') as tmp: table.to_csv(tmp, index=False)
-    for name in ['untrained', *trained]: network_features(run, about['split'], name, data, h)
-    with write_atomic(out/'split.json') as tmp: tmp.write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
+        with write_atomic(out / f'{name}.csv') as tmp:
+            table.to_csv(tmp, index=False)
+    for name in ['untrained', *trained]:
+        network_features(run, about['split'], name, data, h)
+    with write_atomic(out / 'split.json') as tmp:
+        tmp.write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
     return about

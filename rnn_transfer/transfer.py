@@ -12,9 +12,13 @@ __all__ = ['LAMBDAS', 'NEAR_ZERO', 'LR', 'SYSTEMS', 'MODELS', 'PLAIN', 'RULES', 
            'recurrent_learner', 'multitask_learner', 'learner', 'fit_row', 'fit_group', 'run_transfer']
 
 # %% ../nbs/03_transfer.ipynb #cell-003
-import itertools, re, time, warnings
+import itertools
+import re
+import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
@@ -23,13 +27,26 @@ from scipy.special import expit, logit, xlogy
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import enet_path
 from threadpoolctl import threadpool_limits
+
 from .data import BadInput, Prepared, labelled_subset, rng, write_atomic
 from .model import initial, load_checkpoint, torch_threads, value_columns
-from .pretrain import Diverged, choose_hidden, converged, fit_each, network_features, network_path, remove_leakage, split_about, tried, with_tasks
+from rnn_transfer.pretrain import (
+    Diverged,
+    choose_hidden,
+    converged,
+    fit_each,
+    network_features,
+    network_path,
+    remove_leakage,
+    split_about,
+    tried,
+    with_tasks,
+)
 
 # %% ../nbs/03_transfer.ipynb #cell-008
-LAMBDAS = [.1, 1., 10., 100., 1e3, 1e4]  # Section 4
+LAMBDAS = [0.1, 1.0, 10.0, 100.0, 1e3, 1e4]  # Section 4
 NEAR_ZERO = 1e-3  # Section 4: "absolute value < 0.001"
+
 
 def nll(
     eta: np.ndarray,  # (n,) logits
@@ -53,14 +70,15 @@ def intercept(
 ) -> float:
     "The b with sum(y - sigmoid(eta + b)) = 0"
     lo, hi = -eta.max() - 40, 40 - eta.min()
-    b = float(np.clip(np.log(y.sum()/(len(y) - y.sum())) - np.median(eta), lo, hi))
+    b = float(np.clip(np.log(y.sum() / (len(y) - y.sum())) - np.median(eta), lo, hi))
     for _ in range(100):
         p = expit(eta + b)
         g = (y - p).sum()
-        if abs(g) <= 1e-12*len(y): break
+        if abs(g) <= 1e-12 * len(y):
+            break
         lo, hi = (b, hi) if g > 0 else (lo, b)
-        step = b + g/max((p*(1 - p)).sum(), 1e-300)
-        b = float(step if lo < step < hi else (lo + hi)/2)
+        step = b + g / max((p * (1 - p)).sum(), 1e-300)
+        b = float(step if lo < step < hi else (lo + hi) / 2)
     return b
 
 # %% ../nbs/03_transfer.ipynb #cell-022
@@ -74,9 +92,10 @@ def duality_gap(
     "Eq. (2) and an upper bound of its distance from the minimum"
     r = y - expit(eta)
     slope = Z.T @ r
-    q = y - r*min(1., lam/max(np.abs(slope).max(), 1e-300))
-    value = nll(eta, y) + lam*np.abs(w).sum()
+    q = y - r * min(1.0, lam / max(np.abs(slope).max(), 1e-300))
+    value = nll(eta, y) + lam * np.abs(w).sum()
     return value, value + (xlogy(q, q) + xlogy(1 - q, 1 - q)).sum(), slope
+
 
 def violation(
     slope: np.ndarray,  # (m,) as above
@@ -84,7 +103,7 @@ def violation(
     lam: float,  # lambda
 ) -> float:  # 0 at the minimum
     "How much a weight's slope misses its condition: lambda times the sign of the weight, or between -lambda and lambda for a zero"
-    return float(np.where(w != 0, np.abs(slope - lam*np.sign(w)), np.maximum(np.abs(slope) - lam, 0)).max())
+    return float(np.where(w != 0, np.abs(slope - lam * np.sign(w)), np.maximum(np.abs(slope) - lam, 0)).max())
 
 # %% ../nbs/03_transfer.ipynb #cell-026
 def jump(
@@ -94,14 +113,18 @@ def jump(
     lam: float,  # lambda
 ) -> np.ndarray:  # (m,) never worse than `u`
     "Minimise the lasso over the non-zero weights with their signs kept; a weight that would change its sign stops at zero"
-    value = lambda x: x @ (G @ x)/2 - c @ x + lam*np.abs(x).sum()
+
+    def value(x):
+        return x @ (G @ x) / 2 - c @ x + lam * np.abs(x).sum()
+
     at = np.flatnonzero(u)
     sign, now = np.sign(u[at]), value(u)
-    best = cho_solve(cho_factor(G[np.ix_(at, at)]), c[at] - lam*sign)
-    for step in .5**np.arange(8):
-        x, moved = np.zeros_like(u), u[at] + step*(best - u[at])
-        x[at] = np.where(moved*sign > 0, moved, 0)
-        if value(x) <= now: return x
+    best = cho_solve(cho_factor(G[np.ix_(at, at)]), c[at] - lam * sign)
+    for step in 0.5 ** np.arange(8):
+        x, moved = np.zeros_like(u), u[at] + step * (best - u[at])
+        x[at] = np.where(moved * sign > 0, moved, 0)
+        if value(x) <= now:
+            return x
     return u
 
 # %% ../nbs/03_transfer.ipynb #cell-029
@@ -115,14 +138,28 @@ def lasso(
 ) -> np.ndarray:  # (m,)
     "Minimise |t - Xu|²/2 + lam |u|_1"
     G = X.T @ X
-    G.flat[::len(G) + 1] += 1e-9*max(np.trace(G)/len(G), 1e-300)  # holds exact copies apart, and pulls towards the start, not towards zero
+    G.flat[:: len(G) + 1] += 1e-9 * max(
+        np.trace(G) / len(G), 1e-300
+    )  # holds exact copies apart, and pulls towards the start, not towards zero
     c = G @ u + X.T @ (t - X @ u)
     for _ in range(rounds):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # that 50 sweeps were not enough is for the gap to say
-            u = enet_path(X, t, l1_ratio=1., alphas=np.array([lam/len(X)]), precompute=G, Xy=c, coef_init=u, tol=0., max_iter=50, check_input=False)[1][:, 0]
+            u = enet_path(
+                X,
+                t,
+                l1_ratio=1.0,
+                alphas=np.array([lam / len(X)]),
+                precompute=G,
+                Xy=c,
+                coef_init=u,
+                tol=0.0,
+                max_iter=50,
+                check_input=False,
+            )[1][:, 0]
         u = jump(G, c, u, lam)
-        if violation(c - G @ u, u, lam) <= tol*lam: break
+        if violation(c - G @ u, u, lam) <= tol * lam:
+            break
     return u
 
 # %% ../nbs/03_transfer.ipynb #cell-033
@@ -133,34 +170,40 @@ def working_set(
 ) -> np.ndarray:  # positions, sorted
     "Non-zero weights, and the zeros that violate their condition most"
     new = np.flatnonzero((w == 0) & (np.abs(slope) > lam))
-    most = new[np.argsort(-np.abs(slope[new]), kind='stable')[:max(10, 2*np.count_nonzero(w))]]
+    most = new[np.argsort(-np.abs(slope[new]), kind='stable')[: max(10, 2 * np.count_nonzero(w))]]
     return np.union1d(np.flatnonzero(w), most)
 
 # %% ../nbs/03_transfer.ipynb #cell-034
 def newton_step(
-    Z, y, w, eta, lam,  # as `duality_gap`
+    Z,
+    y,
+    w,
+    eta,
+    lam,  # as `duality_gap`
     value: float,  # eq. (2) at w
     slope: np.ndarray,  # (m,) Z'(y - p) at w
 ) -> tuple[np.ndarray, np.ndarray]:  # weights (m,), logits (n,) with the best intercept
     "One proximal Newton step on eq. (2)"
     at, p = working_set(slope, w, lam), expit(eta)
-    v = np.maximum(p*(1 - p), 1e-10)
+    v = np.maximum(p * (1 - p), 1e-10)
     X = Z[:, at]
-    X = np.asfortranarray((X - v @ X/v.sum())*np.sqrt(v)[:, None])
-    tol = max(.1*min(1., violation(slope, w, lam)/lam), 1e-9)
+    X = np.asfortranarray((X - v @ X / v.sum()) * np.sqrt(v)[:, None])
+    tol = max(0.1 * min(1.0, violation(slope, w, lam) / lam), 1e-9)
     d = np.zeros_like(w)
-    d[at] = lasso(X, X @ w[at] + (y - p)/np.sqrt(v), lam, w[at], tol) - w[at]
+    d[at] = lasso(X, X @ w[at] + (y - p) / np.sqrt(v), lam, w[at], tol) - w[at]
     along = Z[:, at] @ d[at]
-    for step in .5**np.arange(25):
-        moved = eta + step*along
+    for step in 0.5 ** np.arange(25):
+        moved = eta + step * along
         moved = moved + intercept(moved, y)
-        if nll(moved, y) + lam*np.abs(w + step*d).sum() <= value*(1 + 1e-13): return w + step*d, moved
+        if nll(moved, y) + lam * np.abs(w + step * d).sum() <= value * (1 + 1e-13):
+            return w + step * d, moved
     return w, eta
 
 # %% ../nbs/03_transfer.ipynb #cell-036
 @dataclass
 class L1Fit:
     "One model of the path"
+
     lam: float  # lambda
     w: np.ndarray  # (m,) weights of the standardised features
     b: float  # intercept
@@ -169,9 +212,13 @@ class L1Fit:
     gap: float  # proven bound of (objective - minimum)/objective
     steps: int  # Newton steps
     converged: bool  # whether the gap is within the tolerance
+
     @property
-    def n_near_zero(self) -> int: return int((np.abs(self.w) < NEAR_ZERO).sum())
-    def logits(self, Z) -> np.ndarray: return Z @ self.w + self.b
+    def n_near_zero(self) -> int:
+        return int((np.abs(self.w) < NEAR_ZERO).sum())
+
+    def logits(self, Z) -> np.ndarray:
+        return Z @ self.w + self.b
 
 # %% ../nbs/03_transfer.ipynb #cell-037
 def l1_path(
@@ -183,16 +230,24 @@ def l1_path(
 ) -> list[L1Fit]:  # from the largest lambda to the smallest; BadInput for one class, missing values or no lambda
     "Minimise eq. (2), intercept unpenalised, for every lambda"
     Z, y = np.asfortranarray(Z, float), np.asarray(y, float)
-    if not len(lambdas) or min(lambdas) <= 0: raise BadInput(f'lambdas {list(lambdas)}: give one or more positive numbers')
-    if set(np.unique(y)) != {0., 1.}: raise BadInput('labels: a model needs both 0 and 1 among them, and nothing else')
-    if not np.isfinite(Z).all(): raise BadInput('features: missing or infinite values; impute and standardise first')
+    if not len(lambdas) or min(lambdas) <= 0:
+        raise BadInput(f'lambdas {list(lambdas)}: give one or more positive numbers')
+    if set(np.unique(y)) != {0.0, 1.0}:
+        raise BadInput('labels: a model needs both 0 and 1 among them, and nothing else')
+    if not np.isfinite(Z).all():
+        raise BadInput('features: missing or infinite values; impute and standardise first')
     w, eta, fits = np.zeros(Z.shape[1]), np.full(len(y), intercept(np.zeros(len(y)), y)), []
     for lam in sorted(set(map(float, lambdas)), reverse=True):
         for step in range(max_steps + 1):
             value, gap, slope = duality_gap(Z, y, w, eta, lam)
-            if gap <= tol*value or step == max_steps: break
+            if gap <= tol * value or step == max_steps:
+                break
             w, eta = newton_step(Z, y, w, eta, lam, value, slope)
-        fits.append(L1Fit(lam, w, intercept(Z @ w, y), nll(eta, y), value, max(gap, 0.)/value, step, bool(gap <= tol*value)))
+        fits.append(
+            L1Fit(
+                lam, w, intercept(Z @ w, y), nll(eta, y), value, max(gap, 0.0) / value, step, bool(gap <= tol * value)
+            )
+        )
     return fits
 
 # %% ../nbs/03_transfer.ipynb #cell-050
@@ -203,41 +258,51 @@ def choose_lambda(
     literal: bool = False,  # add lambda |w|_1, as eq. (2) is written
 ) -> L1Fit:
     "The model with the lowest validation loss, the larger lambda in a tie"
-    loss = lambda f: nll(f.logits(Z_val), y_val) + literal*f.lam*np.abs(f.w).sum()
+
+    def loss(f):
+        return nll(f.logits(Z_val), y_val) + literal * f.lam * np.abs(f.w).sum()
+
     return min(path, key=lambda f: (loss(f), -f.lam))
 
 # %% ../nbs/03_transfer.ipynb #cell-056
 @dataclass
 class Standardiser:
     "Mean imputation and scaling"
+
     kept: np.ndarray  # (m,) bool
     mean: np.ndarray  # (kept,)
     std: np.ndarray  # (kept,)
+
     @classmethod
-    def fit(cls,
+    def fit(
+        cls,
         F: np.ndarray,  # (n, m) features of all train stays, NaN where missing
     ):
         "Estimate without labels"
         F = np.asarray(F, float)
         seen = ~np.isnan(F)
-        mean = np.where(seen, F, 0).sum(0)/np.maximum(seen.sum(0), 1)
-        std = np.sqrt((np.where(seen, F - mean, 0)**2).mean(0))
-        kept = std > 1e-6*np.abs(mean)
+        mean = np.where(seen, F, 0).sum(0) / np.maximum(seen.sum(0), 1)
+        std = np.sqrt((np.where(seen, F - mean, 0) ** 2).mean(0))
+        kept = std > 1e-6 * np.abs(mean)
         return cls(kept, mean[kept], std[kept])
-    def transform(self,
+
+    def transform(
+        self,
         F: np.ndarray,  # (n, m)
     ) -> np.ndarray:  # (n, kept) float64 without NaN
         "Missing values become 0, the mean"
-        return np.nan_to_num((np.asarray(F, float)[:, self.kept] - self.mean)/self.std, nan=0.)
+        return np.nan_to_num((np.asarray(F, float)[:, self.kept] - self.mean) / self.std, nan=0.0)
 
 # %% ../nbs/03_transfer.ipynb #cell-060
 @dataclass(frozen=True)
 class System:
     "What a name in the tables stands for"
+
     group: str  # paper, further, ablation or control
     kind: str  # linear, recurrent, multi-task or trees
     text: str  # one line for a legend
     reads: tuple = ()  # blocks of features, or the network a recurrent system starts from
+
 
 LR = 'L1 logistic regression on '
 SYSTEMS = {
@@ -245,45 +310,74 @@ SYSTEMS = {
     'RNN-C': System('paper', 'recurrent', 'GRU trained on the labelled stays of the target task alone'),
     'MN-LR-1': System('paper', 'linear', LR + "the top layer's last states of MIMIC-Net", ('mimic-net/top',)),
     'MN-LR-2': System('paper', 'linear', LR + "all layers' last states of MIMIC-Net", ('mimic-net',)),
-    'MN-FT': System('further', 'recurrent', 'MIMIC-Net with a fresh classifier, all its weights trained on', ('mimic-net',)),
-    'multi-task': System('further', 'multi-task', 'one GRU trained on source and target labels together', ('untrained',)),
-    'AE-LR-2': System('further', 'linear', LR + 'the last states of an autoencoder that saw no label', ('autoencoder',)),
+    'MN-FT': System(
+        'further', 'recurrent', 'MIMIC-Net with a fresh classifier, all its weights trained on', ('mimic-net',)
+    ),
+    'multi-task': System(
+        'further', 'multi-task', 'one GRU trained on source and target labels together', ('untrained',)
+    ),
+    'AE-LR-2': System(
+        'further', 'linear', LR + 'the last states of an autoencoder that saw no label', ('autoencoder',)
+    ),
     'GBT': System('further', 'trees', 'gradient-boosted trees on the statistics', ('statistics',)),
-    'MN+statistics-LR': System('further', 'linear', LR + "MIMIC-Net's last states and the statistics together", ('mimic-net', 'statistics')),
-    'no-removal-LR-1': System('ablation', 'linear', 'as MN-LR-1, of a network trained without leakage removal', ('no-removal/top',)),
-    'no-removal-LR-2': System('ablation', 'linear', 'as MN-LR-2, of a network trained without leakage removal', ('no-removal',)),
+    'MN+statistics-LR': System(
+        'further', 'linear', LR + "MIMIC-Net's last states and the statistics together", ('mimic-net', 'statistics')
+    ),
+    'no-removal-LR-1': System(
+        'ablation', 'linear', 'as MN-LR-1, of a network trained without leakage removal', ('no-removal/top',)
+    ),
+    'no-removal-LR-2': System(
+        'ablation', 'linear', 'as MN-LR-2, of a network trained without leakage removal', ('no-removal',)
+    ),
     'untrained-LR-1': System('control', 'linear', 'as MN-LR-1, of the network before any training', ('untrained/top',)),
     'untrained-LR-2': System('control', 'linear', 'as MN-LR-2, of the network before any training', ('untrained',)),
-    'shuffled-MN-LR-2': System('control', 'linear', 'as MN-LR-2, with the labels of the subset permuted', ('mimic-net',)),
-    'masks-MN-LR-2': System('control', 'linear', 'as MN-LR-2, of a network that read only what was measured', ('masks-only',)),
-    'values-MN-LR-2': System('control', 'linear', 'as MN-LR-2, of a network that read only the values', ('values-only',)),
+    'shuffled-MN-LR-2': System(
+        'control', 'linear', 'as MN-LR-2, with the labels of the subset permuted', ('mimic-net',)
+    ),
+    'masks-MN-LR-2': System(
+        'control', 'linear', 'as MN-LR-2, of a network that read only what was measured', ('masks-only',)
+    ),
+    'values-MN-LR-2': System(
+        'control', 'linear', 'as MN-LR-2, of a network that read only the values', ('values-only',)
+    ),
     'masks-LR': System('control', 'linear', LR + 'how often each channel was measured', ('counts',)),
     'values-LR': System('control', 'linear', LR + 'the statistics without the counts', ('values',)),
-    'last-LR': System('control', 'linear', LR + 'the values of the last hour', ('last hour',))}
+    'last-LR': System('control', 'linear', LR + 'the values of the last hour', ('last hour',)),
+}
 MODELS = list(SYSTEMS)
 PLAIN = ('statistics', 'counts', 'values', 'last hour')  # blocks of features that no network makes
 
 # %% ../nbs/03_transfer.ipynb #cell-063
-RULES = {'': 'by the labelled validation stays',
-         'literal': 'lambda by the labelled validation stays, eq. (2) with its L1 term',
-         'cv': 'lambda by cross-validation over the labelled stays of train and val, then refitted on both',
-         'full-val': 'by all validation labels, whatever the fraction'}
+RULES = {
+    '': 'by the labelled validation stays',
+    'literal': 'lambda by the labelled validation stays, eq. (2) with its L1 term',
+    'cv': 'lambda by cross-validation over the labelled stays of train and val, then refitted on both',
+    'full-val': 'by all validation labels, whatever the fraction',
+}
+
 
 @dataclass(frozen=True)
 class Model:
     "A model's name, taken apart"
+
     name: str  # as in the tables
     system: str  # one of SYSTEMS
     variant: str = ''  # one of RULES
     init: int = 0  # 0 for the first weights of the run
+
     @property
-    def about(self) -> System: return SYSTEMS[self.system]
+    def about(self) -> System:
+        return SYSTEMS[self.system]
+
     @property
     def networks(self) -> list:  # whose states or weights it reads, as `network_path` names them
         return [b.partition('/')[0] for b in self.blocks if b not in PLAIN]
+
     @property
     def blocks(self) -> list:  # of features, as `feature_block` names them
-        return [r if r in PLAIN or not self.init else re.sub('^[^/]+', rf'\g<0>@{self.init}', r) for r in self.about.reads]
+        return [
+            r if r in PLAIN or not self.init else re.sub('^[^/]+', rf'\g<0>@{self.init}', r) for r in self.about.reads
+        ]
 
 # %% ../nbs/03_transfer.ipynb #cell-064
 def parse_model(
@@ -292,19 +386,29 @@ def parse_model(
     "Take a model's name apart"
     parts = re.fullmatch(r'([^:@]+)(?::([^:@]+))?(?:@([1-9]\d*))?', str(name))
     system, variant, init = parts.groups('') if parts else ('', '', '')
-    if system not in SYSTEMS: raise BadInput(f'models {name!r}: expected one or more of {", ".join(MODELS)}, some with a variant or an initialisation, such as LR:cv, MN-LR-2@1 or MN-LR-2:cv@1')
+    if system not in SYSTEMS:
+        raise BadInput(
+            f'models {name!r}: expected one or more of {", ".join(MODELS)}, some with a variant or an initialisation, such as LR:cv, MN-LR-2@1 or MN-LR-2:cv@1'
+        )
     m = Model(str(name), system, variant, int(init or 0))
     allowed = [r for r in RULES if r in ('', 'full-val') or m.about.kind == 'linear']
-    if variant not in allowed: raise BadInput(f'models {name!r}: the variants of {system} are {", ".join(system + ":" + r for r in allowed if r)}')
-    if m.init and (m.about.kind == 'multi-task' or not set(Model('', system).networks) & {'mimic-net', 'untrained'}): raise BadInput(f'models {name!r}: only systems that read MIMIC-Net, or the untrained network, have other initialisations')
+    if variant not in allowed:
+        raise BadInput(
+            f'models {name!r}: the variants of {system} are {", ".join(system + ":" + r for r in allowed if r)}'
+        )
+    if m.init and (m.about.kind == 'multi-task' or not set(Model('', system).networks) & {'mimic-net', 'untrained'}):
+        raise BadInput(
+            f'models {name!r}: only systems that read MIMIC-Net, or the untrained network, have other initialisations'
+        )
     return m
+
 
 def describe(
     name: str,  # as above
 ) -> str:
     "One line that says what a model is"
     m = parse_model(name)
-    return m.about.text + f'; {RULES[m.variant]}'*bool(m.variant) + f'; other first weights ({m.init})'*bool(m.init)
+    return m.about.text + f'; {RULES[m.variant]}' * bool(m.variant) + f'; other first weights ({m.init})' * bool(m.init)
 
 # %% ../nbs/03_transfer.ipynb #cell-068
 def labelled_rows(
@@ -316,17 +420,20 @@ def labelled_rows(
 ) -> dict:  # train, val: positions whose label may be used; test: all positions with a label
     "Which stays a model of this task may learn from, and which it is tested on"
     y, rows = data.stays[task].to_numpy(float), {p: data.rows(p) for p in ('train', 'val', 'test')}
-    share = dict(train=fraction, val=1. if full_val else fraction)
+    share = dict(train=fraction, val=1.0 if full_val else fraction)
     subset = {p: rows[p][labelled_subset(y[rows[p]], f, task, seed, p)] for p, f in share.items()}
     return subset | dict(test=rows['test'][~np.isnan(y[rows['test']])])
+
 
 def unusable(
     y_train: np.ndarray,  # labels of the subset of train
     y_val: np.ndarray,  # labels of the subset of val
 ) -> str | None:
     "Why nothing can be learned from a subset, or None"
-    if len(np.unique(y_train)) < 2: return f'{len(y_train)} labelled train stays, {int(y_train.sum())} positive: both classes are needed'
-    if not len(y_val): return 'no labelled val stay to choose by'
+    if len(np.unique(y_train)) < 2:
+        return f'{len(y_train)} labelled train stays, {int(y_train.sum())} positive: both classes are needed'
+    if not len(y_val):
+        return 'no labelled val stay to choose by'
 
 # %% ../nbs/03_transfer.ipynb #cell-073
 def seen_labels(
@@ -352,22 +459,28 @@ def subject_folds(
     sick = np.unique(subject[y == 1])
     well = np.setdiff1d(subject, sick)
     k = min(most, len(sick), len(well))
-    if k < 2: return np.array([], int)
+    if k < 2:
+        return np.array([], int)
     dealt = np.concatenate([rng('folds', label, *key).permutation(who) for label, who in ((1, sick), (0, well))])
     fold = dict(zip(dealt.tolist(), (np.arange(len(dealt)) % k).tolist()))
     return np.array([fold[s] for s in subject.tolist()])
 
 # %% ../nbs/03_transfer.ipynb #cell-080
 def feature_block(
-    run, split, data,  # run folder, number of the split, Prepared
+    run,
+    split,
+    data,  # run folder, number of the split, Prepared
     block: str,  # statistics, counts, values, last hour, or a network, such as mimic-net, mimic-net/top or mimic-net@1
 ) -> tuple[np.ndarray, list[str]]:  # (n_stays, m) float32, NaN where missing, and their names
     "The features of one kind"
     S = data.statistics
     counts = np.array([c.endswith('|len') for c in S.columns])
-    if block == 'statistics': return S.to_numpy(), list(S.columns)
-    if block == 'counts': return np.nan_to_num(S.to_numpy()[:, counts]), list(S.columns[counts])
-    if block == 'values': return S.to_numpy()[:, ~counts], list(S.columns[~counts])
+    if block == 'statistics':
+        return S.to_numpy(), list(S.columns)
+    if block == 'counts':
+        return np.nan_to_num(S.to_numpy()[:, counts]), list(S.columns[counts])
+    if block == 'values':
+        return S.to_numpy()[:, ~counts], list(S.columns[~counts])
     if block == 'last hour':
         at, last = value_columns(data.columns)[0], data.X[np.arange(len(data.X)), np.array(data.lengths) - 1]
         return last[:, at], [f'{data.columns[i]}|last hour' for i in at]
@@ -376,8 +489,11 @@ def feature_block(
     at = [i for i, n in enumerate(names) if not layer or n.startswith(names[-1].split('[')[0] + '[')]
     return F[:, at], [names[i] for i in at]
 
+
 def model_features(
-    run, split, data,  # as above
+    run,
+    split,
+    data,  # as above
     model: str,  # name of a linear model, or of trees
 ) -> tuple[np.ndarray, list[str]]:  # (n_stays, m), NaN where missing, and their names
     "The features a model reads"
@@ -388,6 +504,7 @@ def model_features(
 @dataclass
 class Fitted:
     "A model of one task"
+
     p: np.ndarray  # (n_test,) probabilities
     facts: dict  # lambda, hidden, n_features ...
     weights: np.ndarray = None  # (m,) of the standardised features
@@ -399,10 +516,16 @@ def path_table(
     val_nll: list,  # loss by which lambda is chosen, for each
 ) -> pd.DataFrame:  # one row per lambda
     "What is kept of a path"
-    table = pd.DataFrame([dict(train_nll=x.nll, objective=x.objective, n_near_zero=x.n_near_zero, gap=x.gap, converged=x.converged) for x in path])
+    table = pd.DataFrame(
+        [
+            dict(train_nll=x.nll, objective=x.objective, n_near_zero=x.n_near_zero, gap=x.gap, converged=x.converged)
+            for x in path
+        ]
+    )
     table.insert(0, 'lambda', [x.lam for x in path])
     table.insert(2, 'val_nll', val_nll)
     return table
+
 
 def fit_linear(
     Z: np.ndarray,  # (n_stays, m) standardised
@@ -416,8 +539,16 @@ def fit_linear(
     path, val = path or l1_path(Z[rows['train']], y[rows['train']], lambdas), (Z[rows['val']], y[rows['val']])
     best = {'nll': choose_lambda(path, *val), 'literal': choose_lambda(path, *val, literal=True)}
     f = best[choose]
-    facts = {'lambda': f.lam, 'lambda_literal': best['literal'].lam, 'n_features': Z.shape[1], 'n_near_zero': f.n_near_zero, 'gap': f.gap}
-    return Fitted(expit(f.logits(Z[rows['test']])), facts, f.w, path_table(path, [nll(x.logits(val[0]), val[1]) for x in path]))
+    facts = {
+        'lambda': f.lam,
+        'lambda_literal': best['literal'].lam,
+        'n_features': Z.shape[1],
+        'n_near_zero': f.n_near_zero,
+        'gap': f.gap,
+    }
+    return Fitted(
+        expit(f.logits(Z[rows['test']])), facts, f.w, path_table(path, [nll(x.logits(val[0]), val[1]) for x in path])
+    )
 
 # %% ../nbs/03_transfer.ipynb #cell-095
 def fit_cv(
@@ -430,7 +561,7 @@ def fit_cv(
 ) -> Fitted:  # val_nll of the path is the sum over the held-out stays
     "L1 logistic regression on the labelled subsets of train and val, lambda by cross-validation"
     at = np.concatenate([rows['train'], rows['val']])
-    fold, loss = subject_folds(y[at], subject[at], *key), 0.
+    fold, loss = subject_folds(y[at], subject[at], *key), 0.0
     for k in range(fold.max() + 1):
         held, rest = at[fold == k], at[fold != k]
         loss = loss + np.array([nll(f.logits(Z[held]), y[held]) for f in l1_path(Z[rest], y[rest], lambdas)])
@@ -464,17 +595,26 @@ def fit_recurrent(
     **settings,  # of `fit_each`
 ) -> dict:  # {variant: Fitted}
     "Train a network on the labelled subset of the target task alone; variants share the training and stop it at their own moment"
-    take = lambda y, rows, part: (data.X[rows[part]], y[rows[part]], data.lengths[rows[part]])
+
+    def take(y, rows, part):
+        return (data.X[rows[part]], y[rows[part]], data.lengths[rows[part]])
+
     X, t, n = take(*next(iter(asked.values())), 'train')
     nets, watches = {net.config['hidden']: net for net in starts}, {}
-    for h, net in nets.items(): watches[h] = tried(lambda: fit_each(net, X, t, [take(*a, 'val') for a in asked.values()], lengths=n, seed=seed, **settings))
+    for h, net in nets.items():
+        watches[h] = tried(
+            lambda: fit_each(net, X, t, [take(*a, 'val') for a in asked.values()], lengths=n, seed=seed, **settings)
+        )
     watches = converged(watches)
     fitted = {}
     for i, (variant, (y, rows)) in enumerate(asked.items()):
         h = choose_hidden({h: w[i].best_val for h, w in watches.items()})
         nets[h].load_state_dict(watches[h][i].state)
         X_test, _, n_test = take(y, rows, 'test')
-        fitted[variant] = Fitted(probabilities(nets[h], X_test, n_test)[:, 0], dict(hidden=h, updates=watches[h][i].history.updates, best_update=watches[h][i].best_update))
+        fitted[variant] = Fitted(
+            probabilities(nets[h], X_test, n_test)[:, 0],
+            dict(hidden=h, updates=watches[h][i].history.updates, best_update=watches[h][i].best_update),
+        )
     return fitted
 
 # %% ../nbs/03_transfer.ipynb #cell-102
@@ -501,11 +641,22 @@ def fit_multitask(
     "Train the multi-task network once, stopped by eq. (1) over the known labels of val"
     train, val = data.rows('train'), data.rows('val')
     vals = [(data.X[val], Y[val], data.lengths[val]) for Y in labels.values()]
-    watches = fit_each(start, data.X[train], next(iter(labels.values()))[train], vals, lengths=data.lengths[train], seed=seed, **settings)
+    watches = fit_each(
+        start,
+        data.X[train],
+        next(iter(labels.values()))[train],
+        vals,
+        lengths=data.lengths[train],
+        seed=seed,
+        **settings,
+    )
     fitted = {}
     for variant, w in zip(labels, watches):
         start.load_state_dict(w.state)
-        fitted[variant] = probabilities(start, data.X, np.array(data.lengths)), dict(hidden=start.config['hidden'], updates=w.history.updates, best_update=w.best_update)
+        fitted[variant] = (
+            probabilities(start, data.X, np.array(data.lengths)),
+            dict(hidden=start.config['hidden'], updates=w.history.updates, best_update=w.best_update),
+        )
     return fitted
 
 # %% ../nbs/03_transfer.ipynb #cell-106
@@ -516,23 +667,28 @@ def stages(
 ):  # iterator of (n,) logits
     "Logits with no tree, with one, with two ..."
     yield np.full(len(F), base)
-    for eta in trees.staged_decision_function(F): yield np.ravel(eta)
+    for eta in trees.staged_decision_function(F):
+        yield np.ravel(eta)
 
 # %% ../nbs/03_transfer.ipynb #cell-107
 LEAVES = (60, 20, 5)  # smallest number of stays in a leaf; scikit-learn's default is 20
+
 
 def fit_trees(
     F: np.ndarray,  # (n_stays, m), NaN where missing
     asked: dict,  # as `fit_recurrent`
     leaves=LEAVES,
-    chunk: int = 25, most: int = 500,  # trees grown at a time, and at all
+    chunk: int = 25,
+    most: int = 500,  # trees grown at a time, and at all
 ) -> dict:  # {variant: Fitted}; in the facts, best_update is the number of trees
     "Gradient-boosted trees, size by the validation loss"
     y, rows = next(iter(asked.values()))
-    F = np.where(np.isnan(F[rows['train']]).all(0), 0., F)  # a column never observed in the subset can tell nothing
+    F = np.where(np.isnan(F[rows['train']]).all(0), 0.0, F)  # a column never observed in the subset can tell nothing
     base, best, grown = float(logit(y[rows['train']].mean())), {v: [] for v in asked}, {}
     for leaf in leaves:
-        trees = grown[leaf] = HistGradientBoostingClassifier(max_iter=0, min_samples_leaf=leaf, early_stopping=False, warm_start=True, random_state=0)
+        trees = grown[leaf] = HistGradientBoostingClassifier(
+            max_iter=0, min_samples_leaf=leaf, early_stopping=False, warm_start=True, random_state=0
+        )
         growing = set(asked)
         while growing:
             trees.set_params(max_iter=trees.max_iter + chunk).fit(F[rows['train']], y[rows['train']])
@@ -540,7 +696,9 @@ def fit_trees(
                 at, t = asked[v][1]['val'], asked[v][0]
                 loss = [nll(eta, t[at]) for eta in stages(trees, F[at], base)]
                 k = int(np.argmin(loss))
-                if len(loss) - 1 - k >= chunk or len(loss) > most: best[v].append((loss[k], k, leaf)); growing.remove(v)
+                if len(loss) - 1 - k >= chunk or len(loss) > most:
+                    best[v].append((loss[k], k, leaf))
+                    growing.remove(v)
     fitted = {}
     for v, (_, rows) in asked.items():
         _, k, leaf = min(best[v], key=lambda x: (x[0], x[1], -x[2]))
@@ -551,11 +709,16 @@ def fit_trees(
 # %% ../nbs/03_transfer.ipynb #cell-110
 def check_settings(models, lambdas, choose, fraction) -> list[Model]:
     "The models, each once; BadInput for a setting that no run can have"
-    if not len(models): raise BadInput(f'models []: expected one or more of {", ".join(MODELS)}')
-    if not len(lambdas) or min(lambdas) <= 0: raise BadInput(f'lambdas {list(lambdas)}: give one or more positive numbers')
-    if choose not in ('nll', 'literal'): raise BadInput(f"choose={choose!r}: expected 'nll' or 'literal'")
-    if not 0 < fraction <= 1: raise BadInput(f'fraction {fraction}: expected a share above 0 and at most 1')
+    if not len(models):
+        raise BadInput(f'models []: expected one or more of {", ".join(MODELS)}')
+    if not len(lambdas) or min(lambdas) <= 0:
+        raise BadInput(f'lambdas {list(lambdas)}: give one or more positive numbers')
+    if choose not in ('nll', 'literal'):
+        raise BadInput(f"choose={choose!r}: expected 'nll' or 'literal'")
+    if not 0 < fraction <= 1:
+        raise BadInput(f'fraction {fraction}: expected a share above 0 and at most 1')
     return [parse_model(m) for m in dict.fromkeys(models)]
+
 
 def transfer_tasks(
     data: Prepared,
@@ -568,6 +731,7 @@ def transfer_tasks(
 @dataclass
 class Setting:
     "What all systems of one run of this step share"
+
     run: Path  # run folder
     split: int
     data: Prepared
@@ -578,9 +742,14 @@ class Setting:
     choose: str  # nll or literal
     hidden: list  # h of RNN-C to choose from
     training: dict  # settings of `fit_each`
+
     @property
-    def tasks(self) -> dict: return transfer_tasks(self.data, self.about['target'])
-    def rows(self, task, variant) -> dict: return labelled_rows(self.data, task, self.fraction, self.seed, variant == 'full-val')
+    def tasks(self) -> dict:
+        return transfer_tasks(self.data, self.about['target'])
+
+    def rows(self, task, variant) -> dict:
+        return labelled_rows(self.data, task, self.fraction, self.seed, variant == 'full-val')
+
 
 def left_out(
     at: Setting,
@@ -588,9 +757,15 @@ def left_out(
 ) -> str | None:  # BadInput for a network that pre-training did not train
     "Why a model's network could not be trained, or None"
     for n in m.networks:
-        if n in at.about.get('left_out', {}): return at.about['left_out'][n]
-        path, how = network_path(at.run, at.split, n), f' and inits of at least {m.init}'*bool(m.init) + f' and {n} among the variants'*(n not in ('mimic-net', 'untrained') and not m.init)
-        if not path.exists(): raise BadInput(f'models {m.name!r}: {path}: no such file; run 02_pretrain for split {at.split}{how} first')
+        if n in at.about.get('left_out', {}):
+            return at.about['left_out'][n]
+        path, how = (
+            network_path(at.run, at.split, n),
+            f' and inits of at least {m.init}' * bool(m.init)
+            + f' and {n} among the variants' * (n not in ('mimic-net', 'untrained') and not m.init),
+        )
+        if not path.exists():
+            raise BadInput(f'models {m.name!r}: {path}: no such file; run 02_pretrain for split {at.split}{how} first')
 
 # %% ../nbs/03_transfer.ipynb #cell-117
 def linear_learner(at: Setting, m: Model):
@@ -598,17 +773,31 @@ def linear_learner(at: Setting, m: Model):
     F, names = model_features(at.run, at.split, at.data, m.name)
     scaler = Standardiser.fit(F[at.data.rows('train')])
     Z, kept, subject = scaler.transform(F), np.array(names)[scaler.kept], at.data.stays['subject_id'].to_numpy()
-    extra = dict(n_dropped=int((~scaler.kept).sum())) | (dict(hidden=1 + max(int(n[3:-1]) for n in names if re.match(r'z\d\[', n))) if m.networks else {})
+    extra = dict(n_dropped=int((~scaler.kept).sum())) | (
+        dict(hidden=1 + max(int(n[3:-1]) for n in names if re.match(r'z\d\[', n))) if m.networks else {}
+    )
+
     def fit(task, asked):
         start, fitted = time.perf_counter(), {}
-        path = next((l1_path(Z[rows['train']], y[rows['train']], at.lambdas) for v, (y, rows) in asked.items() if v != 'cv'), None)
+        path = next(
+            (l1_path(Z[rows['train']], y[rows['train']], at.lambdas) for v, (y, rows) in asked.items() if v != 'cv'),
+            None,
+        )
         shared = time.perf_counter() - start
         for v, (y, rows) in asked.items():
             start = time.perf_counter()
-            f = fit_cv(Z, y, rows, subject, (task, at.seed), at.lambdas) if v == 'cv' else fit_linear(Z, y, rows, at.lambdas, v if v == 'literal' else at.choose, path)
-            f.weights, f.facts = pd.DataFrame(dict(feature=kept, weight=f.weights)), f.facts | extra | dict(seconds=time.perf_counter() - start + shared*(v != 'cv'))
+            f = (
+                fit_cv(Z, y, rows, subject, (task, at.seed), at.lambdas)
+                if v == 'cv'
+                else fit_linear(Z, y, rows, at.lambdas, v if v == 'literal' else at.choose, path)
+            )
+            f.weights, f.facts = (
+                pd.DataFrame(dict(feature=kept, weight=f.weights)),
+                f.facts | extra | dict(seconds=time.perf_counter() - start + shared * (v != 'cv')),
+            )
             fitted[v] = f
         return fitted
+
     return fit
 
 # %% ../nbs/03_transfer.ipynb #cell-118
@@ -617,39 +806,91 @@ def trees_learner(at: Setting, m: Model):
     F, _ = model_features(at.run, at.split, at.data, m.name)
     return lambda task, asked: fit_trees(F, asked)
 
+
 def recurrent_learner(at: Setting, m: Model):
     "The function fit(task, {variant: (y, rows)}) of RNN-C or of MIMIC-Net, fine-tuned"
-    columns, nets = at.data.columns, [load_checkpoint(network_path(at.run, at.split, n), columns=at.data.columns) for n in m.networks]
-    starts = lambda: [with_tasks(net, 1, at.seed) for net in nets] or [initial(len(columns), h, 1, at.seed) for h in at.hidden]
+    columns, nets = (
+        at.data.columns,
+        [load_checkpoint(network_path(at.run, at.split, n), columns=at.data.columns) for n in m.networks],
+    )
+
+    def starts():
+        return [with_tasks(net, 1, at.seed) for net in nets] or [
+            initial(len(columns), h, 1, at.seed) for h in at.hidden
+        ]
+
     return lambda task, asked: fit_recurrent(at.data, asked, starts(), at.seed, **at.training)
+
 
 def multitask_learner(at: Setting, m: Model, variants: list):
     "The function fit(task, {variant: (y, rows)}) of the multi-task network, which is trained here once for all tasks"
     start, source, tasks = time.perf_counter(), at.about['source'], list(at.tasks)
-    labels = {v: multitask_labels(at.data, source, at.about['target'], {t: at.rows(t, v) for t in tasks}) for v in variants}
-    net = with_tasks(load_checkpoint(network_path(at.run, at.split, 'untrained'), columns=at.data.columns), len(source) + len(tasks), at.seed)
+    labels = {
+        v: multitask_labels(at.data, source, at.about['target'], {t: at.rows(t, v) for t in tasks}) for v in variants
+    }
+    net = with_tasks(
+        load_checkpoint(network_path(at.run, at.split, 'untrained'), columns=at.data.columns),
+        len(source) + len(tasks),
+        at.seed,
+    )
     trained = fit_multitask(at.data, labels, net, at.seed, **at.training)
-    share = (time.perf_counter() - start)/len(tasks)
-    return lambda task, asked: {v: Fitted(trained[v][0][rows['test'], len(source) + tasks.index(task)], trained[v][1] | dict(seconds=share)) for v, (_, rows) in asked.items()}
+    share = (time.perf_counter() - start) / len(tasks)
+    return lambda task, asked: {
+        v: Fitted(trained[v][0][rows['test'], len(source) + tasks.index(task)], trained[v][1] | dict(seconds=share))
+        for v, (_, rows) in asked.items()
+    }
+
 
 def learner(at: Setting, m: Model, variants: list):
     "The learner of a system"
-    if m.about.kind == 'multi-task': return multitask_learner(at, m, variants)
+    if m.about.kind == 'multi-task':
+        return multitask_learner(at, m, variants)
     return dict(linear=linear_learner, trees=trees_learner, recurrent=recurrent_learner)[m.about.kind](at, m)
 
 # %% ../nbs/03_transfer.ipynb #cell-120
-FITS = ['split', 'task', 'task_kind', 'model', 'fraction', 'seed', 'n_train', 'n_val', 'n_positive', 'n_val_positive', 'lambda', 'lambda_literal',
-        'hidden', 'n_features', 'n_dropped', 'n_near_zero', 'updates', 'best_update', 'min_samples_leaf', 'gap', 'seconds', 'reason']
+FITS = [
+    'split',
+    'task',
+    'task_kind',
+    'model',
+    'fraction',
+    'seed',
+    'n_train',
+    'n_val',
+    'n_positive',
+    'n_val_positive',
+    'lambda',
+    'lambda_literal',
+    'hidden',
+    'n_features',
+    'n_dropped',
+    'n_near_zero',
+    'updates',
+    'best_update',
+    'min_samples_leaf',
+    'gap',
+    'seconds',
+    'reason',
+]
+
 
 def fit_row(at: Setting, m: Model, task: str) -> tuple:
     "The row of `fits` before the fit; the labels the model sees; its rows"
     rows = at.rows(task, m.variant)
-    y = seen_labels(at.data.stays[task].to_numpy(float), rows, (task, at.seed) if m.system.startswith('shuffled') else ())
+    y = seen_labels(
+        at.data.stays[task].to_numpy(float), rows, (task, at.seed) if m.system.startswith('shuffled') else ()
+    )
     y_train, y_val, both = y[rows['train']], y[rows['val']], np.concatenate([rows['train'], rows['val']])
     reason = left_out(at, m) or (unusable(y_train, y_val) if m.variant != 'cv' else None)
-    if m.variant == 'cv' and not reason and not len(subject_folds(y[both], at.data.stays['subject_id'].to_numpy()[both])):
+    if (
+        m.variant == 'cv'
+        and not reason
+        and not len(subject_folds(y[both], at.data.stays['subject_id'].to_numpy()[both]))
+    ):
         reason = f'{len(both)} labelled stays, {int(y[both].sum())} positive: cross-validation needs two subjects of each class'
-    counts = dict(n_train=len(y_train), n_val=len(y_val), n_positive=int(y_train.sum()), n_val_positive=int(y_val.sum()))
+    counts = dict(
+        n_train=len(y_train), n_val=len(y_val), n_positive=int(y_train.sum()), n_val_positive=int(y_val.sum())
+    )
     return dict(task=task, task_kind=at.tasks[task], model=m.name, **counts, reason=reason), y, rows
 
 # %% ../nbs/03_transfer.ipynb #cell-121
@@ -664,48 +905,110 @@ def fit_group(
         asked = {m.variant: (y, rows) for m, row, y, rows in told if not row['reason']}
         fitted, failure, start = {}, broken, time.perf_counter()
         try:
-            if asked and not fit and not broken: fit, start = learner(at, models[0], [m.variant for m in models]), time.perf_counter()
-            if asked and fit: fitted = fit(task, asked)
-        except (Diverged, np.linalg.LinAlgError) as e: failure = str(e); broken = '' if fit else failure
+            if asked and not fit and not broken:
+                fit, start = learner(at, models[0], [m.variant for m in models]), time.perf_counter()
+            if asked and fit:
+                fitted = fit(task, asked)
+        except (Diverged, np.linalg.LinAlgError) as e:
+            failure = str(e)
+            broken = '' if fit else failure
         seconds = time.perf_counter() - start
         for m, row, _, rows in told:
             f = fitted.get(m.variant)
-            if failure and not row['reason']: row['reason'] = failure
+            if failure and not row['reason']:
+                row['reason'] = failure
             yield row | (dict(seconds=seconds) | f.facts if f else {}), rows, f
 
 # %% ../nbs/03_transfer.ipynb #cell-122
 def run_transfer(
     run,  # run folder with pre-training done
     split: int = 0,  # number of the split
-    fraction: float = 1.,  # share of the labels of train and val
+    fraction: float = 1.0,  # share of the labels of train and val
     seed: int = 0,  # draws the subset; first weights and batches of what is trained here, permutations and folds
-    models: list = MODELS, lambdas: list = LAMBDAS,
+    models: list = MODELS,
+    lambdas: list = LAMBDAS,
     choose: str = 'nll',  # nll or literal
     rnnc_hidden: list = (),  # h of RNN-C to choose from; empty: that of MIMIC-Net
-    lr: float = 1e-4, batch: int = 128, max_updates: int = 10_000, eval_every: int = 50, patience: int = 10, device: str = 'auto',  # of networks trained here, as `fit_each`
+    lr: float = 1e-4,
+    batch: int = 128,
+    max_updates: int = 10_000,
+    eval_every: int = 50,
+    patience: int = 10,
+    device: str = 'auto',  # of networks trained here, as `fit_each`
     threads: int = 1,  # of torch and of the linear algebra; another number may change the last digits
 ) -> pd.DataFrame:  # fits; also written: predictions, fits, weights and path .parquet
     "Fit every model for every task of a split on one labelled subset, and write run/split-<s>/fraction-<f>/seed-<k>"
     asked = check_settings(models, lambdas, choose, fraction)
-    data, about, key = Prepared.load(run), split_about(run, split), dict(split=split, fraction=float(fraction), seed=seed)
-    training = dict(lr=lr, batch=batch, max_updates=max_updates, eval_every=eval_every, patience=patience, device=device)
-    at, found = Setting(run, split, data, about, fraction, seed, lambdas, choose, list(rnnc_hidden) or [about['hidden']], training), {k: [] for k in ('predictions', 'fits', 'weights', 'path')}
-    for m in asked: left_out(at, m)
+    data, about, key = (
+        Prepared.load(run),
+        split_about(run, split),
+        dict(split=split, fraction=float(fraction), seed=seed),
+    )
+    training = dict(
+        lr=lr, batch=batch, max_updates=max_updates, eval_every=eval_every, patience=patience, device=device
+    )
+    at, found = (
+        Setting(
+            run, split, data, about, fraction, seed, lambdas, choose, list(rnnc_hidden) or [about['hidden']], training
+        ),
+        {k: [] for k in ('predictions', 'fits', 'weights', 'path')},
+    )
+    for m in asked:
+        left_out(at, m)
     with torch_threads(threads), threadpool_limits(threads):
         for group in dict.fromkeys((m.system, m.init) for m in asked):
             for row, rows, f in fit_group(at, [m for m in asked if (m.system, m.init) == group]):
                 found['fits'].append(pd.DataFrame([key | row]))
-                if f is None: continue
+                if f is None:
+                    continue
                 name, test = dict(task=row['task'], model=row['model']), data.stays.iloc[rows['test']]
-                found['predictions'].append(pd.DataFrame(key | name | dict(stay_id=test['stay_id'].to_numpy(), y=test[row['task']].to_numpy(), p=f.p)))
-                if f.path is not None: found['weights'].append(f.weights.assign(**name)); found['path'].append(f.path.assign(**name))
-    return _write(Path(run)/f'split-{split}'/f'fraction-{fraction:g}'/f'seed-{seed}', found, list(at.tasks), [m.name for m in asked])
+                found['predictions'].append(
+                    pd.DataFrame(
+                        key | name | dict(stay_id=test['stay_id'].to_numpy(), y=test[row['task']].to_numpy(), p=f.p)
+                    )
+                )
+                if f.path is not None:
+                    found['weights'].append(f.weights.assign(**name))
+                    found['path'].append(f.path.assign(**name))
+    return _write(
+        Path(run) / f'split-{split}' / f'fraction-{fraction:g}' / f'seed-{seed}',
+        found,
+        list(at.tasks),
+        [m.name for m in asked],
+    )
 
 # %% ../nbs/03_transfer.ipynb #cell-123
-COLUMNS = dict(predictions=dict(split='int64', task=str, model=str, fraction='float64', seed='int64', stay_id='int64', y='int8', p='float32'),
-               weights=dict(task=str, model=str, feature=str, weight='float64'),
-               path={'task': str, 'model': str, 'lambda': 'float64', 'train_nll': 'float64', 'val_nll': 'float64', 'objective': 'float64', 'n_near_zero': 'int64', 'gap': 'float64', 'converged': bool},
-               fits={c: 'float64' for c in FITS} | dict(split='int64', task=str, task_kind=str, model=str, seed='int64', n_train='int64', n_val='int64', n_positive='int64', n_val_positive='int64', reason=object))
+COLUMNS = dict(
+    predictions=dict(
+        split='int64', task=str, model=str, fraction='float64', seed='int64', stay_id='int64', y='int8', p='float32'
+    ),
+    weights=dict(task=str, model=str, feature=str, weight='float64'),
+    path={
+        'task': str,
+        'model': str,
+        'lambda': 'float64',
+        'train_nll': 'float64',
+        'val_nll': 'float64',
+        'objective': 'float64',
+        'n_near_zero': 'int64',
+        'gap': 'float64',
+        'converged': bool,
+    },
+    fits={c: 'float64' for c in FITS}
+    | dict(
+        split='int64',
+        task=str,
+        task_kind=str,
+        model=str,
+        seed='int64',
+        n_train='int64',
+        n_val='int64',
+        n_positive='int64',
+        n_val_positive='int64',
+        reason=object,
+    ),
+)
+
 
 def _write(out, found, tasks, models):
     "Sort by task and model and write each table whole, `fits` last"
@@ -714,6 +1017,9 @@ def _write(out, found, tasks, models):
         table = table.reindex(columns=list(COLUMNS[name])).astype(COLUMNS[name])
         order = ['task', 'model'] + (['stay_id'] if name == 'predictions' else [])
         rank = dict(task={t: i for i, t in enumerate(tasks)}, model={m: i for i, m in enumerate(models)})
-        table = table.sort_values(order, key=lambda c: c.map(rank[c.name]) if c.name in rank else c, kind='stable', ignore_index=True)
-        with write_atomic(out/f'{name}.parquet') as tmp: table.to_parquet(tmp, index=False, compression='zstd')
+        table = table.sort_values(
+            order, key=lambda c: c.map(rank[c.name]) if c.name in rank else c, kind='stable', ignore_index=True
+        )
+        with write_atomic(out / f'{name}.parquet') as tmp:
+            table.to_parquet(tmp, index=False, compression='zstd')
     return table

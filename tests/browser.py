@@ -1,10 +1,32 @@
 "A browser without a driver: Chromium's own protocol over a pipe, with the standard library alone."
-import base64, json, os, select, shutil, signal, subprocess, tempfile, time
+
+import base64
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--disable-extensions", "--disable-dev-shm-usage", "--hide-scrollbars", "--mute-audio", "--remote-debugging-pipe"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--mute-audio",
+    "--remote-debugging-pipe",
+]
 
 
 def chromium() -> str | None:
@@ -14,6 +36,7 @@ def chromium() -> str | None:
 
 class Browser:
     "One headless Chromium with one page; use it in a `with` block."
+
     def __init__(self, width: int = 1280, height: int = 900):
         self.size, self.events, self.count, self.buffer = (width, height), [], 0, b""
 
@@ -21,21 +44,40 @@ class Browser:
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_read, self.to = os.pipe()
         self.from_, to_write = os.pipe()
+
         def plumb():  # Chromium reads commands from file 3 and answers on file 4
             a, b = os.dup(to_read), os.dup(to_write)
             os.dup2(a, 3), os.dup2(b, 4)
+
         self.log = open(Path(self.profile.name) / "browser.log", "wb")
-        self.process = subprocess.Popen([chromium(), *FLAGS, f"--user-data-dir={self.profile.name}/profile", f"--window-size={self.size[0]},{self.size[1]}", "about:blank"],
-            preexec_fn=plumb, close_fds=False, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True, env={**os.environ, "HOME": self.profile.name})
+        self.process = subprocess.Popen(
+            [
+                chromium(),
+                *FLAGS,
+                f"--user-data-dir={self.profile.name}/profile",
+                f"--window-size={self.size[0]},{self.size[1]}",
+                "about:blank",
+            ],
+            preexec_fn=plumb,
+            close_fds=False,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+            env={**os.environ, "HOME": self.profile.name},
+        )
         os.close(to_read), os.close(to_write)
         page = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.ask("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"): self.ask(f"{domain}.enable", self.session)
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.ask(f"{domain}.enable", self.session)
         return self
 
     def __exit__(self, *_):
-        try: os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError: pass
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
         self.process.wait()
         os.close(self.to), os.close(self.from_), self.log.close()
         self.profile.cleanup()
@@ -45,8 +87,10 @@ class Browser:
         until = time.monotonic() + wait
         while b"\0" not in self.buffer:
             left = until - time.monotonic()
-            if left <= 0 or not select.select([self.from_], [], [], left)[0]: return None
-            if not (more := os.read(self.from_, 1 << 20)): raise RuntimeError(f"the browser ended: {Path(self.log.name).read_text(errors='replace')[-2000:]}")
+            if left <= 0 or not select.select([self.from_], [], [], left)[0]:
+                return None
+            if not (more := os.read(self.from_, 1 << 20)):
+                raise RuntimeError(f"the browser ended: {Path(self.log.name).read_text(errors='replace')[-2000:]}")
             self.buffer += more
         message, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(message)
@@ -58,26 +102,30 @@ class Browser:
         os.write(self.to, json.dumps(message).encode() + b"\0")
         while (got := self.read(wait)) is not None:
             if got.get("id") == message["id"]:
-                if "error" in got: raise RuntimeError(f"{method}: {got['error']['message']}")
+                if "error" in got:
+                    raise RuntimeError(f"{method}: {got['error']['message']}")
                 return got["result"]
             self.events.append(got)
         raise TimeoutError(f"{method}: no answer in {wait} s")
 
-    def open(self, url: str, quiet: float = .3, wait: float = 300) -> list[dict]:
+    def open(self, url: str, quiet: float = 0.3, wait: float = 300) -> list[dict]:
         "Open a page, wait until it is loaded and silent; returns what happened meanwhile."
         self.events = []
         self.ask("Page.navigate", self.session, url=url)
         until = time.monotonic() + wait
         while not any(e.get("method") == "Page.loadEventFired" for e in self.events):
-            if (got := self.read(until - time.monotonic())) is None: raise TimeoutError(f"{url} did not load")
+            if (got := self.read(until - time.monotonic())) is None:
+                raise TimeoutError(f"{url} did not load")
             self.events.append(got)
-        while (got := self.read(quiet)) is not None: self.events.append(got)
+        while (got := self.read(quiet)) is not None:
+            self.events.append(got)
         return self.events
 
     def value(self, script: str):
         "The value of a JavaScript expression in the page."
         answer = self.ask("Runtime.evaluate", self.session, expression=script, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in answer: raise RuntimeError(f"{script}: {answer['exceptionDetails'].get('exception', answer['exceptionDetails'])}")
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{script}: {answer['exceptionDetails'].get('exception', answer['exceptionDetails'])}")
         return answer["result"].get("value")
 
     def screenshot(self, path: Path, whole: bool = False) -> Path:
@@ -92,10 +140,16 @@ def complaints(events: list[dict]) -> list[str]:
     found = []
     for event in events:
         method, p = event.get("method"), event.get("params", {})
-        if method == "Runtime.exceptionThrown": found.append(f"exception: {p['exceptionDetails'].get('exception', {}).get('description', p['exceptionDetails']['text'])}")
-        if method == "Runtime.consoleAPICalled" and p["type"] in ("error", "assert", "warning"): found.append(f"console.{p['type']}: {[a.get('value') for a in p['args']]}")
-        if method == "Log.entryAdded" and p["entry"]["level"] in ("error", "warning"): found.append(f"{p['entry']['source']}: {p['entry']['text']} {p['entry'].get('url', '')}")
-        if method == "Network.loadingFailed" and not p.get("canceled"): found.append(f"request failed: {p['errorText']}")
+        if method == "Runtime.exceptionThrown":
+            found.append(
+                f"exception: {p['exceptionDetails'].get('exception', {}).get('description', p['exceptionDetails']['text'])}"
+            )
+        if method == "Runtime.consoleAPICalled" and p["type"] in ("error", "assert", "warning"):
+            found.append(f"console.{p['type']}: {[a.get('value') for a in p['args']]}")
+        if method == "Log.entryAdded" and p["entry"]["level"] in ("error", "warning"):
+            found.append(f"{p['entry']['source']}: {p['entry']['text']} {p['entry'].get('url', '')}")
+        if method == "Network.loadingFailed" and not p.get("canceled"):
+            found.append(f"request failed: {p['errorText']}")
     return found
 
 

@@ -1,4 +1,5 @@
 "Fixtures that every test may use."
+
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch are imported: two workers share the cores
@@ -15,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_collection_modifyitems(items):
     "Tests that share a finished run go to one worker, so that it is made once; the others of their file go where there is room."
     for i in items:
-        if "finished" in getattr(i, "fixturenames", ()): i.add_marker(pytest.mark.xdist_group("finished"))
+        if "finished" in getattr(i, "fixturenames", ()):
+            i.add_marker(pytest.mark.xdist_group("finished"))
 
 
 @pytest.fixture(scope="session")
@@ -28,5 +30,6 @@ def root() -> Path:
 def shared() -> Path:
     "The folder of real open data and golden values beside the project; it is not part of the repository."
     folder = ROOT.parent / "shared"
-    if not (folder / "data").is_dir(): pytest.skip("needs the folder ../shared (open ICU data, golden values), which is not here")
+    if not (folder / "data").is_dir():
+        pytest.skip("needs the folder ../shared (open ICU data, golden values), which is not here")
     return folder

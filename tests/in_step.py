@@ -1,5 +1,10 @@
 "Are the library, the notebooks and the README in step? Works on a copy, so the tree it is asked about stays as it is."
-import os, shutil, subprocess, sys, tempfile
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,8 +26,10 @@ def copy_tree(root: Path, to: Path) -> None:
     "Copy what the checks need."
     for name in PARTS:
         src = root / name
-        if src.is_dir(): shutil.copytree(src, to / name, ignore=SKIP)
-        elif src.exists(): shutil.copy2(src, to / name)
+        if src.is_dir():
+            shutil.copytree(src, to / name, ignore=SKIP)
+        elif src.exists():
+            shutil.copy2(src, to / name)
 
 
 def out_of_step(root: Path = ROOT) -> dict[str, list[str]]:
@@ -41,8 +48,10 @@ def out_of_step(root: Path = ROOT) -> dict[str, list[str]]:
             before = tree(copy)
             env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
             ran = subprocess.run([str(c) for c in command], cwd=copy, env=env, capture_output=True, text=True)
-            if ran.returncode: raise RuntimeError(f"{name} failed:\n{ran.stdout}{ran.stderr}")
-            if diff := changed(before, tree(copy)): found[name] = diff
+            if ran.returncode:
+                raise RuntimeError(f"{name} failed:\n{ran.stdout}{ran.stderr}")
+            if diff := changed(before, tree(copy)):
+                found[name] = diff
     return found
 
 

@@ -1,5 +1,11 @@
 "The tree is in step with its sources and speaks of nothing but the project."
-import configparser, json, re, subprocess, sys, tomllib
+
+import configparser
+import json
+import re
+import subprocess
+import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -7,9 +13,36 @@ import pytest
 from in_step import out_of_step
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXT = {".py", ".ipynb", ".md", ".toml", ".ini", ".txt", ".cff", ".yml", ".yaml", ".json", ".css", ".svg", ".csv", ".sh", ""}
+TEXT = {
+    ".py",
+    ".ipynb",
+    ".md",
+    ".toml",
+    ".ini",
+    ".txt",
+    ".cff",
+    ".yml",
+    ".yaml",
+    ".json",
+    ".css",
+    ".svg",
+    ".csv",
+    ".sh",
+    "",
+}
 MACHINE = re.compile(r"(?<![\w.:/$}\")])/(?:home|root|work|Users|private)/[a-z]\w+|C:\\\\Users")
-HOSTS = re.compile("|".join(["pypi" + r"\.org", "files\\.python" + "hosted", "registry\\.npm" + "js", "deb\\.debian" + "\\.org", "proxy\\.go" + "lang", "down" + r"load\.pytorch"]))
+HOSTS = re.compile(
+    "|".join(
+        [
+            "pypi" + r"\.org",
+            "files\\.python" + "hosted",
+            "registry\\.npm" + "js",
+            "deb\\.debian" + "\\.org",
+            "proxy\\.go" + "lang",
+            "down" + r"load\.pytorch",
+        ]
+    )
+)
 
 
 def settings() -> configparser.SectionProxy:
@@ -21,8 +54,10 @@ def settings() -> configparser.SectionProxy:
 
 def tracked() -> list[Path]:
     "The files of the repository."
-    try: listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError): pytest.skip("needs git and a checkout")
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs git and a checkout")
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
@@ -33,8 +68,11 @@ def test_library_notebooks_and_readme_are_in_step():
 def test_version_lives_in_settings():
     version = settings()["version"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert "version" not in project["project"] and project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "rnn_transfer.__version__"}
+    assert "version" not in project["project"] and project["tool"]["setuptools"]["dynamic"]["version"] == {
+        "attr": "rnn_transfer.__version__"
+    }
     import rnn_transfer
+
     assert rnn_transfer.__version__ == version
     assert re.search(rf"^version: {re.escape(version)}$", (ROOT / "CITATION.cff").read_text(), re.M)
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
@@ -44,7 +82,9 @@ def test_dependencies_live_in_pyproject():
     assert not {"requirements", "dev_requirements", "console_scripts"} & set(settings())
     pinned = {line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().split() if "==" in line}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = {re.match(r"[\w.-]+", d)[0].lower() for d in [*project["dependencies"], *project["optional-dependencies"]["dev"]]}
+    named = {
+        re.match(r"[\w.-]+", d)[0].lower() for d in [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    }
     assert named <= pinned, f"no tested version in constraints.txt: {sorted(named - pinned)}"
 
 
@@ -57,36 +97,56 @@ def test_commands_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     installed = {e.name: e for e in metadata.entry_points(group="console_scripts") if e.name in project["scripts"]}
     assert set(installed) == set(project["scripts"])
-    for entry in installed.values(): assert callable(entry.load())
+    for entry in installed.values():
+        assert callable(entry.load())
 
 
 def test_wheel_carries_notebooks_and_resources():
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {p.parent for p in (ROOT / "rnn_transfer").rglob("*.py")}
-    for folder in folders: assert ".".join(folder.relative_to(ROOT).parts) in setup["packages"], f"{folder.name} would be missing from a wheel"
-    assert setup["package-dir"] == {"rnn_transfer.notebooks": "nbs"} and "*.ipynb" in setup["package-data"]["rnn_transfer.notebooks"]
+    for folder in folders:
+        assert ".".join(folder.relative_to(ROOT).parts) in setup["packages"], (
+            f"{folder.name} would be missing from a wheel"
+        )
+    assert (
+        setup["package-dir"] == {"rnn_transfer.notebooks": "nbs"}
+        and "*.ipynb" in setup["package-data"]["rnn_transfer.notebooks"]
+    )
 
 
 def test_nothing_of_a_machine_in_the_files():
     bad = {}
     for path in tracked():
-        if path.suffix not in TEXT or path.name == "LICENSE": continue
+        if path.suffix not in TEXT or path.name == "LICENSE":
+            continue
         text = path.read_text(encoding="utf-8", errors="replace")
-        if path.suffix == ".ipynb": text = re.sub(r'"image/(png|jpeg)": "[^"]*"', "", text)
-        if hit := MACHINE.search(text) or HOSTS.search(text): bad[path.relative_to(ROOT).as_posix()] = text[max(0, hit.start() - 30):hit.end() + 30]
+        if path.suffix == ".ipynb":
+            text = re.sub(r'"image/(png|jpeg)": "[^"]*"', "", text)
+        if hit := MACHINE.search(text) or HOSTS.search(text):
+            bad[path.relative_to(ROOT).as_posix()] = text[max(0, hit.start() - 30) : hit.end() + 30]
     assert not bad
 
 
 def test_own_data_page_runs(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page, names = (ROOT / "docs" / "pages" / "own-data.md").read_text(encoding="utf-8"), {}
-    for block in re.findall(r"^```python\n(.*?)^```", page, re.S | re.M): exec(compile(block, "own-data.md", "exec"), names)
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.S | re.M):
+        exec(compile(block, "own-data.md", "exec"), names)
     assert "column partition" in capsys.readouterr().out
-    assert sorted(p.name for p in (tmp_path / "cohorts" / "ours").iterdir()) == ["cohort.json", "events.parquet", "stays.parquet"]
+    assert sorted(p.name for p in (tmp_path / "cohorts" / "ours").iterdir()) == [
+        "cohort.json",
+        "events.parquet",
+        "stays.parquet",
+    ]
 
 
 def test_makefile_says_what_is_wrong(tmp_path):
-    ran = subprocess.run(["make", "install", f"PYTHON={tmp_path}/no-python", f"VENV={tmp_path}/venv"], cwd=ROOT, capture_output=True, text=True)
+    ran = subprocess.run(
+        ["make", "install", f"PYTHON={tmp_path}/no-python", f"VENV={tmp_path}/venv"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert ran.returncode and ran.stderr.startswith("error: no Python >= 3.11") and not (tmp_path / "venv").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "keep").touch()

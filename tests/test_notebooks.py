@@ -1,14 +1,21 @@
 "Every notebook runs from top to bottom and keeps to the house style."
-import json, re, statistics
+
+import json
+import re
+import statistics
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT / "nbs"
-NOTEBOOKS = sorted(p for p in NBS.rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(NBS).parts))
+NOTEBOOKS = sorted(
+    p for p in NBS.rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(NBS).parts)
+)
 LIMIT = 30  # lines of a code cell
-MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|private|var/folders|mnt|opt|content)/[\w.]|[A-Z]:\\\\Users|ipykernel_\d|site-packages/")
+MACHINE = re.compile(
+    r"(?<![\w.])/(?:home|root|tmp|work|Users|private|var/folders|mnt|opt|content)/[\w.]|[A-Z]:\\\\Users|ipykernel_\d|site-packages/"
+)
 NOISE = re.compile(r"\b\w*Warning\b|Traceback \(most recent call last\)|\d%\|[█▏▎▍▌▋▊▉# ]")
 
 every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.relative_to(NBS).as_posix())
@@ -36,13 +43,16 @@ def saved_text(cell: dict) -> str:
     parts = []
     for out in cell.get("outputs", []):
         parts.append(text(out.get("text", "")))
-        parts += [text(v) for mime, v in out.get("data", {}).items() if mime.startswith("text/") or mime == "image/svg+xml"]
+        parts += [
+            text(v) for mime, v in out.get("data", {}).items() if mime.startswith("text/") or mime == "image/svg+xml"
+        ]
     return "\n".join(parts)
 
 
 @every
 def test_runs(path, monkeypatch):
     from nbdev.test import test_nb as run
+
     monkeypatch.setenv("IN_TEST", "1")
     monkeypatch.chdir(ROOT)
     passed, _ = run(path.resolve(), skip_flags=["slow"], basepath=ROOT)
@@ -72,7 +82,8 @@ def test_imports_have_cells_of_their_own(path):
         lines = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
         imports = [bool(re.match(r"(import|from)\s+\S", line)) for line in lines if not line.startswith(("%", "!"))]
         top = [bool(re.match(r"(import|from)\s+\S", line)) for line in cell["source"].splitlines()]
-        if any(top) and not all(imports): mixed.append(cell["id"])
+        if any(top) and not all(imports):
+            mixed.append(cell["id"])
     assert not mixed, f"cells that import and do something else, which the site's builder would run: {mixed}"
 
 
@@ -89,19 +100,27 @@ def test_saved_outputs_hold_nothing_of_the_machine(path):
     bad = {}
     for cell in cells(path, "code"):
         for out in cell.get("outputs", []):
-            if out["output_type"] == "error": bad[cell["id"]] = out["ename"]
-            if out.get("name") == "stderr" and not text(out["text"]).startswith("error: "): bad[cell["id"]] = text(out["text"])[:200]
+            if out["output_type"] == "error":
+                bad[cell["id"]] = out["ename"]
+            if out.get("name") == "stderr" and not text(out["text"]).startswith("error: "):
+                bad[cell["id"]] = text(out["text"])[:200]
         shown = saved_text(cell)
-        if hit := MACHINE.search(shown) or NOISE.search(shown): bad[cell["id"]] = shown[max(0, hit.start() - 40):hit.end() + 40]
+        if hit := MACHINE.search(shown) or NOISE.search(shown):
+            bad[cell["id"]] = shown[max(0, hit.start() - 40) : hit.end() + 40]
     assert not bad
 
 
 @every
 def test_enough_is_said(path):
-    prose, code = len(cells(path, "markdown")), len([c for c in cells(path, "code") if not c["source"].startswith("#| hide")])
+    prose, code = (
+        len(cells(path, "markdown")),
+        len([c for c in cells(path, "code") if not c["source"].startswith("#| hide")]),
+    )
     assert prose >= code / 3, f"{prose} cells of prose beside {code} of code"
 
 
 @every
 def test_no_closing_export(path):
-    assert not any("nbdev_export(" in c["source"] for c in cells(path, "code")), "papermill would rewrite the library from inside a run"
+    assert not any("nbdev_export(" in c["source"] for c in cells(path, "code")), (
+        "papermill would rewrite the library from inside a run"
+    )

@@ -1,376 +1,859 @@
 "The plan, its keys, whole runs at toy size through papermill and Dask, and the command lines as a user meets them."
-import json, os, re, subprocess, sys
+
+import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
-import numpy as np, nbformat, pandas as pd, pytest
-from hypothesis import given, settings, strategies as st
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from rnn_transfer import paper
 from rnn_transfer.data import BadInput, Cohort, Prepared, toy_cohort
 from rnn_transfer.paper import *
 
 FEW = dict(models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2'], variants=['no-removal'])
-TINY = dict(splits=1, fractions=[.5, 1.], seeds=[1], hidden=[4], lr=1e-2, max_updates=20, patience=2, replicates=50, n_held_out=2) | FEW
-SETTINGS = 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2;' + ';'.join(f'{k}={v}' for k, v in FEW.items())  # of TINY, for the command line
+TINY = (
+    dict(
+        splits=1,
+        fractions=[0.5, 1.0],
+        seeds=[1],
+        hidden=[4],
+        lr=1e-2,
+        max_updates=20,
+        patience=2,
+        replicates=50,
+        n_held_out=2,
+    )
+    | FEW
+)
+SETTINGS = 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2;' + ';'.join(
+    f'{k}={v}' for k, v in FEW.items()
+)  # of TINY, for the command line
 
-def bin(name): return str(Path(sys.executable).parent/name)
+
+def bin(name):
+    return str(Path(sys.executable).parent / name)
+
+
 def cli(name, *args, cwd=None):
     return subprocess.run([bin(name), *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=500)
+
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
     "One whole run at toy size: every notebook through papermill on two Dask workers."
-    d = tmp_path_factory.mktemp('paper'); toy = toy_cohort()
-    for table in (toy.events, toy.stays): table['stay_id'] += 734_000_000  # ids that no other number looks like
-    toy.stays['subject_id'] += 825_000_000; toy.save(d/'cohort')
-    outcomes = run_paper(d/'cohort', d/'run', 'quick', workers=2, **TINY)
+    d = tmp_path_factory.mktemp('paper')
+    toy = toy_cohort()
+    for table in (toy.events, toy.stays):
+        table['stay_id'] += 734_000_000  # ids that no other number looks like
+    toy.stays['subject_id'] += 825_000_000
+    toy.save(d / 'cohort')
+    outcomes = run_paper(d / 'cohort', d / 'run', 'quick', workers=2, **TINY)
     return d, outcomes
+
 
 # ---- plan
 
+
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 4), st.lists(st.sampled_from([.01, .05, .1, .5, 1.]), min_size=1, unique=True), st.integers(1, 4), st.integers(1, 3))
+@given(
+    st.integers(1, 4),
+    st.lists(st.sampled_from([0.01, 0.05, 0.1, 0.5, 1.0]), min_size=1, unique=True),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
 def test_plan_is_complete_and_in_order(splits, fractions, few, rest):
-    steps = plan(dict(splits=splits, fractions=fractions, seeds=[few, rest])); seen = set()
-    for s in steps: assert set(s.needs) <= seen and s.name not in seen; seen.add(s.name)
-    assert sum(s.kind == 'transfer' for s in steps) == splits * sum(few if f <= .05 else rest for f in fractions)
+    steps = plan(dict(splits=splits, fractions=fractions, seeds=[few, rest]))
+    seen = set()
+    for s in steps:
+        assert set(s.needs) <= seen and s.name not in seen
+        seen.add(s.name)
+    assert sum(s.kind == 'transfer' for s in steps) == splits * sum(few if f <= 0.05 else rest for f in fractions)
+
 
 def test_profiles_only_use_parameters_that_notebooks_have():
-    for p in PROFILES.values(): check_options(p)
+    for p in PROFILES.values():
+        check_options(p)
+
 
 def test_papermill_reads_the_same_parameters():
     "Its parser trips over signs in comments and then passes the parameter unseen."
-    for n in KINDS.values(): assert list(paper.papermill.inspect_notebook(str(notebooks_dir()/f'{n}.ipynb'))) == list(notebook_parameters(n)), n
+    for n in KINDS.values():
+        assert list(paper.papermill.inspect_notebook(str(notebooks_dir() / f'{n}.ipynb'))) == list(
+            notebook_parameters(n)
+        ), n
+
 
 def test_no_toy_default_of_a_notebook_reaches_a_run():
     for profile in PROFILES.values():
-        for s in plan(profile): assert set(notebook_parameters(s.notebook)) - set(s.parameters) == set(), s.name
-    for s in plan(PROFILES['paper']): assert set(s.parameters) <= set(notebook_parameters(s.notebook)), s.name
+        for s in plan(profile):
+            assert set(notebook_parameters(s.notebook)) - set(s.parameters) == set(), s.name
+    for s in plan(PROFILES['paper']):
+        assert set(s.parameters) <= set(notebook_parameters(s.notebook)), s.name
+
 
 @pytest.mark.parametrize('option', ['learning_rate', 'pretrain.fraction', 'tansfer.lr', 'patiense'])
 def test_mistyped_parameters_are_refused_before_anything_starts(tmp_path, option):
-    toy_cohort(60).save(tmp_path/'c')
-    with pytest.raises(BadInput, match=re.escape(option)): run_paper(tmp_path/'c', tmp_path/'run', **TINY | {option: 1})
-    assert not (tmp_path/'run').exists() or not any(tmp_path.glob('run/*'))
+    toy_cohort(60).save(tmp_path / 'c')
+    with pytest.raises(BadInput, match=re.escape(option)):
+        run_paper(tmp_path / 'c', tmp_path / 'run', **TINY | {option: 1})
+    assert not (tmp_path / 'run').exists() or not any(tmp_path.glob('run/*'))
+
 
 def test_every_option_of_a_step_changes_its_key_and_those_after_it():
     base = with_keys(plan(PROFILES['quick']), 'f')
-    for option, value, first in (('masks', False, 'data'), ('model.seed', 1, 'model'), ('pretrain.lr', .5, 'pretrain'), ('transfer.lr', .5, 'transfer'), ('evaluate.replicates', 7, 'evaluate')):
-        other = with_keys(plan(PROFILES['quick'] | {option: value}), 'f'); order = list(KINDS)
-        for a, b in zip(base, other): assert (a.key != b.key) == (order.index(a.kind) >= order.index(first)), (option, a.name)
+    for option, value, first in (
+        ('masks', False, 'data'),
+        ('model.seed', 1, 'model'),
+        ('pretrain.lr', 0.5, 'pretrain'),
+        ('transfer.lr', 0.5, 'transfer'),
+        ('evaluate.replicates', 7, 'evaluate'),
+    ):
+        other = with_keys(plan(PROFILES['quick'] | {option: value}), 'f')
+        order = list(KINDS)
+        for a, b in zip(base, other):
+            assert (a.key != b.key) == (order.index(a.kind) >= order.index(first)), (option, a.name)
+
 
 # ---- whole runs
 
+
 def test_a_run_leaves_what_contract_2_says(finished):
-    d, outcomes = finished; run = d/'run'
+    d, outcomes = finished
+    run = d / 'run'
     assert {o['state'] for o in outcomes} == {'done'}
-    for p in ('manifest.json', 'results.parquet', 'results.csv', 'report.html', 'split-0/pretrain/mimic-net.safetensors', 'split-0/fraction-0.5/seed-0/predictions.parquet', 'split-0/fraction-1/seed-0/weights.parquet'):
-        assert (run/p).exists(), p
-    results = pd.read_parquet(run/'results.parquet')
-    columns = 'split task task_kind model fraction seed n_train n_positive auroc auroc_low auroc_high auprc auprc_low auprc_high brier lambda hidden n_features n_near_zero seconds'.split()
-    assert list(results.columns[:len(columns)]) == columns and len(results) == 2 * 3 * results['model'].nunique()
+    for p in (
+        'manifest.json',
+        'results.parquet',
+        'results.csv',
+        'report.html',
+        'split-0/pretrain/mimic-net.safetensors',
+        'split-0/fraction-0.5/seed-0/predictions.parquet',
+        'split-0/fraction-1/seed-0/weights.parquet',
+    ):
+        assert (run / p).exists(), p
+    results = pd.read_parquet(run / 'results.parquet')
+    columns = [
+        'split',
+        'task',
+        'task_kind',
+        'model',
+        'fraction',
+        'seed',
+        'n_train',
+        'n_positive',
+        'auroc',
+        'auroc_low',
+        'auroc_high',
+        'auprc',
+        'auprc_low',
+        'auprc_high',
+        'brier',
+        'lambda',
+        'hidden',
+        'n_features',
+        'n_near_zero',
+        'seconds',
+    ]
+    assert list(results.columns[: len(columns)]) == columns and len(results) == 2 * 3 * results['model'].nunique()
     assert {'LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2'} <= set(results['model'])
     assert results.loc[results['reason'].isna(), 'auroc'].between(0, 1).all()
 
+
 def test_nothing_is_run_twice(finished):
-    d, _ = finished; before = {p: p.stat().st_mtime_ns for p in (d/'run').rglob('*.parquet')}
-    assert {o['state'] for o in run_paper(d/'cohort', d/'run', 'quick', **TINY)} == {'kept'}
-    assert before == {p: p.stat().st_mtime_ns for p in (d/'run').rglob('*.parquet')}
+    d, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in (d / 'run').rglob('*.parquet')}
+    assert {o['state'] for o in run_paper(d / 'cohort', d / 'run', 'quick', **TINY)} == {'kept'}
+    assert before == {p: p.stat().st_mtime_ns for p in (d / 'run').rglob('*.parquet')}
+
 
 def test_only_what_depends_on_a_change_is_stale(finished):
-    d, _ = finished; about = about_cohort(d/'cohort')
+    d, _ = finished
+    about = about_cohort(d / 'cohort')
     steps = with_keys(plan(PROFILES['quick'] | TINY | {'transfer.patience': 1}), identity(about))
-    states = {s.kind: state(s, d/'run') for s in steps}
-    assert states['pretrain'] == 'done' and states['transfer'] == 'stale: parameters changed' and states['evaluate'] == 'stale: inputs changed'
+    states = {s.kind: state(s, d / 'run') for s in steps}
+    assert (
+        states['pretrain'] == 'done'
+        and states['transfer'] == 'stale: parameters changed'
+        and states['evaluate'] == 'stale: inputs changed'
+    )
+
 
 def test_a_moved_run_is_still_finished(finished, tmp_path):
-    import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'elsewhere')
-    assert {o['state'] for o in run_paper(d/'cohort', tmp_path/'elsewhere', 'quick', **TINY)} == {'kept'}
+    import shutil
+
+    d, _ = finished
+    shutil.copytree(d / 'run', tmp_path / 'elsewhere')
+    assert {o['state'] for o in run_paper(d / 'cohort', tmp_path / 'elsewhere', 'quick', **TINY)} == {'kept'}
+
 
 def test_same_seed_same_results_whatever_the_workers(finished, tmp_path):
-    d, _ = finished; run_paper(d/'cohort', tmp_path/'run', 'quick', workers=1, **TINY)
-    a, b = (pd.read_parquet(r/'results.parquet').drop(columns='seconds') for r in (d/'run', tmp_path/'run'))
+    d, _ = finished
+    run_paper(d / 'cohort', tmp_path / 'run', 'quick', workers=1, **TINY)
+    a, b = (pd.read_parquet(r / 'results.parquet').drop(columns='seconds') for r in (d / 'run', tmp_path / 'run'))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
 
+
 def test_nothing_published_names_a_machine_or_a_patient(finished):
-    d, _ = finished; stays = Cohort.load(d/'cohort').stays
-    texts = {p: p.read_text() for p in (d/'run').rglob('*') if p.suffix in ('.ipynb', '.html', '.json', '.csv', '.md', '.svg') and p.is_file()}
+    d, _ = finished
+    stays = Cohort.load(d / 'cohort').stays
+    texts = {
+        p: p.read_text()
+        for p in (d / 'run').rglob('*')
+        if p.suffix in ('.ipynb', '.html', '.json', '.csv', '.md', '.svg') and p.is_file()
+    }
     assert sum(p.suffix == '.ipynb' for p in texts) == 6
     for p, text in texts.items():
-        assert str(d) not in text and str(Path.home()) + '/' not in text and not re.search(r'ipykernel_\d|/tmp/', text), p
+        assert (
+            str(d) not in text and str(Path.home()) + '/' not in text and not re.search(r'ipykernel_\d|/tmp/', text)
+        ), p
         assert not re.search(r'734_?,?00[01]|825_?,?000', text), p
 
+
 def test_too_few_phenotypes_are_refused_before_anything_starts(tmp_path):
-    toy_cohort().save(tmp_path/'c')
-    with pytest.raises(BadInput, match='50 held-out phenotypes, but only'): run_paper(tmp_path/'c', tmp_path/'run', **TINY | dict(n_held_out=50))
-    assert not (tmp_path/'run').exists()
+    toy_cohort().save(tmp_path / 'c')
+    with pytest.raises(BadInput, match='50 held-out phenotypes, but only'):
+        run_paper(tmp_path / 'c', tmp_path / 'run', **TINY | dict(n_held_out=50))
+    assert not (tmp_path / 'run').exists()
+
 
 def test_what_a_cohort_says_of_itself_is_part_of_the_key(tmp_path):
-    d = toy_cohort(60).save(tmp_path/'c'); about = json.loads((d/'cohort.json').read_text()); before = identity(about_cohort(d))
-    (d/'cohort.json').write_text(json.dumps(about | dict(held_out_prevalence=[0, 1]))); assert identity(about_cohort(d)) != before
-    (d/'cohort.json').write_text('[]')
-    with pytest.raises(BadInput, match='not a cohort description'): about_cohort(d)
+    d = toy_cohort(60).save(tmp_path / 'c')
+    about = json.loads((d / 'cohort.json').read_text())
+    before = identity(about_cohort(d))
+    (d / 'cohort.json').write_text(json.dumps(about | dict(held_out_prevalence=[0, 1])))
+    assert identity(about_cohort(d)) != before
+    (d / 'cohort.json').write_text('[]')
+    with pytest.raises(BadInput, match='not a cohort description'):
+        about_cohort(d)
+
 
 def test_a_failing_step_is_kept_and_stops_only_what_needs_it(tmp_path):
-    toy_cohort().save(tmp_path/'c')
-    with pytest.raises(BadInput, match='split-0/pretrain: cell.*50 held-out phenotypes, but only') as e: run_paper(tmp_path/'c', tmp_path/'run', command='rnn_transfer_paper --cohort c', **TINY | {'pretrain.n_held_out': 50})
+    toy_cohort().save(tmp_path / 'c')
+    with pytest.raises(BadInput, match='split-0/pretrain: cell.*50 held-out phenotypes, but only') as e:
+        run_paper(
+            tmp_path / 'c',
+            tmp_path / 'run',
+            command='rnn_transfer_paper --cohort c',
+            **TINY | {'pretrain.n_held_out': 50},
+        )
     head, line = str(e.value).split('\n')
-    assert head.startswith('1 of 6 steps failed, 3 that need them were left out') and line.endswith('again: rnn_transfer_paper --cohort c --only split-0/pretrain')
-    said = cli('rnn_transfer_status', tmp_path/'run').stdout; assert '1 failed' in said and re.search('failed: split-0/pretrain: cell.*50 held-out phenotypes, but only.*--only split-0/pretrain', said)
+    assert head.startswith('1 of 6 steps failed, 3 that need them were left out') and line.endswith(
+        'again: rnn_transfer_paper --cohort c --only split-0/pretrain'
+    )
+    said = cli('rnn_transfer_status', tmp_path / 'run').stdout
+    assert '1 failed' in said and re.search(
+        'failed: split-0/pretrain: cell.*50 held-out phenotypes, but only.*--only split-0/pretrain', said
+    )
     assert str(tmp_path) not in next(tmp_path.glob('run/split-0/pretrain/*.failed.ipynb')).read_text()
-    assert (tmp_path/'run/model/done.json').exists() and not (tmp_path/'run/split-0/pretrain/done.json').exists()
-    failed = nbformat.read(tmp_path/'run/split-0/pretrain/02_pretrain.failed.ipynb', 4)
+    assert (tmp_path / 'run/model/done.json').exists() and not (tmp_path / 'run/split-0/pretrain/done.json').exists()
+    failed = nbformat.read(tmp_path / 'run/split-0/pretrain/02_pretrain.failed.ipynb', 4)
     assert any(o.output_type == 'error' for c in failed.cells if c.cell_type == 'code' for o in c.outputs)
-    page = (tmp_path/'run/index.html').read_text(); assert '<a href="split-0/pretrain/02_pretrain.failed.ipynb">' in page and '50 held-out phenotypes, but only' in page and 'report.html' not in page and 'split=0, fraction=1.0, seed=0' in page
-    (tmp_path/'run/split-0/pretrain/02_pretrain.ipynb').write_text('{}'); (tmp_path/'run/split-0/pretrain/done.json').write_text('{"key": "old"}')  # of an earlier success
-    assert '02_pretrain.failed.ipynb' in index_page(tmp_path/'run') and '1 failed' in status_text(tmp_path/'run')
+    page = (tmp_path / 'run/index.html').read_text()
+    assert (
+        '<a href="split-0/pretrain/02_pretrain.failed.ipynb">' in page
+        and '50 held-out phenotypes, but only' in page
+        and 'report.html' not in page
+        and 'split=0, fraction=1.0, seed=0' in page
+    )
+    (tmp_path / 'run/split-0/pretrain/02_pretrain.ipynb').write_text('{}')
+    (tmp_path / 'run/split-0/pretrain/done.json').write_text('{"key": "old"}')  # of an earlier success
+    assert '02_pretrain.failed.ipynb' in index_page(tmp_path / 'run') and '1 failed' in status_text(tmp_path / 'run')
+
 
 def test_the_index_escapes_what_a_cohort_says_of_itself(tmp_path):
-    (tmp_path/'manifest.json').write_text(json.dumps(dict(steps={'data': 'x'}, cohort=dict(source='A<script>alert(1)</script>'), profile='quick'))); page = index_page(tmp_path)
+    (tmp_path / 'manifest.json').write_text(
+        json.dumps(dict(steps={'data': 'x'}, cohort=dict(source='A<script>alert(1)</script>'), profile='quick'))
+    )
+    page = index_page(tmp_path)
     assert '<script' not in page and 'A&lt;script' in page
 
+
 def test_a_second_driver_is_refused(tmp_path):
-    with only_driver(tmp_path/'run'):
-        with pytest.raises(BadInput, match='another driver'):
-            with only_driver(tmp_path/'run'): pass
+    with only_driver(tmp_path / 'run'), pytest.raises(BadInput, match='another driver'):
+        with only_driver(tmp_path / 'run'):
+            pass
+
 
 def test_a_new_driver_sweeps_only_what_a_run_left(tmp_path):
     "Somebody may name a folder of their own as run folder, or a worker may still be at work in it."
-    ours = [tmp_path/n for n in ('.results.csv.0123456789ab.tmp.csv', 'split-0/fraction-1/seed-0/.done.json.0123456789ab.tmp.json', '.executing/model.0123456789ab.ipynb')]
-    theirs = [tmp_path/n for n in ('.notes.tmp', '.cache.tmpdir/a', 'mine/.done.json.0123456789ab.tmp.json')]
-    for p in ours + theirs: p.parent.mkdir(parents=True, exist_ok=True); p.touch()
+    ours = [
+        tmp_path / n
+        for n in (
+            '.results.csv.0123456789ab.tmp.csv',
+            'split-0/fraction-1/seed-0/.done.json.0123456789ab.tmp.json',
+            '.executing/model.0123456789ab.ipynb',
+        )
+    ]
+    theirs = [tmp_path / n for n in ('.notes.tmp', '.cache.tmpdir/a', 'mine/.done.json.0123456789ab.tmp.json')]
+    for p in ours + theirs:
+        p.parent.mkdir(parents=True, exist_ok=True)
+        p.touch()
     step = with_keys(plan(PROFILES['quick']), 'f')[1]
     with one_at_a_time(step, tmp_path):
-        with only_driver(tmp_path): pass
+        with only_driver(tmp_path):
+            pass
         assert all(p.exists() for p in ours + theirs), 'a worker is at work'
-    with only_driver(tmp_path): pass
+    with only_driver(tmp_path):
+        pass
     assert not any(p.exists() for p in ours) and all(p.exists() for p in theirs)
 
+
 def test_time_left_knows_that_a_step_has_one_worker():
-    t = pd.DataFrame(dict(step=['model', 'split-0/pretrain', 'split-1/pretrain', 'evaluate'], kind=['model', 'pretrain', 'pretrain', 'evaluate'], state=['done', 'done', 'stale', 'stale'], seconds=[5, 3600, 3600, 600]))
+    t = pd.DataFrame(
+        dict(
+            step=['model', 'split-0/pretrain', 'split-1/pretrain', 'evaluate'],
+            kind=['model', 'pretrain', 'pretrain', 'evaluate'],
+            state=['done', 'done', 'stale', 'stale'],
+            seconds=[5, 3600, 3600, 600],
+        )
+    )
     assert time_left(t, 16) == pytest.approx(4200) and time_left(t[:2], 2) is None
-    noisy = pd.DataFrame(dict(step=['model', *(f'split-0/fraction-{f}/seed-0' for f in (1, .9, .01))], kind=['model'] + ['transfer'] * 3, state=['done'] * 3 + ['waiting'], seconds=[5, 900, 700, None]))
+    noisy = pd.DataFrame(
+        dict(
+            step=['model', *(f'split-0/fraction-{f}/seed-0' for f in (1, 0.9, 0.01))],
+            kind=['model'] + ['transfer'] * 3,
+            state=['done'] * 3 + ['waiting'],
+            seconds=[5, 900, 700, None],
+        )
+    )
     assert time_left(noisy, 1) == pytest.approx(5), 'no step is shorter than the start of a kernel'
 
+
 def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):
-    toy_cohort(60).save(tmp_path/'cohort'); step = with_keys(plan(PROFILES['quick']), 'f')[0]; calls = []
+    toy_cohort(60).save(tmp_path / 'cohort')
+    step = with_keys(plan(PROFILES['quick']), 'f')[0]
+    calls = []
+
     def once(*a, **k):
         calls.append(1)
-        if len(calls) == 1: raise paper.DeadKernelError('Kernel died')
+        if len(calls) == 1:
+            raise paper.DeadKernelError('Kernel died')
         return papermill_run(*a, **k)
-    papermill_run = paper.papermill.execute_notebook; monkeypatch.setattr(paper.papermill, 'execute_notebook', once)
+
+    papermill_run = paper.papermill.execute_notebook
+    monkeypatch.setattr(paper.papermill, 'execute_notebook', once)
     assert execute(step, str(tmp_path), 'cohort')['state'] == 'done' and len(calls) == 2
 
+
 def test_a_killed_kernel_is_tried_once_more(tmp_path):
-    import signal, threading, time; from kill_resume import left_behind
-    toy_cohort(60).save(tmp_path/'cohort'); step = with_keys(plan(PROFILES['quick']), 'f')[0]; killed = []
+    import signal
+    import threading
+    import time
+
+    from kill_resume import left_behind
+
+    toy_cohort(60).save(tmp_path / 'cohort')
+    step = with_keys(plan(PROFILES['quick']), 'f')[0]
+    killed = []
+
     def kill():
         end = time.time() + 60
         while not killed and time.time() < end:
-            for p in left_behind(tmp_path, 0): os.kill(p, signal.SIGKILL); killed.append(p)
-            time.sleep(.05)
-    thread = threading.Thread(target=kill); thread.start(); out = execute(step, str(tmp_path), 'cohort'); thread.join()
+            for p in left_behind(tmp_path, 0):
+                os.kill(p, signal.SIGKILL)
+                killed.append(p)
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    out = execute(step, str(tmp_path), 'cohort')
+    thread.join()
     assert out['state'] == 'done' and len(killed) == 1, out
 
+
 def test_a_worker_with_other_code_refuses(tmp_path):
-    toy_cohort(60).save(tmp_path/'cohort'); step = with_keys(plan(PROFILES['quick']), 'f')[0]; step.parts['version'] = '0.0.0'
+    toy_cohort(60).save(tmp_path / 'cohort')
+    step = with_keys(plan(PROFILES['quick']), 'f')[0]
+    step.parts['version'] = '0.0.0'
     out = execute(step, str(tmp_path), 'cohort')
-    assert out['state'] == 'failed' and 'other code for 00_data' in out['why'] and not (tmp_path/'data/done.json').exists()
+    assert (
+        out['state'] == 'failed'
+        and 'other code for 00_data' in out['why']
+        and not (tmp_path / 'data/done.json').exists()
+    )
+
 
 def test_the_evaluation_modules_are_part_of_its_key(monkeypatch):
-    before = code_hash('04_evaluate'), code_hash('00_data'); monkeypatch.setitem(paper.HELPERS, '04_evaluate', ['evaluation/*.py'])
+    before = code_hash('04_evaluate'), code_hash('00_data')
+    monkeypatch.setitem(paper.HELPERS, '04_evaluate', ['evaluation/*.py'])
     assert code_hash('04_evaluate') != before[0] and code_hash('00_data') == before[1], 'without the checklists'
-    whole = code_hash('04_evaluate'); monkeypatch.setitem(paper.HELPERS, '04_evaluate', ['evaluation/measures.py']); assert code_hash('04_evaluate') != whole
+    whole = code_hash('04_evaluate')
+    monkeypatch.setitem(paper.HELPERS, '04_evaluate', ['evaluation/measures.py'])
+    assert code_hash('04_evaluate') != whole
+
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
-    def none(*_): raise OSError(38, 'Function not implemented')
+    def none(*_):
+        raise OSError(38, 'Function not implemented')
+
     monkeypatch.setattr(paper.fcntl, 'flock', none)
-    with pytest.raises(BadInput, match='this file system has no locks'):
-        with only_driver(tmp_path/'run'): pass
+    with pytest.raises(BadInput, match='this file system has no locks'), only_driver(tmp_path / 'run'):
+        pass
+
 
 def test_an_executed_notebook_may_be_saved_again(finished, tmp_path):
-    import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run')
-    for p in (tmp_path/'run').rglob('*.ipynb'): p.write_text(p.read_text() + '\n')
-    (tmp_path/'run/tables/.DS_Store').touch(); steps = with_keys(plan(PROFILES['quick'] | TINY), identity(about_cohort(d/'cohort')))
-    assert {state(s, tmp_path/'run') for s in steps} == {'done'}
+    import shutil
 
-@pytest.mark.parametrize('options, message', [({'fraction': .1}, 'the plan itself sets it'), ({'transfer.seed': 5}, 'the plan itself sets it'), ({'data.run': 'x'}, 'the plan itself sets it'), ({'device': 'cdua'}, 'expected auto, cpu, cuda'),
-    ({'lr': 'fast'}, 'expected a number'), ({'hidden': [0]}, 'expected whole numbers above 0'), ({'models': ['LRR']}, "'LRR'"), ({'normaliser': 'trian'}, 'expected train'), ({'replicates': 'many'}, 'expected a whole number'),
-    ({'models': ['MN-LR-2@3']}, 'raise inits'), ({'masks': 1}, 'expected True or False'), ({'workers': 0}, 'workers 0'), ({'only': 'split-7/pretrain'}, 'no such step'), ({'variants': ['no-removal', 'typo']}, 'expected some of no-removal'),
-    ({'replicates': -5}, 'expected 0 or more'), ({'inits': -1}, 'expected 0 or more'), ({'hidden': [32.5]}, 'expected whole numbers above 0'), ({'hidden': []}, 'expected at least one'), ({'models': []}, 'expected at least one'),
-    ({'lambdas': []}, 'expected at least one'), ({'lambdas': [0.]}, 'expected numbers above 0'), ({'autoencoder_updates': -3}, 'expected 0 or more'), ({'lr': float('nan')}, 'expected a number above 0'), ({'n_held_out': 0}, 'expected a number above 0'),
-    ({'gpus': 0}, 'gpus 0: expected the share of a card'), ({'gpus': 'half'}, 'gpus half: expected the share'), ({'low': '5%'}, 'expected a share from 0 to 1'), ({'high': 5}, 'expected a share from 0 to 1')])
+    d, _ = finished
+    shutil.copytree(d / 'run', tmp_path / 'run')
+    for p in (tmp_path / 'run').rglob('*.ipynb'):
+        p.write_text(p.read_text() + '\n')
+    (tmp_path / 'run/tables/.DS_Store').touch()
+    steps = with_keys(plan(PROFILES['quick'] | TINY), identity(about_cohort(d / 'cohort')))
+    assert {state(s, tmp_path / 'run') for s in steps} == {'done'}
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({'fraction': 0.1}, 'the plan itself sets it'),
+        ({'transfer.seed': 5}, 'the plan itself sets it'),
+        ({'data.run': 'x'}, 'the plan itself sets it'),
+        ({'device': 'cdua'}, 'expected auto, cpu, cuda'),
+        ({'lr': 'fast'}, 'expected a number'),
+        ({'hidden': [0]}, 'expected whole numbers above 0'),
+        ({'models': ['LRR']}, "'LRR'"),
+        ({'normaliser': 'trian'}, 'expected train'),
+        ({'replicates': 'many'}, 'expected a whole number'),
+        ({'models': ['MN-LR-2@3']}, 'raise inits'),
+        ({'masks': 1}, 'expected True or False'),
+        ({'workers': 0}, 'workers 0'),
+        ({'only': 'split-7/pretrain'}, 'no such step'),
+        ({'variants': ['no-removal', 'typo']}, 'expected some of no-removal'),
+        ({'replicates': -5}, 'expected 0 or more'),
+        ({'inits': -1}, 'expected 0 or more'),
+        ({'hidden': [32.5]}, 'expected whole numbers above 0'),
+        ({'hidden': []}, 'expected at least one'),
+        ({'models': []}, 'expected at least one'),
+        ({'lambdas': []}, 'expected at least one'),
+        ({'lambdas': [0.0]}, 'expected numbers above 0'),
+        ({'autoencoder_updates': -3}, 'expected 0 or more'),
+        ({'lr': float('nan')}, 'expected a number above 0'),
+        ({'n_held_out': 0}, 'expected a number above 0'),
+        ({'gpus': 0}, 'gpus 0: expected the share of a card'),
+        ({'gpus': 'half'}, 'gpus half: expected the share'),
+        ({'low': '5%'}, 'expected a share from 0 to 1'),
+        ({'high': 5}, 'expected a share from 0 to 1'),
+    ],
+)
 def test_a_value_that_cannot_be_meant_is_refused_before_anything_starts(tmp_path, options, message):
-    toy_cohort(60).save(tmp_path/'c')
-    with pytest.raises(BadInput, match=message): run_paper(tmp_path/'c', tmp_path/'run', **TINY | options)
-    assert not (tmp_path/'run').exists()
+    toy_cohort(60).save(tmp_path / 'c')
+    with pytest.raises(BadInput, match=message):
+        run_paper(tmp_path / 'c', tmp_path / 'run', **TINY | options)
+    assert not (tmp_path / 'run').exists()
+
 
 # ---- the same thing as a person types it
 
+
 def test_features_of_a_checkpoint(finished, tmp_path):
     d, _ = finished
-    r = cli('rnn_transfer_features', '--cohort', d/'cohort', '--checkpoint', d/'run/split-0/pretrain/mimic-net.safetensors', '--out', tmp_path/'z.parquet')
+    r = cli(
+        'rnn_transfer_features',
+        '--cohort',
+        d / 'cohort',
+        '--checkpoint',
+        d / 'run/split-0/pretrain/mimic-net.safetensors',
+        '--out',
+        tmp_path / 'z.parquet',
+    )
     assert r.returncode == 0, r.stderr
-    z = pd.read_parquet(tmp_path/'z.parquet'); data = Prepared.load(d/'run')
+    z = pd.read_parquet(tmp_path / 'z.parquet')
+    data = Prepared.load(d / 'run')
     from rnn_transfer.model import features, load_checkpoint
-    np.testing.assert_allclose(z.drop(columns='stay_id'), features(load_checkpoint(d/'run/split-0/pretrain/mimic-net.safetensors'), data.X), atol=1e-5)
-    assert list(z['stay_id']) == list(data.stays['stay_id'])
-    other = toy_cohort(30); other.channels[0].name = 'Pulse'; other.events['channel'] = other.events['channel'].cat.rename_categories({'Heart rate': 'Pulse'}); other.save(tmp_path/'other')
-    with pytest.raises(BadInput, match="reads column 'Heart rate'"): cohort_features(Cohort.load(tmp_path/'other'), d/'run/split-0/pretrain/mimic-net.safetensors')
 
-@pytest.mark.parametrize('args, message', [
-    (('rnn_transfer_cohort', 'mimic4'), "source 'mimic4': expected synthetic"),
-    (('rnn_transfer_cohort', 'physionet2012'), '--path is missing'),
-    (('rnn_transfer_cohort', 'mimic3_benchmarks', '--path', 'x', '--corrected', 'all'), '--corrected: mimic3_benchmarks has no such option; it has --path'),
-    (('rnn_transfer_cohort', 'synthetic', '--out', '/proc/none/c'), '--out /proc/none/c: /proc cannot be written'),
-    (('rnn_transfer_verify', '--cohort', 'c', '--export', 'e'), 'give --cohort, or --export and --hashes'),
-    (('rnn_transfer_cohort', 'physionet2012', '--path', 'nowhere'), 'nowhere'),
-    (('rnn_transfer_paper', '--cohort', 'nowhere'), 'no cohort.json'),
-    (('rnn_transfer_paper', '--seeds', 'few'), '--seeds few: expected whole numbers'),
-    (('rnn_transfer_paper', '--set', 'patience'), '--set patience: expected name=value'),
-    (('rnn_transfer_paper', '--profile', 'nope', '--dry-run'), "profile 'nope': expected quick, open, paper"),
-    (('rnn_transfer_paper', '--fractions', '2'), 'fractions [2.0]: expected shares above 0 and at most 1'),
-    (('rnn_transfer_paper', '--seeds', '3,2,1'), 'seeds [3, 2, 1]: expected one or two whole numbers'),
-    (('rnn_transfer_paper', '--splits', '0'), 'splits 0: expected a whole number above 0'),
-    (('rnn_transfer_paper', '--dry-run'), '--dry-run needs --cohort'),
-    (('rnn_transfer_features', '--cohort', 'nowhere'), '--checkpoint is missing'),
-    (('rnn_transfer_export', '--path', 'nowhere', '--out', 'x'), 'nowhere'),
-    (('rnn_transfer_verify',), 'give --cohort, or --export and --hashes'),
-    (('rnn_transfer_features', '--cohort', 'nowhere', '--checkpoint', 'x.safetensors', '--out', 'z.txt'), 'ending in .parquet or .csv')])
+    np.testing.assert_allclose(
+        z.drop(columns='stay_id'),
+        features(load_checkpoint(d / 'run/split-0/pretrain/mimic-net.safetensors'), data.X),
+        atol=1e-5,
+    )
+    assert list(z['stay_id']) == list(data.stays['stay_id'])
+    other = toy_cohort(30)
+    other.channels[0].name = 'Pulse'
+    other.events['channel'] = other.events['channel'].cat.rename_categories({'Heart rate': 'Pulse'})
+    other.save(tmp_path / 'other')
+    with pytest.raises(BadInput, match="reads column 'Heart rate'"):
+        cohort_features(Cohort.load(tmp_path / 'other'), d / 'run/split-0/pretrain/mimic-net.safetensors')
+
+
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (('rnn_transfer_cohort', 'mimic4'), "source 'mimic4': expected synthetic"),
+        (('rnn_transfer_cohort', 'physionet2012'), '--path is missing'),
+        (
+            ('rnn_transfer_cohort', 'mimic3_benchmarks', '--path', 'x', '--corrected', 'all'),
+            '--corrected: mimic3_benchmarks has no such option; it has --path',
+        ),
+        (('rnn_transfer_cohort', 'synthetic', '--out', '/proc/none/c'), '--out /proc/none/c: /proc cannot be written'),
+        (('rnn_transfer_verify', '--cohort', 'c', '--export', 'e'), 'give --cohort, or --export and --hashes'),
+        (('rnn_transfer_cohort', 'physionet2012', '--path', 'nowhere'), 'nowhere'),
+        (('rnn_transfer_paper', '--cohort', 'nowhere'), 'no cohort.json'),
+        (('rnn_transfer_paper', '--seeds', 'few'), '--seeds few: expected whole numbers'),
+        (('rnn_transfer_paper', '--set', 'patience'), '--set patience: expected name=value'),
+        (('rnn_transfer_paper', '--profile', 'nope', '--dry-run'), "profile 'nope': expected quick, open, paper"),
+        (('rnn_transfer_paper', '--fractions', '2'), 'fractions [2.0]: expected shares above 0 and at most 1'),
+        (('rnn_transfer_paper', '--seeds', '3,2,1'), 'seeds [3, 2, 1]: expected one or two whole numbers'),
+        (('rnn_transfer_paper', '--splits', '0'), 'splits 0: expected a whole number above 0'),
+        (('rnn_transfer_paper', '--dry-run'), '--dry-run needs --cohort'),
+        (('rnn_transfer_features', '--cohort', 'nowhere'), '--checkpoint is missing'),
+        (('rnn_transfer_export', '--path', 'nowhere', '--out', 'x'), 'nowhere'),
+        (('rnn_transfer_verify',), 'give --cohort, or --export and --hashes'),
+        (
+            ('rnn_transfer_features', '--cohort', 'nowhere', '--checkpoint', 'x.safetensors', '--out', 'z.txt'),
+            'ending in .parquet or .csv',
+        ),
+    ],
+)
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, args, message):
     r = cli(*args, cwd=tmp_path)
-    assert r.returncode == 2 and r.stderr.startswith('error: ') and r.stderr.count('\n') == 1 and message in r.stderr, r.stderr
+    assert r.returncode == 2 and r.stderr.startswith('error: ') and r.stderr.count('\n') == 1 and message in r.stderr, (
+        r.stderr
+    )
     assert not list(tmp_path.iterdir())
 
-def test_debug_shows_the_traceback(tmp_path):
-    r = cli('rnn_transfer_cohort', 'mimic4', '--debug', cwd=tmp_path); assert r.returncode == 1 and 'Traceback' in r.stderr
 
-@pytest.mark.parametrize('name', ['rnn_transfer_cohort', 'rnn_transfer_paper', 'rnn_transfer_features', 'rnn_transfer_status', 'rnn_transfer_export', 'rnn_transfer_verify'])
+def test_debug_shows_the_traceback(tmp_path):
+    r = cli('rnn_transfer_cohort', 'mimic4', '--debug', cwd=tmp_path)
+    assert r.returncode == 1 and 'Traceback' in r.stderr
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'rnn_transfer_cohort',
+        'rnn_transfer_paper',
+        'rnn_transfer_features',
+        'rnn_transfer_status',
+        'rnn_transfer_export',
+        'rnn_transfer_verify',
+    ],
+)
 def test_help_is_for_people(name):
-    r = cli(name, '--help'); assert r.returncode == 0 and 'usage' in r.stdout and '--debug' in r.stdout and 'None' not in r.stdout
+    r = cli(name, '--help')
+    assert r.returncode == 0 and 'usage' in r.stdout and '--debug' in r.stdout and 'None' not in r.stdout
+
 
 def test_dry_run_says_what_and_why(finished, tmp_path):
     d, _ = finished
-    r = cli('rnn_transfer_paper', '--cohort', d/'cohort', '--out', d/'run', '--splits', 1, '--fractions', '.5,1', '--seeds', 1, '--hidden', 4, '--dry-run',
-            '--set', SETTINGS + ';transfer.batch=64')
+    r = cli(
+        'rnn_transfer_paper',
+        '--cohort',
+        d / 'cohort',
+        '--out',
+        d / 'run',
+        '--splits',
+        1,
+        '--fractions',
+        '.5,1',
+        '--seeds',
+        1,
+        '--hidden',
+        4,
+        '--dry-run',
+        '--set',
+        SETTINGS + ';transfer.batch=64',
+    )
     assert r.returncode == 0 and 'split-0/fraction-1/seed-0' in r.stdout, r.stderr
-    assert re.search(r'^3 of 6 steps to do; about \d+\.\d minutes with', r.stdout, re.M) and 'parameters changed' in r.stdout
-    said = plan_text(d/'cohort', tmp_path, 'quick', TINY, 2, 'split-0/pretrain'); assert re.search('^3 of 3 steps to do; no step of kind data, model, pretrain was timed here yet$', said, re.M)
+    assert (
+        re.search(r'^3 of 6 steps to do; about \d+\.\d minutes with', r.stdout, re.M)
+        and 'parameters changed' in r.stdout
+    )
+    said = plan_text(d / 'cohort', tmp_path, 'quick', TINY, 2, 'split-0/pretrain')
+    assert re.search('^3 of 3 steps to do; no step of kind data, model, pretrain was timed here yet$', said, re.M)
+
 
 # ---- what a person sees
 
+
 def test_status_of_a_finished_and_of_a_broken_run(finished, tmp_path):
-    import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run')
-    assert cli('rnn_transfer_status', tmp_path/'run').stdout == '6 done of 6 steps; no driver is at work\n'
-    (tmp_path/'run/.executing/split-0+fraction-1+seed-0.left.ipynb').write_text('{}')  # of a driver that was killed
-    (tmp_path/'run/evaluate/done.json').unlink(); (tmp_path/'run/split-0/pretrain/done.json').write_text('{"key": "old"}')
-    with only_driver(tmp_path/'run'): out = cli('rnn_transfer_status', tmp_path/'run').stdout
+    import shutil
+
+    d, _ = finished
+    shutil.copytree(d / 'run', tmp_path / 'run')
+    assert cli('rnn_transfer_status', tmp_path / 'run').stdout == '6 done of 6 steps; no driver is at work\n'
+    (tmp_path / 'run/.executing/split-0+fraction-1+seed-0.left.ipynb').write_text('{}')  # of a driver that was killed
+    (tmp_path / 'run/evaluate/done.json').unlink()
+    (tmp_path / 'run/split-0/pretrain/done.json').write_text('{"key": "old"}')
+    with only_driver(tmp_path / 'run'):
+        out = cli('rnn_transfer_status', tmp_path / 'run').stdout
     assert out.startswith('4 done, 1 waiting, 1 stale of 6 steps; a driver is at work')
-    r = cli('rnn_transfer_status', tmp_path); assert r.returncode == 2 and 'is this the folder of a run?' in r.stderr
+    r = cli('rnn_transfer_status', tmp_path)
+    assert r.returncode == 2 and 'is this the folder of a run?' in r.stderr
+
 
 def test_index_links_every_executed_notebook(finished):
-    d, _ = finished; page = (d/'run/index.html').read_text(); links = re.findall(r'<a href="([^"]+\.ipynb)"', page)
-    assert len(links) == 6 and all((d/'run'/l).exists() for l in links) and 'LR 0.' in page and 'synthetic' in page
-    assert all(re.search(rf'<td>{s}</td><td>\d+</td>', page) for s in read_done(d/'run')['seconds']), 'seconds and peak memory of each run'
+    d, _ = finished
+    page = (d / 'run/index.html').read_text()
+    links = re.findall(r'<a href="([^"]+\.ipynb)"', page)
+    assert len(links) == 6 and all((d / 'run' / l).exists() for l in links) and 'LR 0.' in page and 'synthetic' in page
+    assert all(re.search(rf'<td>{s}</td><td>\d+</td>', page) for s in read_done(d / 'run')['seconds']), (
+        'seconds and peak memory of each run'
+    )
 
-def test_the_numbers_in_a_steps_name(): assert numbers_of('split-1/fraction-1e-05/seed-2') == dict(split=1, fraction=1e-5, seed=2) and numbers_of('evaluate') == {}
+
+def test_the_numbers_in_a_steps_name():
+    assert (
+        numbers_of('split-1/fraction-1e-05/seed-2') == dict(split=1, fraction=1e-5, seed=2)
+        and numbers_of('evaluate') == {}
+    )
+
 
 def test_one_step_and_what_it_needs():
-    steps = plan(PROFILES['quick']); assert [s.name for s in needed(steps, 'split-1/pretrain')] == ['data', 'model', 'split-1/pretrain']
-    with pytest.raises(BadInput, match='no such step'): needed(steps, 'split-7')
+    steps = plan(PROFILES['quick'])
+    assert [s.name for s in needed(steps, 'split-1/pretrain')] == ['data', 'model', 'split-1/pretrain']
+    with pytest.raises(BadInput, match='no such step'):
+        needed(steps, 'split-7')
+
 
 def test_gpu_runs_claim_a_card():
-    steps = plan(PROFILES['quick']); assert {s.kind for s in steps if resources(s, True)} == {'pretrain', 'transfer'} and not any(resources(s, False) for s in steps)
-    assert local_workers(8, 2) == [0, 1] + [None] * 6 and local_workers(4, 1, .5) == [0, 0, None, None] and local_workers(2) == [None, None]
+    steps = plan(PROFILES['quick'])
+    assert {s.kind for s in steps if resources(s, True)} == {'pretrain', 'transfer'} and not any(
+        resources(s, False) for s in steps
+    )
+    assert (
+        local_workers(8, 2) == [0, 1] + [None] * 6
+        and local_workers(4, 1, 0.5) == [0, 0, None, None]
+        and local_workers(2) == [None, None]
+    )
+
 
 def at_work(folder, name):
     "A run on a card, in a worker: which card it sees, and how many are at work when it begins."
-    import os, time; from pathlib import Path
-    mark = Path(folder)/name; mark.touch(); n = len(list(Path(folder).iterdir())); time.sleep(.3); mark.unlink()
+    import os
+    import time
+    from pathlib import Path
+
+    mark = Path(folder) / name
+    mark.touch()
+    n = len(list(Path(folder).iterdir()))
+    time.sleep(0.3)
+    mark.unlink()
     return os.environ.get('CUDA_VISIBLE_DEVICES'), n
+
 
 def test_a_card_serves_one_run_at_a_time(tmp_path):
     from dask.distributed import Client
+
     with local_cluster(local_workers(3, cards=1)) as local, Client(local) as client:
-        client.wait_for_workers(3); jobs = [client.submit(at_work, str(tmp_path), str(i), resources={'GPU': 1}, pure=False) for i in range(4)]
+        client.wait_for_workers(3)
+        jobs = [client.submit(at_work, str(tmp_path), str(i), resources={'GPU': 1}, pure=False) for i in range(4)]
         assert client.gather(jobs) == [('0', 1)] * 4
+
 
 # ---- a cluster, and faults
 
+
 def test_scheduler_and_workers_over_tcp_give_the_same_results(finished, tmp_path):
     from kill_resume import Cluster
+
     d, _ = finished
     with Cluster() as c:
-        run_paper(d/'cohort', tmp_path/'run', 'quick', scheduler=c.address, **TINY)
-        assert re.search(r'about \d+\.\d minutes with 2 workers', plan_text(d/'cohort', tmp_path/'run', 'quick', TINY | {'evaluate.seed': 1}, 16, scheduler=c.address)), 'those of the scheduler'
-    a, b = (pd.read_parquet(r/'results.parquet').drop(columns='seconds') for r in (d/'run', tmp_path/'run'))
+        run_paper(d / 'cohort', tmp_path / 'run', 'quick', scheduler=c.address, **TINY)
+        assert re.search(
+            r'about \d+\.\d minutes with 2 workers',
+            plan_text(d / 'cohort', tmp_path / 'run', 'quick', TINY | {'evaluate.seed': 1}, 16, scheduler=c.address),
+        ), 'those of the scheduler'
+    a, b = (pd.read_parquet(r / 'results.parquet').drop(columns='seconds') for r in (d / 'run', tmp_path / 'run'))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
+
 
 @pytest.mark.parametrize('sent, code', [('SIGINT', 130), pytest.param('SIGTERM', 143, marks=pytest.mark.slow)])
 def test_an_interrupt_is_one_line_and_leaves_a_resumable_run(finished, tmp_path, sent, code):
     "Ctrl-C reaches every process of the group, the workers and kernels too; a termination only the driver."
-    import signal, time; d, _ = finished; run = tmp_path/'run'
-    args = ['--cohort', d/'cohort', '--out', run, '--splits', 1, '--fractions', '.5,1', '--seeds', 1, '--hidden', 4, '--set', SETTINGS]
-    p = subprocess.Popen([bin('rnn_transfer_paper'), *map(str, args), '--workers', '2'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a suite that runs in the background does not hear it
-    while not (run/'data'/'done.json').exists() and p.poll() is None: time.sleep(.05)
-    time.sleep(1); os.killpg(p.pid, signal.SIGINT) if sent == 'SIGINT' else p.send_signal(signal.SIGTERM)
-    error = p.communicate(timeout=120)[1]; last = [l for l in error.splitlines() if l.startswith('error')]
-    assert p.returncode == code and len(last) == 1 and 'the same command goes on from here' in last[0] and 'Traceback' not in error, error
-    assert re.match(r'[1-5] done, [1-5] waiting of 6 steps; no driver is at work', cli('rnn_transfer_status', run).stdout)
-    when = (run/'data'/'done.json').stat().st_mtime_ns; again = cli('rnn_transfer_paper', *args)
-    assert again.returncode == 0 and (run/'data'/'done.json').stat().st_mtime_ns == when, again.stderr
-    a, b = (pd.read_parquet(r/'results.parquet').drop(columns='seconds') for r in (d/'run', run)); pd.testing.assert_frame_equal(a, b, check_exact=True)
+    import signal
+    import time
+
+    d, _ = finished
+    run = tmp_path / 'run'
+    args = [
+        '--cohort',
+        d / 'cohort',
+        '--out',
+        run,
+        '--splits',
+        1,
+        '--fractions',
+        '.5,1',
+        '--seeds',
+        1,
+        '--hidden',
+        4,
+        '--set',
+        SETTINGS,
+    ]
+    p = subprocess.Popen(
+        [bin('rnn_transfer_paper'), *map(str, args), '--workers', '2'],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # a suite that runs in the background does not hear it
+    while not (run / 'data' / 'done.json').exists() and p.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)
+    os.killpg(p.pid, signal.SIGINT) if sent == 'SIGINT' else p.send_signal(signal.SIGTERM)
+    error = p.communicate(timeout=120)[1]
+    last = [l for l in error.splitlines() if l.startswith('error')]
+    assert (
+        p.returncode == code
+        and len(last) == 1
+        and 'the same command goes on from here' in last[0]
+        and 'Traceback' not in error
+    ), error
+    assert re.match(
+        r'[1-5] done, [1-5] waiting of 6 steps; no driver is at work', cli('rnn_transfer_status', run).stdout
+    )
+    when = (run / 'data' / 'done.json').stat().st_mtime_ns
+    again = cli('rnn_transfer_paper', *args)
+    assert again.returncode == 0 and (run / 'data' / 'done.json').stat().st_mtime_ns == when, again.stderr
+    a, b = (pd.read_parquet(r / 'results.parquet').drop(columns='seconds') for r in (d / 'run', run))
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+
 
 def test_no_scheduler_answers(tmp_path):
-    toy_cohort(60).save(tmp_path/'c')
-    with pytest.raises(BadInput, match='no Dask scheduler answers'): run_paper(tmp_path/'c', tmp_path/'run', scheduler='tcp://127.0.0.1:1', **TINY)
+    toy_cohort(60).save(tmp_path / 'c')
+    with pytest.raises(BadInput, match='no Dask scheduler answers'):
+        run_paper(tmp_path / 'c', tmp_path / 'run', scheduler='tcp://127.0.0.1:1', **TINY)
+
 
 def test_sharing_a_card_is_the_business_of_a_cluster(tmp_path):
-    toy_cohort(60).save(tmp_path/'c')
-    with pytest.raises(BadInput, match='gpus: on a cluster'): run_paper(tmp_path/'c', tmp_path/'run', scheduler='tcp://127.0.0.1:1', gpus=.5, **TINY)
+    toy_cohort(60).save(tmp_path / 'c')
+    with pytest.raises(BadInput, match='gpus: on a cluster'):
+        run_paper(tmp_path / 'c', tmp_path / 'run', scheduler='tcp://127.0.0.1:1', gpus=0.5, **TINY)
+
 
 @pytest.mark.slow
 def test_killed_twenty_times_and_resumed():
-    r = subprocess.run([sys.executable, str(Path(__file__).with_name('kill_resume.py')), '--moments', '20'], capture_output=True, text=True, timeout=3600)
+    r = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name('kill_resume.py')), '--moments', '20'],
+        capture_output=True,
+        text=True,
+        timeout=3600,
+    )
     assert r.returncode == 0, r.stdout + r.stderr
 
+
 def test_damaged_results_are_noticed_and_made_again(finished, tmp_path):
-    import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run'); p = tmp_path/'run/split-0/pretrain/mimic-net.safetensors'
-    blob = bytearray(p.read_bytes()); blob[-1] ^= 1; p.write_bytes(blob); (tmp_path/'run/tables/headline.txt').unlink()
-    outcomes = {o['name']: o['state'] for o in run_paper(d/'cohort', tmp_path/'run', 'quick', **TINY)}
+    import shutil
+
+    d, _ = finished
+    shutil.copytree(d / 'run', tmp_path / 'run')
+    p = tmp_path / 'run/split-0/pretrain/mimic-net.safetensors'
+    blob = bytearray(p.read_bytes())
+    blob[-1] ^= 1
+    p.write_bytes(blob)
+    (tmp_path / 'run/tables/headline.txt').unlink()
+    outcomes = {o['name']: o['state'] for o in run_paper(d / 'cohort', tmp_path / 'run', 'quick', **TINY)}
     assert [n for n, state in outcomes.items() if state == 'done'] == ['split-0/pretrain', 'evaluate']
-    a, b = (pd.read_parquet(r/'results.parquet') for r in (d/'run', tmp_path/'run')); pd.testing.assert_frame_equal(a, b, check_exact=True)
+    a, b = (pd.read_parquet(r / 'results.parquet') for r in (d / 'run', tmp_path / 'run'))
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+
 
 def test_a_corrupted_checkpoint_is_one_line_and_a_resumable_run(finished, tmp_path, monkeypatch):
-    import shutil; d, _ = finished; shutil.copytree(d/'run', tmp_path/'run'); p = tmp_path/'run/split-0/pretrain/mimic-net.safetensors'
-    steps = with_keys(plan(PROFILES['quick'] | TINY), identity(about_cohort(d/'cohort'))); transfer = next(s for s in steps if s.kind == 'transfer')
-    whole = p.read_bytes(); p.write_bytes(whole[:100]); shutil.rmtree(tmp_path/'run/split-0/features')
-    (tmp_path/'run'/transfer.name/'done.json').unlink(); out = execute(transfer, str(tmp_path/'run'), '')
+    import shutil
+
+    d, _ = finished
+    shutil.copytree(d / 'run', tmp_path / 'run')
+    p = tmp_path / 'run/split-0/pretrain/mimic-net.safetensors'
+    steps = with_keys(plan(PROFILES['quick'] | TINY), identity(about_cohort(d / 'cohort')))
+    transfer = next(s for s in steps if s.kind == 'transfer')
+    whole = p.read_bytes()
+    p.write_bytes(whole[:100])
+    shutil.rmtree(tmp_path / 'run/split-0/features')
+    (tmp_path / 'run' / transfer.name / 'done.json').unlink()
+    out = execute(transfer, str(tmp_path / 'run'), '')
     assert out['state'] == 'failed' and 'mimic-net.safetensors' in out['why'] and '\n' not in out['why'], out
-    p.write_bytes(whole); assert execute(transfer, str(tmp_path/'run'), '')['state'] == 'done'
+    p.write_bytes(whole)
+    assert execute(transfer, str(tmp_path / 'run'), '')['state'] == 'done'
+
 
 def test_a_full_disk_is_one_line_and_a_resumable_run(finished, tmp_path):
     "On a file system of a few megabytes where the machine allows one."
-    d, _ = finished; disk = tmp_path/'disk'; disk.mkdir()
-    if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=300k', 'none', disk], capture_output=True).returncode: pytest.skip('needs the right to mount a tmpfs')
+    d, _ = finished
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    if (
+        os.name != 'posix'
+        or os.geteuid()
+        or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=300k', 'none', disk], capture_output=True).returncode
+    ):
+        pytest.skip('needs the right to mount a tmpfs')
     try:
-        args = ['--cohort', d/'cohort', '--out', disk/'run', '--splits', 1, '--fractions', 1, '--seeds', 1, '--hidden', 4, '--set', 'max_updates=5;n_held_out=2']
-        r = cli('rnn_transfer_paper', *args); lines = [l for l in r.stderr.splitlines() if l.startswith('error')]
-        assert r.returncode == 2 and len(lines) == 1 and 'No space left' in r.stderr and 'Traceback' not in r.stderr, r.stderr
+        args = [
+            '--cohort',
+            d / 'cohort',
+            '--out',
+            disk / 'run',
+            '--splits',
+            1,
+            '--fractions',
+            1,
+            '--seeds',
+            1,
+            '--hidden',
+            4,
+            '--set',
+            'max_updates=5;n_held_out=2',
+        ]
+        r = cli('rnn_transfer_paper', *args)
+        lines = [l for l in r.stderr.splitlines() if l.startswith('error')]
+        assert r.returncode == 2 and len(lines) == 1 and 'No space left' in r.stderr and 'Traceback' not in r.stderr, (
+            r.stderr
+        )
         subprocess.run(['mount', '-o', 'remount,size=60m', disk], check=True)
-        r = cli('rnn_transfer_paper', *args); assert r.returncode == 0, r.stderr
-    finally: subprocess.run(['umount', '-l', disk], check=False)
+        r = cli('rnn_transfer_paper', *args)
+        assert r.returncode == 0, r.stderr
+    finally:
+        subprocess.run(['umount', '-l', disk], check=False)
+
 
 def test_a_read_only_folder_is_one_line(finished, tmp_path):
-    d, _ = finished; disk = tmp_path/'disk'; disk.mkdir()
-    if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'ro', 'none', disk], capture_output=True).returncode: pytest.skip('needs the right to mount a tmpfs')
+    d, _ = finished
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    if (
+        os.name != 'posix'
+        or os.geteuid()
+        or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'ro', 'none', disk], capture_output=True).returncode
+    ):
+        pytest.skip('needs the right to mount a tmpfs')
     try:
-        r = cli('rnn_transfer_paper', '--cohort', d/'cohort', '--out', disk/'run', '--splits', 1, '--set', 'n_held_out=2')
+        r = cli(
+            'rnn_transfer_paper',
+            '--cohort',
+            d / 'cohort',
+            '--out',
+            disk / 'run',
+            '--splits',
+            1,
+            '--set',
+            'n_held_out=2',
+        )
         assert r.returncode == 2 and r.stderr.count('\n') == 1 and 'Read-only file system' in r.stderr, r.stderr
-    finally: subprocess.run(['umount', '-l', disk], check=False)
+    finally:
+        subprocess.run(['umount', '-l', disk], check=False)
+
 
 @pytest.mark.slow
 def test_the_open_demo_of_mimic3_runs_and_says_that_it_proves_nothing(shared, tmp_path):
-    r = cli('rnn_transfer_cohort', 'mimic3', '--path', shared/'data'/'mimic3-demo', '--out', tmp_path/'cohort')
-    assert r.returncode == 0 and '113 stays (81 train, 14 val, 18 test)' in r.stdout and '136 stays      100 subjects' in r.stdout and 'far too few' in r.stdout, r.stderr
-    r = cli('rnn_transfer_paper', '--cohort', tmp_path/'cohort', '--out', tmp_path/'run', '--workers', 2); assert r.returncode == 0, r.stderr
-    for text in (r.stdout, (tmp_path/'run/report.html').read_text()): assert 'they prove nothing about the method' in text
+    r = cli('rnn_transfer_cohort', 'mimic3', '--path', shared / 'data' / 'mimic3-demo', '--out', tmp_path / 'cohort')
+    assert (
+        r.returncode == 0
+        and '113 stays (81 train, 14 val, 18 test)' in r.stdout
+        and '136 stays      100 subjects' in r.stdout
+        and 'far too few' in r.stdout
+    ), r.stderr
+    r = cli('rnn_transfer_paper', '--cohort', tmp_path / 'cohort', '--out', tmp_path / 'run', '--workers', 2)
+    assert r.returncode == 0, r.stderr
+    for text in (r.stdout, (tmp_path / 'run/report.html').read_text()):
+        assert 'they prove nothing about the method' in text

@@ -1,10 +1,16 @@
 "The source physionet2012 against few-line computations of its own, and against every fault we could think of."
-import io, json, shutil, tarfile, zipfile
+
+import io
+import json
+import shutil
+import tarfile
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rnn_transfer.data import BadInput, Cohort, resource
 from rnn_transfer.sources import physionet2012 as p12
@@ -15,28 +21,39 @@ OUT = "RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death\n"
 
 def record(i, *rows, height=-1, unit=3, weight=-1):
     "The text of a record: the six descriptors, then the rows."
-    first = [f"00:00,RecordID,{i}", "00:00,Age,60", "00:00,Gender,0", f"00:00,Height,{height}", f"00:00,ICUType,{unit}", f"00:00,Weight,{weight}"]
+    first = [
+        f"00:00,RecordID,{i}",
+        "00:00,Age,60",
+        "00:00,Gender,0",
+        f"00:00,Height,{height}",
+        f"00:00,ICUType,{unit}",
+        f"00:00,Weight,{weight}",
+    ]
     return HEAD + "".join(r + "\n" for r in [*first, *rows])
 
 
 def put(folder, s, records, outcomes=None):
     "Write one set with its outcomes: every second patient died."
     (folder / f"set-{s}").mkdir(parents=True, exist_ok=True)
-    for i, text in records.items(): (folder / f"set-{s}" / f"{i}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    for i, text in records.items():
+        (folder / f"set-{s}" / f"{i}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     lines = [f"{i},6,1,{5 + 20 * (i % 2)},-1,{i % 2}" for i in records] if outcomes is None else outcomes
     (folder / f"Outcomes-{s}.txt").write_text(OUT + "".join(l + "\n" for l in lines))
     return folder
 
 
-def some(first, n=6): return {i: record(i, "00:07,HR,73", f"01:00,K,{3 + i % 3}") for i in range(first, first + n)}
+def some(first, n=6):
+    return {i: record(i, "00:07,HR,73", f"01:00,K,{3 + i % 3}") for i in range(first, first + n)}
 
 
 @pytest.fixture
-def two(tmp_path): return put(put(tmp_path / "data", "a", some(100)), "b", some(200))
+def two(tmp_path):
+    return put(put(tmp_path / "data", "a", some(100)), "b", some(200))
 
 
 @pytest.fixture(scope="session")
-def real(shared): return p12.cohort(shared / "data" / "physionet2012")
+def real(shared):
+    return p12.cohort(shared / "data" / "physionet2012")
 
 
 @pytest.fixture(scope="session")
@@ -46,19 +63,26 @@ def raw(shared):
     with tarfile.open(shared / "data" / "physionet2012" / "set-a.tar.gz") as t:
         for m in sorted((m for m in t.getmembers() if m.isfile()), key=lambda m: m.name)[::40]:
             for line in t.extractfile(m).read().decode().splitlines()[1:]:
-                time, parameter, value = line.split(","); h, m_ = time.split(":")
+                time, parameter, value = line.split(",")
+                h, m_ = time.split(":")
                 rows.append((int(m.name.split("/")[-1][:-4]), int(h) + int(m_) / 60, parameter, float(value)))
     return pd.DataFrame(rows, columns=["stay", "hour", "parameter", "value"])
 
 
 # ---------------------------------------------------------------- the real data
 
+
 def test_real_cohort_is_what_it_should_be(real):
     real.validate()
-    assert len(real.channels) == 13 and len(real.tasks) == 26 and not real.meta["synthetic"] and real.meta["tasks_left_out"] == []
+    assert (
+        len(real.channels) == 13
+        and len(real.tasks) == 26
+        and not real.meta["synthetic"]
+        and real.meta["tasks_left_out"] == []
+    )
     assert real.meta["flow"][0]["stays"] == 8000 and len(real.stays) == 7988
     part = real.stays["partition"].value_counts()
-    assert part["val"] == round(.2 * (part["train"] + part["val"])) and part["test"] == 3992
+    assert part["val"] == round(0.2 * (part["train"] + part["val"])) and part["test"] == 3992
     assert real.events["hour"].between(0, 48).all() and (real.stays["los_hours"] == 48).all()
 
 
@@ -67,23 +91,39 @@ def test_committed_report_is_that_of_the_real_data(real):
 
 
 def test_mortality_equals_the_outcomes_files(real, shared):
-    d = pd.concat(pd.read_csv(shared / "data" / "physionet2012" / f"Outcomes-{s}.txt") for s in "ab").set_index("RecordID")
+    d = pd.concat(pd.read_csv(shared / "data" / "physionet2012" / f"Outcomes-{s}.txt") for s in "ab").set_index(
+        "RecordID"
+    )
     mine = real.stays.set_index("stay_id")
     assert (mine["In-hospital mortality"] == d["In-hospital_death"].reindex(mine.index)).all()
     days = d["Length_of_stay"].reindex(mine.index)
-    assert (mine["Long hospital stay"][days >= 0] == (days[days >= 0] > 14)).all() and mine["Long hospital stay"][days < 0].isna().all()
+    assert (mine["Long hospital stay"][days >= 0] == (days[days >= 0] > 14)).all() and mine["Long hospital stay"][
+        days < 0
+    ].isna().all()
 
 
-SINGLE = [("Heart Rate", ["HR"], 10, 300), ("Temperature", ["Temp"], 25, 45), ("Respiratory rate", ["RespRate"], 1, 100), ("Glucose", ["Glucose"], 10, 2000),
-          ("Height", ["Height"], 100, 230), ("Weight", ["Weight"], 20, 300), ("Systolic blood pressure", ["SysABP", "NISysABP"], 20, 300),
-          ("Mean blood pressure", ["MAP", "NIMAP"], 14, 300), ("Diastolic blood pressure", ["DiasABP", "NIDiasABP"], 10, 200)]
+SINGLE = [
+    ("Heart Rate", ["HR"], 10, 300),
+    ("Temperature", ["Temp"], 25, 45),
+    ("Respiratory rate", ["RespRate"], 1, 100),
+    ("Glucose", ["Glucose"], 10, 2000),
+    ("Height", ["Height"], 100, 230),
+    ("Weight", ["Weight"], 20, 300),
+    ("Systolic blood pressure", ["SysABP", "NISysABP"], 20, 300),
+    ("Mean blood pressure", ["MAP", "NIMAP"], 14, 300),
+    ("Diastolic blood pressure", ["DiasABP", "NIDiasABP"], 10, 200),
+]
 
 
 @pytest.mark.parametrize("channel,parameters,low,high", SINGLE)
 def test_events_of_a_channel_equal_a_pandas_computation(real, raw, channel, parameters, low, high):
-    x = raw[raw["parameter"].isin(parameters) & raw["value"].between(low, high)].assign(cuff=lambda d: d["parameter"] != parameters[0])
+    x = raw[raw["parameter"].isin(parameters) & raw["value"].between(low, high)].assign(
+        cuff=lambda d: d["parameter"] != parameters[0]
+    )
     x = x[x["cuff"] == x.groupby(["stay", "hour"])["cuff"].transform("min")].groupby(["stay", "hour"])["value"].mean()
-    mine = real.events[real.events["stay_id"].isin(raw["stay"]) & (real.events["channel"] == channel)].set_index(["stay_id", "hour"])["value"]
+    mine = real.events[real.events["stay_id"].isin(raw["stay"]) & (real.events["channel"] == channel)].set_index(
+        ["stay_id", "hour"]
+    )["value"]
     x = x[x.index.get_level_values(0).isin(real.stays["stay_id"])]
     assert len(mine) == len(x) > 0
     np.testing.assert_allclose(mine.to_numpy(), x.to_numpy(), rtol=1e-12)
@@ -98,46 +138,84 @@ def test_coma_scores_are_indices_into_the_benchmarks_categories(real, raw):
 
 def by_hand(g):
     "Labels of one stay, written out."
-    v = lambda p, low=1e-9, high=np.inf: g[(g["parameter"] == p) & g["value"].between(low, high)]["value"]
+
+    def v(p, low=1e-09, high=np.inf):
+        return g[(g["parameter"] == p) & g["value"].between(low, high)]["value"]
+
     top, least = (lambda p, *r: v(p, *r).max()), (lambda p, *r: v(p, *r).min())
-    cr = v("Creatinine").tolist(); urine = g[(g["parameter"] == "Urine") & (g["hour"] <= 24) & (g["value"] <= 5000)]["value"]
-    return {"Renal dysfunction": top("Creatinine") >= 2, "Acute kidney injury": any(round(b - a, 6) >= .3 for i, a in enumerate(cr) for b in cr[i:]),
-            "Oliguria": len(urine) > 0 and urine.sum() < 500, "Azotaemia": top("BUN") >= 28, "Hyperbilirubinaemia": top("Bilirubin") >= 2,
-            "Raised transaminases": top("ALT") > 120 or top("AST") > 120, "Thrombocytopenia": least("Platelets") < 100, "Leucocytosis": top("WBC", 0.05, 600) >= 20,
-            "Leucopenia": least("WBC", .05) < 4, "Severe anaemia": least("HCT") < 24, "Hyperlactataemia": top("Lactate") >= 4, "Low bicarbonate": least("HCO3") < 20,
-            "Hypercapnia": top("PaCO2") >= 49, "Hypocapnia": least("PaCO2", 5) < 32, "Hypoxaemia": least("PaO2", 10) < 60, "Hyponatraemia": least("Na") < 135,
-            "Hypernatraemia": top("Na") > 145, "Hypokalaemia": least("K", 1, 12) < 3.5, "Hyperkalaemia": top("K", 1, 12) > 5.5, "Hypomagnesaemia": least("Mg", .3, 15) < 1.6,
-            "Severe hypoalbuminaemia": least("Albumin") < 2.5, "Marked myocardial injury": top("TroponinT") > .1 or top("TroponinI") > 3,
-            "Mechanical ventilation": top("MechVent") >= 1, "Cardiac surgery recovery unit": top("ICUType") == 2}
+    cr = v("Creatinine").tolist()
+    urine = g[(g["parameter"] == "Urine") & (g["hour"] <= 24) & (g["value"] <= 5000)]["value"]
+    return {
+        "Renal dysfunction": top("Creatinine") >= 2,
+        "Acute kidney injury": any(round(b - a, 6) >= 0.3 for i, a in enumerate(cr) for b in cr[i:]),
+        "Oliguria": len(urine) > 0 and urine.sum() < 500,
+        "Azotaemia": top("BUN") >= 28,
+        "Hyperbilirubinaemia": top("Bilirubin") >= 2,
+        "Raised transaminases": top("ALT") > 120 or top("AST") > 120,
+        "Thrombocytopenia": least("Platelets") < 100,
+        "Leucocytosis": top("WBC", 0.05, 600) >= 20,
+        "Leucopenia": least("WBC", 0.05) < 4,
+        "Severe anaemia": least("HCT") < 24,
+        "Hyperlactataemia": top("Lactate") >= 4,
+        "Low bicarbonate": least("HCO3") < 20,
+        "Hypercapnia": top("PaCO2") >= 49,
+        "Hypocapnia": least("PaCO2", 5) < 32,
+        "Hypoxaemia": least("PaO2", 10) < 60,
+        "Hyponatraemia": least("Na") < 135,
+        "Hypernatraemia": top("Na") > 145,
+        "Hypokalaemia": least("K", 1, 12) < 3.5,
+        "Hyperkalaemia": top("K", 1, 12) > 5.5,
+        "Hypomagnesaemia": least("Mg", 0.3, 15) < 1.6,
+        "Severe hypoalbuminaemia": least("Albumin") < 2.5,
+        "Marked myocardial injury": top("TroponinT") > 0.1 or top("TroponinI") > 3,
+        "Mechanical ventilation": top("MechVent") >= 1,
+        "Cardiac surgery recovery unit": top("ICUType") == 2,
+    }
 
 
 def test_labels_equal_those_written_out_by_hand(real, raw):
-    mine = real.stays.set_index("stay_id"); seen = 0
+    mine = real.stays.set_index("stay_id")
+    seen = 0
     for stay, g in raw.groupby("stay"):
-        if stay not in mine.index: continue
+        if stay not in mine.index:
+            continue
         seen += 1
-        for task, y in by_hand(g).items(): assert mine.loc[stay, task] == float(y), (stay, task)
+        for task, y in by_hand(g).items():
+            assert mine.loc[stay, task] == float(y), (stay, task)
     assert seen > 90
 
 
 def test_enough_tasks_can_be_held_out(real):
-    low, high = real.meta["held_out_prevalence"]; train = real.stays[real.stays["partition"] == "train"]
+    low, high = real.meta["held_out_prevalence"]
+    train = real.stays[real.stays["partition"] == "train"]
     names = [t.name for t in real.tasks if t.kind == "phenotype"]
     assert len(names) == 25 and train[names].mean().between(low, high).sum() >= 14
 
 
 def test_respiratory_rate_is_never_charted_under_ventilation(real):
     "The notebook says so."
-    seen = real.stays["stay_id"].isin(real.events["stay_id"][real.events["channel"] == "Respiratory rate"]); y = real.stays["Mechanical ventilation"]
-    assert y[seen].sum() == 0 and abs(y[~seen].mean() - 7 / 8) < .001
+    seen = real.stays["stay_id"].isin(real.events["stay_id"][real.events["channel"] == "Respiratory rate"])
+    y = real.stays["Mechanical ventilation"]
+    assert y[seen].sum() == 0 and abs(y[~seen].mean() - 7 / 8) < 0.001
 
 
 def test_the_long_stay_and_oliguria_are_what_the_notebook_says(real, shared):
-    d = pd.concat(pd.read_csv(shared / "data" / "physionet2012" / f"Outcomes-{s}.txt") for s in "ab").set_index("RecordID").reindex(real.stays["stay_id"])
+    d = (
+        pd.concat(pd.read_csv(shared / "data" / "physionet2012" / f"Outcomes-{s}.txt") for s in "ab")
+        .set_index("RecordID")
+        .reindex(real.stays["stay_id"])
+    )
     dead, long = (d["In-hospital_death"] == 1).to_numpy(), real.stays["Long hospital stay"]
     assert ((d["Length_of_stay"].to_numpy() <= 14) & dead).sum() == 760 and dead.sum() == 1122
-    assert [round(long[dead].mean(), 2), round(long[~dead].mean(), 2), round(long[real.stays["partition"] != "test"].mean(), 2)] == [.32, .31, .31]
-    assert long[real.stays["partition"] != "test"].mean() > real.meta["held_out_prevalence"][1] and real.stays["Oliguria"].sum() == 462
+    assert [
+        round(long[dead].mean(), 2),
+        round(long[~dead].mean(), 2),
+        round(long[real.stays["partition"] != "test"].mean(), 2),
+    ] == [0.32, 0.31, 0.31]
+    assert (
+        long[real.stays["partition"] != "test"].mean() > real.meta["held_out_prevalence"][1]
+        and real.stays["Oliguria"].sum() == 462
+    )
 
 
 def test_content_is_that_of_the_first_long_run(real):
@@ -152,18 +230,35 @@ def test_save_and_load(real, tmp_path):
 
 # ---------------------------------------------------------------- the tables
 
+
 def test_no_task_reads_an_input_channel_and_every_rule_names_its_source():
     p, r = p12.PARAMETERS, p12.RULES
     assert not set(r["parameter"]) & set(p.index[p["channel"].notna()])
     assert set(r["parameter"]) - set(p.index) == {"Length_of_stay", "In-hospital_death"}
-    assert r["source"].notna().all() and (r[r["kind"] == "phenotype"]["task"].nunique(), set(r["relation"])) == (25, {">=", ">", "<", "="})
-    assert p["reason"].notna().all() and (p["low"] <= p["high"].fillna(np.inf)).all() and set(p["channel"].dropna()) == {c.name for c in p12.CHANNELS}
+    assert r["source"].notna().all() and (r[r["kind"] == "phenotype"]["task"].nunique(), set(r["relation"])) == (
+        25,
+        {">=", ">", "<", "="},
+    )
+    assert (
+        p["reason"].notna().all()
+        and (p["low"] <= p["high"].fillna(np.inf)).all()
+        and set(p["channel"].dropna()) == {c.name for c in p12.CHANNELS}
+    )
 
 
 def test_notes_tell_where_rule_and_source_part():
-    r = p12.RULES.drop_duplicates("task").set_index("task"); own = set(r.index[r["source"].str.startswith("own choice")])
-    assert own == {"Marked myocardial injury", "Long hospital stay"} and own | {"Oliguria", "Hypercapnia", "Hypokalaemia"} <= set(p12.ABOUT["task_notes"])
-    assert "Kardalas" in r.loc["Hypokalaemia", "source"] and "Gennari" in p12.definition("Hypokalaemia") and "mortality" in p12.ABOUT["task_notes"]["Long hospital stay"]
+    r = p12.RULES.drop_duplicates("task").set_index("task")
+    own = set(r.index[r["source"].str.startswith("own choice")])
+    assert own == {"Marked myocardial injury", "Long hospital stay"} and own | {
+        "Oliguria",
+        "Hypercapnia",
+        "Hypokalaemia",
+    } <= set(p12.ABOUT["task_notes"])
+    assert (
+        "Kardalas" in r.loc["Hypokalaemia", "source"]
+        and "Gennari" in p12.definition("Hypokalaemia")
+        and "mortality" in p12.ABOUT["task_notes"]["Long hospital stay"]
+    )
 
 
 def test_no_two_tasks_ask_the_same_side_of_one_parameter():
@@ -174,17 +269,27 @@ def test_no_two_tasks_ask_the_same_side_of_one_parameter():
 
 # ---------------------------------------------------------------- forms on disk
 
+
 def pack(folder, form, top="set-{}/"):
     "Replace the set folders by archives, with what macOS leaves behind."
     for s in "ab":
         files = {top.format(s) + p.name: p.read_bytes() for p in sorted((folder / f"set-{s}").iterdir(), reverse=True)}
-        files |= {top.format(s) + ".DS_Store": b"\0\1", "__MACOSX/" + top.format(s) + "._100.txt": b"\0\5", top.format(s) + "._101.txt": b"\0\5", "__MACOSX/101.txt": b"x"}
+        files |= {
+            top.format(s) + ".DS_Store": b"\0\1",
+            "__MACOSX/" + top.format(s) + "._100.txt": b"\0\5",
+            top.format(s) + "._101.txt": b"\0\5",
+            "__MACOSX/101.txt": b"x",
+        }
         out = folder / f"set-{s}{form}"
         if form == ".zip":
-            with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z: [z.writestr(n, b) for n, b in files.items()]
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+                [z.writestr(n, b) for n, b in files.items()]
         else:
             with tarfile.open(out, "w:" + ("" if form == ".tar" else "gz")) as t:
-                for n, b in files.items(): info = tarfile.TarInfo(n); info.size = len(b); t.addfile(info, io.BytesIO(b))
+                for n, b in files.items():
+                    info = tarfile.TarInfo(n)
+                    info.size = len(b)
+                    t.addfile(info, io.BytesIO(b))
         shutil.rmtree(folder / f"set-{s}")
     return folder
 
@@ -192,152 +297,273 @@ def pack(folder, form, top="set-{}/"):
 @pytest.mark.parametrize("form", [".tar.gz", ".tgz", ".tar", ".zip"])
 @pytest.mark.parametrize("top", ["set-{}/", "", "deep/er/"])
 def test_every_form_gives_the_same_cohort(two, form, top):
-    told = p12.cohort(two).fingerprint; c = p12.cohort(pack(two, form, top))
+    told = p12.cohort(two).fingerprint
+    c = p12.cohort(pack(two, form, top))
     assert c.fingerprint == told and c.meta["counts_of_rows"]["other files in the set"] == 8
 
 
 def test_names_in_capitals_and_a_folder_in_the_folder(two):
     told = p12.cohort(two).fingerprint
-    (two / "set-a").rename(two / "x"); (two / "SET-A").mkdir(); (two / "x").rename(two / "SET-A" / "set-a"); (two / "Outcomes-a.txt").rename(two / "outcomes-A.TXT")
+    (two / "set-a").rename(two / "x")
+    (two / "SET-A").mkdir()
+    (two / "x").rename(two / "SET-A" / "set-a")
+    (two / "Outcomes-a.txt").rename(two / "outcomes-A.TXT")
     assert p12.cohort(two).fingerprint == told
 
 
 def test_a_folder_goes_before_an_archive_unless_it_is_empty(two):
-    other = put(two.parent / "other", "a", some(300)); shutil.make_archive(str(two / "set-a"), "zip", other, "set-a")
+    other = put(two.parent / "other", "a", some(300))
+    shutil.make_archive(str(two / "set-a"), "zip", other, "set-a")
     assert p12.cohort(two).stays["stay_id"].min() == 100
-    shutil.rmtree(two / "set-a"); (two / "set-a").mkdir()
-    with pytest.raises(BadInput, match="."): p12.cohort(two / "set-a")
+    shutil.rmtree(two / "set-a")
+    (two / "set-a").mkdir()
+    with pytest.raises(BadInput, match="."):
+        p12.cohort(two / "set-a")
     assert 300 in p12.cohort(two).stays["stay_id"].tolist()
 
 
 @pytest.mark.parametrize("form", [".tar.gz", ".tgz", ".tar", ".zip"])
-@pytest.mark.parametrize("keep", [.3, .6, .9])
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
 def test_a_cut_archive_is_refused(tmp_path, form, keep):
-    r = np.random.default_rng(0); rows = {i: record(i, *[f"{h:02d}:{m:02d},HR,{r.integers(50, 120)}" for h in range(40) for m in (3, 33)]) for i in range(100, 130)}
-    d = pack(put(put(tmp_path / "d", "a", rows), "b", rows), form); file = d / f"set-a{form}"
-    whole = file.read_bytes(); cut = int(len(whole) * keep); file.write_bytes(whole[:cut - cut % 512 if form == ".tar" else cut])
-    with pytest.raises(BadInput, match="set-a.*(cut or damaged|three fields belong)"): p12.cohort(d)
+    r = np.random.default_rng(0)
+    rows = {
+        i: record(i, *[f"{h:02d}:{m:02d},HR,{r.integers(50, 120)}" for h in range(40) for m in (3, 33)])
+        for i in range(100, 130)
+    }
+    d = pack(put(put(tmp_path / "d", "a", rows), "b", rows), form)
+    file = d / f"set-a{form}"
+    whole = file.read_bytes()
+    cut = int(len(whole) * keep)
+    file.write_bytes(whole[: cut - cut % 512 if form == ".tar" else cut])
+    with pytest.raises(BadInput, match="set-a.*(cut or damaged|three fields belong)"):
+        p12.cohort(d)
 
 
 @pytest.mark.parametrize("form", [".tar.gz", ".zip", ".tar"])
 def test_an_archive_that_is_none_is_refused(two, form):
-    shutil.rmtree(two / "set-b"); (two / f"set-b{form}").write_bytes(b"<html>404</html>" * 200)
-    with pytest.raises(BadInput, match="set-b.*download it again"): p12.cohort(two)
+    shutil.rmtree(two / "set-b")
+    (two / f"set-b{form}").write_bytes(b"<html>404</html>" * 200)
+    with pytest.raises(BadInput, match="set-b.*download it again"):
+        p12.cohort(two)
 
 
 # ---------------------------------------------------------------- sets and partitions
 
+
 def test_the_last_set_is_the_test_set_unless_told(two):
-    put(two, "c", some(300)); part = lambda **k: p12.cohort(two, **k).stays.set_index("stay_id")["partition"]
-    is_test = lambda p: set(p.index[p == "test"] // 100)
-    assert is_test(part()) == {3} and is_test(part(sets="ab")) == {2} and is_test(part(test="a")) == {1} and is_test(part(test=["b", "c"])) == {2, 3}
-    assert (part() == "val").sum() == round(.2 * 12) and part().equals(part()) and not part().equals(part(seed=1))
-    p = part(sets="b"); assert {*p} == {"train", "val", "test"} and (p == "test").sum() == 1
-    assert is_test(part(test="")) <= {1, 2, 3} and (part(test="") == "test").sum() == round(.2 * 18)
+    put(two, "c", some(300))
+
+    def part(**k):
+        return p12.cohort(two, **k).stays.set_index("stay_id")["partition"]
+
+    def is_test(p):
+        return set(p.index[p == "test"] // 100)
+
+    assert (
+        is_test(part()) == {3}
+        and is_test(part(sets="ab")) == {2}
+        and is_test(part(test="a")) == {1}
+        and is_test(part(test=["b", "c"])) == {2, 3}
+    )
+    assert (part() == "val").sum() == round(0.2 * 12) and part().equals(part()) and not part().equals(part(seed=1))
+    p = part(sets="b")
+    assert {*p} == {"train", "val", "test"} and (p == "test").sum() == 1
+    assert is_test(part(test="")) <= {1, 2, 3} and (part(test="") == "test").sum() == round(0.2 * 18)
     assert p12.cohort(two).meta["sets"] == {"a": ["train", "val"], "b": ["train", "val"], "c": ["test"]}
 
 
-@pytest.mark.parametrize("kwargs,says", [(dict(sets="abc"), "set c was asked for and is not there"), (dict(test="c"), "the sets at hand are a, b"), (dict(test="ab"), "no set is left to train on")])
+@pytest.mark.parametrize(
+    "kwargs,says",
+    [
+        (dict(sets="abc"), "set c was asked for and is not there"),
+        (dict(test="c"), "the sets at hand are a, b"),
+        (dict(test="ab"), "no set is left to train on"),
+    ],
+)
 def test_impossible_wishes(two, kwargs, says):
-    with pytest.raises(BadInput, match=says): p12.cohort(two, **kwargs)
+    with pytest.raises(BadInput, match=says):
+        p12.cohort(two, **kwargs)
 
 
 def test_missing_things(two, tmp_path):
-    with pytest.raises(BadInput, match="no such folder; give the folder"): p12.cohort(tmp_path / "nowhere")
-    with pytest.raises(BadInput, match="not a folder"): p12.cohort(two / "Outcomes-a.txt")
+    with pytest.raises(BadInput, match="no such folder; give the folder"):
+        p12.cohort(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match="not a folder"):
+        p12.cohort(two / "Outcomes-a.txt")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match="holds none of set-a"): p12.cohort(tmp_path / "empty")
+    with pytest.raises(BadInput, match="holds none of set-a"):
+        p12.cohort(tmp_path / "empty")
     (two / "Outcomes-b.txt").unlink()
-    with pytest.raises(BadInput, match="Outcomes-b.txt is missing beside set-b; download it, or move set-b out of the folder .*sets='a'"): p12.cohort(two)
+    with pytest.raises(
+        BadInput,
+        match="Outcomes-b.txt is missing beside set-b; download it, or move set-b out of the folder .*sets='a'",
+    ):
+        p12.cohort(two)
     assert len(p12.cohort(two, sets="a").stays) == 6
-    [p.unlink() for p in (two / "set-a").iterdir()]; (two / "set-a" / "notes.txt").write_text("x")
-    with pytest.raises(BadInput, match="holds no record"): p12.cohort(two, sets="a")
+    [p.unlink() for p in (two / "set-a").iterdir()]
+    (two / "set-a" / "notes.txt").write_text("x")
+    with pytest.raises(BadInput, match="holds no record"):
+        p12.cohort(two, sets="a")
 
 
 # ---------------------------------------------------------------- rows
 
-@pytest.mark.parametrize("row,says", [
-    ("03:00,HR,7x", r"set-a/100.txt, row 9: found '03:00,HR,7x': the value of HR is not a number"), ("03:00,HR,nan", "is not a number"), ("03:00,HR,inf", "is not a number"),
-    ("03:00,HeartRate,70", r"set-a/100.txt, row 9: .*'HeartRate' is no parameter of the challenge"), ("03:00,Lactat,2", "did you mean 'Lactate'"),
-    ("03:00,HR", r"row 9: found '03:00,HR': three fields belong here"), ("03:00,HR,70,1", "three fields belong here"), ("03:0", "three fields belong here"), ('03:00,"HR,70"', "is no parameter|not a number")])
+
+@pytest.mark.parametrize(
+    "row,says",
+    [
+        ("03:00,HR,7x", r"set-a/100.txt, row 9: found '03:00,HR,7x': the value of HR is not a number"),
+        ("03:00,HR,nan", "is not a number"),
+        ("03:00,HR,inf", "is not a number"),
+        ("03:00,HeartRate,70", r"set-a/100.txt, row 9: .*'HeartRate' is no parameter of the challenge"),
+        ("03:00,Lactat,2", "did you mean 'Lactate'"),
+        ("03:00,HR", r"row 9: found '03:00,HR': three fields belong here"),
+        ("03:00,HR,70,1", "three fields belong here"),
+        ("03:0", "three fields belong here"),
+        ('03:00,"HR,70"', "is no parameter|not a number"),
+    ],
+)
 def test_bad_rows_are_refused_with_file_and_row(two, row, says):
     put(two, "a", some(100) | {100: record(100, "00:07,HR,73", row, "04:00,HR,71")})
-    with pytest.raises(BadInput, match=says) as e: p12.cohort(two)
+    with pytest.raises(BadInput, match=says) as e:
+        p12.cohort(two)
     assert "\n" not in str(e.value)
 
 
-@pytest.mark.parametrize("text,says", [("<html>\n", "row 1: found '<html>'"), ("Time,Parameter\n1,2\n", "row 1"), ("00:00,RecordID,100\n", "row 1")])
+@pytest.mark.parametrize(
+    "text,says",
+    [("<html>\n", "row 1: found '<html>'"), ("Time,Parameter\n1,2\n", "row 1"), ("00:00,RecordID,100\n", "row 1")],
+)
 def test_files_that_are_no_records(two, text, says):
     put(two, "a", some(100) | {100: text})
-    with pytest.raises(BadInput, match=says): p12.cohort(two)
+    with pytest.raises(BadInput, match=says):
+        p12.cohort(two)
 
 
 def test_what_is_counted_and_not_refused(two):
     odd = record(100, "00:07,HR,73", "01:00,,3", "01:00,K,", "later,K,4", "48:01,K,4", "48:00,HR,80", "01:00,,x")
     put(two, "a", some(100) | {100: odd, 101: record(101), 102: "", 103: HEAD, 104: record(999, "00:10,HR,60")})
-    c = p12.cohort(two); n = c.meta["counts_of_rows"]
-    assert (n["rows without a parameter"], n["rows without a value"], n["rows with an unreadable time"], n["rows after hour 48"]) == (2, 1, 1, 1)
-    assert n["records without a reading of an input channel"] == 3 and n["record numbers that differ from the file name"] == 1
-    assert c.events[c.events["stay_id"] == 100]["hour"].tolist() == [7 / 60, 48.0] and c.meta["flow"][0]["stays"] == 12 and len(c.stays) == 9
+    c = p12.cohort(two)
+    n = c.meta["counts_of_rows"]
+    assert (
+        n["rows without a parameter"],
+        n["rows without a value"],
+        n["rows with an unreadable time"],
+        n["rows after hour 48"],
+    ) == (2, 1, 1, 1)
+    assert (
+        n["records without a reading of an input channel"] == 3
+        and n["record numbers that differ from the file name"] == 1
+    )
+    assert (
+        c.events[c.events["stay_id"] == 100]["hour"].tolist() == [7 / 60, 48.0]
+        and c.meta["flow"][0]["stays"] == 12
+        and len(c.stays) == 9
+    )
 
 
 def test_unknown_parameters_can_be_counted(two):
     put(two, "a", some(100) | {100: record(100, "00:07,HR,73", "01:00,Zinc,3", "01:00,Zinc,low")})
-    with pytest.raises(BadInput, match="mend the row or take it out .in Python, unknown="): p12.cohort(two)
+    with pytest.raises(BadInput, match="mend the row or take it out .in Python, unknown="):
+        p12.cohort(two)
     c = p12.cohort(two, unknown="count")
     assert c.meta["counts_of_rows"]["rows of an unknown parameter"] == 2
 
 
 def test_outcome_mismatches_and_repeated_records_are_counted(two):
     put(two, "a", some(100), [f"{i},6,1,5,-1,{i % 2}" for i in (101, 102, 103, 104, 105, 777, 105)])
-    put(two, "b", some(200) | {101: record(101, "00:07,HR,1")}); c = p12.cohort(two); n = c.meta["counts_of_rows"]
-    assert (n["records without an outcome"], n["outcomes without a record"], n["records that repeat an earlier number"], n["outcome rows that repeat an earlier record"]) == (1, 1, 1, 2)
-    assert np.isnan(c.stays.set_index("stay_id").loc[100, "In-hospital mortality"]) and c.events[c.events["stay_id"] == 101]["value"].tolist() == [73.0]
+    put(two, "b", some(200) | {101: record(101, "00:07,HR,1")})
+    c = p12.cohort(two)
+    n = c.meta["counts_of_rows"]
+    assert (
+        n["records without an outcome"],
+        n["outcomes without a record"],
+        n["records that repeat an earlier number"],
+        n["outcome rows that repeat an earlier record"],
+    ) == (1, 1, 1, 2)
+    assert np.isnan(c.stays.set_index("stay_id").loc[100, "In-hospital mortality"]) and c.events[
+        c.events["stay_id"] == 101
+    ]["value"].tolist() == [73.0]
     assert c.stays.set_index("stay_id").loc[101, "partition"] != "test"
 
 
-@pytest.mark.parametrize("line,says", [("100,1,1,5,-1,2", "In-hospital_death: row 2: found '2'"), ("100,1,1,x,-1,0", "Length_of_stay: row 2: found 'x'"), ("100,1,1,5,-1", "In-hospital_death: row 2|not an outcomes table"),
-                                       ("1e2x,1,1,5,-1,0", "RecordID: row 2")])
+@pytest.mark.parametrize(
+    "line,says",
+    [
+        ("100,1,1,5,-1,2", "In-hospital_death: row 2: found '2'"),
+        ("100,1,1,x,-1,0", "Length_of_stay: row 2: found 'x'"),
+        ("100,1,1,5,-1", "In-hospital_death: row 2|not an outcomes table"),
+        ("1e2x,1,1,5,-1,0", "RecordID: row 2"),
+    ],
+)
 def test_bad_outcomes(two, line, says):
     put(two, "a", some(100), [line])
-    with pytest.raises(BadInput, match=says): p12.cohort(two)
+    with pytest.raises(BadInput, match=says):
+        p12.cohort(two)
 
 
 def test_outcomes_without_a_column_or_content(two):
     for text in ("RecordID,Length_of_stay\n100,3\n", "", "\0\1\2"):
         (two / "Outcomes-a.txt").write_text(text)
-        with pytest.raises(BadInput, match="Outcomes-a.txt"): p12.cohort(two)
+        with pytest.raises(BadInput, match="Outcomes-a.txt"):
+            p12.cohort(two)
 
 
 def test_missing_codes_of_outcomes_are_null(two):
     put(two, "a", some(100), [f"{i},-1,-1,{-1 if i == 100 else 30},-1,{-1 if i == 101 else 1}" for i in some(100)])
     y = p12.cohort(two).stays.set_index("stay_id")
-    assert np.isnan(y.loc[100, "Long hospital stay"]) and np.isnan(y.loc[101, "In-hospital mortality"]) and y.loc[101, "Long hospital stay"] == 1
+    assert (
+        np.isnan(y.loc[100, "Long hospital stay"])
+        and np.isnan(y.loc[101, "In-hospital mortality"])
+        and y.loc[101, "Long hospital stay"] == 1
+    )
 
 
 # ---------------------------------------------------------------- properties
 
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2880), st.sampled_from(["HR", "K", "SysABP", "NISysABP", "GCS", "pH", ""]), st.one_of(st.integers(-1, 900), st.floats(-1, 900).map(lambda x: round(x, 2)))), max_size=40),
-       st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.booleans())
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2880),
+            st.sampled_from(["HR", "K", "SysABP", "NISysABP", "GCS", "pH", ""]),
+            st.one_of(st.integers(-1, 900), st.floats(-1, 900).map(lambda x: round(x, 2))),
+        ),
+        max_size=40,
+    ),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.booleans(),
+    st.booleans(),
+)
 def test_rows_survive_any_line_ends(rows, end, bom, blank):
     lines = [f"{m // 60:02d}:{m % 60:02d},{p},{v}" for m, p, v in rows]
-    text = (end + end if blank else end).join(["Time,Parameter,Value", *lines]).encode(); text = b"\xef\xbb\xbf" + text if bom else text
+    text = (end + end if blank else end).join(["Time,Parameter,Value", *lines]).encode()
+    text = b"\xef\xbb\xbf" + text if bom else text
     got, n = p12.read_rows({7: text}, "x")
     named = [(m, p12.PARAMETERS.index.get_loc(p), float(v)) for m, p, v in rows if p]
-    assert list(zip(got["minute"], got["parameter"], got["value"])) == named and n["rows without a parameter"] == len(rows) - len(named) and (got["stay_id"] == 7).all()
+    assert (
+        list(zip(got["minute"], got["parameter"], got["value"])) == named
+        and n["rows without a parameter"] == len(rows) - len(named)
+        and (got["stay_id"] == 7).all()
+    )
     kept, counts = p12.clean(got)
-    assert (counts["kept"] + counts["missing code"] + counts["outside range"] == counts["values"]).all() and counts["values"].sum() == len(named)
+    assert (counts["kept"] + counts["missing code"] + counts["outside range"] == counts["values"]).all() and counts[
+        "values"
+    ].sum() == len(named)
     low, high = (p12.PARAMETERS[c].to_numpy()[kept["parameter"]] for c in ("low", "high"))
     assert ((kept["value"] >= low) & (kept["value"] <= high)).all()
     events, merged = p12.channel_events(kept)
     fed = p12.PARAMETERS["channel"].notna().to_numpy()[kept["parameter"]].sum()
     assert len(events) + sum(merged.values()) == fed and not events.duplicated(["stay_id", "hour", "channel"]).any()
-    Cohort(events, pd.DataFrame(dict(stay_id=[7], subject_id=[7], los_hours=[48.], partition=["train"])), p12.CHANNELS, []).validate()
+    Cohort(
+        events, pd.DataFrame(dict(stay_id=[7], subject_id=[7], los_hours=[48.0], partition=["train"])), p12.CHANNELS, []
+    ).validate()
 
 
 @given(st.integers(0, 9999), st.integers(0, 59))
-def test_minutes_of_a_time(h, m): assert p12.minutes([f"{h:02d}:{m:02d}"])[0] == 60 * h + m
+def test_minutes_of_a_time(h, m):
+    assert p12.minutes([f"{h:02d}:{m:02d}"])[0] == 60 * h + m
 
 
 @given(st.text(max_size=8))
@@ -350,23 +576,29 @@ def test_minutes_and_numbers_never_crash(t):
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=12))
 def test_rise_is_the_greatest_later_minus_earlier(values):
     x = pd.DataFrame(dict(stay_id=1, minute=range(len(values)), value=np.array(values) / 10))
-    assert p12.summary(x.sample(frac=1, random_state=0), "rise")[1] == pytest.approx(max(b - a for i, a in enumerate(values) for b in values[i:]) / 10)
+    assert p12.summary(x.sample(frac=1, random_state=0), "rise")[1] == pytest.approx(
+        max(b - a for i, a in enumerate(values) for b in values[i:]) / 10
+    )
 
 
 @given(st.integers(600, 850))
 def test_a_ph_without_its_point(n):
     rows = pd.DataFrame(dict(stay_id=[1], minute=[0], parameter=[p12.PARAMETERS.index.get_loc("pH")], value=[float(n)]))
     kept, counts = p12.clean(rows)
-    assert counts.loc["pH", "decimal point restored"] == 1 and kept["value"].tolist() == ([n / 100] if 650 <= n <= 800 else [])
+    assert counts.loc["pH", "decimal point restored"] == 1 and kept["value"].tolist() == (
+        [n / 100] if 650 <= n <= 800 else []
+    )
 
 
 def test_two_coma_scores_of_one_minute_keep_the_lower(two):
-    put(two, "a", some(100) | {100: record(100, "01:00,GCS,15", "01:00,GCS,3", "01:00,GCS,9")}); c = p12.cohort(two)
+    put(two, "a", some(100) | {100: record(100, "01:00,GCS,15", "01:00,GCS,3", "01:00,GCS,9")})
+    c = p12.cohort(two)
     scale = next(x for x in c.channels if x.values)
     assert [scale.values[int(v)] for v in c.events[c.events["stay_id"] == 100]["value"]] == ["3"]
 
 
 def test_report_is_json_and_holds_counts_only(two, tmp_path):
-    c = p12.cohort(two); p12.write_report(c, tmp_path / "r.json")
+    c = p12.cohort(two)
+    p12.write_report(c, tmp_path / "r.json")
     text = (tmp_path / "r.json").read_text(encoding="utf-8")
     assert json.loads(text) == p12.report(c) and "NaN" not in text and str(two) not in text

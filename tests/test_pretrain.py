@@ -1,4 +1,5 @@
 "Splits, leakage removal and training against brute force."
+
 import json
 import shutil
 from math import comb
@@ -7,62 +8,107 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rnn_transfer import pretrain
 from rnn_transfer.data import BadInput, Prepared, Task, run_data, toy_cohort
 from rnn_transfer.model import features, initial, load_checkpoint, reconstruction_loss, run_model
-from rnn_transfer import pretrain
-from rnn_transfer.pretrain import (VARIANTS, Diverged, batches, check_left, choose_hidden, draw_splits, fit, fit_each, network_features, network_path, prevalences, remove_leakage, run_pretrain, total_loss, with_tasks)
+from rnn_transfer.pretrain import (
+    VARIANTS,
+    Diverged,
+    batches,
+    check_left,
+    choose_hidden,
+    draw_splits,
+    fit,
+    fit_each,
+    network_features,
+    network_path,
+    prevalences,
+    remove_leakage,
+    run_pretrain,
+    total_loss,
+    with_tasks,
+)
 from rnn_transfer.transfer import run_transfer
 
 TASKS = [Task(f'P{i}') for i in range(12)] + [Task('death', 'mortality')]
-SHARE = {f'P{i}': i/20 for i in range(12)} | dict(death=.1)
+SHARE = {f'P{i}': i / 20 for i in range(12)} | dict(death=0.1)
 
 
 @settings(max_examples=40, deadline=None)
 @given(n_splits=st.integers(1, 3), n_held_out=st.integers(1, 3), seed=st.integers(0, 999))
 def test_splits_are_disjoint_complete_and_in_range(n_splits, n_held_out, seed):
-    splits = draw_splits(TASKS, SHARE, n_splits, n_held_out, low=.05, high=.5, seed=seed)
-    assert splits == draw_splits(TASKS, SHARE, n_splits, n_held_out, low=.05, high=.5, seed=seed)
+    splits = draw_splits(TASKS, SHARE, n_splits, n_held_out, low=0.05, high=0.5, seed=seed)
+    assert splits == draw_splits(TASKS, SHARE, n_splits, n_held_out, low=0.05, high=0.5, seed=seed)
     held = [t for s in splits for t in s.target]
-    assert len(held) == len(set(held)) == n_splits*n_held_out and all(.05 <= SHARE[t] <= .5 for t in held)
+    assert len(held) == len(set(held)) == n_splits * n_held_out and all(0.05 <= SHARE[t] <= 0.5 for t in held)
     for i, s in enumerate(splits):
         assert s.number == i and sorted(s.source + s.target) == sorted(f'P{k}' for k in range(12))
-    assert splits[:1] == draw_splits(TASKS, SHARE, 1, n_held_out, low=.05, high=.5, seed=seed)
+    assert splits[:1] == draw_splits(TASKS, SHARE, 1, n_held_out, low=0.05, high=0.5, seed=seed)
 
 
 @settings(max_examples=60, deadline=None)
 @given(n_splits=st.integers(1, 30), n_held_out=st.integers(1, 7), seed=st.integers(0, 999))
 def test_any_number_of_splits(n_splits, n_held_out, seed):
-    n_splits = min(n_splits, comb(12, n_held_out)); splits = draw_splits(TASKS, SHARE, n_splits, n_held_out, seed=seed); first = 12//n_held_out
-    assert [s.number for s in splits] == list(range(n_splits)) and len({frozenset(s.target) for s in splits}) == n_splits and all(len(s.target) == n_held_out for s in splits)
+    n_splits = min(n_splits, comb(12, n_held_out))
+    splits = draw_splits(TASKS, SHARE, n_splits, n_held_out, seed=seed)
+    first = 12 // n_held_out
+    assert (
+        [s.number for s in splits] == list(range(n_splits))
+        and len({frozenset(s.target) for s in splits}) == n_splits
+        and all(len(s.target) == n_held_out for s in splits)
+    )
     held = [t for s in splits[:first] for t in s.target]
     assert len(held) == len(set(held)) and splits[:1] == draw_splits(TASKS, SHARE, 1, n_held_out, seed=seed)
-    assert splits[:-1] == draw_splits(TASKS, SHARE, max(n_splits - 1, 1), n_held_out, seed=seed)[:n_splits - 1]
+    assert splits[:-1] == draw_splits(TASKS, SHARE, max(n_splits - 1, 1), n_held_out, seed=seed)[: n_splits - 1]
 
 
 def test_other_seeds_hold_out_others():
     assert len({tuple(draw_splits(TASKS, SHARE, 1, 3, seed=s)[0].target) for s in range(20)}) > 10
 
 
-@pytest.mark.parametrize('kw, message', [
-    (dict(n_splits=1, n_held_out=13), '13 held-out phenotypes, but only 12 of 12'), (dict(low=.2, high=.3, n_splits=4, n_held_out=2), r'2 of 3 phenotypes can be held out in only 3 ways: draw fewer or widen the range \[0.2, 0.3\]'),
-    (dict(n_splits=1, n_held_out=12), 'hold out fewer'), (dict(n_splits=0), 'at least one'), (dict(n_held_out=0), 'at least one')])
+@pytest.mark.parametrize(
+    'kw, message',
+    [
+        (dict(n_splits=1, n_held_out=13), '13 held-out phenotypes, but only 12 of 12'),
+        (
+            dict(low=0.2, high=0.3, n_splits=4, n_held_out=2),
+            r'2 of 3 phenotypes can be held out in only 3 ways: draw fewer or widen the range \[0.2, 0.3\]',
+        ),
+        (dict(n_splits=1, n_held_out=12), 'hold out fewer'),
+        (dict(n_splits=0), 'at least one'),
+        (dict(n_held_out=0), 'at least one'),
+    ],
+)
 def test_too_few_phenotypes(kw, message):
-    with pytest.raises(BadInput, match=message): draw_splits(TASKS, SHARE, **kw)
+    with pytest.raises(BadInput, match=message):
+        draw_splits(TASKS, SHARE, **kw)
 
 
 def test_prevalence_is_not_taken_from_the_test_set():
-    stays = pd.DataFrame(dict(partition=['train', 'val', 'val', 'test'], A=[1, 0, np.nan, 1.]))
-    assert prevalences(stays, ['A'])['A'] == .5
+    stays = pd.DataFrame(dict(partition=['train', 'val', 'val', 'test'], A=[1, 0, np.nan, 1.0]))
+    assert prevalences(stays, ['A'])['A'] == 0.5
 
 
-cohorts = st.lists(st.tuples(st.integers(0, 8), st.sampled_from([0., 1., np.nan]), st.sampled_from([0., 0., 1.])), min_size=1, max_size=30)
+cohorts = st.lists(
+    st.tuples(st.integers(0, 8), st.sampled_from([0.0, 1.0, np.nan]), st.sampled_from([0.0, 0.0, 1.0])),
+    min_size=1,
+    max_size=30,
+)
 
 
 def cohort(rows):
-    return pd.DataFrame(dict(subject_id=[s for s, *_ in rows], partition=[('train', 'train', 'val', 'test')[s % 4] for s, *_ in rows],
-                             A=[a for _, a, _ in rows], B=[b for *_, b in rows], C=1.))
+    return pd.DataFrame(
+        dict(
+            subject_id=[s for s, *_ in rows],
+            partition=[('train', 'train', 'val', 'test')[s % 4] for s, *_ in rows],
+            A=[a for _, a, _ in rows],
+            B=[b for *_, b in rows],
+            C=1.0,
+        )
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -72,8 +118,10 @@ def test_removal_against_a_loop(rows):
     keep, flow = remove_leakage(stays, ['A', 'B'])
     bad, own = set(), {'A': set(), 'B': set()}
     for s, a, b in rows:
-        if a == 1: own['A'].add(s)
-        if b == 1: own['B'].add(s)
+        if a == 1:
+            own['A'].add(s)
+        if b == 1:
+            own['B'].add(s)
     bad = own['A'] | own['B']
     want = [p == 'test' or s not in bad for s, p in zip(stays.subject_id, stays.partition)]
     assert keep.tolist() == want
@@ -87,13 +135,18 @@ def test_removal_against_a_loop(rows):
         assert count[part, 'leaves for any of these'] == (len(gone), len(set(gone)))
         assert count[part, 'left'] == (len(ids) - len(gone), len(set(ids) - set(gone)))
         for t in 'AB':
-            if part != 'test': assert count[part, f'leaves for {t}'] == (sum(s in own[t] for s in ids), len(set(ids) & own[t]))
+            if part != 'test':
+                assert count[part, f'leaves for {t}'] == (sum(s in own[t] for s in ids), len(set(ids) & own[t]))
 
 
 def test_removal_that_leaves_nothing_names_the_numbers():
-    stays = pd.DataFrame(dict(subject_id=[1, 1, 2, 3], partition=['train', 'train', 'val', 'test'], A=[0, 1, 0, 0.], B=[0, 0, 1, 0.]))
-    with pytest.raises(BadInput, match='train: removing subjects with A leaves 0 of 2 stays'): check_left(remove_leakage(stays, ['A'])[1], ['A'])
-    with pytest.raises(BadInput, match='val: removing subjects with B leaves 0 of 1 stays'): check_left(remove_leakage(stays, ['B'])[1], ['B'])
+    stays = pd.DataFrame(
+        dict(subject_id=[1, 1, 2, 3], partition=['train', 'train', 'val', 'test'], A=[0, 1, 0, 0.0], B=[0, 0, 1, 0.0])
+    )
+    with pytest.raises(BadInput, match='train: removing subjects with A leaves 0 of 2 stays'):
+        check_left(remove_leakage(stays, ['A'])[1], ['A'])
+    with pytest.raises(BadInput, match='val: removing subjects with B leaves 0 of 1 stays'):
+        check_left(remove_leakage(stays, ['B'])[1], ['B'])
 
 
 @settings(max_examples=25, deadline=None)
@@ -101,7 +154,7 @@ def test_removal_that_leaves_nothing_names_the_numbers():
 def test_each_epoch_visits_every_stay_once(n, size, seed):
     r = batches(n, size, seed)
     for _ in range(2):
-        epoch = [next(r) for _ in range(-(-n//size))]
+        epoch = [next(r) for _ in range(-(-n // size))]
         assert sorted(torch.cat(epoch).tolist()) == list(range(n)) and all(len(b) == size for b in epoch[:-1])
 
 
@@ -109,11 +162,11 @@ def problem(n=40, k=2, seed=0):
     r = np.random.default_rng(seed)
     X = r.normal(size=(n, 5, 3)).astype(np.float32)
     y = (X.mean(1)[:, :k] > 0).astype(np.float32)
-    y[r.random((n, k)) < .2] = np.nan
+    y[r.random((n, k)) < 0.2] = np.nan
     return X, y
 
 
-FAST = dict(lr=.02, batch=16, max_updates=30, eval_every=3, patience=3, device='cpu')
+FAST = dict(lr=0.02, batch=16, max_updates=30, eval_every=3, patience=3, device='cpu')
 
 
 def train(seed=0, data=None, net=None, **kw):
@@ -122,7 +175,8 @@ def train(seed=0, data=None, net=None, **kw):
     return net, fit(net, X, y, *problem(20, seed=9), **FAST | dict(seed=seed) | kw)
 
 
-def same(a, b): return all(torch.equal(w, b.state_dict()[k]) for k, w in a.state_dict().items())
+def same(a, b):
+    return all(torch.equal(w, b.state_dict()[k]) for k, w in a.state_dict().items())
 
 
 def test_same_seed_same_weights_bit_for_bit():
@@ -143,18 +197,21 @@ def test_fit_leaves_torchs_generator_alone():
 
 
 def test_best_weights_are_restored():
-    net, h = train(lr=.3, max_updates=60)
+    net, h = train(lr=0.3, max_updates=60)
     X, y = (torch.from_numpy(a) for a in problem(20, seed=9))
     assert h.stopped == 'patience' and h.best_update < h.updates
     assert total_loss(net, X, y) == h.best_val == h.curve.val.min() and not net.training
-    assert (h.curve.val.to_numpy()[-FAST['patience']:] >= h.best_val).all() and h.curve['update'][h.curve.val.idxmin()] == h.best_update == h.updates - 3*FAST['patience']
+    assert (h.curve.val.to_numpy()[-FAST['patience'] :] >= h.best_val).all() and h.curve['update'][
+        h.curve.val.idxmin()
+    ] == h.best_update == h.updates - 3 * FAST['patience']
 
 
 def test_training_that_only_harms_returns_the_start():
     X, y = problem()
     net = initial(3, 4, 2, seed=1)
-    with torch.no_grad(): X_val, y_val = X[:8], (net.eval()(torch.from_numpy(X[:8])) > 0).float().numpy()
-    h = fit(net, X, 1 - np.resize(y_val, (40, 2)), X_val, y_val, **FAST | dict(lr=.5))
+    with torch.no_grad():
+        X_val, y_val = X[:8], (net.eval()(torch.from_numpy(X[:8])) > 0).float().numpy()
+    h = fit(net, X, 1 - np.resize(y_val, (40, 2)), X_val, y_val, **FAST | dict(lr=0.5))
     assert h.best_update == 0 and same(net, initial(3, 4, 2, seed=1))
 
 
@@ -167,19 +224,26 @@ def test_looks_are_an_epoch_or_eval_every_apart():
 
 def test_one_update_is_adam_on_the_loss_of_eq_1():
     X, y = problem()
-    net, h = train(net=initial(3, 4, 2, seed=1, dropout=0.), batch=64, max_updates=1, eval_every=1, patience=9)
-    want = initial(3, 4, 2, seed=1, dropout=0.)
+    net, h = train(net=initial(3, 4, 2, seed=1, dropout=0.0), batch=64, max_updates=1, eval_every=1, patience=9)
+    want = initial(3, 4, 2, seed=1, dropout=0.0)
     p, known = torch.sigmoid(want(torch.from_numpy(X))), ~np.isnan(y)
     loss = -torch.log(torch.where(torch.from_numpy(y == 1), p, 1 - p))[torch.from_numpy(known)].mean()
     loss.backward()
     assert h.curve.train[1] == pytest.approx(loss.item(), rel=1e-5) and h.best_update == 1
-    for (name, a), b in zip(net.named_parameters(), want.parameters()):  # the first step of Adam is lr times the sign of the gradient
-        torch.testing.assert_close(a.detach(), (b - .02*b.grad/(b.grad.abs() + 1e-8)).detach(), atol=2e-5, rtol=1e-4)
+    for (name, a), b in zip(
+        net.named_parameters(), want.parameters()
+    ):  # the first step of Adam is lr times the sign of the gradient
+        torch.testing.assert_close(
+            a.detach(), (b - 0.02 * b.grad / (b.grad.abs() + 1e-8)).detach(), atol=2e-5, rtol=1e-4
+        )
 
 
 def test_stays_without_labels_change_nothing():
     X, y = problem()
-    more = np.concatenate([X[:20], np.full((7, 5, 3), np.nan, np.float32), X[20:]]), np.concatenate([y[:20], np.full((7, 2), np.nan, np.float32), y[20:]])
+    more = (
+        np.concatenate([X[:20], np.full((7, 5, 3), np.nan, np.float32), X[20:]]),
+        np.concatenate([y[:20], np.full((7, 2), np.nan, np.float32), y[20:]]),
+    )
     known = ~np.isnan(y).all(1)
     assert same(train(data=(X[known], y[known]))[0], train(data=more)[0])
 
@@ -193,40 +257,54 @@ def test_one_labelled_validation_stay_and_one_task_are_enough():
 
 def test_watches_do_not_know_of_each_other():
     X, y = problem()
-    vals, kw = [(*problem(20, seed=9), None), (*problem(6, seed=5), None), (*problem(11, seed=7), None)], FAST | dict(lr=.2, max_updates=90)
+    vals, kw = (
+        [(*problem(20, seed=9), None), (*problem(6, seed=5), None), (*problem(11, seed=7), None)],
+        FAST | dict(lr=0.2, max_updates=90),
+    )
     together = fit_each(initial(3, 4, 2, seed=1), X, y, vals, **kw)
     assert len({w.history.updates for w in together}) > 1  # they stop at different moments
     for val, w in zip(vals, together):
         net = initial(3, 4, 2, seed=1)
         h = fit(net, X, y, *val[:2], **kw)
-        assert h.curve.equals(w.history.curve) and (h.best_update, h.best_val, h.stopped) == (w.best_update, w.best_val, w.stopped)
+        assert h.curve.equals(w.history.curve) and (h.best_update, h.best_val, h.stopped) == (
+            w.best_update,
+            w.best_val,
+            w.stopped,
+        )
         assert all(torch.equal(v, net.state_dict()[k]) for k, v in w.state.items())
 
 
 def test_another_loss_is_minimised():
     X, _ = problem()
-    net, y = initial(3, 4, 2, seed=1), X.mean(1)[:, :2]*3
+    net, y = initial(3, 4, 2, seed=1), X.mean(1)[:, :2] * 3
     y[::3, 0] = np.nan
-    h = fit(net, X, y, X[:20], y[:20], **FAST | dict(lr=.05, max_updates=150, patience=50), loss=reconstruction_loss)
-    with torch.no_grad(): got = net(torch.from_numpy(X[:20])).numpy()
-    assert h.best_val == pytest.approx(np.nanmean((got - y[:20])**2), rel=1e-4) and h.best_val < .3*np.nanvar(y[:20])
+    h = fit(net, X, y, X[:20], y[:20], **FAST | dict(lr=0.05, max_updates=150, patience=50), loss=reconstruction_loss)
+    with torch.no_grad():
+        got = net(torch.from_numpy(X[:20])).numpy()
+    assert h.best_val == pytest.approx(np.nanmean((got - y[:20]) ** 2), rel=1e-4) and h.best_val < 0.3 * np.nanvar(
+        y[:20]
+    )
 
 
 def test_lengths_are_used_in_training():
     X, y = problem()
     lengths = np.arange(40) % 5 + 1
     noise = X.copy()
-    for i, n in enumerate(lengths): noise[i, n:] = 99
+    for i, n in enumerate(lengths):
+        noise[i, n:] = 99
     X_val, y_val = problem(20, seed=9)
     nets = [initial(3, 4, 2) for _ in range(2)]
-    h = [fit(net, x, y, X_val, y_val, lengths=lengths, lengths_val=np.full(20, 5), **FAST).best_val for net, x in zip(nets, (X, noise))]
+    h = [
+        fit(net, x, y, X_val, y_val, lengths=lengths, lengths_val=np.full(20, 5), **FAST).best_val
+        for net, x in zip(nets, (X, noise))
+    ]
     assert same(*nets) and h[0] == h[1]
 
 
 def test_read_only_grids_are_not_touched(tmp_path):
     X, y = problem()
-    np.save(tmp_path/'grid.npy', X)
-    memory = np.load(tmp_path/'grid.npy', mmap_mode='r')
+    np.save(tmp_path / 'grid.npy', X)
+    memory = np.load(tmp_path / 'grid.npy', mmap_mode='r')
     y = np.nan_to_num(y)
     assert same(train(data=(memory, y))[0], train(data=(X, y))[0])
 
@@ -234,13 +312,19 @@ def test_read_only_grids_are_not_touched(tmp_path):
 @pytest.mark.filterwarnings('error')
 def test_clear_errors_of_fit():
     X, y = problem()
-    with pytest.raises(BadInput, match='not finite after'): train(data=(X*np.float32('inf'), y))
-    with pytest.raises(BadInput, match='training: none of the 40'): train(data=(X, y*np.nan))
-    with pytest.raises(BadInput, match='training: none of the 0'): train(data=(X[:0], y[:0]))
-    with pytest.raises(BadInput, match='validation: none of the 3'): fit(initial(3, 4, 2), X, y, X[:3], y[:3]*np.nan, **FAST)
-    with pytest.raises(BadInput, match='40 stays and 39 rows'): train(data=(X, y[1:]))
+    with pytest.raises(BadInput, match='not finite after'):
+        train(data=(X * np.float32('inf'), y))
+    with pytest.raises(BadInput, match='training: none of the 40'):
+        train(data=(X, y * np.nan))
+    with pytest.raises(BadInput, match='training: none of the 0'):
+        train(data=(X[:0], y[:0]))
+    with pytest.raises(BadInput, match='validation: none of the 3'):
+        fit(initial(3, 4, 2), X, y, X[:3], y[:3] * np.nan, **FAST)
+    with pytest.raises(BadInput, match='40 stays and 39 rows'):
+        train(data=(X, y[1:]))
     for bad in (dict(lr=0), dict(batch=0), dict(patience=0), dict(max_updates=0), dict(eval_every=0)):
-        with pytest.raises(BadInput, match='must be positive'): train(**bad)
+        with pytest.raises(BadInput, match='must be positive'):
+            train(**bad)
 
 
 def test_validation_loss_does_not_depend_on_batches():
@@ -250,8 +334,9 @@ def test_validation_loss_does_not_depend_on_batches():
 
 
 def test_choose_hidden():
-    assert choose_hidden({300: .2, 100: .2, 200: .3}) == 100
-    with pytest.raises(BadInput, match='empty'): choose_hidden({})
+    assert choose_hidden({300: 0.2, 100: 0.2, 200: 0.3}) == 100
+    with pytest.raises(BadInput, match='empty'):
+        choose_hidden({})
 
 
 def test_with_tasks_keeps_the_recurrent_weights():
@@ -261,7 +346,7 @@ def test_with_tasks_keeps_the_recurrent_weights():
     assert net.rnn.weight_hh_l0.data_ptr() != start.rnn.weight_hh_l0.data_ptr()
 
 
-SMALL = dict(n_held_out=2, hidden=[2, 3], lr=.02, max_updates=6, eval_every=2, patience=2, device='cpu', seed=3)
+SMALL = dict(n_held_out=2, hidden=[2, 3], lr=0.02, max_updates=6, eval_every=2, patience=2, device='cpu', seed=3)
 NETWORKS = ['mimic-net', *VARIANTS, 'mimic-net@1', 'untrained@1']
 
 
@@ -274,19 +359,24 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def done(run): return run_pretrain(run, 1, **SMALL, inits=1)
+def done(run):
+    return run_pretrain(run, 1, **SMALL, inits=1)
 
 
 def test_artefacts_of_a_run(run, done):
-    out = run/'split-1'/'pretrain'
-    assert sorted(p.name for p in out.iterdir()) == sorted(['curves.csv', 'flow.csv', 'split.json'] + [f'{n}.{e}' for n in NETWORKS for e in ('json', 'safetensors')])
-    assert json.loads((out/'split.json').read_text()) == done
-    data, curves, flow = Prepared.load(run), pd.read_csv(out/'curves.csv'), pd.read_csv(out/'flow.csv')
-    want = draw_splits(data.tasks, prevalences(data.stays, data.phenotypes), 2, 2, .05, .3, seed=3)[1]
-    assert (done['source'], done['target']) == (want.source, want.target) and flow.equals(remove_leakage(data.stays, want.target)[1])
+    out = run / 'split-1' / 'pretrain'
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        ['curves.csv', 'flow.csv', 'split.json'] + [f'{n}.{e}' for n in NETWORKS for e in ('json', 'safetensors')]
+    )
+    assert json.loads((out / 'split.json').read_text()) == done
+    data, curves, flow = Prepared.load(run), pd.read_csv(out / 'curves.csv'), pd.read_csv(out / 'flow.csv')
+    want = draw_splits(data.tasks, prevalences(data.stays, data.phenotypes), 2, 2, 0.05, 0.3, seed=3)[1]
+    assert (done['source'], done['target']) == (want.source, want.target) and flow.equals(
+        remove_leakage(data.stays, want.target)[1]
+    )
     for name in ('mimic-net', 'no-removal'):
         best = curves[curves.network == name].groupby('hidden').val.min()
-        net = load_checkpoint(out/f'{name}.safetensors', columns=data.columns, tasks=want.source)
+        net = load_checkpoint(out / f'{name}.safetensors', columns=data.columns, tasks=want.source)
         assert net.config['hidden'] == done[name]['hidden'] == best.idxmin() and net.meta['target'] == want.target
         assert {n['hidden']: n['val_loss'] for n in done[name]['networks']} == pytest.approx(best.to_dict())
     assert done['hidden'] == done['mimic-net']['hidden']
@@ -299,25 +389,41 @@ def test_networks_of_a_run_are_fit_on_the_stays_that_remain(run, done):
     left = ~data.stays.subject_id.isin(sick).to_numpy()
     for name, rows in (('mimic-net', left), ('no-removal', left | True)):
         (a, b), h = (np.flatnonzero(rows & (part == p)) for p in ('train', 'val')), done[name]['hidden']
-        net = with_tasks(load_checkpoint(run/'model'/f'h-{h}.safetensors'), len(done['source']), 3)
-        fit(net, data.X[a], data.labels(done['source'])[a], data.X[b], data.labels(done['source'])[b], lr=.02, max_updates=6, eval_every=2, patience=2, device='cpu', seed=3)
-        assert same(net, load_checkpoint(run/'split-1'/'pretrain'/f'{name}.safetensors'))
+        net = with_tasks(load_checkpoint(run / 'model' / f'h-{h}.safetensors'), len(done['source']), 3)
+        fit(
+            net,
+            data.X[a],
+            data.labels(done['source'])[a],
+            data.X[b],
+            data.labels(done['source'])[b],
+            lr=0.02,
+            max_updates=6,
+            eval_every=2,
+            patience=2,
+            device='cpu',
+            seed=3,
+        )
+        assert same(net, load_checkpoint(run / 'split-1' / 'pretrain' / f'{name}.safetensors'))
 
 
 # The other networks
 
+
 def changed(run, to, stays=None, X=None):
     "A copy of a run up to its model step, with other labels or another grid."
-    for d in ('data', 'model'): shutil.copytree(run/d, to/d)
+    for d in ('data', 'model'):
+        shutil.copytree(run / d, to / d)
     if stays is not None:
-        table = pd.read_parquet(to/'data/stays.parquet')
+        table = pd.read_parquet(to / 'data/stays.parquet')
         stays(table)
-        table.to_parquet(to/'data/stays.parquet', index=False)
-    if X is not None: np.save(to/'data/grid.npy', X)
+        table.to_parquet(to / 'data/stays.parquet', index=False)
+    if X is not None:
+        np.save(to / 'data/grid.npy', X)
     return to
 
 
-def weights(run, name, split=1): return load_checkpoint(run/f'split-{split}'/'pretrain'/f'{name}.safetensors')
+def weights(run, name, split=1):
+    return load_checkpoint(run / f'split-{split}' / 'pretrain' / f'{name}.safetensors')
 
 
 ONE = SMALL | dict(hidden=[3])
@@ -326,7 +432,7 @@ ONE = SMALL | dict(hidden=[3])
 @pytest.fixture(scope='module')
 def one(run, tmp_path_factory):
     "As `done`, with one h, so that nothing depends on which is chosen."
-    to = changed(run, tmp_path_factory.mktemp('one')/'run')
+    to = changed(run, tmp_path_factory.mktemp('one') / 'run')
     run_pretrain(to, 1, **ONE, inits=1)
     return to
 
@@ -336,20 +442,30 @@ def test_networks_of_some_columns_do_not_depend_on_the_others(run, one, tmp_path
     data = Prepared.load(run)
     mask, X = np.array([c.startswith('mask->') for c in data.columns]), np.array(data.X)
     X[..., mask == unread] = np.random.default_rng(0).normal(size=X[..., mask == unread].shape)
-    other = changed(run, tmp_path/'run', X=X)
+    other = changed(run, tmp_path / 'run', X=X)
     run_pretrain(other, 1, **ONE, variants=[name])
-    assert same(weights(one, name), weights(other, name)) and not same(weights(one, 'mimic-net'), weights(other, 'mimic-net'))
+    assert same(weights(one, name), weights(other, name)) and not same(
+        weights(one, 'mimic-net'), weights(other, 'mimic-net')
+    )
     assert weights(one, name).meta['reads'] == [c for c, m in zip(data.columns, mask) if m != unread]
     a, b = (network_features(r, 1, name, Prepared.load(r))[0] for r in (one, other))
     np.testing.assert_array_equal(a, b)
 
 
 def test_the_autoencoder_needs_no_label_and_no_split(run, one, tmp_path):
-    other = changed(run, tmp_path/'run', lambda t: t.update(pd.DataFrame({c: t[c].sample(frac=1, random_state=1).to_numpy() for c in t if c.startswith('Pheno')})))
+    other = changed(
+        run,
+        tmp_path / 'run',
+        lambda t: t.update(
+            pd.DataFrame({c: t[c].sample(frac=1, random_state=1).to_numpy() for c in t if c.startswith('Pheno')})
+        ),
+    )
     run_pretrain(other, 0, **ONE | dict(low=0, high=1), variants=['autoencoder'])
-    assert same(weights(one, 'autoencoder'), weights(other, 'autoencoder', 0)) and not same(weights(one, 'autoencoder').rnn, load_checkpoint(run/'model/h-3.safetensors').rnn)
+    assert same(weights(one, 'autoencoder'), weights(other, 'autoencoder', 0)) and not same(
+        weights(one, 'autoencoder').rnn, load_checkpoint(run / 'model/h-3.safetensors').rnn
+    )
     values = [c for c in Prepared.load(run).columns if not c.startswith('mask->')]
-    assert json.loads((one/'split-1/pretrain/autoencoder.json').read_text())['tasks'] == values
+    assert json.loads((one / 'split-1/pretrain/autoencoder.json').read_text())['tasks'] == values
 
 
 def test_the_autoencoder_learns_from_all_train_stays(run, tmp_path):
@@ -358,7 +474,7 @@ def test_the_autoencoder_learns_from_all_train_stays(run, tmp_path):
     for partition in ('train', 'test'):
         X = np.array(data.X)
         X[data.rows(partition)[-3:]] += 1
-        other = changed(run, tmp_path/partition, X=X)
+        other = changed(run, tmp_path / partition, X=X)
         run_pretrain(other, 1, **ONE, variants=['autoencoder'])
         starts.append(weights(other, 'autoencoder'))
     assert not same(*starts)
@@ -366,37 +482,55 @@ def test_the_autoencoder_learns_from_all_train_stays(run, tmp_path):
 
 def test_damaged_features_are_computed_again(one, tmp_path):
     import shutil
-    run = shutil.copytree(one, tmp_path/'run'); data = Prepared.load(run); whole, _ = network_features(run, 1, 'mimic-net', data)
-    for cache in (run/'split-1'/'features').glob('mimic-net-*.npy'): cache.write_bytes(cache.read_bytes()[:50])
+
+    run = shutil.copytree(one, tmp_path / 'run')
+    data = Prepared.load(run)
+    whole, _ = network_features(run, 1, 'mimic-net', data)
+    for cache in (run / 'split-1' / 'features').glob('mimic-net-*.npy'):
+        cache.write_bytes(cache.read_bytes()[:50])
     np.testing.assert_array_equal(network_features(run, 1, 'mimic-net', data)[0], whole)
-    for cache in (run/'split-1'/'features').glob('mimic-net-*.npy'): assert np.load(cache).shape == whole.shape
+    for cache in (run / 'split-1' / 'features').glob('mimic-net-*.npy'):
+        assert np.load(cache).shape == whole.shape
 
 
 def test_the_autoencoder_has_a_cap_of_its_own(run, tmp_path):
-    about = run_pretrain(changed(run, tmp_path/'run'), 1, **ONE | dict(patience=99), variants=['autoencoder'], autoencoder_updates=10)
+    about = run_pretrain(
+        changed(run, tmp_path / 'run'), 1, **ONE | dict(patience=99), variants=['autoencoder'], autoencoder_updates=10
+    )
     assert about['mimic-net']['networks'][0]['updates'] == 6 and about['autoencoder']['networks'][0]['updates'] == 10
 
 
 def test_other_first_weights(run, one):
-    data, about = Prepared.load(run), json.loads((one/'split-1/pretrain/split.json').read_text())
+    data, about = Prepared.load(run), json.loads((one / 'split-1/pretrain/split.json').read_text())
     left = remove_leakage(data.stays, about['target'])[0]
-    (a, b), y = (np.flatnonzero(left & (data.stays.partition == p).to_numpy()) for p in ('train', 'val')), data.labels(about['source'])
+    (a, b), y = (
+        (np.flatnonzero(left & (data.stays.partition == p).to_numpy()) for p in ('train', 'val')),
+        data.labels(about['source']),
+    )
     net = initial(len(data.columns), 3, len(about['source']), 4)
     np.testing.assert_array_equal(network_features(one, 1, 'untrained@1', data)[0], features(net, data.X))
-    fit(net, data.X[a], y[a], data.X[b], y[b], **{k: v for k, v in ONE.items() if k not in ('hidden', 'n_held_out')} | dict(seed=4))
+    fit(
+        net,
+        data.X[a],
+        y[a],
+        data.X[b],
+        y[b],
+        **{k: v for k, v in ONE.items() if k not in ('hidden', 'n_held_out')} | dict(seed=4),
+    )
     assert same(net, weights(one, 'mimic-net@1')) and about['inits'] == 1
 
 
 def test_a_network_does_not_depend_on_which_others_are_trained(run, done, tmp_path):
-    other = changed(run, tmp_path/'run')
+    other = changed(run, tmp_path / 'run')
     about = run_pretrain(other, 1, **SMALL, variants=['values-only'], inits=2)
     assert about['variants'] == ['values-only'] and not network_path(other, 1, 'no-removal').exists()
-    for name in ('mimic-net', 'values-only', 'mimic-net@1'): assert same(weights(other, name), weights(run, name))
+    for name in ('mimic-net', 'values-only', 'mimic-net@1'):
+        assert same(weights(other, name), weights(run, name))
     assert not same(weights(other, 'mimic-net@1'), weights(other, 'mimic-net@2'))
 
 
 def test_features_are_there_when_pretraining_ends(run, done):
-    data, cache = Prepared.load(run), run/'split-1'/'features'
+    data, cache = Prepared.load(run), run / 'split-1' / 'features'
     before = {p.name: p.stat().st_mtime_ns for p in cache.iterdir()}
     assert {n.rsplit('-', 1)[0] for n in before} == {'untrained', *NETWORKS}
     for name in ('untrained', *NETWORKS):
@@ -404,13 +538,18 @@ def test_features_are_there_when_pretraining_ends(run, done):
         np.testing.assert_array_equal(z, features(load_checkpoint(network_path(run, 1, name)), data.X))
         assert len(names) == z.shape[1]
     assert before == {p.name: p.stat().st_mtime_ns for p in cache.iterdir()}
-    for p in cache.iterdir(): p.unlink()
-    np.testing.assert_array_equal(network_features(run, 1, 'mimic-net', data)[0], features(load_checkpoint(network_path(run, 1, 'mimic-net')), data.X))
+    for p in cache.iterdir():
+        p.unlink()
+    np.testing.assert_array_equal(
+        network_features(run, 1, 'mimic-net', data)[0],
+        features(load_checkpoint(network_path(run, 1, 'mimic-net')), data.X),
+    )
     run_pretrain(run, 1, **SMALL, inits=1)
 
 
 def test_features_for_other_stays_respect_which_columns_a_network_reads(one):
     from rnn_transfer.paper import cohort_features
+
     data = Prepared.load(one)
     for name in ('masks-only', 'values-only', 'autoencoder', 'mimic-net@1'):
         z = cohort_features(toy_cohort(120), network_path(one, 1, name))
@@ -421,17 +560,23 @@ def test_a_grid_without_masks_has_no_network_of_masks(tmp_path):
     run_data(toy_cohort(120), tmp_path, masks=False)
     run_model(tmp_path, [2])
     about = run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2]))
-    assert about['variants'] == ['no-removal', 'autoencoder'] and about['left_out'] == dict.fromkeys(['masks-only', 'values-only'], 'the grid has no masks')
+    assert about['variants'] == ['no-removal', 'autoencoder'] and about['left_out'] == dict.fromkeys(
+        ['masks-only', 'values-only'], 'the grid has no masks'
+    )
 
 
 @pytest.fixture
 def blow_up(monkeypatch):
     "Trainings for which a test asks end in a loss that is no number."
+
     def of(which):
         def changed(net, X, *a, **k):
-            if which(net, X): raise Diverged('the loss is not finite after 1 updates')
+            if which(net, X):
+                raise Diverged('the loss is not finite after 1 updates')
             return fit(net, X, *a, **k)
+
         monkeypatch.setattr(pretrain, 'fit', changed)
+
     return of
 
 
@@ -440,35 +585,56 @@ def test_a_size_that_diverges_loses_to_the_others(tmp_path, blow_up):
     run_model(tmp_path, [2, 3])
     blow_up(lambda net, X: getattr(net, 'config', {}).get('hidden') == 3)
     about = run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2, 3]))
-    assert about['hidden'] == 2 and about['mimic-net']['networks'][1] == dict(hidden=3, val_loss=None, best_update=None, updates=None, stopped='diverged') and about['left_out'] == {}
-    assert set(pd.read_csv(tmp_path/'split-0/pretrain/curves.csv')['hidden']) == {2}
+    assert (
+        about['hidden'] == 2
+        and about['mimic-net']['networks'][1]
+        == dict(hidden=3, val_loss=None, best_update=None, updates=None, stopped='diverged')
+        and about['left_out'] == {}
+    )
+    assert set(pd.read_csv(tmp_path / 'split-0/pretrain/curves.csv')['hidden']) == {2}
     blow_up(lambda net, X: True)
-    with pytest.raises(Diverged, match='loss is not finite'): run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2, 3]))
-    assert not (tmp_path/'split-0/pretrain/split.json').exists()
+    with pytest.raises(Diverged, match='loss is not finite'):
+        run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2, 3]))
+    assert not (tmp_path / 'split-0/pretrain/split.json').exists()
 
 
 def test_a_variant_that_diverges_is_left_out_with_the_reason(tmp_path, blow_up):
     run_data(toy_cohort(120), tmp_path)
     run_model(tmp_path, [2])
     data = Prepared.load(tmp_path)
-    blow_up(lambda net, X: len(X) == (data.stays['partition'] == 'train').sum())  # those that learn from all train stays
+    blow_up(
+        lambda net, X: len(X) == (data.stays['partition'] == 'train').sum()
+    )  # those that learn from all train stays
     about = run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2]))
-    assert about['variants'] == ['masks-only', 'values-only'] and about['left_out'] == dict.fromkeys(['no-removal', 'autoencoder'], 'the loss is not finite after 1 updates')
-    fits = run_transfer(tmp_path, models=['LR', 'MN-LR-2', 'no-removal-LR-2', 'AE-LR-2'], lr=.02, max_updates=5, eval_every=5, device='cpu')
+    assert about['variants'] == ['masks-only', 'values-only'] and about['left_out'] == dict.fromkeys(
+        ['no-removal', 'autoencoder'], 'the loss is not finite after 1 updates'
+    )
+    fits = run_transfer(
+        tmp_path,
+        models=['LR', 'MN-LR-2', 'no-removal-LR-2', 'AE-LR-2'],
+        lr=0.02,
+        max_updates=5,
+        eval_every=5,
+        device='cpu',
+    )
     left = fits['model'].isin(['no-removal-LR-2', 'AE-LR-2'])
-    assert (fits.loc[left, 'reason'] == 'the loss is not finite after 1 updates').all() and fits.loc[~left, 'reason'].isna().all()
+    assert (fits.loc[left, 'reason'] == 'the loss is not finite after 1 updates').all() and fits.loc[
+        ~left, 'reason'
+    ].isna().all()
 
 
 def test_short_stays_of_true_length_go_through_every_network(tmp_path):
     cohort = toy_cohort(120)
-    cohort.stays['los_hours'] = np.arange(120) % 50 + 1.
+    cohort.stays['los_hours'] = np.arange(120) % 50 + 1.0
     run_data(cohort, tmp_path, short='length')
     run_model(tmp_path, [2])
-    assert np.isfinite(run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2]), inits=1)['autoencoder']['networks'][0]['val_loss'])
+    assert np.isfinite(
+        run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2]), inits=1)['autoencoder']['networks'][0]['val_loss']
+    )
 
 
 def test_a_second_run_writes_the_same_bytes(run, done):
-    out = run/'split-1'/'pretrain'
+    out = run / 'split-1' / 'pretrain'
     first = {p.name: p.read_bytes() for p in out.iterdir()}
     run_pretrain(run, 1, **SMALL, inits=1)
     assert first == {p.name: p.read_bytes() for p in out.iterdir()}
@@ -476,28 +642,45 @@ def test_a_second_run_writes_the_same_bytes(run, done):
 
 def test_untrained_control_is_the_start_of_pretraining(run, monkeypatch):
     import rnn_transfer.pretrain as m
+
     starts = {}
+
     def no_training(net, *a, **k):
         starts.setdefault(net.config['hidden'], net)
         raise BadInput('stop')
+
     monkeypatch.setattr(m, 'fit', no_training)
     for h in (2, 3):
-        with pytest.raises(BadInput, match='stop'): m.run_pretrain(run, 0, **SMALL | dict(hidden=[h]))
+        with pytest.raises(BadInput, match='stop'):
+            m.run_pretrain(run, 0, **SMALL | dict(hidden=[h]))
         X = Prepared.load(run).X[:9]
-        np.testing.assert_array_equal(features(starts[h], X), features(load_checkpoint(run/'model'/f'h-{h}.safetensors'), X))
+        np.testing.assert_array_equal(
+            features(starts[h], X), features(load_checkpoint(run / 'model' / f'h-{h}.safetensors'), X)
+        )
 
 
 def test_clear_errors_of_a_run(run, tmp_path):
-    for kw, message in ((dict(split=2), 'counted from 0'), (dict(hidden=[]), 'empty'), (dict(hidden=[5]), 'h-5.safetensors: no such file'), (dict(n_held_out=8), 'one must be left to train on'), (dict(low=.5, high=.6), 'only 0 of 8'), (dict(variants=['masks']), 'no-removal, masks-only'), (dict(inits=-1), 'inits -1')):
-        with pytest.raises(BadInput, match=message): run_pretrain(run, **dict(split=0) | SMALL | kw)
-    assert not (run/'split-0'/'pretrain'/'split.json').exists()
-    with pytest.raises(BadInput, match='data step'): run_pretrain(tmp_path, **SMALL)
+    for kw, message in (
+        (dict(split=2), 'counted from 0'),
+        (dict(hidden=[]), 'empty'),
+        (dict(hidden=[5]), 'h-5.safetensors: no such file'),
+        (dict(n_held_out=8), 'one must be left to train on'),
+        (dict(low=0.5, high=0.6), 'only 0 of 8'),
+        (dict(variants=['masks']), 'no-removal, masks-only'),
+        (dict(inits=-1), 'inits -1'),
+    ):
+        with pytest.raises(BadInput, match=message):
+            run_pretrain(run, **dict(split=0) | SMALL | kw)
+    assert not (run / 'split-0' / 'pretrain' / 'split.json').exists()
+    with pytest.raises(BadInput, match='data step'):
+        run_pretrain(tmp_path, **SMALL)
 
 
 def test_removal_that_starves_a_run(tmp_path):
     cohort = toy_cohort(60)
-    cohort.stays.loc[cohort.stays.partition != 'test', [t.name for t in cohort.tasks]] = 1.
-    cohort.stays.loc[cohort.stays.partition != 'train', 'Phenotype A'] = 0.
+    cohort.stays.loc[cohort.stays.partition != 'test', [t.name for t in cohort.tasks]] = 1.0
+    cohort.stays.loc[cohort.stays.partition != 'train', 'Phenotype A'] = 0.0
     run_data(cohort, tmp_path)
     run_model(tmp_path, [2])
-    with pytest.raises(BadInput, match=r'train: removing subjects with .* leaves 0 of \d+ stays'): run_pretrain(tmp_path, 0, **SMALL | dict(low=0, high=1, hidden=[2]))
+    with pytest.raises(BadInput, match=r'train: removing subjects with .* leaves 0 of \d+ stays'):
+        run_pretrain(tmp_path, 0, **SMALL | dict(low=0, high=1, hidden=[2]))

@@ -1,5 +1,9 @@
 "The site builds offline, every link in it leads somewhere, and every page opens in a browser without a word."
-import functools, http.server, importlib.util, threading
+
+import functools
+import http.server
+import importlib.util
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,8 +31,11 @@ def site(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def served(site):
     "The site at an address of this machine."
+
     class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_): pass
+        def log_message(self, *_):
+            pass
+
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}/", folder=site)
@@ -39,7 +46,8 @@ def test_every_notebook_has_a_page_and_every_link_a_target(site):
     build = builder()
     assert build.broken(site) == []
     for notebook in (ROOT / "nbs").rglob("*.ipynb"):
-        if any(p.startswith((".", "_")) for p in notebook.relative_to(ROOT / "nbs").parts): continue
+        if any(p.startswith((".", "_")) for p in notebook.relative_to(ROOT / "nbs").parts):
+            continue
         name = notebook.relative_to(ROOT / "nbs").with_suffix(".html").as_posix()
         parts = name.rsplit("/", 1)
         parts[-1] = parts[-1].split("_", 1)[-1] if parts[-1][:2].isdigit() else parts[-1]
@@ -63,10 +71,16 @@ def test_no_tex_and_no_label_is_left(site):
 
 
 def test_a_broken_link_and_a_missing_anchor_are_found(tmp_path):
-    (tmp_path / "a.html").write_text('<a href="b.html">b</a><a href="#here">here</a><a href="c.html#x">x</a><img src="https://example.org/x.png">')
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html">b</a><a href="#here">here</a><a href="c.html#x">x</a><img src="https://example.org/x.png">'
+    )
     (tmp_path / "c.html").write_text('<p id="y">')
     assert [f.split(": ", 1)[1] for f in builder().broken(tmp_path)] == [
-        "loads https://example.org/x.png from elsewhere", "broken link b.html", "no such anchor #here", "no such anchor c.html#x"]
+        "loads https://example.org/x.png from elsewhere",
+        "broken link b.html",
+        "no such anchor #here",
+        "no such anchor c.html#x",
+    ]
 
 
 def test_equations_get_numbers_anchors_and_links():
@@ -75,7 +89,8 @@ def test_equations_get_numbers_anchors_and_links():
     assert numbers == {"eq-two": "2"} and 'id="eq-two"' in text and "\\tag" not in text
     page = build.mathml('<div class="equation" id="eq-two" data-number="2">\\[a = b\\]</div>', "p")
     assert "<math" in page and "(2)" in page
-    with pytest.raises(build.SiteError, match="TeX not understood"): build.mathml('<span class="math inline">\\(\\nonsense\\)</span>', "p")
+    with pytest.raises(build.SiteError, match="TeX not understood"):
+        build.mathml('<span class="math inline">\\(\\nonsense\\)</span>', "p")
 
 
 def test_links_between_notebooks_become_links_between_pages():
@@ -85,7 +100,10 @@ def test_links_between_notebooks_become_links_between_pages():
     assert mend("[d](../00_data.ipynb)", "sources/synthetic.ipynb", names) == "[d](../data.ipynb)"
     assert mend("[r](results.ipynb)", "index.ipynb", names) == "r"
     assert mend("[c](../CHANGELOG.md)", "index.ipynb", names) == "[c](changelog.md)"
-    assert mend("[r](../docs/results/physionet2012/report.html)", "results.ipynb", names) == "[r](reports/physionet2012.html)"
+    assert (
+        mend("[r](../docs/results/physionet2012/report.html)", "results.ipynb", names)
+        == "[r](reports/physionet2012.html)"
+    )
     assert mend("[e](https://example.org/a.ipynb)", "index.ipynb", names) == "[e](https://example.org/a.ipynb)"
 
 
@@ -98,24 +116,39 @@ def test_pages_open_in_a_browser(served):
             assert complaints(events) == [], name
             assert [r for r in requests(events) if not r.startswith((served.url, "data:"))] == [], name
             assert browser.value("document.querySelector('h1').innerText.length") > 0, name
-            assert browser.value("document.documentElement.scrollWidth <= innerWidth + 1"), f"{name} is wider than the window"
+            assert browser.value("document.documentElement.scrollWidth <= innerWidth + 1"), (
+                f"{name} is wider than the window"
+            )
 
 
 @pytest.mark.skipif(chromium() is None, reason="needs a Chromium (Debian: apt install chromium)")
 def test_search_finds_a_word(served):
     with Browser() as browser:
         browser.open(served.url + "index.html")
-        browser.value("(i => {i.focus(); i.value = 'bootstrap'; i.dispatchEvent(new Event('input', {bubbles: true}))})(document.querySelector('.smalldocs-search input'))")
+        browser.value(
+            "(i => {i.focus(); i.value = 'bootstrap'; i.dispatchEvent(new Event('input', {bubbles: true}))})(document.querySelector('.smalldocs-search input'))"
+        )
         for _ in range(40):
-            while browser.read(.25) is not None: pass
-            if found := browser.value("[...document.querySelectorAll('.smalldocs-search-results a')].map(a => a.innerText)"): break
+            while browser.read(0.25) is not None:
+                pass
+            if found := browser.value(
+                "[...document.querySelectorAll('.smalldocs-search-results a')].map(a => a.innerText)"
+            ):
+                break
         assert found
 
 
 @pytest.mark.skipif(chromium() is None, reason="needs a Chromium (Debian: apt install chromium)")
 def test_a_phone_does_not_scroll_sideways(served):
     with Browser() as browser:
-        browser.ask("Emulation.setDeviceMetricsOverride", browser.session, width=390, height=800, deviceScaleFactor=1, mobile=True)
+        browser.ask(
+            "Emulation.setDeviceMetricsOverride",
+            browser.session,
+            width=390,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=True,
+        )
         for path in sorted(served.folder.rglob("*.html")):
-            browser.open(served.url + path.relative_to(served.folder).as_posix(), quiet=.1)
+            browser.open(served.url + path.relative_to(served.folder).as_posix(), quiet=0.1)
             assert browser.value("document.documentElement.scrollWidth <= 391"), path.name

@@ -21,176 +21,291 @@ from .results import GROUPS, number, percent
 # %% ../../nbs/evaluation/checklists.ipynb #cell-007
 CHECKLISTS = dict(tripod='tripod_ai.json', reforms='reforms.json')
 
+
 def checklist(
-    name,         # tripod or reforms
-)->pd.DataFrame:  # item, section, topic, asked, answer (a text with {facts}; null: nothing that software knows), left (what remains for the author; null: nothing)
+    name,  # tripod or reforms
+) -> pd.DataFrame:  # item, section, topic, asked, answer (a text with {facts}; null: nothing that software knows), left (what remains for the author; null: nothing)
     "The items of a checklist."
-    return pd.DataFrame(resource(CHECKLISTS[name])['items'], columns=['item', 'section', 'topic', 'asked', 'answer', 'left'])
+    return pd.DataFrame(
+        resource(CHECKLISTS[name])['items'], columns=['item', 'section', 'topic', 'asked', 'answer', 'left']
+    )
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-011
 STATES = 'filled', 'in part', 'for the author'
 
+
 def needs(
     answer,  # text with {facts}, or null
-)->list:
+) -> list:
     "The facts that an answer speaks of."
     return [] if pd.isna(answer) else list(dict.fromkeys(name for _, name, *_ in Formatter().parse(answer) if name))
 
+
 def fill(
-    items:pd.DataFrame,  # as `checklist` gives
-    facts:dict,          # name -> text; null or empty: not known
-)->pd.DataFrame:         # item, section, topic, asked, state, answer, left
+    items: pd.DataFrame,  # as `checklist` gives
+    facts: dict,  # name -> text; null or empty: not known
+) -> pd.DataFrame:  # item, section, topic, asked, state, answer, left
     "Answer what the facts answer, and mark the rest for the author."
+
     def row(i):
-        unknown = [n for n in needs(i['answer']) if not facts.get(n)]; left = '' if pd.isna(i['left']) else i['left']
+        unknown = [n for n in needs(i['answer']) if not facts.get(n)]
+        left = '' if pd.isna(i['left']) else i['left']
         if unknown or pd.isna(i['answer']):
             why = f'the run does not tell: {", ".join(n.replace("_", " ") for n in unknown)}' if unknown else ''
             return dict(state=STATES[2], answer='', left='; '.join(filter(None, [left, why])))
         return dict(state=STATES[1] if left else STATES[0], answer=i['answer'].format_map(facts).strip(), left=left)
+
     found = pd.DataFrame([row(i) for i in items.to_dict('records')], index=items.index)
     return items[['item', 'section', 'topic', 'asked']].join(found)
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-015
 def counted(
-    found:pd.DataFrame,  # as `fill` gives
-    name='',             # of the checklist
-)->str:
+    found: pd.DataFrame,  # as `fill` gives
+    name='',  # of the checklist
+) -> str:
     "How many items are filled, in part, and left to the author."
     n = [int((found['state'] == s).sum()) for s in STATES]
     return f'{name}: {n[0]} of {len(found)} items filled, {n[1]} in part, {n[2]} for the author.'.removeprefix(': ')
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-018
-def listed(found, last=' and ')->str:
+def listed(found, last=' and ') -> str:
     "Some words as a list in a sentence."
     found = [str(f) for f in found]
     return found[0] if len(found) == 1 else ', '.join(found[:-1]) + last + found[-1] if found else ''
 
+
 def cohort_facts(
-    ev,        # Evaluation
+    ev,  # Evaluation
     prepared,  # Prepared: the data of the run
-)->dict:
+) -> dict:
     "What the data step knows, in words."
     a, meta, stays = ev.about, prepared.meta, prepared.stays
     invented = 'Synthetic data (invented patients; nothing follows about medicine): ' if a.get('synthetic') else ''
-    source = f'{invented}{a["source"]} {a.get("version") or ""}'.strip(); marks = dict(licence='licence {}', fingerprint='fingerprint {:.16}')
-    known = [source, meta.get('citation'), meta.get('url'), *(words.format(a[k]) for k, words in marks.items() if a.get(k))]
-    of = {p: stays[stays['partition'] == p] for p in ('train', 'val', 'test')}; size = {p: f'{len(d):,} stays of {d["subject_id"].nunique():,} subjects' for p, d in of.items()}
+    source = f'{invented}{a["source"]} {a.get("version") or ""}'.strip()
+    marks = dict(licence='licence {}', fingerprint='fingerprint {:.16}')
+    known = [
+        source,
+        meta.get('citation'),
+        meta.get('url'),
+        *(words.format(a[k]) for k, words in marks.items() if a.get(k)),
+    ]
+    of = {p: stays[stays['partition'] == p] for p in ('train', 'val', 'test')}
+    size = {p: f'{len(d):,} stays of {d["subject_id"].nunique():,} subjects' for p, d in of.items()}
     flow = [f'{s["step"]} {s["stays"]:,} ({s["subjects"]:,} subjects)' for s in a.get('flow') or []]
-    return dict(source=source, dataset='; '.join(str(k) for k in known if k), hours=str(meta.get('hours', '')), channels=listed(meta.get('channels', [])), test=size['test'],
-                flow='; '.join(flow) or f'{a["n_stays"]:,} stays of {a["n_subjects"]:,} subjects in the cohort', partitions='Train {train}, validation {val}, test {test}'.format(**size),
-                outcomes=outcomes(ev, prepared), prevalence=prevalence(ev, stays), cleaning=cleaning(meta), lacking=lacking(prepared), **grid_facts(meta))
+    return dict(
+        source=source,
+        dataset='; '.join(str(k) for k in known if k),
+        hours=str(meta.get('hours', '')),
+        channels=listed(meta.get('channels', [])),
+        test=size['test'],
+        flow='; '.join(flow) or f'{a["n_stays"]:,} stays of {a["n_subjects"]:,} subjects in the cohort',
+        partitions='Train {train}, validation {val}, test {test}'.format(**size),
+        outcomes=outcomes(ev, prepared),
+        prevalence=prevalence(ev, stays),
+        cleaning=cleaning(meta),
+        lacking=lacking(prepared),
+        **grid_facts(meta),
+    )
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-020
-def tested(ev)->list:
+def tested(ev) -> list:
     "Target tasks of the run, in the order of the results."
     return list(dict.fromkeys(ev.results['task']))
 
-def outcomes(ev, prepared)->str:
+
+def outcomes(ev, prepared) -> str:
     "Each target task with its definition."
     told = {t.name: t.definition for t in prepared.tasks}
     return '; '.join(f'{t} ({told[t]})' if told.get(t) else t for t in tested(ev)) + '.'
 
-def prevalence(ev, stays:pd.DataFrame)->str:
+
+def prevalence(ev, stays: pd.DataFrame) -> str:
     "Positives of each target task, in train and validation and in test."
     test = (stays['partition'] == 'test').to_numpy()
-    def one(y): y = y.dropna(); return f'{int(y.sum()):,} of {len(y):,} ({100 * y.mean():.1f} %)' if len(y) else 'none known'
-    return '; '.join(f'{t} {one(stays.loc[~test, t])} in train and validation, {one(stays.loc[test, t])} in test' for t in tested(ev) if t in stays)
 
-def cleaning(meta:dict)->str:
+    def one(y):
+        y = y.dropna()
+        return f'{int(y.sum()):,} of {len(y):,} ({100 * y.mean():.1f} %)' if len(y) else 'none known'
+
+    return '; '.join(
+        f'{t} {one(stays.loc[~test, t])} in train and validation, {one(stays.loc[test, t])} in test'
+        for t in tested(ev)
+        if t in stays
+    )
+
+
+def cleaning(meta: dict) -> str:
     "What the source did to impossible values; '' where it does not say."
     rules = meta.get('cleaning') or []
     dropped = sum(r.get('outside range', 0) + r.get('missing code', 0) for r in rules if isinstance(r, dict))
-    return f'{len(rules)} parameters were cleaned by published rules, {dropped:,} values were taken for missing or impossible (the notebook of the source lists them).' if rules else ''
+    return (
+        f'{len(rules)} parameters were cleaned by published rules, {dropped:,} values were taken for missing or impossible (the notebook of the source lists them).'
+        if rules
+        else ''
+    )
 
-def lacking(prepared)->str:
+
+def lacking(prepared) -> str:
     "How many stays have no measurement of a channel."
-    count = prepared.statistics.filter(like='|all100%|len'); none = (count.fillna(0) == 0).mean().sort_values(ascending=False)
-    return 'Stays without any measurement: ' + listed([f'{c.split("|")[0]} {100 * v:.1f} %' for c, v in none.items()]) + '.' if len(none) else ''
+    count = prepared.statistics.filter(like='|all100%|len')
+    none = (count.fillna(0) == 0).mean().sort_values(ascending=False)
+    return (
+        'Stays without any measurement: '
+        + listed([f'{c.split("|")[0]} {100 * v:.1f} %' for c, v in none.items()])
+        + '.'
+        if len(none)
+        else ''
+    )
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-022
-def grid_facts(meta:dict)->dict:
+def grid_facts(meta: dict) -> dict:
     "How inputs are prepared and what becomes of missing values, in words."
-    scaled = 'means and standard deviations of the train stays' if meta.get('normaliser', 'train') == 'train' else f'the constants shipped with mimic3-benchmarks ({meta["normaliser"]})'
-    masks = ', and one column a channel tells whether it was measured' if meta.get('masks', True) else ''; short = meta.get('short', 'carry')
-    ends = 'Stays shorter than that keep their last values to the end.' if short == 'carry' else 'Stays shorter than that end at their true length.'
-    return dict(preparation=f'Hourly grid of {meta.get("hours", 48)} hours, categories one-hot, scaled by {scaled}. {ends} Hand-crafted statistics are imputed and standardised with means and standard deviations of the train stays.',
-                missing=f'In the grid the last value is carried forward, a normal value stands before the first{masks}; missing statistics take the mean of the train stays in linear models. No stay is left out for missing values.')
+    scaled = (
+        'means and standard deviations of the train stays'
+        if meta.get('normaliser', 'train') == 'train'
+        else f'the constants shipped with mimic3-benchmarks ({meta["normaliser"]})'
+    )
+    masks = ', and one column a channel tells whether it was measured' if meta.get('masks', True) else ''
+    short = meta.get('short', 'carry')
+    ends = (
+        'Stays shorter than that keep their last values to the end.'
+        if short == 'carry'
+        else 'Stays shorter than that end at their true length.'
+    )
+    return dict(
+        preparation=f'Hourly grid of {meta.get("hours", 48)} hours, categories one-hot, scaled by {scaled}. {ends} Hand-crafted statistics are imputed and standardised with means and standard deviations of the train stays.',
+        missing=f'In the grid the last value is carried forward, a normal value stands before the first{masks}; missing statistics take the mean of the train stays in linear models. No stay is left out for missing values.',
+    )
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-027
 STEPS = dict(pretrain='in pre-training', transfer='on target tasks')
 
+
 def in_steps(
-    o:dict,      # options of a run; `pretrain.patience` goes before `patience` in the step it names
-    option,      # its name, without a step
-    words:str,   # with a place for the value
-)->str:          # '' where the manifest does not name it
+    o: dict,  # options of a run; `pretrain.patience` goes before `patience` in the step it names
+    option,  # its name, without a step
+    words: str,  # with a place for the value
+) -> str:  # '' where the manifest does not name it
     "One option in words, once where pre-training and transfer have the same."
     one = {where: o.get(f'{step}.{option}', o.get(option)) for step, where in STEPS.items()}
     known = {where: words.format(v) for where, v in one.items() if v is not None}
-    if len(known) == len(STEPS) and len(set(known.values())) == 1: return known[STEPS['transfer']]
+    if len(known) == len(STEPS) and len(set(known.values())) == 1:
+        return known[STEPS['transfer']]
     return ' and '.join(f'{text} {where}' for where, text in known.items())
 
-def training(o:dict)->str:
+
+def training(o: dict) -> str:
     "How networks are trained, as the options say."
     longer = o.get('pretrain.autoencoder_updates', o.get('autoencoder_updates'))
-    parts = [in_steps(o, 'lr', 'Adam with learning rate {:g}'), in_steps(o, 'batch', 'batches of {}'), in_steps(o, 'max_updates', 'at most {:,} updates'),
-             f'at most {longer:,} updates for the autoencoder' if longer else '', in_steps(o, 'eval_every', 'a look at the validation loss every {} updates (or every epoch, if longer)'),
-             in_steps(o, 'patience', 'early stopping with patience {}')]
+    parts = [
+        in_steps(o, 'lr', 'Adam with learning rate {:g}'),
+        in_steps(o, 'batch', 'batches of {}'),
+        in_steps(o, 'max_updates', 'at most {:,} updates'),
+        f'at most {longer:,} updates for the autoencoder' if longer else '',
+        in_steps(o, 'eval_every', 'a look at the validation loss every {} updates (or every epoch, if longer)'),
+        in_steps(o, 'patience', 'early stopping with patience {}'),
+    ]
     return ', '.join(filter(None, parts))
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-028
 def setting_facts(
-    said:dict,  # manifest of the run; empty: there is none, and its facts are empty
-)->dict:
+    said: dict,  # manifest of the run; empty: there is none, and its facts are empty
+) -> dict:
     "What the manifest knows, in words."
-    o, v, h = (said.get(k) or {} for k in ('options', 'versions', 'hardware')); chosen = dict(nll='by the negative log-likelihood', literal='by eq. 2 with its L1 term')
-    def some(key): x = o[key] if isinstance(o[key], (list, tuple)) else [o[key]]; return ', '.join(f'{n:g}' for n in x)
+    o, v, h = (said.get(k) or {} for k in ('options', 'versions', 'hardware'))
+    chosen = dict(nll='by the negative log-likelihood', literal='by eq. 2 with its L1 term')
+
+    def some(key):
+        x = o[key] if isinstance(o[key], (list, tuple)) else [o[key]]
+        return ', '.join(f'{n:g}' for n in x)
+
     tuned = [f'hidden units from {some("hidden")} by validation loss on the source tasks'] if 'hidden' in o else []
-    if training(o): tuned.append(training(o))
-    if 'lambdas' in o: tuned.append(f'lambda from {some("lambdas")} {chosen.get(o.get("choose"), "")} of labelled validation stays')
-    units = dict(system='{}', machine='{}', cpus='{} cores', memory_gb='{} GB of memory', gpu='{}'); version = f'rnn_transfer {v["rnn_transfer"]}' if 'rnn_transfer' in v else ''
-    return dict(tuning=f'Tuning: {"; ".join(tuned)}.' if tuned else '', hardware=', '.join(words.format(h[k]) for k, words in units.items() if h.get(k)), versions=', '.join(f'{k} {x}' for k, x in v.items()),
-                software=version + (f', commit {said["commit"][:12]}' if version and said.get('commit') else ''),
-                command=f'rnn_transfer_paper --cohort COHORT --out RUN --profile {said["profile"]}' if said.get('profile') else '',
-                removal='Subjects with a target phenotype in any stay leave the train and validation stays of pre-training; flow.csv of each split counts them.' if o else '')
+    if training(o):
+        tuned.append(training(o))
+    if 'lambdas' in o:
+        tuned.append(f'lambda from {some("lambdas")} {chosen.get(o.get("choose"), "")} of labelled validation stays')
+    units = dict(system='{}', machine='{}', cpus='{} cores', memory_gb='{} GB of memory', gpu='{}')
+    version = f'rnn_transfer {v["rnn_transfer"]}' if 'rnn_transfer' in v else ''
+    return dict(
+        tuning=f'Tuning: {"; ".join(tuned)}.' if tuned else '',
+        hardware=', '.join(words.format(h[k]) for k, words in units.items() if h.get(k)),
+        versions=', '.join(f'{k} {x}' for k, x in v.items()),
+        software=version + (f', commit {said["commit"][:12]}' if version and said.get('commit') else ''),
+        command=f'rnn_transfer_paper --cohort COHORT --out RUN --profile {said["profile"]}'
+        if said.get('profile')
+        else '',
+        removal='Subjects with a target phenotype in any stay leave the train and validation stays of pre-training; flow.csv of each split counts them.'
+        if o
+        else '',
+    )
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-031
 PROTOCOL = 'Gupta et al. 2018 (Transfer Learning for Clinical Time Series Analysis using Recurrent Neural Networks)'
 
+
 def result_facts(
     ev,  # Evaluation
-)->dict:
+) -> dict:
     "What the results know, in words."
-    r, top, R = ev.results, ev.fractions[-1], ev.about.get('replicates', 0); n = r.groupby('fraction')[['n_train', 'n_positive']].median(); splits = r['split'].nunique()
-    a = ev.averages(); shown = a[(a['fraction'] == top) & a['model'].isin(GROUPS["The paper's"])]; seeds = sorted(r.groupby('fraction')['seed'].nunique().unique())
-    others = [m for m in ev.models if m not in ('MN-LR-1', 'MN-LR-2')]; headline = [f'{kind}, {m} {number(*v)}' for kind, m, *v in shown[['task_kind', 'model', 'value', 'low', 'high']].itertuples(index=False)]
+    r, top, R = ev.results, ev.fractions[-1], ev.about.get('replicates', 0)
+    n = r.groupby('fraction')[['n_train', 'n_positive']].median()
+    splits = r['split'].nunique()
+    a = ev.averages()
+    shown = a[(a['fraction'] == top) & a['model'].isin(GROUPS["The paper's"])]
+    seeds = sorted(r.groupby('fraction')['seed'].nunique().unique())
+    others = [m for m in ev.models if m not in ('MN-LR-1', 'MN-LR-2')]
+    headline = [
+        f'{kind}, {m} {number(*v)}'
+        for kind, m, *v in shown[['task_kind', 'model', 'value', 'low', 'high']].itertuples(index=False)
+    ]
     slope, intercept = r[r['fraction'] == top].reindex(columns=['calibration_slope', 'calibration_intercept']).median()
-    return dict(protocol=PROTOCOL, models=listed(ev.models), baselines=f'Beside the transfer models: {listed(others)}.' if others else '',
-        splits=f'{splits} random split{"s" * (splits > 1)} of the phenotypes into source and target tasks.', fractions=f'Target models see {listed(map(percent, ev.fractions))} of the labels, in nested, stratified, seeded subsets ({listed(seeds, " to ")} draws a size).',
-        sizes='; '.join(f'{percent(f)}: {x["n_train"]:,.0f}, {x["n_positive"]:,.0f} positive' for f, x in n.iterrows()) + ' (train stays, median over tasks)',
-        intervals=f'{100 * LEVEL:.0f} % percentile intervals over {R:,} bootstrap draws of test subjects, shared by all systems; trained models are held fixed.' if R else '',
+    return dict(
+        protocol=PROTOCOL,
+        models=listed(ev.models),
+        baselines=f'Beside the transfer models: {listed(others)}.' if others else '',
+        splits=f'{splits} random split{"s" * (splits > 1)} of the phenotypes into source and target tasks.',
+        fractions=f'Target models see {listed(map(percent, ev.fractions))} of the labels, in nested, stratified, seeded subsets ({listed(seeds, " to ")} draws a size).',
+        sizes='; '.join(f'{percent(f)}: {x["n_train"]:,.0f}, {x["n_positive"]:,.0f} positive' for f, x in n.iterrows())
+        + ' (train stays, median over tasks)',
+        intervals=f'{100 * LEVEL:.0f} % percentile intervals over {R:,} bootstrap draws of test subjects, shared by all systems; trained models are held fixed.'
+        if R
+        else '',
         performance=f'At {percent(top)} of the labels: {"; ".join(headline)}.' if headline else '',
-        calibrated=f'Calibration there, median over fits: slope {number(slope)}, intercept {number(intercept, sign=True)}.' if pd.notna(slope) else '',
-        failures=f'{r["auroc"].isna().sum():,} of {len(r):,} fits have no AUROC; each is listed with its reason.', **METHODS)
+        calibrated=f'Calibration there, median over fits: slope {number(slope)}, intercept {number(intercept, sign=True)}.'
+        if pd.notna(slope)
+        else '',
+        failures=f'{r["auroc"].isna().sum():,} of {len(r):,} fits have no AUROC; each is listed with its reason.',
+        **METHODS,
+    )
 
-METHODS = dict(spread='The spread over seeds stands in the table of other metrics.',
+
+METHODS = dict(
+    spread='The spread over seeds stands in the table of other metrics.',
     metrics='AUROC (weighted by positives as in the benchmark, macro, per task), AUPRC, Brier score, intercept and slope of logistic recalibration, reliability curves.',
-    comparisons='Paired differences on the same draws; DeLong\'s test as a cross-check; corrected resampled t over seeds; signed ranks over tasks with Holm\'s correction. Each claim of the paper has a verdict by a rule that is fixed in the software.')
+    comparisons='Paired differences on the same draws; DeLong\'s test as a cross-check; corrected resampled t over seeds; signed ranks over tasks with Holm\'s correction. Each claim of the paper has a verdict by a rule that is fixed in the software.',
+)
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-034
 def gather(
-    ev,             # Evaluation
-    said=None,      # manifest of the run
+    ev,  # Evaluation
+    said=None,  # manifest of the run
     prepared=None,  # its data
-    more=None,      # facts of your own, name -> text
-)->dict:            # name -> text
+    more=None,  # facts of your own, name -> text
+) -> dict:  # name -> text
     "All facts that software knows of a run."
-    return result_facts(ev) | setting_facts(said or {}) | (cohort_facts(ev, prepared) if prepared is not None else {}) | (more or {})
+    return (
+        result_facts(ev)
+        | setting_facts(said or {})
+        | (cohort_facts(ev, prepared) if prepared is not None else {})
+        | (more or {})
+    )
 
-def tripod(ev, said=None, prepared=None, more=None)->pd.DataFrame:
+
+def tripod(ev, said=None, prepared=None, more=None) -> pd.DataFrame:
     "TRIPOD+AI for a run: item, section, topic, asked, state, answer, left."
     return fill(checklist('tripod'), gather(ev, said, prepared, more))
 
-def reforms(ev, said=None, prepared=None, more=None)->pd.DataFrame:
+
+def reforms(ev, said=None, prepared=None, more=None) -> pd.DataFrame:
     "REFORMS for a run: item, section, topic, asked, state, answer, left."
     return fill(checklist('reforms'), gather(ev, said, prepared, more))

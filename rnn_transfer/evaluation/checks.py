@@ -30,243 +30,342 @@ from .tables import COMPARISONS, KINDS, Sheet, about_system, pairs_run
 # %% ../../nbs/evaluation/checks.ipynb #cell-009
 CONTROLS = GROUPS['Without leakage removal'] + GROUPS['Controls']
 
-def verdict(low, high)->str:
+
+def verdict(low, high) -> str:
     "What an interval of a difference says about MN-LR-2."
     return 'no interval' if np.isnan(low) else 'ahead' if low > 0 else 'behind' if high < 0 else 'not to be told apart'
 
-def control_frame(ev:Evaluation)->pd.DataFrame:
+
+def control_frame(ev: Evaluation) -> pd.DataFrame:
     "Each control at few labels and at all: its average, and MN-LR-2's paired difference to it."
     fractions, rows = list(dict.fromkeys([few(ev), ev.fractions[-1]])), []
     for m in [m for m in CONTROLS if m in ev.models and 'MN-LR-2' in ev.models]:
         own, d = ev.averages().query('model == @m'), ev.compare('MN-LR-2', m)
-        d = d[d['fraction'].isin(fractions)].merge(own[['task_kind', 'fraction', 'value', 'low', 'high']], on=['task_kind', 'fraction'], suffixes=('', '_own'))
+        d = d[d['fraction'].isin(fractions)].merge(
+            own[['task_kind', 'fraction', 'value', 'low', 'high']], on=['task_kind', 'fraction'], suffixes=('', '_own')
+        )
         rows.append(d.assign(verdict=[verdict(*v) for v in zip(d['low'], d['high'])]))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
-def control_sheets(ev:Evaluation)->list:
+
+def control_sheets(ev: Evaluation) -> list:
     "One table of controls for each kind of task."
     tidy, sheets = control_frame(ev), []
     for k in ev.kinds if len(tidy) else []:
-        d = tidy[tidy['task_kind'] == k]; shown = pd.DataFrame({'Control': order_models(d['versus'])}); shown['What it is'] = shown['Control'].map(about_system)
+        d = tidy[tidy['task_kind'] == k]
+        shown = pd.DataFrame({'Control': order_models(d['versus'])})
+        shown['What it is'] = shown['Control'].map(about_system)
         for f, g in d.groupby('fraction'):
-            g = g.set_index('versus').reindex(shown['Control']); shown[f'AUROC, {percent(f)}'] = numbers(g, 'value low_own high_own')
-            shown[f'MN-LR-2 minus it, {percent(f)}'] = [f'{n}, {v}' if n != '–' else '–' for n, v in zip(numbers(g, 'difference low high', sign=True), g['verdict'])]
+            g = g.set_index('versus').reindex(shown['Control'])
+            shown[f'AUROC, {percent(f)}'] = numbers(g, 'value low_own high_own')
+            shown[f'MN-LR-2 minus it, {percent(f)}'] = [
+                f'{n}, {v}' if n != '–' else '–'
+                for n, v in zip(numbers(g, 'difference low high', sign=True), g['verdict'])
+            ]
         note = 'Differences on the same stays, tasks and seeds; ahead or behind: the interval does not hold zero.'
         sheets.append(Sheet(f'controls_{k}', f'Controls beside MN-LR-2: {KINDS.get(k, k)}', d, shown, note))
     return sheets
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-013
 def t_interval(
-    v,            # (n,) independent values
+    v,  # (n,) independent values
     level=LEVEL,
-    least=2,      # values for an interval, not below two
-)->tuple:         # mean, low, high; no interval for fewer than `least`
+    least=2,  # values for an interval, not below two
+) -> tuple:  # mean, low, high; no interval for fewer than `least`
     "Mean with Student's interval."
     v = np.asarray(v, float)
     n = len(v)
-    if not n: return (np.nan,) * 3
+    if not n:
+        return (np.nan,) * 3
     half = student.ppf((1 + level) / 2, n - 1) * v.std(ddof=1) / np.sqrt(n) if n >= max(least, 2) else np.nan
     return v.mean(), v.mean() - half, v.mean() + half
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-016
-def shuffled_words(v, low, high)->str:
+def shuffled_words(v, low, high) -> str:
     "What a mean over permutations and its interval say."
-    if np.isnan(low): return 'no interval: one permutation'
-    return '.5 is within error' if low <= .5 <= high else f'{"above" if v > .5 else "below"} .5 by more than chance'
+    if np.isnan(low):
+        return 'no interval: one permutation'
+    return '.5 is within error' if low <= 0.5 <= high else f'{"above" if v > 0.5 else "below"} .5 by more than chance'
+
 
 def shuffled_frame(
-    ev:Evaluation,
+    ev: Evaluation,
     model='shuffled-MN-LR-2',
-)->pd.DataFrame:  # one row per task kind and fraction, one for all: value, low, high over permutations; patients_low, patients_high; counts; verdict
+) -> pd.DataFrame:  # one row per task kind and fraction, one for all: value, low, high over permutations; patients_low, patients_high; counts; verdict
     "AUROC after learning from permuted labels, against .5."
     r = ev.results.iloc[ev.defined(model=model)]
     patients = ev.averages(how='macro').query('model == @model').set_index(['task_kind', 'fraction'])[['low', 'high']]
+
     def row(kind, f, g):
         units = g.groupby(['task', 'seed'])['auroc'].mean()
         v, low, high = t_interval(units)
         p_low, p_high = patients.loc[(kind, f)] if (kind, f) in patients.index else (np.nan, np.nan)
-        return dict(task_kind=kind, fraction=f, value=v, low=low, high=high, patients_low=p_low, patients_high=p_high,
-                    n_permutations=len(units), n_fits=len(g), n_half=int((g['auroc'] == .5).sum()), verdict=shuffled_words(v, low, high))
+        return dict(
+            task_kind=kind,
+            fraction=f,
+            value=v,
+            low=low,
+            high=high,
+            patients_low=p_low,
+            patients_high=p_high,
+            n_permutations=len(units),
+            n_fits=len(g),
+            n_half=int((g['auroc'] == 0.5).sum()),
+            verdict=shuffled_words(v, low, high),
+        )
+
     cells = dict(list(r.groupby(['task_kind', 'fraction'])))
     rows = [row(k, f, cells[k, f]) for k in ev.kinds for f in ev.fractions if (k, f) in cells]
     return pd.DataFrame(rows + [row('all', np.nan, r)] * bool(len(r)))
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-017
-def shuffled_sheet(ev:Evaluation)->Sheet:  # None where the control was not run
+def shuffled_sheet(ev: Evaluation) -> Sheet:  # None where the control was not run
     "Does anything come out of shuffled labels?"
     d = shuffled_frame(ev)
-    if not len(d): return None
+    if not len(d):
+        return None
     last = d.iloc[-1]
-    shown = pd.DataFrame({'Tasks': d['task_kind'], 'Labels': ['all' if np.isnan(f) else percent(f) for f in d['fraction']], 'Macro AUROC': numbers(d), 'Verdict': d['verdict']})
-    shown['Interval over patients'] = ['–' if pd.isna(a) else f'[{number(a)}, {number(b)}]' for a, b in zip(d['patients_low'], d['patients_high'])]
+    shown = pd.DataFrame(
+        {
+            'Tasks': d['task_kind'],
+            'Labels': ['all' if np.isnan(f) else percent(f) for f in d['fraction']],
+            'Macro AUROC': numbers(d),
+            'Verdict': d['verdict'],
+        }
+    )
+    shown['Interval over patients'] = [
+        '–' if pd.isna(a) else f'[{number(a)}, {number(b)}]' for a, b in zip(d['patients_low'], d['patients_high'])
+    ]
     shown['Permutations'] = d['n_permutations'].astype(str)
     shown['Exactly .5'] = [f'{a} of {b}' for a, b in zip(d['n_half'], d['n_fits'])]
-    note = (f'Over all tasks, fractions and draws: {number(last["value"], last["low"], last["high"])}; {last["verdict"]}. Interval over permutations (a task and a label draw is one). '
-            'That over patients takes each permutation as it fell, and may miss .5 by its luck. Exactly .5: a model without weights.')
+    note = (
+        f'Over all tasks, fractions and draws: {number(last["value"], last["low"], last["high"])}; {last["verdict"]}. Interval over permutations (a task and a label draw is one). '
+        'That over patients takes each permutation as it fell, and may miss .5 by its luck. Exactly .5: a model without weights.'
+    )
     return Sheet('shuffled', 'Shuffled labels must give .5', d, shown, note)
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-020
 def shared_cells(
-    r:pd.DataFrame,  # rows of the results
-    over,            # column whose levels are compared
-)->np.ndarray:       # (rows,) bool
+    r: pd.DataFrame,  # rows of the results
+    over,  # column whose levels are compared
+) -> np.ndarray:  # (rows,) bool
     "Rows of those splits, tasks and seeds that every level of a column has."
-    rest = [c for c in ('split', 'task', 'seed') if c != over]; n = r[over].nunique()
+    rest = [c for c in ('split', 'task', 'seed') if c != over]
+    n = r[over].nunique()
     return (r.groupby(rest)[over].transform('nunique') == n).to_numpy(bool)
 
+
 def spread(
-    ev:Evaluation,
-    rows,            # positions in `results`
-    over,            # seed, model or split
-)->tuple:            # standard deviation, number of levels; NaN for fewer than two
+    ev: Evaluation,
+    rows,  # positions in `results`
+    over,  # seed, model or split
+) -> tuple:  # standard deviation, number of levels; NaN for fewer than two
     "How much the weighted AUROC varies over the levels of a column."
-    r = ev.results.iloc[rows]; keep = np.ones(len(r), bool) if over == 'split' else shared_cells(r, over); rows, r = np.asarray(rows)[keep], r[keep]
+    r = ev.results.iloc[rows]
+    keep = np.ones(len(r), bool) if over == 'split' else shared_cells(r, over)
+    rows, r = np.asarray(rows)[keep], r[keep]
     v = [ev.average(rows[(r[over] == level).to_numpy()], only=1)[0] for level in sorted(r[over].unique())]
     return (np.std(v, ddof=1) if len(v) > 1 else np.nan), len(v)
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-021
 def variance_frame(
-    ev:Evaluation,
+    ev: Evaluation,
     models=('MN-LR-2', 'RNN-C', 'LR', 'untrained-LR-2'),
-)->pd.DataFrame:     # task_kind, model, fraction, value, sd and number of levels of each source
+) -> pd.DataFrame:  # task_kind, model, fraction, value, sd and number of levels of each source
     "Standard deviation of the weighted AUROC from each source, by system and fraction."
     out = []
     for kind, m, f in product(ev.kinds, [m for m in models if m in ev.models], ev.fractions):
         rows = ev.defined(task_kind=kind, model=m, fraction=f)
-        if not len(rows): continue
+        if not len(rows):
+            continue
         v, inits = ev.average(rows), [m] + [x for x in ev.models if x.startswith(f'{m}@')]
         every = np.concatenate([ev.defined(task_kind=kind, model=x, fraction=f) for x in inits])
         row = dict(task_kind=kind, model=m, fraction=f, value=v[0], patients=np.nanstd(v[1:], ddof=1))
-        for name, at, over in (('labels', rows, 'seed'), ('weights', every, 'model'), ('splits', rows, 'split')): row[name], row[f'n_{name}'] = spread(ev, at, over)
+        for name, at, over in (('labels', rows, 'seed'), ('weights', every, 'model'), ('splits', rows, 'split')):
+            row[name], row[f'n_{name}'] = spread(ev, at, over)
         out.append(row)
     return pd.DataFrame(out)
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-025
-def variance_sheets(ev:Evaluation)->list:
+def variance_sheets(ev: Evaluation) -> list:
     "Sources of variance, one table for each kind of task."
     tidy, sheets = variance_frame(ev), []
-    sd = lambda v, n: [f'{number(x)} ({k})' if pd.notna(x) else '–' for x, k in zip(v, n)]
+
+    def sd(v, n):
+        return [f'{number(x)} ({k})' if pd.notna(x) else '–' for x, k in zip(v, n)]
+
     for k in ev.kinds if len(tidy) else []:
         d = tidy[tidy['task_kind'] == k]
-        counted = {title: sd(d[c], d[f'n_{c}']) for title, c in (('Label draws', 'labels'), ('Networks', 'weights'), ('Splits', 'splits'))}
-        shown = pd.DataFrame({'System': d['model'], 'Labels': d['fraction'].map(percent), 'AUROC': numbers(d, 'value'), 'Patients': numbers(d, 'patients')} | counted)
+        counted = {
+            title: sd(d[c], d[f'n_{c}'])
+            for title, c in (('Label draws', 'labels'), ('Networks', 'weights'), ('Splits', 'splits'))
+        }
+        shown = pd.DataFrame(
+            {
+                'System': d['model'],
+                'Labels': d['fraction'].map(percent),
+                'AUROC': numbers(d, 'value'),
+                'Patients': numbers(d, 'patients'),
+            }
+            | counted
+        )
         sheets.append(Sheet(f'variance_{k}', f'Where the spread comes from: {KINDS.get(k, k)}', d, shown, VARIANCE))
     return sheets
 
-SAME = ('With all labels, linear models and trees do not depend on the seed (but for :cv and shuffled labels). '
-        'Systems that read no trained network of a split, such as LR and GBT, give the same mortality result in every split; RNN-C and an untrained network do where the splits chose the same h. '
-        'Such copies are not independent evidence.')
-VARIANCE = ('Standard deviations of the AUROC; in brackets the number of draws, networks or splits compared. Patients: bootstrap. A draw of RNN-C has first weights and batches of its own. '
-            'Networks: those of MN-LR-2 differ in first weights and in batches, those of untrained-LR-2 in first weights. '
-            f'Splits hold different tasks where there are enough for all, so their spread is mostly that of the tasks; for mortality the task is the same. {SAME}')
+
+SAME = (
+    'With all labels, linear models and trees do not depend on the seed (but for :cv and shuffled labels). '
+    'Systems that read no trained network of a split, such as LR and GBT, give the same mortality result in every split; RNN-C and an untrained network do where the splits chose the same h. '
+    'Such copies are not independent evidence.'
+)
+VARIANCE = (
+    'Standard deviations of the AUROC; in brackets the number of draws, networks or splits compared. Patients: bootstrap. A draw of RNN-C has first weights and batches of its own. '
+    'Networks: those of MN-LR-2 differ in first weights and in batches, those of untrained-LR-2 in first weights. '
+    f'Splits hold different tasks where there are enough for all, so their spread is mostly that of the tasks; for mortality the task is the same. {SAME}'
+)
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-028
 def influence(
     y,  # (n,) labels, NaN where unknown
     p,  # (n,) scores
-)->np.ndarray:  # (n,) 0 where unknown; NaN when a class is missing
+) -> np.ndarray:  # (n,) 0 where unknown; NaN when a class is missing
     "How much each stay moves the AUROC, as DeLong counts it."
-    y = np.asarray(y, float); out = np.zeros(len(y)); (one,), (zero,) = placements(y, np.asarray(p, float)[None])
-    if not (len(one) and len(zero)): return out * np.nan
+    y = np.asarray(y, float)
+    out = np.zeros(len(y))
+    (one,), (zero,) = placements(y, np.asarray(p, float)[None])
+    if not (len(one) and len(zero)):
+        return out * np.nan
     out[y == 1], out[y == 0] = (one - one.mean()) / len(one), (zero - one.mean()) / len(zero)
     return out
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-033
 def row_weights(
-    split, task,  # (rows,)
-    positives,    # (rows,) of the task
-)->np.ndarray:    # (rows,) that add up to 1
+    split,
+    task,  # (rows,)
+    positives,  # (rows,) of the task
+) -> np.ndarray:  # (rows,) that add up to 1
     "The weight of each row in the nested, weighted average."
-    d = pd.DataFrame(dict(split=split, task=task, w=np.asarray(positives, float))); seeds = d.groupby(['split', 'task'])['w'].transform('size')
+    d = pd.DataFrame(dict(split=split, task=task, w=np.asarray(positives, float)))
+    seeds = d.groupby(['split', 'task'])['w'].transform('size')
     of_split = d.drop_duplicates(['split', 'task']).groupby('split')['w'].sum()
     return (d['w'] / seeds / d['split'].map(of_split) / d['split'].nunique()).to_numpy()
 
+
 def unbiased(
     y,  # (n,) labels, NaN where unknown
-)->np.ndarray:  # (n,)
+) -> np.ndarray:  # (n,)
     "The factor of each stay that makes the variance within its class that of a sample."
     n1, n0 = (y == 1).sum(), (y == 0).sum()
     return np.sqrt(np.where(y == 1, n1 / max(n1 - 1, 1), n0 / max(n0 - 1, 1)))
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-034
 def delong_average(
-    ev:Evaluation,
-    a, b,       # models
-    **cell,     # task_kind, fraction …
-)->dict:        # difference, low, high, se
+    ev: Evaluation,
+    a,
+    b,  # models
+    **cell,  # task_kind, fraction …
+) -> dict:  # difference, low, high, se
     "DeLong's interval for the difference of two weighted averages, by subject."
     one, two, _ = ev._shared_rows(a, b, 'auroc', **cell)
-    if not len(one): return dict(difference=np.nan, low=np.nan, high=np.nan, se=np.nan)
+    if not len(one):
+        return dict(difference=np.nan, low=np.nan, high=np.nan, se=np.nan)
     r = ev.results.iloc[one]
     w = row_weights(r['split'].to_numpy(), r['task'].to_numpy(), [ev.positives[t][0] for t in r['task']])
     moved = np.zeros(len(ev.bootstrap.subjects))
     for k, t, pa, pb in zip(w, r['task'], ev.predicted(one), ev.predicted(two)):
         y = ev.labels[t]
         moved += k * unbiased(y) * (influence(y, pa) - influence(y, pb))
-    se = np.sqrt((np.bincount(ev.bootstrap.subjects, moved)**2).sum())
+    se = np.sqrt((np.bincount(ev.bootstrap.subjects, moved) ** 2).sum())
     d, half = float(w @ (ev.values['auroc'][one, 0] - ev.values['auroc'][two, 0])), ndtri((1 + LEVEL) / 2) * se
     return dict(difference=d, low=d - half, high=d + half, se=se)
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-038
 KEY = ['task_kind', 'fraction', 'model', 'versus']
 
+
 def delong_frame(
-    ev:Evaluation,
+    ev: Evaluation,
     pairs,  # of models
-    f,      # fraction
-)->pd.DataFrame:  # task_kind, fraction, model, versus, delong_low, delong_high, delong_se
+    f,  # fraction
+) -> pd.DataFrame:  # task_kind, fraction, model, versus, delong_low, delong_high, delong_se
     "DeLong's intervals of several differences."
+
     def row(k, a, b):
         found = delong_average(ev, a, b, task_kind=k, fraction=f)
         return dict(zip(KEY, (k, f, a, b))) | {f'delong_{n}': found[n] for n in ('low', 'high', 'se')}
+
     return pd.DataFrame([row(k, a, b) for k in ev.kinds for a, b in pairs])
 
+
 def tests_at(
-    ev:Evaluation,
-    pairs,              # of models, at least one
-    seeds:pd.DataFrame, # `over_seeds` of all pairs
-    f,                  # fraction
-)->pd.DataFrame:        # one row per task kind and pair
+    ev: Evaluation,
+    pairs,  # of models, at least one
+    seeds: pd.DataFrame,  # `over_seeds` of all pairs
+    f,  # fraction
+) -> pd.DataFrame:  # one row per task kind and pair
     "All tests of all pairs at one fraction."
     d = pd.concat([ev.compare(a, b) for a, b in pairs])
     d = d[d['fraction'] == f][KEY + ['difference', 'low', 'high', 'n_pairs']]
-    if ev.predicted is not None: d = d.merge(delong_frame(ev, pairs, f), on=KEY)
-    seeds = seeds[KEY + ['mean', 'low', 'high', 'n']].rename(columns=dict(mean='seeds_mean', low='seeds_low', high='seeds_high', n='n_seeds'))
-    tasks = over_tasks(ev, pairs, f)[KEY + ['rank_biserial', 'p', 'p_holm', 'n', 'n_ahead']].rename(columns=dict(n='n_tasks'))
+    if ev.predicted is not None:
+        d = d.merge(delong_frame(ev, pairs, f), on=KEY)
+    seeds = seeds[KEY + ['mean', 'low', 'high', 'n']].rename(
+        columns=dict(mean='seeds_mean', low='seeds_low', high='seeds_high', n='n_seeds')
+    )
+    tasks = over_tasks(ev, pairs, f)[KEY + ['rank_biserial', 'p', 'p_holm', 'n', 'n_ahead']].rename(
+        columns=dict(n='n_tasks')
+    )
     return d.merge(seeds, on=KEY).merge(tasks, on=KEY)
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-040
 def by_kind(
-    ev:Evaluation,
-    d:pd.DataFrame,  # with task_kind
-    then=(),         # columns to sort by within a kind
-)->pd.DataFrame:
+    ev: Evaluation,
+    d: pd.DataFrame,  # with task_kind
+    then=(),  # columns to sort by within a kind
+) -> pd.DataFrame:
     "Rows in the order of the kinds of task."
     rank = {k: i for i, k in enumerate(ev.kinds)}
-    return d.sort_values(['task_kind', *then], key=lambda c: c.map(rank) if c.name == 'task_kind' else c, kind='stable', ignore_index=True)
+    return d.sort_values(
+        ['task_kind', *then],
+        key=lambda c: c.map(rank) if c.name == 'task_kind' else c,
+        kind='stable',
+        ignore_index=True,
+    )
+
 
 def tests_frame(
-    ev:Evaluation,
+    ev: Evaluation,
     pairs=COMPARISONS[:3] + [('MN-LR-2', m) for m in GROUPS['Further']],
-)->pd.DataFrame:  # one row per task kind, fraction and pair
+) -> pd.DataFrame:  # one row per task kind, fraction and pair
     "Differences at few labels and at all, by bootstrap, DeLong, corrected t and signed ranks."
     pairs = pairs_run(ev, pairs)
-    if not pairs: return pd.DataFrame()
+    if not pairs:
+        return pd.DataFrame()
     seeds = pd.concat([over_seeds(ev, a, b) for a, b in pairs])
     found = [tests_at(ev, pairs, seeds, f) for f in dict.fromkeys([few(ev), ev.fractions[-1]])]
     return by_kind(ev, pd.concat(found, ignore_index=True), ['fraction'])
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-041
-def tests_sheet(ev:Evaluation)->Sheet:  # None where no pair was run
+def tests_sheet(ev: Evaluation) -> Sheet:  # None where no pair was run
     "One difference, four tests."
     d = tests_frame(ev)
-    if not len(d): return None
-    p = lambda v: '–' if pd.isna(v) else '< .001' if v < .001 else number(v)
-    ends = lambda low, high: '–' if pd.isna(low) else f'[{number(low, sign=True)}, {number(high, sign=True)}]'
-    corrected = lambda v, low, high, n: number(v, low, high, sign=True) + f' ({n})' if pd.notna(low) else '–'
-    shown = pd.DataFrame({'Tasks': d['task_kind'], 'Labels': d['fraction'].map(percent), 'Difference': d['model'] + ' − ' + d['versus']})
+    if not len(d):
+        return None
+
+    def p(v):
+        return '–' if pd.isna(v) else '< .001' if v < 0.001 else number(v)
+
+    def ends(low, high):
+        return '–' if pd.isna(low) else f'[{number(low, sign=True)}, {number(high, sign=True)}]'
+
+    def corrected(v, low, high, n):
+        return number(v, low, high, sign=True) + f' ({n})' if pd.notna(low) else '–'
+
+    shown = pd.DataFrame(
+        {'Tasks': d['task_kind'], 'Labels': d['fraction'].map(percent), 'Difference': d['model'] + ' − ' + d['versus']}
+    )
     shown['Bootstrap of patients'] = numbers(d, 'difference low high', sign=True)
-    if 'delong_low' in d: shown['DeLong'] = [ends(*v) for v in zip(d['delong_low'], d['delong_high'])]
+    if 'delong_low' in d:
+        shown['DeLong'] = [ends(*v) for v in zip(d['delong_low'], d['delong_high'])]
     seeds = d[['seeds_mean', 'seeds_low', 'seeds_high', 'n_seeds']].itertuples(index=False)
     shown['Corrected t over label draws'] = [corrected(*v) for v in seeds]
     shown['Tasks ahead'] = [f'{a} of {n}' for a, n in zip(d['n_ahead'], d['n_tasks'])]
@@ -274,53 +373,95 @@ def tests_sheet(ev:Evaluation)->Sheet:  # None where no pair was run
     shown['p (Wilcoxon, Holm)'] = [p(v) for v in d['p_holm']]
     return Sheet('tests', 'One difference, tested in four ways', d, shown, TESTS)
 
-TESTS = ('Weighted AUROC. Bootstrap and DeLong: other patients, trained models held fixed. '
-         'Corrected t (Nadeau and Bengio): other label draws, their number in brackets; the correction grows with the ratio of test to training stays. '
-         'Signed ranks over tasks: rank-biserial correlation (1: ahead in every task), p adjusted by Holm over the pairs of a kind and fraction; with few tasks it cannot be small. '
-         + SAME)
+
+TESTS = (
+    'Weighted AUROC. Bootstrap and DeLong: other patients, trained models held fixed. '
+    'Corrected t (Nadeau and Bengio): other label draws, their number in brackets; the correction grows with the ratio of test to training stays. '
+    'Signed ranks over tasks: rank-biserial correlation (1: ahead in every task), p adjusted by Holm over the pairs of a kind and fraction; with few tasks it cannot be small. '
+    + SAME
+)
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-044
-def agreement_frame(ev:Evaluation)->pd.DataFrame:
+def agreement_frame(ev: Evaluation) -> pd.DataFrame:
     "Bootstrap beside DeLong for every fit of the first comparisons, at few labels and at all."
-    found = [agreement(ev, a, b, f) for (a, b), f in product(pairs_run(ev, COMPARISONS[:2]), dict.fromkeys([few(ev), ev.fractions[-1]]))]
+    found = [
+        agreement(ev, a, b, f)
+        for (a, b), f in product(pairs_run(ev, COMPARISONS[:2]), dict.fromkeys([few(ev), ev.fractions[-1]]))
+    ]
     d = pd.concat([f for f in found if len(f)] or [pd.DataFrame()], ignore_index=True)
-    if not len(d): return d
-    d = d[(d['delong_se'] > 0) & (d['bootstrap_se'] > 0)].reset_index(drop=True); width = d['delong_high'] - d['delong_low']
+    if not len(d):
+        return d
+    d = d[(d['delong_se'] > 0) & (d['bootstrap_se'] > 0)].reset_index(drop=True)
+    width = d['delong_high'] - d['delong_low']
     ends = np.maximum((d['bootstrap_low'] - d['delong_low']).abs(), (d['bootstrap_high'] - d['delong_high']).abs())
     return d.assign(se_ratio=d['bootstrap_se'] / d['delong_se'], ends=ends / width)
 
-def agreement_sheet(ev:Evaluation)->Sheet:  # None where predictions are not at hand
+
+def agreement_sheet(ev: Evaluation) -> Sheet:  # None where predictions are not at hand
     "How far the two intervals of a difference are apart."
     d = agreement_frame(ev) if ev.predicted is not None else pd.DataFrame()
-    if not len(d): return None
-    of = dict(n=('ends', 'size'), ratio=('se_ratio', 'median'), low=('se_ratio', 'min'), high=('se_ratio', 'max'), typical=('ends', 'median'), largest=('ends', 'max'))
+    if not len(d):
+        return None
+    of = dict(
+        n=('ends', 'size'),
+        ratio=('se_ratio', 'median'),
+        low=('se_ratio', 'min'),
+        high=('se_ratio', 'max'),
+        typical=('ends', 'median'),
+        largest=('ends', 'max'),
+    )
     rows = d.groupby(['versus', 'fraction']).agg(**of).reset_index()
-    shares = lambda column: [f'{100 * v:.1f} %' for v in column]
-    shown = pd.DataFrame({'Difference': 'MN-LR-2 − ' + rows['versus'], 'Labels': rows['fraction'].map(percent), 'Fits': rows['n'].astype(str)})
+
+    def shares(column):
+        return [f'{100 * v:.1f} %' for v in column]
+
+    shown = pd.DataFrame(
+        {
+            'Difference': 'MN-LR-2 − ' + rows['versus'],
+            'Labels': rows['fraction'].map(percent),
+            'Fits': rows['n'].astype(str),
+        }
+    )
     shown['Ratio of standard errors, median'] = numbers(rows, 'ratio')
     shown['least and most'] = [f'{number(a)} to {number(b)}' for a, b in zip(rows['low'], rows['high'])]
     shown['Ends apart, median'], shown['largest'] = shares(rows['typical']), shares(rows['largest'])
     R = ev.about['replicates']
-    note = ('Each fit of a task, split and seed: bootstrap of subjects against DeLong by subject. Ends apart: the larger distance of the two ends, as a share of the interval\'s width. '
-            f'Over all: median ratio {number(d["se_ratio"].median())}, largest distance {100 * d["ends"].max():.1f} % of the width; '
-            f'with {R:,} draws the ratio alone is uncertain by {100 / np.sqrt(2 * max(R, 1)):.1f} %.')
+    note = (
+        'Each fit of a task, split and seed: bootstrap of subjects against DeLong by subject. Ends apart: the larger distance of the two ends, as a share of the interval\'s width. '
+        f'Over all: median ratio {number(d["se_ratio"].median())}, largest distance {100 * d["ends"].max():.1f} % of the width; '
+        f'with {R:,} draws the ratio alone is uncertain by {100 / np.sqrt(2 * max(R, 1)):.1f} %.'
+    )
     return Sheet('agreement', 'Bootstrap against DeLong', d, shown, note)
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-047
 EFFICIENCY = [(a, b) for b in ('LR', 'RNN-C') for a in ('MN-LR-2', 'MN-LR-1')]
 
-def efficiency_frame(ev:Evaluation)->pd.DataFrame:
+
+def efficiency_frame(ev: Evaluation) -> pd.DataFrame:
     "Share of the labels that MN-LR needs to reach LR's and RNN-C's level with all of them."
     found = [efficiency(ev, a, b) for a, b in pairs_run(ev, EFFICIENCY)] if len(ev.fractions) > 1 else []
     d = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
     return by_kind(ev, d) if len(d) else d
 
-def efficiency_sheet(ev:Evaluation)->Sheet:  # None where there is nothing to compare
+
+def efficiency_sheet(ev: Evaluation) -> Sheet:  # None where there is nothing to compare
     "Table of label efficiency."
     d = efficiency_frame(ev)
-    if not len(d): return None
-    labels = [('at most ' if r.needed == 0 else '') + f'{r.labels:,.0f}' if np.isfinite(r.labels) else '–' for r in d.itertuples()]
-    shown = pd.DataFrame({'Tasks': d['task_kind'], 'System': d['model'], f'reaches {percent(ev.fractions[-1])} of': d['versus'], 'with (interval)': d['words'], 'training labels': labels})
+    if not len(d):
+        return None
+    labels = [
+        ('at most ' if r.needed == 0 else '') + f'{r.labels:,.0f}' if np.isfinite(r.labels) else '–'
+        for r in d.itertuples()
+    ]
+    shown = pd.DataFrame(
+        {
+            'Tasks': d['task_kind'],
+            'System': d['model'],
+            f'reaches {percent(ev.fractions[-1])} of': d['versus'],
+            'with (interval)': d['words'],
+            'training labels': labels,
+        }
+    )
     shown['reached in draws'] = [f'{100 * v:.0f} %' if pd.notna(v) else '–' for v in d['reached']]
     shown['Tasks used'] = [f'{a} of {b}' for a, b in zip(d['n_tasks'], d['n_tasks_seen'])]
     note = 'Weighted AUROC over the tasks that have fits at every fraction; between fractions interpolated on a logarithmic axis, and the curve never falls. Interval over patients.'
@@ -328,30 +469,57 @@ def efficiency_sheet(ev:Evaluation)->Sheet:  # None where there is nothing to co
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-049
 def figure_efficiency(
-    ev:Evaluation,
-    d:pd.DataFrame,  # as `efficiency_frame`
-)->Canvas:
+    ev: Evaluation,
+    d: pd.DataFrame,  # as `efficiency_frame`
+) -> Canvas:
     "Share of labels needed, with intervals; arrows where it lies beyond what was tried."
-    x = 100 * np.array(ev.fractions); beyond = x[-1] * 1.6; clip = lambda v: x[0] if v == 0 else beyond if np.isinf(v) else 100 * v
-    plot_style(); fig = Canvas(figsize=(9.8, .36 * len(d) + 1.3), layout='constrained'); ax = fig.subplots(); ticks = []
+    x = 100 * np.array(ev.fractions)
+    beyond = x[-1] * 1.6
+
+    def clip(v):
+        return x[0] if v == 0 else beyond if np.isinf(v) else 100 * v
+
+    plot_style()
+    fig = Canvas(figsize=(9.8, 0.36 * len(d) + 1.3), layout='constrained')
+    ax = fig.subplots()
+    ticks = []
     for k, r in enumerate(d.itertuples()):
-        colour, marker, _ = look(r.model); ticks.append(f'{r.task_kind}: {r.model} reaches {r.versus}')
-        if pd.isna(r.needed): continue
-        if pd.notna(r.low): ax.hlines(k, clip(r.low), clip(r.high), color=colour, lw=2, alpha=.5)
+        colour, marker, _ = look(r.model)
+        ticks.append(f'{r.task_kind}: {r.model} reaches {r.versus}')
+        if pd.isna(r.needed):
+            continue
+        if pd.notna(r.low):
+            ax.hlines(k, clip(r.low), clip(r.high), color=colour, lw=2, alpha=0.5)
         at = '<' if r.needed == 0 else '>' if np.isinf(r.needed) else marker
         ax.plot(clip(r.needed), k, at, color=colour, ms=7)
-        ax.annotate(r.words, (1.01, k), xycoords=('axes fraction', 'data'), color=colour, fontsize=8, va='center', annotation_clip=False)
+        ax.annotate(
+            r.words,
+            (1.01, k),
+            xycoords=('axes fraction', 'data'),
+            color=colour,
+            fontsize=8,
+            va='center',
+            annotation_clip=False,
+        )
     fraction_axis(ax, ev.fractions)
-    ax.set_xlim(x[0] / 1.25, beyond * 1.1); ax.axvline(x[-1], color='#999999', lw=.8, ls=':', zorder=0)
-    ax.set_yticks(range(len(d)), ticks); ax.set_ylim(len(d) - .4, -.6); ax.tick_params(left=False)
+    ax.set_xlim(x[0] / 1.25, beyond * 1.1)
+    ax.axvline(x[-1], color='#999999', lw=0.8, ls=':', zorder=0)
+    ax.set_yticks(range(len(d)), ticks)
+    ax.set_ylim(len(d) - 0.4, -0.6)
+    ax.tick_params(left=False)
     ax.set_xlabel('labelled data needed (% of train and validation; beyond the dotted line: not reached)')
     return stamp(fig, ev)
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-052
-def efficiency_picture(ev:Evaluation)->Picture:  # None where there is nothing to compare
+def efficiency_picture(ev: Evaluation) -> Picture:  # None where there is nothing to compare
     "Label efficiency, drawn."
     d = efficiency_frame(ev)
-    if not len(d): return None
-    alt = 'Share of the labels needed to reach another system with all labels: ' + '; '.join(f'{r.task_kind}, {r.model} to reach {r.versus}: {r.words}' for r in d.itertuples()) + '.'
+    if not len(d):
+        return None
+    alt = (
+        'Share of the labels needed to reach another system with all labels: '
+        + '; '.join(f'{r.task_kind}, {r.model} to reach {r.versus}: {r.words}' for r in d.itertuples())
+        + '.'
+    )
     note = 'Lines are intervals over patients. An arrow to the left: at most the smallest share tried; to the right: not reached with all.'
     return Picture('efficiency', 'How many labels MN-LR needs', alt, figure_efficiency(ev, d), note)

@@ -27,84 +27,122 @@ from .results import number, percent
 from ..transfer import NEAR_ZERO
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-007
-MARGIN = .01  # AUROC; differences smaller than this are taken for none
+MARGIN = 0.01  # AUROC; differences smaller than this are taken for none
+
 
 def holds(
-    low,            # of the interval
+    low,  # of the interval
     high,
-    relation:str,   # ahead, equal, at least, above or below
-    at=0.,          # the value held against
+    relation: str,  # ahead, equal, at least, above or below
+    at=0.0,  # the value held against
     margin=MARGIN,
-):                  # bool; False where the interval is undefined
+):  # bool; False where the interval is undefined
     "Does the whole interval lie where the claim says?"
-    return {'ahead': low > at, 'above': low > at, 'below': high < at, 'at least': low > at - margin, 'equal': (low > at - margin) & (high < at + margin)}[relation]
+    return {
+        'ahead': low > at,
+        'above': low > at,
+        'below': high < at,
+        'at least': low > at - margin,
+        'equal': (low > at - margin) & (high < at + margin),
+    }[relation]
 
-def refuted(low, high, relation, at=0., margin=MARGIN):
+
+def refuted(low, high, relation, at=0.0, margin=MARGIN):
     "Does the whole interval lie where the claim is wrong?"
-    return {'ahead': high < at + margin, 'above': high <= at, 'below': low >= at, 'at least': high <= at - margin, 'equal': (low >= at + margin) | (high <= at - margin)}[relation]
+    return {
+        'ahead': high < at + margin,
+        'above': high <= at,
+        'below': low >= at,
+        'at least': high <= at - margin,
+        'equal': (low >= at + margin) | (high <= at - margin),
+    }[relation]
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-013
 def band(
-    v,      # (k, 1 + replicates) of k parts that all have an interval
+    v,  # (k, 1 + replicates) of k parts that all have an interval
     level,  # share of draws in which all k are inside
-)->tuple:   # low (k,), high (k,); NaN where fewer than half of the draws have all parts
+) -> tuple:  # low (k,), high (k,); NaN where fewer than half of the draws have all parts
     "Percentile intervals of all parts, cut off at the same rank."
-    if len(v) == 1: return tuple(np.array([x]) for x in interval(v[0], level)[:2])
+    if len(v) == 1:
+        return tuple(np.array([x]) for x in interval(v[0], level)[:2])
     r = v[:, 1:][:, np.isfinite(v[:, 1:]).all(0)]
     k, R = r.shape
-    if R < 2 or R * 2 < v.shape[1] - 1: return np.full(k, np.nan), np.full(k, np.nan)
+    if R < 2 or v.shape[1] - 1 > R * 2:
+        return np.full(k, np.nan), np.full(k, np.nan)
     rank = rankdata(r, axis=1)
     outermost = np.minimum(rank, R + 1 - rank).min(0)
     c = np.floor(np.quantile(outermost, 1 - level, method='lower'))
     inside = (c - 1) / (R - 1)
     return tuple(np.quantile(r, [inside, 1 - inside], axis=1))
 
+
 def simultaneous(
-    values,       # (k, 1 + replicates) of k parts
+    values,  # (k, 1 + replicates) of k parts
     level=LEVEL,  # share of draws in which all defined parts are inside
-)->tuple:         # low (k,), high (k,); NaN for a part that is undefined
+) -> tuple:  # low (k,), high (k,); NaN for a part that is undefined
     "Percentile intervals wide enough to hold all defined parts at once."
     v = np.asarray(values, float)
     low, high = np.full((2, len(v)), np.nan)
     defined = np.array([np.isfinite([x[0], *interval(x, level)[:2]]).all() for x in v])
-    if defined.any(): low[defined], high[defined] = band(v[defined], level)
+    if defined.any():
+        low[defined], high[defined] = band(v[defined], level)
     return low, high
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-020
-SMALL, LARGE = .1, .5  # fractions of labels: small at most, large at least
+SMALL, LARGE = 0.1, 0.5  # fractions of labels: small at most, large at least
+
 
 class NotRun(Exception):
     "What a claim speaks about is not in this run."
 
+
 def chosen(
-    ev,          # Evaluation
-    which:str,   # full, every, reduced, small, large or smallest
-)->list:         # fractions, smallest first
+    ev,  # Evaluation
+    which: str,  # full, every, reduced, small, large or smallest
+) -> list:  # fractions, smallest first
     "The fractions that a word of the paper stands for; NotRun where there is none."
-    keep = dict(full=lambda f: f == 1, every=lambda f: True, reduced=lambda f: f < 1, small=lambda f: f <= SMALL, large=lambda f: f >= LARGE, smallest=lambda f: f == min(ev.fractions) and f < 1)
-    words = dict(full='100 % of the labels', reduced='a fraction below 100 %', smallest='a fraction below 100 %', every='a fraction',
-                 small=f'a fraction of at most {percent(SMALL)}', large=f'a fraction of at least {percent(LARGE)}')
+    keep = dict(
+        full=lambda f: f == 1,
+        every=lambda f: True,
+        reduced=lambda f: f < 1,
+        small=lambda f: f <= SMALL,
+        large=lambda f: f >= LARGE,
+        smallest=lambda f: f == min(ev.fractions) and f < 1,
+    )
+    words = dict(
+        full='100 % of the labels',
+        reduced='a fraction below 100 %',
+        smallest='a fraction below 100 %',
+        every='a fraction',
+        small=f'a fraction of at most {percent(SMALL)}',
+        large=f'a fraction of at least {percent(LARGE)}',
+    )
     found = [f for f in ev.fractions if keep[which](f)]
-    if not found: raise NotRun(f'{words[which]} was not run')
+    if not found:
+        raise NotRun(f'{words[which]} was not run')
     return found
 
+
 def need(
-    ev,        # Evaluation
-    models,    # that the claim compares
-    kinds,     # of task that it speaks about
-)->list:       # those of the kinds that were run
+    ev,  # Evaluation
+    models,  # that the claim compares
+    kinds,  # of task that it speaks about
+) -> list:  # those of the kinds that were run
     "NotRun where a model, or every kind of task, is missing."
-    if missing := [m for m in dict.fromkeys(models) if m not in ev.models]: raise NotRun(f'{", ".join(missing)}: not run')
+    if missing := [m for m in dict.fromkeys(models) if m not in ev.models]:
+        raise NotRun(f'{", ".join(missing)}: not run')
     found = [k for k in kinds if k in ev.kinds]
-    if not found: raise NotRun(f'no {" or ".join(kinds)} task in this run')
+    if not found:
+        raise NotRun(f'no {" or ".join(kinds)} task in this run')
     return found
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-026
 BOTH = 'phenotype', 'mortality'
 
+
 def measured(
     found,  # (name of the part, (1 + replicates,) values, and columns to keep) for each part
-)->pd.DataFrame: # part, estimate, low, high, low_all, high_all (simultaneous), …
+) -> pd.DataFrame:  # part, estimate, low, high, low_all, high_all (simultaneous), …
     "Parts of a claim from the replicates of the bootstrap."
     names, values, more = zip(*found)
     values = np.stack(values)
@@ -113,116 +151,168 @@ def measured(
     parts = dict(part=names, estimate=values[:, 0], low=each[:, 0], high=each[:, 1], low_all=low_all, high_all=high_all)
     return pd.DataFrame(parts).join(pd.DataFrame(more))
 
+
 def gap(
-    pairs,       # of models (a, b)
-    which:str,   # fractions, as `chosen` names them
-):               # function of an evaluation, kinds of task, and weights
+    pairs,  # of models (a, b)
+    which: str,  # fractions, as `chosen` names them
+):  # function of an evaluation, kinds of task, and weights
     "Paired differences a − b in weighted AUROC, at each of the fractions."
+
     def cell(ev, kind, a, b, f):
         one, two, _ = ev._shared_rows(a, b, 'auroc', task_kind=kind, fraction=f)
         v, r = ev.values['auroc'], ev.results
         d = ev.average(one) - ev.average(two) if len(one) else np.full(v.shape[1], np.nan)
         tasks = pd.Series(v[one, 0] - v[two, 0]).groupby(r['task'].to_numpy()[one]).mean()
         return f'{kind}, {percent(f)}: {a} − {b}', d, dict(n_tasks=len(tasks), n_ahead=int((tasks > 0).sum()))
+
     def test(ev, kinds=BOTH, used=None):
         present = need(ev, sum(pairs, ()), kinds)
         return measured([cell(ev, k, a, b, f) for k in present for a, b in pairs for f in chosen(ev, which)])
+
     return test
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-031
 def leads(
-    ev,         # Evaluation
-    a,          # a model
-    b,          # the model it is held against
-    kind,       # of task
+    ev,  # Evaluation
+    a,  # a model
+    b,  # the model it is held against
+    kind,  # of task
     fractions,
-)->np.ndarray:  # (fractions, 1 + replicates); NaN where no task is in all
+) -> np.ndarray:  # (fractions, 1 + replicates); NaN where no task is in all
     "Paired differences at several fractions, over the tasks that all of them have."
     rows = [ev._shared_rows(a, b, 'auroc', task_kind=kind, fraction=f)[:2] for f in fractions]
     cells = [list(ev.results.iloc[one][['split', 'task']].itertuples(index=False, name=None)) for one, _ in rows]
     both = set.intersection(*map(set, cells))
     keep = [[c in both for c in found] for found in cells]
-    if not both: return np.full((len(rows), ev.values['auroc'].shape[1]), np.nan)
+    if not both:
+        return np.full((len(rows), ev.values['auroc'].shape[1]), np.nan)
     return np.stack([ev.average(one[k]) - ev.average(two[k]) for (one, two), k in zip(rows, keep)])
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-033
 def mean_gap(pairs):
     "Paired differences, averaged over all fractions."
+
     def test(ev, kinds=BOTH, used=None):
         present = need(ev, sum(pairs, ()), kinds)
-        return measured([(f'{k}, mean over fractions: {a} − {b}', leads(ev, a, b, k, ev.fractions).mean(0), {}) for k in present for a, b in pairs])
+        return measured(
+            [
+                (f'{k}, mean over fractions: {a} − {b}', leads(ev, a, b, k, ev.fractions).mean(0), {})
+                for k in present
+                for a, b in pairs
+            ]
+        )
+
     return test
 
+
 def growth(
-    a,           # a model
-    b,           # the model it is held against
-    few:str,     # fractions, as `chosen` names them
-    many:str,
+    a,  # a model
+    b,  # the model it is held against
+    few: str,  # fractions, as `chosen` names them
+    many: str,
     each=False,  # a part for each of the few, or one for their mean
 ):
     "The lead of a over b with few labels, less that with many."
+
     def part(ev, kind, less, more):
-        v = leads(ev, a, b, kind, [*less, *more]); said = ', '.join(map(percent, less))
-        return f'{kind}: lead over {b} at {said} less that at {", ".join(map(percent, more))}', v[:len(less)].mean(0) - v[len(less):].mean(0), {}
+        v = leads(ev, a, b, kind, [*less, *more])
+        said = ', '.join(map(percent, less))
+        return (
+            f'{kind}: lead over {b} at {said} less that at {", ".join(map(percent, more))}',
+            v[: len(less)].mean(0) - v[len(less) :].mean(0),
+            {},
+        )
+
     def test(ev, kinds=BOTH, used=None):
-        present = need(ev, (a, b), kinds); less, more = chosen(ev, few), chosen(ev, many)
+        present = need(ev, (a, b), kinds)
+        less, more = chosen(ev, few), chosen(ev, many)
         return measured([part(ev, k, f, more) for k in present for f in ([[f] for f in less] if each else [less])])
+
     return test
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-038
 def loss(models):
     "What a model loses from all labels to the smallest fraction."
+
     def part(ev, kind, m):
-        top, least = chosen(ev, 'full')[0], chosen(ev, 'smallest')[0]; v, *_ = whole_curve(ev, [m, m], [top, least], kind)
+        top, least = chosen(ev, 'full')[0], chosen(ev, 'smallest')[0]
+        v, *_ = whole_curve(ev, [m, m], [top, least], kind)
         return f'{kind}: {m} at {percent(top)} less {percent(least)}', v[0] - v[1], {}
-    def test(ev, kinds=BOTH, used=None): return measured([part(ev, k, m) for k in need(ev, models, kinds) for m in models])
+
+    def test(ev, kinds=BOTH, used=None):
+        return measured([part(ev, k, m) for k in need(ev, models, kinds) for m in models])
+
     return test
+
 
 def labels_needed(a, b):
     "Share of the labels with which a does as well as b with all."
+
     def test(ev, kinds=BOTH, used=None):
-        present = need(ev, (a, b), kinds); chosen(ev, 'full'); chosen(ev, 'reduced')
+        present = need(ev, (a, b), kinds)
+        chosen(ev, 'full')
+        chosen(ev, 'reduced')
         t = efficiency(ev, a, b)
         t = t[t['task_kind'].isin(present)].reset_index(drop=True)
         names = [f'{k}: labels {a} needs to reach {b}' for k in t['task_kind']]
-        return pd.DataFrame(dict(part=names, estimate=t['needed'], low=t['low'], high=t['high'], low_all=t['low'], high_all=t['high'], n_tasks=t['n_tasks']))
+        return pd.DataFrame(
+            dict(
+                part=names,
+                estimate=t['needed'],
+                low=t['low'],
+                high=t['high'],
+                low_all=t['low'],
+                high_all=t['high'],
+                n_tasks=t['n_tasks'],
+            )
+        )
+
     return test
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-041
 def over_tasks_mean(
     found,  # (name of the part, one value a task) for each part
-)->pd.DataFrame:
+) -> pd.DataFrame:
     "Parts of a claim from values of tasks: mean and Student's interval."
     together = 1 - (1 - LEVEL) / len(found)
+
     def row(name, x):
         mean, low, high = t_interval(x, least=3)
         _, low_all, high_all = t_interval(x, together, least=3)
         return dict(part=name, estimate=mean, low=low, high=high, low_all=low_all, high_all=high_all, n_tasks=len(x))
+
     return pd.DataFrame([row(*f) for f in found])
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-046
 def leave_out(
     empty,  # (n,) bool: every weight of the model is near zero
-    what,   # the models, for the remark
-)->str:     # '' where none is empty; NotRun where none, or less than half, would be left
+    what,  # the models, for the remark
+) -> str:  # '' where none is empty; NotRun where none, or less than half, would be left
     "How many models without a weight were left out."
     n, k = int(np.sum(empty)), len(empty)
-    if 2 * n > k or n == k: raise NotRun(f'{n} of {k} {what} have every weight near zero')
+    if 2 * n > k or n == k:
+        raise NotRun(f'{n} of {k} {what} have every weight near zero')
     return f'{n} of {k} {what} left out: every weight near zero' if n else ''
 
-def remarks(*texts)->str:
+
+def remarks(*texts) -> str:
     "Remarks in one line, each once."
     return '; '.join(dict.fromkeys(t for t in texts if t))
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-049
 def near_zero(
-    ev,          # Evaluation
+    ev,  # Evaluation
     model,
     kinds=BOTH,  # of task
-)->tuple:        # DataFrame of task_kind, task, share (mean over seeds, then over splits, at all labels), and a remark on models left out
+) -> tuple:  # DataFrame of task_kind, task, share (mean over seeds, then over splits, at all labels), and a remark on models left out
     "Share of a model's features with a weight of about 0, task by task, over its fits that have a weight; the same task in several splits counts once."
-    r = ev.results[(ev.results['model'] == model) & (ev.results['fraction'] == chosen(ev, 'full')[0]) & ev.results['task_kind'].isin(kinds)]
-    if 'n_near_zero' not in r or r['n_near_zero'].isna().all(): raise NotRun(f'{model}: no weights were counted')
+    r = ev.results[
+        (ev.results['model'] == model)
+        & (ev.results['fraction'] == chosen(ev, 'full')[0])
+        & ev.results['task_kind'].isin(kinds)
+    ]
+    if 'n_near_zero' not in r or r['n_near_zero'].isna().all():
+        raise NotRun(f'{model}: no weights were counted')
     r = r.dropna(subset=['n_near_zero', 'n_features'])
     empty = r['n_near_zero'] >= r['n_features']
     left_out = leave_out(empty, f'{" and ".join(kinds)} fits of {model}')
@@ -230,218 +320,530 @@ def near_zero(
     of_split = r.assign(share=share)[~empty].groupby(['task_kind', 'task', 'split'])['share'].mean()
     return of_split.groupby(['task_kind', 'task']).mean().reset_index(), left_out
 
+
 def share_used(models, zero=False):
     "Share of features that a task uses, or (zero) does not use."
+
     def test(ev, kinds=BOTH, used=None):
         present = need(ev, models, kinds)
         shares, left_out = zip(*(near_zero(ev, m, present) for m in models))
-        found = [(f'{m}: share of features {"near zero" if zero else "used"}', s['share'] if zero else 1 - s['share']) for m, s in zip(models, shares)]
+        found = [
+            (f'{m}: share of features {"near zero" if zero else "used"}', s['share'] if zero else 1 - s['share'])
+            for m, s in zip(models, shares)
+        ]
         t = over_tasks_mean(found)
         ends = ['low', 'high', 'low_all', 'high_all']
         return t.assign(remark=left_out, **t[ends].clip(0, 1))  # Student's interval knows no bounds, a share does
+
     return test
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-050
 def more_for_mortality(models):
     "Share of features used for mortality less that used for each phenotype."
+
     def part(ev, m):
         (own, one), (each, two) = (near_zero(ev, m, [k]) for k in ('mortality', 'phenotype'))
-        return f'{m}: used for mortality less used for a phenotype', each['share'] - own['share'].mean(), remarks(one, two)
+        return (
+            f'{m}: used for mortality less used for a phenotype',
+            each['share'] - own['share'].mean(),
+            remarks(one, two),
+        )
+
     def test(ev, kinds=BOTH, used=None):
-        if len(need(ev, models, BOTH)) < 2: raise NotRun('phenotypes and mortality are not both in this run')
+        if len(need(ev, models, BOTH)) < 2:
+            raise NotRun('phenotypes and mortality are not both in this run')
         *found, left_out = zip(*(part(ev, m) for m in models))
         return over_tasks_mean(list(zip(*found))).assign(remark=left_out)
+
     return test
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-055
 def any_task(used):
     "Share of features with a weight for at least one task, split by split."
-    rows = [(f'split {s}: share of features used by any task', float((w >= NEAR_ZERO).any().mean()), len(w)) for s, w in used.items()]
-    return pd.DataFrame([dict(part=name, estimate=v, low=v, high=v, low_all=v, high_all=v, n_tasks=n, remark=COUNT) for name, v, n in rows])
+    rows = [
+        (f'split {s}: share of features used by any task', float((w >= NEAR_ZERO).any().mean()), len(w))
+        for s, w in used.items()
+    ]
+    return pd.DataFrame(
+        [
+            dict(part=name, estimate=v, low=v, high=v, low_all=v, high_all=v, n_tasks=n, remark=COUNT)
+            for name, v, n in rows
+        ]
+    )
+
 
 COUNT = 'descriptive: no interval'  # remark on a count that nothing gives an interval for
 
+
 def shared_features(used, draws=1000):
     "Share of features used by two tasks or more, less what choosing at random gives."
+
     def row(split, w):
         on, r = w.to_numpy() >= NEAR_ZERO, rng('shared features', split)
-        several = lambda x: (x.sum(-2) > 1).mean(-1)
+
+        def several(x):
+            return (x.sum(-2) > 1).mean(-1)
+
         d = several(on) - np.array([several(r.permuted(on, axis=1)) for _ in range(draws)])
-        return f'split {split}: share of features used by two tasks or more, less chance', np.r_[d.mean(), d], dict(n_tasks=len(w))
+        return (
+            f'split {split}: share of features used by two tasks or more, less chance',
+            np.r_[d.mean(), d],
+            dict(n_tasks=len(w)),
+        )
+
     return measured([row(*item) for item in used.items()])
+
 
 def from_weights(count):
     "A test on the weights of MN-LR-1, over the tasks whose model has any."
+
     def test(ev, kinds=BOTH, used=None):
-        if not used: raise NotRun('MN-LR-1: no weights at hand')
+        if not used:
+            raise NotRun('MN-LR-1: no weights at hand')
         empty = {s: ~(w >= NEAR_ZERO).any(axis=1) for s, w in used.items()}
         left_out = [leave_out(e, f'models of MN-LR-1 in split {s}') for s, e in empty.items()]
         t = count({s: w[~empty[s]] for s, w in used.items()})
         said = t['remark'] if 'remark' in t else [''] * len(t)
         return t.assign(remark=[remarks(*both) for both in zip(said, left_out)])
+
     return test
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-060
 @dataclass
 class Claim:
     "A statement of the paper, and how it is tested."
-    name: str           # for reference
-    section: str        # where the paper says it
-    quote: str          # in its words
-    what: str           # what is compared, in ours
-    relation: str       # ahead, equal, at least, above or below
-    test: object        # function of an evaluation and of weights
-    kinds: tuple = BOTH # of task that it speaks about
-    at: float = 0.      # the value held against
-    unit: str = 'AUROC' # of the estimate: AUROC, share or labels
+
+    name: str  # for reference
+    section: str  # where the paper says it
+    quote: str  # in its words
+    what: str  # what is compared, in ours
+    relation: str  # ahead, equal, at least, above or below
+    test: object  # function of an evaluation and of weights
+    kinds: tuple = BOTH  # of task that it speaks about
+    at: float = 0.0  # the value held against
+    unit: str = 'AUROC'  # of the estimate: AUROC, share or labels
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-061
 MN, RNN, STATS = 'MN-LR-2', 'RNN-C', 'LR'
 PHENOTYPING, MORTALITY = ('phenotype',), ('mortality',)
 
 ABSTRACT = [
-    Claim('worst case', 'Abstract (i)', 'outperform or, in the worst case, perform as well as task-specific RNNs',
-          'MN-LR-2 against RNN-C at every fraction', 'at least', gap([(MN, RNN)], 'every')),
-    Claim('robust', 'Abstract (ii)', 'more robust to the size of labeled data than task-specific RNNs',
-          'loss from 100 % to the smallest fraction: RNN-C\'s less MN-LR-2\'s', 'ahead', growth(MN, RNN, 'smallest', 'full')),
-    Claim('better than statistics', 'Abstract (iii)', 'perform better than typical statistical hand-crafted features',
-          'MN-LR-2 against LR, mean over fractions', 'ahead', mean_gap([(MN, STATS)])),
-    Claim('generic', 'Abstract (iii)', 'features extracted using pre-trained RNN are generic enough',
-          'MN-LR-2 against the same features of an untrained network, mean over fractions', 'ahead', mean_gap([(MN, 'untrained-LR-2')])),
-    Claim('fine-tuning', 'Section 1', 'fine-tuning a large number of parameters with a small labeled dataset may cause overfitting',
-          'MN-LR-2 against MIMIC-Net fine-tuned, at every fraction of at most 10 %', 'ahead', gap([(MN, 'MN-FT')], 'small')),
-    Claim('end task', 'Section 5', 'transfer learning performs better than the models trained specifically for the end task',
-          'MN-LR-2 against RNN-C, mean over fractions', 'ahead', mean_gap([(MN, RNN)]))]
+    Claim(
+        'worst case',
+        'Abstract (i)',
+        'outperform or, in the worst case, perform as well as task-specific RNNs',
+        'MN-LR-2 against RNN-C at every fraction',
+        'at least',
+        gap([(MN, RNN)], 'every'),
+    ),
+    Claim(
+        'robust',
+        'Abstract (ii)',
+        'more robust to the size of labeled data than task-specific RNNs',
+        'loss from 100 % to the smallest fraction: RNN-C\'s less MN-LR-2\'s',
+        'ahead',
+        growth(MN, RNN, 'smallest', 'full'),
+    ),
+    Claim(
+        'better than statistics',
+        'Abstract (iii)',
+        'perform better than typical statistical hand-crafted features',
+        'MN-LR-2 against LR, mean over fractions',
+        'ahead',
+        mean_gap([(MN, STATS)]),
+    ),
+    Claim(
+        'generic',
+        'Abstract (iii)',
+        'features extracted using pre-trained RNN are generic enough',
+        'MN-LR-2 against the same features of an untrained network, mean over fractions',
+        'ahead',
+        mean_gap([(MN, 'untrained-LR-2')]),
+    ),
+    Claim(
+        'fine-tuning',
+        'Section 1',
+        'fine-tuning a large number of parameters with a small labeled dataset may cause overfitting',
+        'MN-LR-2 against MIMIC-Net fine-tuned, at every fraction of at most 10 %',
+        'ahead',
+        gap([(MN, 'MN-FT')], 'small'),
+    ),
+    Claim(
+        'end task',
+        'Section 5',
+        'transfer learning performs better than the models trained specifically for the end task',
+        'MN-LR-2 against RNN-C, mean over fractions',
+        'ahead',
+        mean_gap([(MN, RNN)]),
+    ),
+]
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-063
 PHENOTYPES = [
-    Claim('small data', 'Figure 2', 'perform significantly better for smaller training data sizes',
-          'MN-LR-1 and MN-LR-2 against RNN-C and LR, at every fraction of at most 10 %', 'ahead', gap([(m, b) for m in ('MN-LR-1', MN) for b in (RNN, STATS)], 'small')),
-    Claim('equal with all labels', 'Section 4 (i)', 'MN-LR and RNN-C perform equally well when using 100% training data',
-          'MN-LR-2 against RNN-C at 100 %', 'equal', gap([(MN, RNN)], 'full'), PHENOTYPING),
-    Claim('better than LR with all labels', 'Section 4 (i)', 'and are better than LR',
-          'MN-LR-2 and RNN-C against LR at 100 %', 'ahead', gap([(MN, STATS), (RNN, STATS)], 'full'), PHENOTYPING),
-    Claim('as effective', 'Section 4 (i)', 'as effective as models trained specifically for the target task on large labeled datasets',
-          'MN-LR-2 against RNN-C at 100 %', 'at least', gap([(MN, RNN)], 'full'), PHENOTYPING)]
+    Claim(
+        'small data',
+        'Figure 2',
+        'perform significantly better for smaller training data sizes',
+        'MN-LR-1 and MN-LR-2 against RNN-C and LR, at every fraction of at most 10 %',
+        'ahead',
+        gap([(m, b) for m in ('MN-LR-1', MN) for b in (RNN, STATS)], 'small'),
+    ),
+    Claim(
+        'equal with all labels',
+        'Section 4 (i)',
+        'MN-LR and RNN-C perform equally well when using 100% training data',
+        'MN-LR-2 against RNN-C at 100 %',
+        'equal',
+        gap([(MN, RNN)], 'full'),
+        PHENOTYPING,
+    ),
+    Claim(
+        'better than LR with all labels',
+        'Section 4 (i)',
+        'and are better than LR',
+        'MN-LR-2 and RNN-C against LR at 100 %',
+        'ahead',
+        gap([(MN, STATS), (RNN, STATS)], 'full'),
+        PHENOTYPING,
+    ),
+    Claim(
+        'as effective',
+        'Section 4 (i)',
+        'as effective as models trained specifically for the target task on large labeled datasets',
+        'MN-LR-2 against RNN-C at 100 %',
+        'at least',
+        gap([(MN, RNN)], 'full'),
+        PHENOTYPING,
+    ),
+]
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-065
 FEWER = [
-    Claim('consistently ahead', 'Section 4 (ii)', 'MN-LR consistently outperforms RNN-C and LR models as training dataset is reduced',
-          'MN-LR-2 against RNN-C and LR at every fraction below 100 %', 'ahead', gap([(MN, RNN), (MN, STATS)], 'reduced'), PHENOTYPING),
-    Claim('both degrade', 'Section 4 (ii)', 'the performance of RNN-C as well as MN-LR degrades',
-          'each at 100 % against itself at the smallest fraction', 'ahead', loss([RNN, MN]), PHENOTYPING),
-    Claim('more gracefully', 'Section 4 (ii)', 'MN-LR degrades more gracefully',
-          'loss from 100 % to every smaller fraction: RNN-C\'s less MN-LR-2\'s', 'ahead', growth(MN, RNN, 'reduced', 'full', each=True), PHENOTYPING),
-    Claim('gains with few labels', 'Section 4 (ii)', 'performance gains from transfer learning are greater when the training set of the target task is small',
-          'mean lead of MN-LR-2 over RNN-C at 10 % and less, less that at 50 % and more', 'ahead', growth(MN, RNN, 'small', 'large'), PHENOTYPING),
-    Claim('fewer labels', 'Section 4 (ii)', 'fewer labeled instances are needed to achieve the same level of performance',
-          'share of the labels with which MN-LR-2 reaches RNN-C with all', 'below', labels_needed(MN, RNN), PHENOTYPING, at=1., unit='labels'),
-    Claim('LR better on small sets', 'Section 4 (iii)', 'As labeled training set is reduced, LR performs better than RNN-C',
-          'LR against RNN-C at every fraction of at most 10 %', 'ahead', gap([(STATS, RNN)], 'small'), PHENOTYPING)]
+    Claim(
+        'consistently ahead',
+        'Section 4 (ii)',
+        'MN-LR consistently outperforms RNN-C and LR models as training dataset is reduced',
+        'MN-LR-2 against RNN-C and LR at every fraction below 100 %',
+        'ahead',
+        gap([(MN, RNN), (MN, STATS)], 'reduced'),
+        PHENOTYPING,
+    ),
+    Claim(
+        'both degrade',
+        'Section 4 (ii)',
+        'the performance of RNN-C as well as MN-LR degrades',
+        'each at 100 % against itself at the smallest fraction',
+        'ahead',
+        loss([RNN, MN]),
+        PHENOTYPING,
+    ),
+    Claim(
+        'more gracefully',
+        'Section 4 (ii)',
+        'MN-LR degrades more gracefully',
+        'loss from 100 % to every smaller fraction: RNN-C\'s less MN-LR-2\'s',
+        'ahead',
+        growth(MN, RNN, 'reduced', 'full', each=True),
+        PHENOTYPING,
+    ),
+    Claim(
+        'gains with few labels',
+        'Section 4 (ii)',
+        'performance gains from transfer learning are greater when the training set of the target task is small',
+        'mean lead of MN-LR-2 over RNN-C at 10 % and less, less that at 50 % and more',
+        'ahead',
+        growth(MN, RNN, 'small', 'large'),
+        PHENOTYPING,
+    ),
+    Claim(
+        'fewer labels',
+        'Section 4 (ii)',
+        'fewer labeled instances are needed to achieve the same level of performance',
+        'share of the labels with which MN-LR-2 reaches RNN-C with all',
+        'below',
+        labels_needed(MN, RNN),
+        PHENOTYPING,
+        at=1.0,
+        unit='labels',
+    ),
+    Claim(
+        'LR better on small sets',
+        'Section 4 (iii)',
+        'As labeled training set is reduced, LR performs better than RNN-C',
+        'LR against RNN-C at every fraction of at most 10 %',
+        'ahead',
+        gap([(STATS, RNN)], 'small'),
+        PHENOTYPING,
+    ),
+]
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-067
 OTHERS = [
-    Claim('mortality', 'Section 4, Figure 2(b)', 'MN-LR results are at least as good as RNN-C and LR on the seemingly unrelated task of mortality prediction',
-          'MN-LR-2 against RNN-C and LR at every fraction', 'at least', gap([(MN, RNN), (MN, STATS)], 'every'), MORTALITY),
-    Claim('generic for mortality', 'Section 4, Figure 2(b)', 'the features learned are generic enough and transfer well',
-          'MN-LR-2 against the same features of an untrained network, mean over fractions', 'ahead', mean_gap([(MN, 'untrained-LR-2')]), MORTALITY),
-    Claim('layers alike for phenotypes', 'Section 4, layers', 'MN-LR-1 and MN-LR-2 perform equally well for phenotyping task',
-          'MN-LR-2 against MN-LR-1 at every fraction', 'equal', gap([(MN, 'MN-LR-1')], 'every'), PHENOTYPING),
-    Claim('lower layer helps mortality', 'Section 4, layers', 'slight improvement in MN-LR-2 over MN-LR-1',
-          'MN-LR-2 against MN-LR-1, mean over fractions', 'ahead', mean_gap([(MN, 'MN-LR-1')]), MORTALITY),
-    Claim('few features', 'Section 4, features', 'only a small number of features are actually relevant for a target classification task',
-          'share of features used per task at 100 %: below a quarter', 'below', share_used([STATS, 'MN-LR-1', MN]), at=.25, unit='share'),
-    Claim('95 % near zero', 'Section 4, features', '>95% of features have weight ≈ 0 (absolute value < 0.001)',
-          'share of features near zero per phenotype at 100 %', 'above', share_used(['MN-LR-1', MN], zero=True), PHENOTYPING, at=.95, unit='share'),
-    Claim('130 of 300', 'Section 4, Figure 3', 'only 130 features (out of 300) are relevant across the 10 phenotype classification tasks and the mortality prediction task',
-          'share of MN-LR-1\'s features that any task of a split uses: below a half (a count, without an interval)', 'below', from_weights(any_task), at=.5, unit='share'),
-    Claim('several generic features', 'Section 4, features', 'MN provides several generic features while LR learns to select the most relevant ones',
-          'share of features used by two tasks or more, less what choosing at random gives', 'above', from_weights(shared_features), unit='share'),
-    Claim('more features for mortality', 'Section 4, features', 'MN-LR models use larger number of features for mortality prediction task',
-          'share used for mortality less that used for phenotypes, at 100 %', 'above', more_for_mortality(['MN-LR-1', MN]), unit='share')]
+    Claim(
+        'mortality',
+        'Section 4, Figure 2(b)',
+        'MN-LR results are at least as good as RNN-C and LR on the seemingly unrelated task of mortality prediction',
+        'MN-LR-2 against RNN-C and LR at every fraction',
+        'at least',
+        gap([(MN, RNN), (MN, STATS)], 'every'),
+        MORTALITY,
+    ),
+    Claim(
+        'generic for mortality',
+        'Section 4, Figure 2(b)',
+        'the features learned are generic enough and transfer well',
+        'MN-LR-2 against the same features of an untrained network, mean over fractions',
+        'ahead',
+        mean_gap([(MN, 'untrained-LR-2')]),
+        MORTALITY,
+    ),
+    Claim(
+        'layers alike for phenotypes',
+        'Section 4, layers',
+        'MN-LR-1 and MN-LR-2 perform equally well for phenotyping task',
+        'MN-LR-2 against MN-LR-1 at every fraction',
+        'equal',
+        gap([(MN, 'MN-LR-1')], 'every'),
+        PHENOTYPING,
+    ),
+    Claim(
+        'lower layer helps mortality',
+        'Section 4, layers',
+        'slight improvement in MN-LR-2 over MN-LR-1',
+        'MN-LR-2 against MN-LR-1, mean over fractions',
+        'ahead',
+        mean_gap([(MN, 'MN-LR-1')]),
+        MORTALITY,
+    ),
+    Claim(
+        'few features',
+        'Section 4, features',
+        'only a small number of features are actually relevant for a target classification task',
+        'share of features used per task at 100 %: below a quarter',
+        'below',
+        share_used([STATS, 'MN-LR-1', MN]),
+        at=0.25,
+        unit='share',
+    ),
+    Claim(
+        '95 % near zero',
+        'Section 4, features',
+        '>95% of features have weight ≈ 0 (absolute value < 0.001)',
+        'share of features near zero per phenotype at 100 %',
+        'above',
+        share_used(['MN-LR-1', MN], zero=True),
+        PHENOTYPING,
+        at=0.95,
+        unit='share',
+    ),
+    Claim(
+        '130 of 300',
+        'Section 4, Figure 3',
+        'only 130 features (out of 300) are relevant across the 10 phenotype classification tasks and the mortality prediction task',
+        'share of MN-LR-1\'s features that any task of a split uses: below a half (a count, without an interval)',
+        'below',
+        from_weights(any_task),
+        at=0.5,
+        unit='share',
+    ),
+    Claim(
+        'several generic features',
+        'Section 4, features',
+        'MN provides several generic features while LR learns to select the most relevant ones',
+        'share of features used by two tasks or more, less what choosing at random gives',
+        'above',
+        from_weights(shared_features),
+        unit='share',
+    ),
+    Claim(
+        'more features for mortality',
+        'Section 4, features',
+        'MN-LR models use larger number of features for mortality prediction task',
+        'share used for mortality less that used for phenotypes, at 100 %',
+        'above',
+        more_for_mortality(['MN-LR-1', MN]),
+        unit='share',
+    ),
+]
 
 CLAIMS = ABSTRACT + PHENOTYPES + FEWER + OTHERS
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-069
-RULE = {'ahead': 'supported above 0, not supported below +{m}', 'equal': 'supported inside ±{m}, not supported outside', 'at least': 'supported above −{m}, not supported below',
-        'above': 'supported above {at}, not supported below', 'below': 'supported below {at}, not supported above'}
+RULE = {
+    'ahead': 'supported above 0, not supported below +{m}',
+    'equal': 'supported inside ±{m}, not supported outside',
+    'at least': 'supported above −{m}, not supported below',
+    'above': 'supported above {at}, not supported below',
+    'below': 'supported below {at}, not supported above',
+}
 
-def register(claims=CLAIMS)->pd.DataFrame:
+
+def register(claims=CLAIMS) -> pd.DataFrame:
     "The claims and their rules, which need no run."
-    at = lambda c: f'{100 * c.at:g} %' if c.unit != 'AUROC' and c.at else '0'
-    return pd.DataFrame([dict(claim=c.name, section=c.section, quote=c.quote, compared=c.what, rule=RULE[c.relation].format(at=at(c), m=number(MARGIN))) for c in claims])
+
+    def at(c):
+        return f'{100 * c.at:g} %' if c.unit != 'AUROC' and c.at else '0'
+
+    return pd.DataFrame(
+        [
+            dict(
+                claim=c.name,
+                section=c.section,
+                quote=c.quote,
+                compared=c.what,
+                rule=RULE[c.relation].format(at=at(c), m=number(MARGIN)),
+            )
+            for c in claims
+        ]
+    )
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-073
 def judge(
-    parts:pd.DataFrame,  # as a test returns
-    relation:str,
-    at=0.,
+    parts: pd.DataFrame,  # as a test returns
+    relation: str,
+    at=0.0,
     margin=MARGIN,
-)->tuple:                # verdict, position of the weakest part, in how many parts it holds
+) -> tuple:  # verdict, position of the weakest part, in how many parts it holds
     "Supported when every part holds, not supported when one is refuted, else undecided."
     low, high = parts['low'].to_numpy(float), parts['high'].to_numpy(float)
     good = holds(low, high, relation, at, margin)
     bad = refuted(parts['low_all'].to_numpy(float), parts['high_all'].to_numpy(float), relation, at, margin) & ~good
-    slack = dict(ahead=low - at, above=low - at, below=at - high, equal=margin - np.maximum(abs(low - at), abs(high - at))).get(relation, low - at + margin)
+    slack = dict(
+        ahead=low - at, above=low - at, below=at - high, equal=margin - np.maximum(abs(low - at), abs(high - at))
+    ).get(relation, low - at + margin)
     slack = np.where(np.isnan(slack), -np.inf, slack) if not bad.any() else np.where(bad, slack, np.inf)
-    return 'supported' if good.all() else 'not supported' if bad.any() else 'undecided', int(np.argmin(slack)), int(good.sum())
+    return (
+        'supported' if good.all() else 'not supported' if bad.any() else 'undecided',
+        int(np.argmin(slack)),
+        int(good.sum()),
+    )
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-077
 def evidence(
-    ev,            # Evaluation
-    used=None,     # split -> absolute weights of MN-LR-1, tasks down and features across; None: not at hand
+    ev,  # Evaluation
+    used=None,  # split -> absolute weights of MN-LR-1, tasks down and features across; None: not at hand
     claims=CLAIMS,
-)->pd.DataFrame:   # one row per claim and part: claim, relation, part, estimate, low, high, low_all, high_all, holds, refuted, reason
+) -> (
+    pd.DataFrame
+):  # one row per claim and part: claim, relation, part, estimate, low, high, low_all, high_all, holds, refuted, reason
     "Every part of every claim; a claim that cannot be tested has one row with the reason."
+
     def rows(c):
-        try: t = c.test(ev, c.kinds, used)
-        except NotRun as e: return pd.DataFrame([dict(claim=c.name, relation=c.relation, at=c.at, unit=c.unit, part=None, reason=str(e))])
+        try:
+            t = c.test(ev, c.kinds, used)
+        except NotRun as e:
+            return pd.DataFrame(
+                [dict(claim=c.name, relation=c.relation, at=c.at, unit=c.unit, part=None, reason=str(e))]
+            )
         good, bad = holds(t['low'], t['high'], c.relation, c.at), refuted(t['low_all'], t['high_all'], c.relation, c.at)
         none = np.where(t['low'].isna(), 'no interval', '')
         why = [remarks(*both) for both in zip(none, t['remark'])] if 'remark' in t else none
-        return t.assign(claim=c.name, relation=c.relation, at=c.at, unit=c.unit, holds=good.to_numpy(bool), refuted=(bad & ~good).to_numpy(bool), reason=why)
-    columns = 'claim relation at unit part estimate low high low_all high_all holds refuted n_tasks n_ahead reason'.split()
+        return t.assign(
+            claim=c.name,
+            relation=c.relation,
+            at=c.at,
+            unit=c.unit,
+            holds=good.to_numpy(bool),
+            refuted=(bad & ~good).to_numpy(bool),
+            reason=why,
+        )
+
+    columns = [
+        'claim',
+        'relation',
+        'at',
+        'unit',
+        'part',
+        'estimate',
+        'low',
+        'high',
+        'low_all',
+        'high_all',
+        'holds',
+        'refuted',
+        'n_tasks',
+        'n_ahead',
+        'reason',
+    ]
     return pd.DataFrame([r for c in claims for r in rows(c).to_dict('records')], columns=columns)
 
-def amount(v, low, high, unit, fractions)->str:
+
+def amount(v, low, high, unit, fractions) -> str:
     "Estimate and interval in the words of their unit."
-    if pd.isna(v): return '–'
-    if unit == 'AUROC': return number(v, low, high, sign=True)
+    if pd.isna(v):
+        return '–'
+    if unit == 'AUROC':
+        return number(v, low, high, sign=True)
     one = (lambda x: in_labels(x, fractions)) if unit == 'labels' else (lambda x: f'{100 * x:.1f} %'.replace('-', '−'))
     return one(v) + ('' if pd.isna(low) or low == high else f' [{one(low)}, {one(high)}]')
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-079
 def verdict_row(
-    ev,              # Evaluation
-    c:Claim,
-    p:pd.DataFrame,  # its rows of `evidence`
-)->dict:
+    ev,  # Evaluation
+    c: Claim,
+    p: pd.DataFrame,  # its rows of `evidence`
+) -> dict:
     "What the table says of one claim beside its rule."
-    if p['part'].isna().all(): return dict(verdict='not run', shown='–', tasks='', n_parts=0, n_hold=0, reason=p['reason'].iloc[0])
+    if p['part'].isna().all():
+        return dict(verdict='not run', shown='–', tasks='', n_parts=0, n_hold=0, reason=p['reason'].iloc[0])
     verdict, k, n = judge(p, c.relation, c.at)
     w = p.iloc[k]
     lacking = [f'no {x} task in this run' for x in c.kinds if x not in ev.kinds]
     why = remarks(w['reason'], f'{n} of {len(p)} parts hold' if len(p) > 1 else '', *lacking)
     tasks = '' if pd.isna(w['n_ahead']) else f'{w["n_ahead"]:g} of {w["n_tasks"]:g}'
     shown = amount(w['estimate'], w['low'], w['high'], c.unit, ev.fractions)
-    return dict(verdict=verdict, shown=shown, part=w['part'], tasks=tasks, estimate=w['estimate'], low=w['low'], high=w['high'], n_parts=len(p), n_hold=n, reason=why)
+    return dict(
+        verdict=verdict,
+        shown=shown,
+        part=w['part'],
+        tasks=tasks,
+        estimate=w['estimate'],
+        low=w['low'],
+        high=w['high'],
+        n_parts=len(p),
+        n_hold=n,
+        reason=why,
+    )
+
 
 def claims_table(
-    ev,            # Evaluation
-    used=None,     # as for `evidence`
+    ev,  # Evaluation
+    used=None,  # as for `evidence`
     claims=CLAIMS,
-    proof=None,    # what `evidence` gives for them; None: gathered here
-)->pd.DataFrame:   # one row a claim: claim, section, quote, compared, rule, verdict, shown, part, tasks (a ahead of b, in the part shown), estimate, low, high, n_parts, n_hold, reason, synthetic
+    proof=None,  # what `evidence` gives for them; None: gathered here
+) -> pd.DataFrame:  # one row a claim: claim, section, quote, compared, rule, verdict, shown, part, tasks (a ahead of b, in the part shown), estimate, low, high, n_parts, n_hold, reason, synthetic
     "Every claim of the paper with estimate, interval and verdict, for the cohort that was run."
     proof = evidence(ev, used, claims) if proof is None else proof
-    rows = [told | verdict_row(ev, c, proof[proof['claim'] == c.name]) for c, told in zip(claims, register(claims).to_dict('records'))]
-    columns = 'claim section quote compared rule verdict shown part tasks estimate low high n_parts n_hold reason'.split()
+    rows = [
+        told | verdict_row(ev, c, proof[proof['claim'] == c.name])
+        for c, told in zip(claims, register(claims).to_dict('records'))
+    ]
+    columns = [
+        'claim',
+        'section',
+        'quote',
+        'compared',
+        'rule',
+        'verdict',
+        'shown',
+        'part',
+        'tasks',
+        'estimate',
+        'low',
+        'high',
+        'n_parts',
+        'n_hold',
+        'reason',
+    ]
     return pd.DataFrame(rows, columns=columns).assign(synthetic=bool(ev.about.get('synthetic')))
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-084
 def tally_verdicts(
-    found:pd.DataFrame,  # as `claims_table` gives
-)->str:
+    found: pd.DataFrame,  # as `claims_table` gives
+) -> str:
     "How many claims are supported, not supported, undecided and not run."
-    n = found['verdict'].value_counts(); words = [f'{n[v]} {v}' for v in ('supported', 'not supported', 'undecided', 'not run') if v in n]
-    return f'Of {len(found)} claims: {", ".join(words)}' + (' (synthetic data: nothing follows about medicine).' if found['synthetic'].any() else '.')
+    n = found['verdict'].value_counts()
+    words = [f'{n[v]} {v}' for v in ('supported', 'not supported', 'undecided', 'not run') if v in n]
+    return f'Of {len(found)} claims: {", ".join(words)}' + (
+        ' (synthetic data: nothing follows about medicine).' if found['synthetic'].any() else '.'
+    )

@@ -11,7 +11,8 @@ __all__ = ['placements', 'delong', 'delong_compare', 'three_ways', 'delong_cover
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata, t as student
+from scipy.stats import rankdata
+from scipy.stats import t as student
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-003
 from ..data import BadInput, rng
@@ -20,243 +21,397 @@ from .results import percent
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-007
 def placements(
-    y:np.ndarray,  # (n,) labels 0, 1 or NaN: not in this task's cohort
-    p:np.ndarray,  # (k, n) scores of k models, higher for the positives
-)->tuple:          # V10 (k, n1) and V01 (k, n0) float64
+    y: np.ndarray,  # (n,) labels 0, 1 or NaN: not in this task's cohort
+    p: np.ndarray,  # (k, n) scores of k models, higher for the positives
+) -> tuple:  # V10 (k, n1) and V01 (k, n0) float64
     "Of each positive the share of negatives below it, of each negative the share of positives above it."
-    y, p = np.asarray(y, float), np.atleast_2d(np.asarray(p, float)); one, zero = p[:, y == 1], p[:, y == 0]; n1, n0 = one.shape[1], zero.shape[1]
+    y, p = np.asarray(y, float), np.atleast_2d(np.asarray(p, float))
+    one, zero = p[:, y == 1], p[:, y == 0]
+    n1, n0 = one.shape[1], zero.shape[1]
     rank = rankdata(np.concatenate([one, zero], axis=1), axis=1)
     with np.errstate(invalid='ignore', divide='ignore'):
         return (rank[:, :n1] - rankdata(one, axis=1)) / n0, 1 - (rank[:, n1:] - rankdata(zero, axis=1)) / n1
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-012
 def delong(
-    y,              # (n,) labels 0, 1 or NaN
-    p,              # (k, n) scores of k models on the same stays
+    y,  # (n,) labels 0, 1 or NaN
+    p,  # (k, n) scores of k models on the same stays
     subjects=None,  # (n,) the subject of each stay; None: each stay stands alone
-)->tuple:           # AUROC (k,), covariance (k, k); NaN when a class is missing, or has one stay or subject
+) -> tuple:  # AUROC (k,), covariance (k, k); NaN when a class is missing, or has one stay or subject
     "AUROC of each model, and how they vary together."
-    y = np.asarray(y, float); held = ~np.isnan(y); V10, V01 = placements(y, p); k = len(V10)
-    if not (V10.shape[1] and V01.shape[1]): return np.full(k, np.nan), np.full((k, k), np.nan)
-    names, who = np.unique((np.arange(len(y)) if subjects is None else np.asarray(subjects))[held], return_inverse=True); auc = V10.mean(1)
-    def sums(V, who): return np.stack([np.bincount(who, v, len(names)) for v in V - auc[:, None]]) / V.shape[1]  # (k, subjects)
-    def factor(n): return n / (n - 1) if n > 1 else np.nan
-    one, zero = who[y[held] == 1], who[y[held] == 0]; A, B = sums(V10, one), sums(V01, zero); AB = A @ B.T * factor(len(names))
+    y = np.asarray(y, float)
+    held = ~np.isnan(y)
+    V10, V01 = placements(y, p)
+    k = len(V10)
+    if not (V10.shape[1] and V01.shape[1]):
+        return np.full(k, np.nan), np.full((k, k), np.nan)
+    names, who = np.unique((np.arange(len(y)) if subjects is None else np.asarray(subjects))[held], return_inverse=True)
+    auc = V10.mean(1)
+
+    def sums(V, who):
+        return np.stack([np.bincount(who, v, len(names)) for v in V - auc[:, None]]) / V.shape[1]  # (k, subjects)
+
+    def factor(n):
+        return n / (n - 1) if n > 1 else np.nan
+
+    one, zero = who[y[held] == 1], who[y[held] == 0]
+    A, B = sums(V10, one), sums(V01, zero)
+    AB = A @ B.T * factor(len(names))
     return auc, A @ A.T * factor(len(np.unique(one))) + B @ B.T * factor(len(np.unique(zero))) + AB + AB.T
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-019
 def delong_compare(
-    y,              # (n,) labels 0, 1 or NaN
-    a,              # (n,) scores of a model
-    b,              # (n,) scores of the model it is held against
+    y,  # (n,) labels 0, 1 or NaN
+    a,  # (n,) scores of a model
+    b,  # (n,) scores of the model it is held against
     subjects=None,  # (n,) the subject of each stay
     level=LEVEL,
-)->dict:            # difference a − b, low, high, p, se, both AUROCs
+) -> dict:  # difference a − b, low, high, p, se, both AUROCs
     "Paired difference of two AUROCs on the same stays."
-    auc, cov = delong(y, np.stack([a, b]), subjects); d = auc[0] - auc[1]; se = np.sqrt(max(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1], 0)) if np.isfinite(cov).all() else np.nan
-    if se < 1e-12: se = 0.
-    z, half = abs(d) / se if se else np.nan if abs(d) > 1e-12 else 0., ndtri((1 + level) / 2) * se
-    return {k: float(v) for k, v in dict(difference=d, low=d - half, high=d + half, p=2 * ndtr(-z), se=se, auroc=auc[0], auroc_versus=auc[1]).items()}
+    auc, cov = delong(y, np.stack([a, b]), subjects)
+    d = auc[0] - auc[1]
+    se = np.sqrt(max(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1], 0)) if np.isfinite(cov).all() else np.nan
+    if se < 1e-12:
+        se = 0.0
+    z, half = abs(d) / se if se else np.nan if abs(d) > 1e-12 else 0.0, ndtri((1 + level) / 2) * se
+    return {
+        k: float(v)
+        for k, v in dict(
+            difference=d, low=d - half, high=d + half, p=2 * ndtr(-z), se=se, auroc=auc[0], auroc_versus=auc[1]
+        ).items()
+    }
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-024
 def three_ways(
-    y,           # (n,) labels
-    a,           # (n,) scores of a model
-    b,           # (n,) scores of the model it is held against
-    subjects,    # (n,) the subject of each stay
+    y,  # (n,) labels
+    a,  # (n,) scores of a model
+    b,  # (n,) scores of the model it is held against
+    subjects,  # (n,) the subject of each stay
     replicates,  # (1 + R,) difference in AUROC by `Bootstrap`
-)->pd.DataFrame: # one row a method: difference, low, high, width
+) -> pd.DataFrame:  # one row a method: difference, low, high, width
     "The interval of one difference by the bootstrap of subjects, and by DeLong with and without subjects."
-    by_subject, by_stay = delong_compare(y, a, b, subjects), delong_compare(y, a, b); low, high, _ = interval(replicates)
-    rows = {'bootstrap of subjects': dict(difference=replicates[0], low=low, high=high), 'DeLong, by subject': by_subject, 'DeLong, by stay': by_stay}
+    by_subject, by_stay = delong_compare(y, a, b, subjects), delong_compare(y, a, b)
+    low, high, _ = interval(replicates)
+    rows = {
+        'bootstrap of subjects': dict(difference=replicates[0], low=low, high=high),
+        'DeLong, by subject': by_subject,
+        'DeLong, by stay': by_stay,
+    }
     t = pd.DataFrame([dict(method=m) | {k: r[k] for k in ('difference', 'low', 'high')} for m, r in rows.items()])
     return t.assign(width=t['high'] - t['low'])
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-030
 def delong_coverage(
     repetitions=1000,  # test sets to invent
-    n=300,             # subjects in each, with one or two stays
-    prevalence=.2,
+    n=300,  # subjects in each, with one or two stays
+    prevalence=0.2,
     seed=0,
-)->dict:               # share of intervals that hold the truth: AUROC by subject and by stay, difference of two models by subject
+) -> dict:  # share of intervals that hold the truth: AUROC by subject and by stay, difference of two models by subject
     "How often DeLong's intervals of a binormal AUROC, and of a difference of 0, hold the truth."
-    z, truth, held = ndtri((1 + LEVEL) / 2), ndtr(np.sqrt(.5)), np.zeros(3)
+    z, truth, held = ndtri((1 + LEVEL) / 2), ndtr(np.sqrt(0.5)), np.zeros(3)
     for k in range(repetitions):
-        r = rng('delong coverage', seed, k); subject = np.repeat(np.arange(n), r.integers(1, 3, n)); y = (r.random(n) < prevalence)[subject].astype(float)
-        p = y + np.sqrt(.5) * (r.normal(size=n)[subject] + r.normal(size=(2, len(subject))))
-        auc, cov = delong(y, p, subject); _, plain = delong(y, p); half = z * np.sqrt([cov[0, 0], plain[0, 0], cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]])
+        r = rng('delong coverage', seed, k)
+        subject = np.repeat(np.arange(n), r.integers(1, 3, n))
+        y = (r.random(n) < prevalence)[subject].astype(float)
+        p = y + np.sqrt(0.5) * (r.normal(size=n)[subject] + r.normal(size=(2, len(subject))))
+        auc, cov = delong(y, p, subject)
+        _, plain = delong(y, p)
+        half = z * np.sqrt([cov[0, 0], plain[0, 0], cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]])
         held += abs(np.array([auc[0] - truth] * 2 + [auc[0] - auc[1]])) <= half
     return dict(zip(('by_subject', 'by_stay', 'difference'), map(float, held / repetitions)))
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-035
 def nadeau_bengio(
     differences,  # (J,) a difference of two models, one for each seed
-    n_train,      # labelled training stays of a fit
-    n_test,       # test stays
+    n_train,  # labelled training stays of a fit
+    n_test,  # test stays
     level=LEVEL,
-)->dict:          # mean, sd, low, high, t, p, ratio, n; NaN with a reason for fewer than two seeds
+) -> dict:  # mean, sd, low, high, t, p, ratio, n; NaN with a reason for fewer than two seeds
     "Corrected resampled t: the mean difference over seeds with its interval."
-    d = np.asarray(differences, float); d = d[np.isfinite(d)]; J = len(d); ratio = n_test / n_train if n_train else np.nan
-    out = dict(mean=d.mean() if J else np.nan, sd=np.nan, low=np.nan, high=np.nan, t=np.nan, p=np.nan, ratio=ratio, n=J, reason='fewer than two seeds')
-    if J < 2: return out
-    sd = d.std(ddof=1); se = np.sqrt(1 / J + ratio) * sd; half = student.ppf((1 + level) / 2, J - 1) * se
-    if se < 1e-12: return out | dict(sd=0., reason='all seeds give the same difference')
+    d = np.asarray(differences, float)
+    d = d[np.isfinite(d)]
+    J = len(d)
+    ratio = n_test / n_train if n_train else np.nan
+    out = dict(
+        mean=d.mean() if J else np.nan,
+        sd=np.nan,
+        low=np.nan,
+        high=np.nan,
+        t=np.nan,
+        p=np.nan,
+        ratio=ratio,
+        n=J,
+        reason='fewer than two seeds',
+    )
+    if J < 2:
+        return out
+    sd = d.std(ddof=1)
+    se = np.sqrt(1 / J + ratio) * sd
+    half = student.ppf((1 + level) / 2, J - 1) * se
+    if se < 1e-12:
+        return out | dict(sd=0.0, reason='all seeds give the same difference')
     t = out['mean'] / se
-    return {k: float(v) for k, v in (out | dict(sd=sd, low=out['mean'] - half, high=out['mean'] + half, t=t, p=2 * student.sf(abs(t), J - 1))).items() if k not in ('n', 'reason')} | dict(n=J, reason=None)
+    return {
+        k: float(v)
+        for k, v in (
+            out | dict(sd=sd, low=out['mean'] - half, high=out['mean'] + half, t=t, p=2 * student.sf(abs(t), J - 1))
+        ).items()
+        if k not in ('n', 'reason')
+    } | dict(n=J, reason=None)
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-041
 def signed_rank_null(
-    ranks:np.ndarray,  # (n,) midranks of the absolute differences
-)->np.ndarray:         # (1 + 2 * sum of ranks,) probability of each value of twice the sum of winning ranks
+    ranks: np.ndarray,  # (n,) midranks of the absolute differences
+) -> np.ndarray:  # (1 + 2 * sum of ranks,) probability of each value of twice the sum of winning ranks
     "Distribution of the signed-rank statistic when each difference is as likely to be positive as negative."
     null = np.ones(1)
-    for r in np.round(2 * np.asarray(ranks)).astype(int): null = (np.r_[null, np.zeros(r)] + np.r_[np.zeros(r), null]) / 2
+    for r in np.round(2 * np.asarray(ranks)).astype(int):
+        null = (np.r_[null, np.zeros(r)] + np.r_[np.zeros(r), null]) / 2
     return null
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-044
 def wilcoxon(
     differences,  # (n,) a difference of two models, one for each task
-    digits=10,    # equal after rounding is a tie
-)->dict:          # rank_biserial, median, p (exact, two-sided), n, n_ahead, n_behind, n_zero
+    digits=10,  # equal after rounding is a tie
+) -> dict:  # rank_biserial, median, p (exact, two-sided), n, n_ahead, n_behind, n_zero
     "Signed-rank comparison of two models over tasks, effect size first."
-    d = np.round(np.asarray(differences, float), digits); d = d[np.isfinite(d)]; n_zero = int((d == 0).sum())
-    i, j = np.triu_indices(len(d)); median = float(np.median((d[i] + d[j]) / 2)) if len(d) else np.nan
-    counts = dict(n=len(d), n_ahead=int((d > 0).sum()), n_behind=int((d < 0).sum()), n_zero=n_zero); d = d[d != 0]
-    if not len(d): return dict(rank_biserial=0. if n_zero else np.nan, median=median, p=1. if n_zero else np.nan) | counts
-    rank = rankdata(abs(d)); up, down = rank[d > 0].sum(), rank[d < 0].sum(); null = signed_rank_null(rank)
-    p = min(1., 2 * null[:int(round(2 * min(up, down))) + 1].sum())
+    d = np.round(np.asarray(differences, float), digits)
+    d = d[np.isfinite(d)]
+    n_zero = int((d == 0).sum())
+    i, j = np.triu_indices(len(d))
+    median = float(np.median((d[i] + d[j]) / 2)) if len(d) else np.nan
+    counts = dict(n=len(d), n_ahead=int((d > 0).sum()), n_behind=int((d < 0).sum()), n_zero=n_zero)
+    d = d[d != 0]
+    if not len(d):
+        return dict(rank_biserial=0.0 if n_zero else np.nan, median=median, p=1.0 if n_zero else np.nan) | counts
+    rank = rankdata(abs(d))
+    up, down = rank[d > 0].sum(), rank[d < 0].sum()
+    null = signed_rank_null(rank)
+    p = min(1.0, 2 * null[: int(round(2 * min(up, down))) + 1].sum())
     return dict(rank_biserial=float((up - down) / (up + down)), median=median, p=float(p)) | counts
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-051
 def holm(
     p,  # (k,) p values; NaN: not tested, and not counted
-)->np.ndarray:  # (k,) adjusted
+) -> np.ndarray:  # (k,) adjusted
     "Holm's adjustment for several comparisons."
-    p = np.asarray(p, float); out = np.full(p.shape, np.nan); at = np.flatnonzero(np.isfinite(p)); at = at[np.argsort(p[at], kind='stable')]
+    p = np.asarray(p, float)
+    out = np.full(p.shape, np.nan)
+    at = np.flatnonzero(np.isfinite(p))
+    at = at[np.argsort(p[at], kind='stable')]
     out[at] = np.minimum(np.maximum.accumulate(p[at] * np.arange(len(at), 0, -1)), 1)
     return out
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-055
 def monotone(
-    curve:np.ndarray,  # (fractions, ...) a metric, higher is better; fractions rising
-)->np.ndarray:         # (fractions, ...)
+    curve: np.ndarray,  # (fractions, ...) a metric, higher is better; fractions rising
+) -> np.ndarray:  # (fractions, ...)
     "The closest curve that never falls: isotonic regression by the max-min formula."
-    curve = np.asarray(curve, float); n = len(curve); total = np.concatenate([np.zeros_like(curve[:1]), np.cumsum(curve, axis=0)])
-    lowest = lambda j, i: np.min([(total[k + 1] - total[j]) / (k + 1 - j) for k in range(i, n)], axis=0)
+    curve = np.asarray(curve, float)
+    n = len(curve)
+    total = np.concatenate([np.zeros_like(curve[:1]), np.cumsum(curve, axis=0)])
+
+    def lowest(j, i):
+        return np.min([(total[k + 1] - total[j]) / (k + 1 - j) for k in range(i, n)], axis=0)
+
     return np.stack([np.max([lowest(j, i) for j in range(i + 1)], axis=0) for i in range(n)])
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-059
 def needed(
-    x,       # (fractions,) share or number of labels, rising
-    curve,   # (fractions, R) metric of A
+    x,  # (fractions,) share or number of labels, rising
+    curve,  # (fractions, R) metric of A
     target,  # (R,) metric of B to be reached
-)->np.ndarray:  # (R,) between x[0] and x[-1]; 0: at most x[0]; inf: not reached; NaN: undefined
+) -> np.ndarray:  # (R,) between x[0] and x[-1]; 0: at most x[0]; inf: not reached; NaN: undefined
     "Where a learning curve reaches a level, on a logarithmic axis."
-    c = monotone(curve); target = np.asarray(target, float); over = c >= target - 1e-12; first = over.argmax(0); at = np.arange(c.shape[1]); before = np.maximum(first - 1, 0)
+    c = monotone(curve)
+    target = np.asarray(target, float)
+    over = c >= target - 1e-12
+    first = over.argmax(0)
+    at = np.arange(c.shape[1])
+    before = np.maximum(first - 1, 0)
     low, high = c[before, at], c[first, at]
-    with np.errstate(invalid='ignore', divide='ignore'): step = np.where(high > low, np.minimum((target - low) / (high - low), 1), 1.)
-    lx = np.log(np.asarray(x, float)); found = np.exp(lx[before] + step * (lx[first] - lx[before]))
-    found = np.where(first == 0, 0., found); found = np.where(over.any(0), found, np.inf)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        step = np.where(high > low, np.minimum((target - low) / (high - low), 1), 1.0)
+    lx = np.log(np.asarray(x, float))
+    found = np.exp(lx[before] + step * (lx[first] - lx[before]))
+    found = np.where(first == 0, 0.0, found)
+    found = np.where(over.any(0), found, np.inf)
     return np.where(np.isnan(c).any(0) | np.isnan(target), np.nan, found)
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-064
 def in_labels(
     v,  # as `needed` gives
     x,  # (fractions,) where the curve was measured; shares when none is above 1, else numbers of labels
-)->str:
+) -> str:
     "An amount of labels as people say it."
     say = (lambda s: percent(float(f'{s:.2g}'))) if max(x) <= 1 else lambda s: f'{s:,.0f}'
-    return 'undefined' if np.isnan(v) else f'at most {say(x[0])}' if v == 0 else 'not reached' if np.isinf(v) else say(v)
+    return (
+        'undefined' if np.isnan(v) else f'at most {say(x[0])}' if v == 0 else 'not reached' if np.isinf(v) else say(v)
+    )
+
 
 def label_efficiency(
-    x,            # (fractions,) share or number of labels, rising
-    curve,        # (fractions, 1 + R) metric of A; column 0 the estimate, then replicates
-    target,       # (1 + R,) metric of B with all labels
+    x,  # (fractions,) share or number of labels, rising
+    curve,  # (fractions, 1 + R) metric of A; column 0 the estimate, then replicates
+    target,  # (1 + R,) metric of B with all labels
     level=LEVEL,
-)->dict:          # needed, low, high (0: at most x[0]; inf: not reached), reached (share of replicates), n_undefined, words
+) -> dict:  # needed, low, high (0: at most x[0]; inf: not reached), reached (share of replicates), n_undefined, words
     "How much of the labels A needs to do as well as B with all of them."
-    v = needed(x, curve, target); r = np.sort(v[1:][~np.isnan(v[1:])]); n = len(r); undefined = len(v) - 1 - n
-    at = lambda q: float(r[int(np.clip(np.ceil(q * n) - 1, 0, n - 1))])
+    v = needed(x, curve, target)
+    r = np.sort(v[1:][~np.isnan(v[1:])])
+    n = len(r)
+    undefined = len(v) - 1 - n
+
+    def at(q):
+        return float(r[int(np.clip(np.ceil(q * n) - 1, 0, n - 1))])
+
     low, high = (at((1 - level) / 2), at((1 + level) / 2)) if n * 2 >= max(len(v) - 1, 1) else (np.nan, np.nan)
-    words = in_labels(v[0], x) + ('' if np.isnan(low) else f' ({in_labels(low, x)} to {in_labels(high, x)})' if low != high else f' (in {100 * level:g} % of draws)')
-    return dict(needed=float(v[0]), low=low, high=high, reached=float(np.isfinite(r).mean()) if n else np.nan, n_undefined=undefined, words=words)
+    words = in_labels(v[0], x) + (
+        ''
+        if np.isnan(low)
+        else f' ({in_labels(low, x)} to {in_labels(high, x)})'
+        if low != high
+        else f' (in {100 * level:g} % of draws)'
+    )
+    return dict(
+        needed=float(v[0]),
+        low=low,
+        high=high,
+        reached=float(np.isfinite(r).mean()) if n else np.nan,
+        n_undefined=undefined,
+        words=words,
+    )
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-072
 def agreement(
-    ev,             # Evaluation
-    a,              # a model
-    b,              # the model it is held against
+    ev,  # Evaluation
+    a,  # a model
+    b,  # the model it is held against
     fraction,
     subjects=None,  # (n,) of the test stays; None: those of the bootstrap where it kept them, else each stay alone
-)->pd.DataFrame:    # one row per split, task and seed: difference, bootstrap_low/high/se, delong_low/high/se, p
+) -> pd.DataFrame:  # one row per split, task and seed: difference, bootstrap_low/high/se, delong_low/high/se, p
     "Paired differences with the bootstrap's interval and DeLong's."
-    if ev.predicted is None: raise BadInput('the predictions behind these results are not at hand; evaluate the run folder again')
-    subjects = getattr(ev.bootstrap, 'subjects', None) if subjects is None else subjects; rows = []
+    if ev.predicted is None:
+        raise BadInput('the predictions behind these results are not at hand; evaluate the run folder again')
+    subjects = getattr(ev.bootstrap, 'subjects', None) if subjects is None else subjects
+    rows = []
     for one, two in zip(*ev._shared_rows(a, b, 'auroc', fraction=fraction)[:2]):
-        r = ev.results.iloc[one]; pa, pb = ev.predicted([one, two]); v = ev.values['auroc'][one] - ev.values['auroc'][two]; low, high, _ = interval(v)
+        r = ev.results.iloc[one]
+        pa, pb = ev.predicted([one, two])
+        v = ev.values['auroc'][one] - ev.values['auroc'][two]
+        low, high, _ = interval(v)
         d = delong_compare(ev.labels[r['task']], pa, pb, subjects)
-        rows.append({k: r[k] for k in ('task_kind', 'split', 'task', 'seed', 'n_test_positive')} | dict(fraction=fraction, model=a, versus=b, difference=v[0],
-            bootstrap_low=low, bootstrap_high=high, bootstrap_se=np.nanstd(v[1:], ddof=1) if len(v) > 2 else np.nan, delong_low=d['low'], delong_high=d['high'], delong_se=d['se'], p=d['p']))
+        rows.append(
+            {k: r[k] for k in ('task_kind', 'split', 'task', 'seed', 'n_test_positive')}
+            | dict(
+                fraction=fraction,
+                model=a,
+                versus=b,
+                difference=v[0],
+                bootstrap_low=low,
+                bootstrap_high=high,
+                bootstrap_se=np.nanstd(v[1:], ddof=1) if len(v) > 2 else np.nan,
+                delong_low=d['low'],
+                delong_high=d['high'],
+                delong_se=d['se'],
+                p=d['p'],
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-075
 def over_seeds(
-    ev,               # Evaluation
-    a,                # a model
-    b,                # the model it is held against
-    metric='auroc',   # auroc, auprc or brier
-    how='weighted',   # weighted or macro
-)->pd.DataFrame:      # one row per task kind and fraction: mean, sd, low, high, p, ratio, n seeds, reason
+    ev,  # Evaluation
+    a,  # a model
+    b,  # the model it is held against
+    metric='auroc',  # auroc, auprc or brier
+    how='weighted',  # weighted or macro
+) -> pd.DataFrame:  # one row per task kind and fraction: mean, sd, low, high, p, ratio, n seeds, reason
     "Corrected resampled t of two models over the seeds that both have."
+
     def cell(kind, fraction):
-        one, two, _ = ev._shared_rows(a, b, metric, task_kind=kind, fraction=fraction); r = ev.results.iloc[one]; seeds = sorted(r['seed'].unique())
-        whole = (r.groupby(['split', 'task'])['seed'].transform('nunique') == len(seeds)).to_numpy(); value = lambda rows, k: ev.average(rows[whole & (r['seed'] == k).to_numpy()], metric, how, only=1)[0]
-        d = [value(one, k) - value(two, k) for k in seeds] if whole.any() else []; n = r[['n_train', 'n_test']].median() if len(r) else dict(n_train=np.nan, n_test=np.nan)
-        return dict(task_kind=kind, fraction=fraction, model=a, versus=b, metric=metric) | nadeau_bengio(d, n['n_train'], n['n_test'])
+        one, two, _ = ev._shared_rows(a, b, metric, task_kind=kind, fraction=fraction)
+        r = ev.results.iloc[one]
+        seeds = sorted(r['seed'].unique())
+        whole = (r.groupby(['split', 'task'])['seed'].transform('nunique') == len(seeds)).to_numpy()
+
+        def value(rows, k):
+            return ev.average(rows[whole & (r['seed'] == k).to_numpy()], metric, how, only=1)[0]
+
+        d = [value(one, k) - value(two, k) for k in seeds] if whole.any() else []
+        n = r[['n_train', 'n_test']].median() if len(r) else dict(n_train=np.nan, n_test=np.nan)
+        return dict(task_kind=kind, fraction=fraction, model=a, versus=b, metric=metric) | nadeau_bengio(
+            d, n['n_train'], n['n_test']
+        )
+
     return pd.DataFrame([cell(k, f) for k in ev.kinds for f in ev.fractions])
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-078
 def over_tasks(
-    ev,              # Evaluation
-    pairs,           # of models
+    ev,  # Evaluation
+    pairs,  # of models
     fraction,
     metric='auroc',  # auroc, auprc or brier
-)->pd.DataFrame:     # one row per task kind and pair: rank_biserial, median, p, p_holm, counts of tasks
+) -> pd.DataFrame:  # one row per task kind and pair: rank_biserial, median, p, p_holm, counts of tasks
     "Signed-rank comparisons over tasks, adjusted for their number within a kind of task."
+
     def row(kind, a, b):
-        one, two, _ = ev._shared_rows(a, b, metric, task_kind=kind, fraction=fraction); v = ev.values[metric][:, 0]
+        one, two, _ = ev._shared_rows(a, b, metric, task_kind=kind, fraction=fraction)
+        v = ev.values[metric][:, 0]
         found = wilcoxon(pd.Series(v[one] - v[two]).groupby(ev.results['task'].to_numpy()[one]).mean())
-        return dict(task_kind=kind, fraction=fraction, model=a, versus=b, metric=metric) | found | (dict(p=np.nan) if found['n'] < 2 else {})
+        return (
+            dict(task_kind=kind, fraction=fraction, model=a, versus=b, metric=metric)
+            | found
+            | (dict(p=np.nan) if found['n'] < 2 else {})
+        )
+
     t = pd.DataFrame([row(k, a, b) for k in ev.kinds for a, b in pairs if {a, b} <= set(ev.models)])
-    if len(t): t.insert(t.columns.get_loc('p') + 1, 'p_holm', t.groupby('task_kind', sort=False)['p'].transform(holm))
+    if len(t):
+        t.insert(t.columns.get_loc('p') + 1, 'p_holm', t.groupby('task_kind', sort=False)['p'].transform(holm))
     return t
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-081
 def whole_curve(
-    ev,              # Evaluation
-    models,          # a model for each of the fractions
+    ev,  # Evaluation
+    models,  # a model for each of the fractions
     fractions,
-    kind,            # of task
+    kind,  # of task
     metric='auroc',
     how='weighted',
-)->tuple:            # (len(fractions), 1 + R) averages, number of tasks used, number of tasks seen; NaN where no task is in all
+) -> tuple:  # (len(fractions), 1 + R) averages, number of tasks used, number of tasks seen; NaN where no task is in all
     "Averages at several points, each over the same splits and tasks."
     rows = [ev.defined(metric, model=m, fraction=f, task_kind=kind) for m, f in zip(models, fractions)]
-    cells = [list(ev.results.iloc[r][['split', 'task']].itertuples(index=False, name=None)) for r in rows]; both = set.intersection(*map(set, cells)); seen = set.union(*map(set, cells))
-    if not both: return np.full((len(rows), ev.values[metric].shape[1]), np.nan), 0, len(seen)
-    return np.stack([ev.average(r[[c in both for c in cell]], metric, how) for r, cell in zip(rows, cells)]), len(both), len(seen)
+    cells = [list(ev.results.iloc[r][['split', 'task']].itertuples(index=False, name=None)) for r in rows]
+    both = set.intersection(*map(set, cells))
+    seen = set.union(*map(set, cells))
+    if not both:
+        return np.full((len(rows), ev.values[metric].shape[1]), np.nan), 0, len(seen)
+    return (
+        np.stack([ev.average(r[[c in both for c in cell]], metric, how) for r, cell in zip(rows, cells)]),
+        len(both),
+        len(seen),
+    )
+
 
 def efficiency(
-    ev,              # Evaluation
-    a,               # a model
-    b,               # the model whose level with all labels is to be reached
+    ev,  # Evaluation
+    a,  # a model
+    b,  # the model whose level with all labels is to be reached
     metric='auroc',  # higher is better
     how='weighted',
-)->pd.DataFrame:     # one row per task kind: needed, low, high, words, labels (number of training labels needed), tasks
+) -> pd.DataFrame:  # one row per task kind: needed, low, high, words, labels (number of training labels needed), tasks
     "Share of the labels that A needs to do as well as B with all of them."
     x = ev.fractions
+
     def row(kind):
-        v, n, seen = whole_curve(ev, [a] * len(x) + [b], [*x, x[-1]], kind, metric, how); found = label_efficiency(x, v[:-1], v[-1])
-        pool = ev.results.query('task_kind == @kind and model == @a and fraction == @x[-1]')['n_train'].median(); share = found['needed'] or x[0]
-        return dict(task_kind=kind, model=a, versus=b, metric=metric) | found | dict(labels=share / x[-1] * pool if np.isfinite(share) else np.nan, n_tasks=n, n_tasks_seen=seen)
+        v, n, seen = whole_curve(ev, [a] * len(x) + [b], [*x, x[-1]], kind, metric, how)
+        found = label_efficiency(x, v[:-1], v[-1])
+        pool = ev.results.query('task_kind == @kind and model == @a and fraction == @x[-1]')['n_train'].median()
+        share = found['needed'] or x[0]
+        return (
+            dict(task_kind=kind, model=a, versus=b, metric=metric)
+            | found
+            | dict(labels=share / x[-1] * pool if np.isfinite(share) else np.nan, n_tasks=n, n_tasks_seen=seen)
+        )
+
     return pd.DataFrame([row(k) for k in ev.kinds])

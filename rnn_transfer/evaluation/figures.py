@@ -34,53 +34,103 @@ from .tables import COMPARISONS, KINDS, differences, missing_words, pairs_run, p
 @dataclass
 class Picture:
     "One figure of the report."
-    name: str      # file name
+
+    name: str  # file name
     title: str
-    alt: str       # what it shows, for those who do not see it
+    alt: str  # what it shows, for those who do not see it
     figure: Canvas
     note: str = ''
     folded: bool = False  # closed in the report until clicked
+
     @cached_property
-    def svg(self)->str:
+    def svg(self) -> str:
         "The drawing as text, the same bytes every time; numbers to a hundredth of a point, which is less than a printer can show."
         out = StringIO()
         with rc_context({'svg.hashsalt': self.name, 'svg.fonttype': 'path'}):
             self.figure.savefig(out, format='svg', metadata=dict(Date=None, Creator=None, Format=None, Type=None))
         self.figure.set_layout_engine('none')  # what was laid out stays so: laying out again costs as much as drawing
-        return re.sub(r'(scale\([^)]*\))|(?<=[ "LMC,(\n])(-?\d+\.\d{2})\d+(?=[ ",)\n])', lambda m: m[1] or m[2], out.getvalue())  # a glyph's scale is small, and keeps its digits
+        return re.sub(
+            r'(scale\([^)]*\))|(?<=[ "LMC,(\n])(-?\d+\.\d{2})\d+(?=[ ",)\n])', lambda m: m[1] or m[2], out.getvalue()
+        )  # a glyph's scale is small, and keeps its digits
+
     def save(self, folder):
         "Write NAME.svg and NAME.png."
-        (folder/f'{self.name}.svg').write_text(self.svg, encoding='utf-8'); self.figure.savefig(folder/f'{self.name}.png', dpi=150, metadata=dict(Software=None))
-    def inline(self)->str:
+        (folder / f'{self.name}.svg').write_text(self.svg, encoding='utf-8')
+        self.figure.savefig(folder / f'{self.name}.png', dpi=150, metadata=dict(Software=None))
+
+    def inline(self) -> str:
         "The drawing for an HTML page: no XML header, ids of its own, a label for screen readers."
         text = re.sub(r'.*?(?=<svg)', '', self.svg, count=1, flags=re.S)
-        text = re.sub(r'(\bid="|url\(#|href="#)', rf'\g<1>{self.name}-', text); text = re.sub(r'\s(width|height)="[\d.]+pt"', '', text, count=2)
+        text = re.sub(r'(\bid="|url\(#|href="#)', rf'\g<1>{self.name}-', text)
+        text = re.sub(r'\s(width|height)="[\d.]+pt"', '', text, count=2)
         return text.replace('<svg', f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-011
 BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK, GREY = COLOURS
-LOOKS = {'LR': (RED, 's', '-'), 'RNN-C': (GREEN, '^', '-'), 'MN-LR-1': (SKY, 'D', '-'), 'MN-LR-2': (BLUE, 'o', '-'),
-         'MN-FT': (PINK, 'P', '-'), 'multi-task': (ORANGE, 'X', '-'), 'AE-LR-2': (BLACK, 'v', '-'), 'GBT': (GREEN, 'h', '-'), 'MN+statistics-LR': (SKY, 'd', '-'),
-         'no-removal-LR-2': (PINK, 'P', '--'), 'no-removal-LR-1': (ORANGE, 'p', '--'), 'untrained-LR-2': (BLACK, 'v', '--'), 'untrained-LR-1': (GREY, '<', '--'),
-         'shuffled-MN-LR-2': (RED, 'x', ':'), 'masks-MN-LR-2': (ORANGE, 'o', '-'), 'values-MN-LR-2': (GREEN, 'o', '-'),
-         'masks-LR': (ORANGE, 's', '--'), 'values-LR': (GREEN, 's', '--'), 'last-LR': (PINK, 's', '--')}  # colour, marker, line
+LOOKS = {
+    'LR': (RED, 's', '-'),
+    'RNN-C': (GREEN, '^', '-'),
+    'MN-LR-1': (SKY, 'D', '-'),
+    'MN-LR-2': (BLUE, 'o', '-'),
+    'MN-FT': (PINK, 'P', '-'),
+    'multi-task': (ORANGE, 'X', '-'),
+    'AE-LR-2': (BLACK, 'v', '-'),
+    'GBT': (GREEN, 'h', '-'),
+    'MN+statistics-LR': (SKY, 'd', '-'),
+    'no-removal-LR-2': (PINK, 'P', '--'),
+    'no-removal-LR-1': (ORANGE, 'p', '--'),
+    'untrained-LR-2': (BLACK, 'v', '--'),
+    'untrained-LR-1': (GREY, '<', '--'),
+    'shuffled-MN-LR-2': (RED, 'x', ':'),
+    'masks-MN-LR-2': (ORANGE, 'o', '-'),
+    'values-MN-LR-2': (GREEN, 'o', '-'),
+    'masks-LR': (ORANGE, 's', '--'),
+    'values-LR': (GREEN, 's', '--'),
+    'last-LR': (PINK, 's', '--'),
+}  # colour, marker, line
 RULE_COLOURS = {'literal': ORANGE, 'cv': GREEN, 'full-val': PINK}
 
-def look(model)->tuple:
+
+def look(model) -> tuple:
     "Colour, marker and line of a model; variants take the colour of their rule, unknown names grey."
-    name, variant, _ = parse(model); colour, marker, line = LOOKS.get(name, (GREY, '.', ':'))
-    return (RULE_COLOURS.get(variant, GREY), marker, '-' if name.startswith('MN') else '--') if variant else (colour, marker, line)
+    name, variant, _ = parse(model)
+    colour, marker, line = LOOKS.get(name, (GREY, '.', ':'))
+    return (
+        (RULE_COLOURS.get(variant, GREY), marker, '-' if name.startswith('MN') else '--')
+        if variant
+        else (colour, marker, line)
+    )
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-013
-PANELS = {"The paper's four systems": GROUPS["The paper's"],
-          'Further systems': ['MN-LR-2', *GROUPS['Further']],
-          'Controls: what pre-training adds': ['MN-LR-2', 'untrained-LR-2', 'untrained-LR-1', 'no-removal-LR-2', 'no-removal-LR-1', 'shuffled-MN-LR-2'],
-          'Controls: what the input carries': ['MN-LR-2', 'LR', 'masks-MN-LR-2', 'values-MN-LR-2', 'masks-LR', 'values-LR', 'last-LR'],
-          'Choice of lambda': [name + variant for name in ('MN-LR-2', 'LR') for variant in ('', *(f':{v}' for v in RULES if v))]}
+PANELS = {
+    "The paper's four systems": GROUPS["The paper's"],
+    'Further systems': ['MN-LR-2', *GROUPS['Further']],
+    'Controls: what pre-training adds': [
+        'MN-LR-2',
+        'untrained-LR-2',
+        'untrained-LR-1',
+        'no-removal-LR-2',
+        'no-removal-LR-1',
+        'shuffled-MN-LR-2',
+    ],
+    'Controls: what the input carries': [
+        'MN-LR-2',
+        'LR',
+        'masks-MN-LR-2',
+        'values-MN-LR-2',
+        'masks-LR',
+        'values-LR',
+        'last-LR',
+    ],
+    'Choice of lambda': [
+        name + variant for name in ('MN-LR-2', 'LR') for variant in ('', *(f':{v}' for v in RULES if v))
+    ],
+}
+
 
 def panels(
-    models,   # that were run
-)->dict:      # title -> models, without the paper's four
+    models,  # that were run
+) -> dict:  # title -> models, without the paper's four
     "The panels that have something to say beside MN-LR-2 (and LR)."
     found = {title: [m for m in names if m in models] for title, names in list(PANELS.items())[1:]}
     return {title: names for title, names in found.items() if set(names) - {'MN-LR-2', 'LR'}}
@@ -91,238 +141,421 @@ def fraction_axis(
     fractions,  # sorted shares
 ):
     "A logarithmic axis of label fractions, with every fraction as a tick."
-    f = 100 * np.asarray(fractions, float); ax.set_xscale('log'); ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks(f, [f'{v:g}' for v in f]); ax.set_xlim(f[0] / 1.25, f[-1] * 1.25)
+    f = 100 * np.asarray(fractions, float)
+    ax.set_xscale('log')
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(f, [f'{v:g}' for v in f])
+    ax.set_xlim(f[0] / 1.25, f[-1] * 1.25)
+
 
 def positives_axis(
     ax,
-    rows:pd.DataFrame,  # results: fraction, n_positive
+    rows: pd.DataFrame,  # results: fraction, n_positive
 ):
     "The median number of positives at each fraction, along the top."
-    positives = rows.groupby('fraction')['n_positive'].median().dropna(); f = 100 * positives.index.to_numpy(float); top = ax.secondary_xaxis('top')
-    top.xaxis.set_minor_locator(NullLocator()); top.set_xticks(f, [f'{v:,.0f}' for v in positives]); top.tick_params(labelsize=8, colors='#666666')
-    top.set_xlabel('positives among the training labels (median)', fontsize=8, color='#666666'); top.spines[:].set_visible(False)
+    positives = rows.groupby('fraction')['n_positive'].median().dropna()
+    f = 100 * positives.index.to_numpy(float)
+    top = ax.secondary_xaxis('top')
+    top.xaxis.set_minor_locator(NullLocator())
+    top.set_xticks(f, [f'{v:,.0f}' for v in positives])
+    top.tick_params(labelsize=8, colors='#666666')
+    top.set_xlabel('positives among the training labels (median)', fontsize=8, color='#666666')
+    top.spines[:].set_visible(False)
+
 
 def label_ends(
     ax,
-    ends:list,  # (y, text, colour) of the right end of each line
-    gap=.055,   # least distance of two labels, share of the axis
+    ends: list,  # (y, text, colour) of the right end of each line
+    gap=0.055,  # least distance of two labels, share of the axis
 ):
     "Write each line's name at its right end, pushed apart where lines meet."
-    low, high = ax.get_ylim(); at = []
-    for y, *_ in sorted(ends): at.append(max(y, at[-1] + gap * (high - low)) if at else y)
+    low, high = ax.get_ylim()
+    at = []
+    for y, *_ in sorted(ends):
+        at.append(max(y, at[-1] + gap * (high - low)) if at else y)
     shift = np.mean([y for y, *_ in ends]) - np.mean(at) if ends else 0
     for (_, text, colour), y in zip(sorted(ends), at):
-        ax.annotate(text, (1.01, y + shift), xycoords=('axes fraction', 'data'), color=colour, va='center', fontsize=9, annotation_clip=False)
+        ax.annotate(
+            text,
+            (1.01, y + shift),
+            xycoords=('axes fraction', 'data'),
+            color=colour,
+            va='center',
+            fontsize=9,
+            annotation_clip=False,
+        )
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-017
 def curves(
     ax,
-    tidy:pd.DataFrame,  # model, fraction, value, low, high
-    models:list,        # those to draw
-    banded=(),          # those whose interval is a band; the others have bars
-)->list:                # (y, name, colour) of each right end
+    tidy: pd.DataFrame,  # model, fraction, value, low, high
+    models: list,  # those to draw
+    banded=(),  # those whose interval is a band; the others have bars
+) -> list:  # (y, name, colour) of each right end
     "One line per model with its intervals, bars of one fraction side by side."
-    names = [m for m in models if tidy['value'][tidy['model'] == m].notna().any()]; ends = []
+    names = [m for m in models if tidy['value'][tidy['model'] == m].notna().any()]
+    ends = []
     fraction_axis(ax, sorted(tidy['fraction'].unique()))
     for k, m in enumerate(names):
-        d = tidy[tidy['model'] == m].dropna(subset='value').sort_values('fraction'); colour, marker, line = look(m)
-        x = 100 * d['fraction'] * (1 if m in banded else 1.025**(k - (len(names) - 1) / 2))
+        d = tidy[tidy['model'] == m].dropna(subset='value').sort_values('fraction')
+        colour, marker, line = look(m)
+        x = 100 * d['fraction'] * (1 if m in banded else 1.025 ** (k - (len(names) - 1) / 2))
         ax.plot(x, d['value'], line, color=colour, marker=marker, ms=5, lw=1.4, zorder=3)
-        if m in banded: ax.fill_between(x, d['low'], d['high'], color=colour, alpha=.13, lw=0)
-        if m not in banded or len(d) == 1: ax.vlines(x, d['low'], d['high'], color=colour, lw=1.6, alpha=.45)
+        if m in banded:
+            ax.fill_between(x, d['low'], d['high'], color=colour, alpha=0.13, lw=0)
+        if m not in banded or len(d) == 1:
+            ax.vlines(x, d['low'], d['high'], color=colour, lw=1.6, alpha=0.45)
         ends.append((d['value'].iloc[-1], m, colour))
     return ends
 
+
 def finish(
     ax,
-    ends:list,  # as `curves` gives
+    ends: list,  # as `curves` gives
     title,
 ):
     "Title, labels, names of the lines, and the line of chance where it is in sight."
-    ax.set_title(title); ax.set_xlabel('labelled data used (% of train and validation)'); low, high = ax.get_ylim()
-    if low < .5 < high: ax.axhline(.5, color='#999999', lw=.8, ls=':', zorder=0)
+    ax.set_title(title)
+    ax.set_xlabel('labelled data used (% of train and validation)')
+    low, high = ax.get_ylim()
+    if low < 0.5 < high:
+        ax.axhline(0.5, color='#999999', lw=0.8, ls=':', zorder=0)
     label_ends(ax, ends)
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-018
 def stamp(
-    fig:Canvas,
-    ev:Evaluation,
-)->Canvas:
+    fig: Canvas,
+    ev: Evaluation,
+) -> Canvas:
     "The few words of the caption that belong inside a picture."
-    text = ('Synthetic data: ' if ev.about['synthetic'] else '') + f'{ev.about["source"]}, {ev.about["n_test"]:,} test stays, profile {ev.about["profile"]}' + (', changed' if ev.about.get('changed') else '')
-    fig.suptitle(text, fontsize=8, color='#666666', x=.01, ha='left')
+    text = (
+        ('Synthetic data: ' if ev.about['synthetic'] else '')
+        + f'{ev.about["source"]}, {ev.about["n_test"]:,} test stays, profile {ev.about["profile"]}'
+        + (', changed' if ev.about.get('changed') else '')
+    )
+    fig.suptitle(text, fontsize=8, color='#666666', x=0.01, ha='left')
     return fig
 
+
 def figure_2(
-    ev:Evaluation,
+    ev: Evaluation,
     kind='phenotype',  # Figure 2(a), or mortality: Figure 2(b)
-)->Canvas:
+) -> Canvas:
     "The paper's Figure 2: AUROC of its four systems over the share of labelled data, with bands."
-    plot_style(); fig = Canvas(figsize=(7.4, 4.2), layout='constrained'); ax = fig.subplots(); models = PANELS["The paper's four systems"]
-    tidy = ev.averages(); tidy = tidy[(tidy['task_kind'] == kind) & tidy['model'].isin(models)]
-    finish(ax, curves(ax, tidy, models, models), ''); ax.set_ylabel('weighted AUROC' if kind == 'phenotype' else 'AUROC')
-    r = ev.results; positives_axis(ax, r[(r['task_kind'] == kind) & r['model'].isin(models)])
+    plot_style()
+    fig = Canvas(figsize=(7.4, 4.2), layout='constrained')
+    ax = fig.subplots()
+    models = PANELS["The paper's four systems"]
+    tidy = ev.averages()
+    tidy = tidy[(tidy['task_kind'] == kind) & tidy['model'].isin(models)]
+    finish(ax, curves(ax, tidy, models, models), '')
+    ax.set_ylabel('weighted AUROC' if kind == 'phenotype' else 'AUROC')
+    r = ev.results
+    positives_axis(ax, r[(r['task_kind'] == kind) & r['model'].isin(models)])
     return stamp(fig, ev)
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-021
 def figure_systems(
-    ev:Evaluation,
+    ev: Evaluation,
     kind='phenotype',
-)->Canvas:
+) -> Canvas:
     "Further systems, controls and choices of lambda, each panel with MN-LR-2."
-    plot_style(); tidy = ev.averages(); tidy = tidy[tidy['task_kind'] == kind]; found = panels(set(tidy['model'])); down = -(-len(found) // 2)
-    across = min(len(found), 2); fig = Canvas(figsize=(1.2 + 4.6 * across if across > 1 else 7.4, 3.6 * down + .2), layout='constrained'); axes = fig.subplots(down, across, squeeze=False)
-    for ax in axes.flat[len(found):]: ax.remove()
+    plot_style()
+    tidy = ev.averages()
+    tidy = tidy[tidy['task_kind'] == kind]
+    found = panels(set(tidy['model']))
+    down = -(-len(found) // 2)
+    across = min(len(found), 2)
+    fig = Canvas(figsize=(1.2 + 4.6 * across if across > 1 else 7.4, 3.6 * down + 0.2), layout='constrained')
+    axes = fig.subplots(down, across, squeeze=False)
+    for ax in axes.flat[len(found) :]:
+        ax.remove()
     for k, (ax, (title, models)) in enumerate(zip(axes.flat, found.items())):
         finish(ax, curves(ax, tidy, models, ['MN-LR-2']), title)
-        if k % 2 == 0: ax.set_ylabel('weighted AUROC' if kind == 'phenotype' else 'AUROC')
+        if k % 2 == 0:
+            ax.set_ylabel('weighted AUROC' if kind == 'phenotype' else 'AUROC')
     return stamp(fig, ev)
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-024
-def figure_differences(ev:Evaluation)->Canvas:
+def figure_differences(ev: Evaluation) -> Canvas:
     "Paired differences of MN-LR-2 over the share of labelled data: one column a comparison, one row a kind of task."
-    tidy = differences(ev); pairs = pairs_run(ev); plot_style()
-    fig = Canvas(figsize=(9.2, 2.3 * len(ev.kinds) + .4), layout='constrained'); axes = fig.subplots(len(ev.kinds), len(pairs), sharex=True, sharey='row', squeeze=False)
+    tidy = differences(ev)
+    pairs = pairs_run(ev)
+    plot_style()
+    fig = Canvas(figsize=(9.2, 2.3 * len(ev.kinds) + 0.4), layout='constrained')
+    axes = fig.subplots(len(ev.kinds), len(pairs), sharex=True, sharey='row', squeeze=False)
     for (i, kind), (j, (a, b)) in product(enumerate(ev.kinds), enumerate(pairs)):
-        ax = axes[i, j]; d = tidy[(tidy['task_kind'] == kind) & (tidy['model'] == a) & (tidy['versus'] == b)]; x, colour = 100 * d['fraction'], look(b)[0]
-        fraction_axis(ax, ev.fractions); ax.axhline(0, color='#999999', lw=.8, zorder=0)
-        ax.vlines(x, d['low'], d['high'], color=colour, lw=1.8, alpha=.6); ax.plot(x, d['difference'], 'o', color=colour, ms=4.5)
-        if i == 0: ax.set_title(f'{a} − {b}', fontsize=10)
-        if i == len(ev.kinds) - 1: ax.set_xlabel('labelled data (%)')
-        if j == 0: ax.set_ylabel(f'{kind}\ndifference in AUROC')
+        ax = axes[i, j]
+        d = tidy[(tidy['task_kind'] == kind) & (tidy['model'] == a) & (tidy['versus'] == b)]
+        x, colour = 100 * d['fraction'], look(b)[0]
+        fraction_axis(ax, ev.fractions)
+        ax.axhline(0, color='#999999', lw=0.8, zorder=0)
+        ax.vlines(x, d['low'], d['high'], color=colour, lw=1.8, alpha=0.6)
+        ax.plot(x, d['difference'], 'o', color=colour, ms=4.5)
+        if i == 0:
+            ax.set_title(f'{a} − {b}', fontsize=10)
+        if i == len(ev.kinds) - 1:
+            ax.set_xlabel('labelled data (%)')
+        if j == 0:
+            ax.set_ylabel(f'{kind}\ndifference in AUROC')
     return stamp(fig, ev)
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-027
 def few(
-    ev:Evaluation,
-)->float:  # the largest where there is only one
+    ev: Evaluation,
+) -> float:  # the largest where there is only one
     "The fraction that stands for few labels: the one nearest 5 % on a logarithmic scale, below the largest."
-    return min(ev.fractions[:-1] or ev.fractions, key=lambda f: abs(np.log(f / .05)))
+    return min(ev.fractions[:-1] or ev.fractions, key=lambda f: abs(np.log(f / 0.05)))
+
 
 def forest_frame(
-    ev:Evaluation,
+    ev: Evaluation,
     pairs=COMPARISONS[:2],  # of models
-)->pd.DataFrame:            # one row per pair, fraction and task; task `average` at the end of each kind
+) -> pd.DataFrame:  # one row per pair, fraction and task; task `average` at the end of each kind
     "Paired differences of each task and their average, at few labels and at all."
     out = []
     for (a, b), f in product(pairs_run(ev, pairs), dict.fromkeys([few(ev), ev.fractions[-1]])):
-        each = ev.compare_tasks(a, b, f); mean = ev.compare(a, b); mean = mean[mean['fraction'] == f]
-        out += [each, mean[['task_kind', 'fraction', 'model', 'versus', 'difference', 'low', 'high']].assign(task='average', split=-1)]
-    d = pd.concat(out, ignore_index=True); kinds = {k: i for i, k in enumerate(ev.kinds)}
-    last = d['task'].eq('average'); d = d.assign(_kind=d['task_kind'].map(kinds), _last=last).sort_values(['versus', 'fraction', '_kind', '_last', 'split', 'task'], kind='stable')
+        each = ev.compare_tasks(a, b, f)
+        mean = ev.compare(a, b)
+        mean = mean[mean['fraction'] == f]
+        out += [
+            each,
+            mean[['task_kind', 'fraction', 'model', 'versus', 'difference', 'low', 'high']].assign(
+                task='average', split=-1
+            ),
+        ]
+    d = pd.concat(out, ignore_index=True)
+    kinds = {k: i for i, k in enumerate(ev.kinds)}
+    last = d['task'].eq('average')
+    d = d.assign(_kind=d['task_kind'].map(kinds), _last=last).sort_values(
+        ['versus', 'fraction', '_kind', '_last', 'split', 'task'], kind='stable'
+    )
     return d.drop(columns=['_kind', '_last']).reset_index(drop=True)
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-029
 def forest_rows(
-    d:pd.DataFrame,  # as `forest_frame`
-    kinds:list,
-)->dict:             # (kind, split, task) -> (place from the top, label)
+    d: pd.DataFrame,  # as `forest_frame`
+    kinds: list,
+) -> dict:  # (kind, split, task) -> (place from the top, label)
     "Where each task stands, with its label."
-    rows = d[['task_kind', 'split', 'task']].drop_duplicates(); many = rows['split'].nunique() > 2; place, at = {}, 0.
+    rows = d[['task_kind', 'split', 'task']].drop_duplicates()
+    many = rows['split'].nunique() > 2
+    place, at = {}, 0.0
     positives = d.dropna(subset='n_test_positive').groupby(['split', 'task'])['n_test_positive'].first()
     for kind in kinds:
-        g = rows[rows['task_kind'] == kind]; g = pd.concat([g[g['task'] != 'average'].sort_values(['split', 'task']), g[g['task'] == 'average']])
+        g = rows[rows['task_kind'] == kind]
+        g = pd.concat([g[g['task'] != 'average'].sort_values(['split', 'task']), g[g['task'] == 'average']])
         for split, task in g[['split', 'task']].itertuples(index=False):
-            text = f'average, {kind}' if task == 'average' else f'{task}' + (f', split {split}' if many else '') + f' ({positives[split, task]:,.0f})'
-            place[kind, split, task] = at, text; at += 1
-        at += .6
+            text = (
+                f'average, {kind}'
+                if task == 'average'
+                else f'{task}' + (f', split {split}' if many else '') + f' ({positives[split, task]:,.0f})'
+            )
+            place[kind, split, task] = at, text
+            at += 1
+        at += 0.6
     return place
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-030
 def figure_forest(
-    ev:Evaluation,
-)->Canvas:
+    ev: Evaluation,
+) -> Canvas:
     "Paired differences of MN-LR-2 task by task: one panel a comparison, hollow at few labels, filled at all."
-    d = forest_frame(ev); place = forest_rows(d, ev.kinds); pairs = pairs_run(ev, COMPARISONS[:2]); fractions = sorted(d['fraction'].unique()); plot_style()
-    height = max(y for y, _ in place.values()) + 1; fig = Canvas(figsize=(9.6, .3 * height + 1.3), layout='constrained'); axes = fig.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
+    d = forest_frame(ev)
+    place = forest_rows(d, ev.kinds)
+    pairs = pairs_run(ev, COMPARISONS[:2])
+    fractions = sorted(d['fraction'].unique())
+    plot_style()
+    height = max(y for y, _ in place.values()) + 1
+    fig = Canvas(figsize=(9.6, 0.3 * height + 1.3), layout='constrained')
+    axes = fig.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
     for ax, (a, b) in zip(axes, pairs):
-        ax.axvline(0, color='#999999', lw=.8, zorder=0); ax.set_title(f'{a} − {b}', fontsize=10); ax.set_xlabel('difference in AUROC')
+        ax.axvline(0, color='#999999', lw=0.8, zorder=0)
+        ax.set_title(f'{a} − {b}', fontsize=10)
+        ax.set_xlabel('difference in AUROC')
         for r in d[d['versus'] == b].itertuples():
-            y = place[r.task_kind, r.split, r.task][0] + .17 * (1 if r.fraction == fractions[-1] else -1) * (len(fractions) > 1); average = r.task == 'average'
-            colour = BLUE if r.fraction == fractions[-1] else ORANGE; ax.hlines(y, r.low, r.high, color=colour, lw=2.4 if average else 1.4, alpha=.7)
-            ax.plot(r.difference, y, 'D' if average else 'o', color=colour, ms=5 if average else 4, mfc=colour if r.fraction == fractions[-1] else 'white')
-    axes[0].set_yticks([y for y, _ in place.values()], [t for _, t in place.values()]); axes[0].set_ylim(height - .3, -.7); axes[0].tick_params(left=False)
-    for f, colour, y in zip(fractions[::-1], (BLUE, ORANGE), (1, .93)): axes[-1].annotate(f'{percent(f)} of the labels', (1.02, y), xycoords='axes fraction', color=colour, fontsize=9, va='top', annotation_clip=False)
+            y = place[r.task_kind, r.split, r.task][0] + 0.17 * (1 if r.fraction == fractions[-1] else -1) * (
+                len(fractions) > 1
+            )
+            average = r.task == 'average'
+            colour = BLUE if r.fraction == fractions[-1] else ORANGE
+            ax.hlines(y, r.low, r.high, color=colour, lw=2.4 if average else 1.4, alpha=0.7)
+            ax.plot(
+                r.difference,
+                y,
+                'D' if average else 'o',
+                color=colour,
+                ms=5 if average else 4,
+                mfc=colour if r.fraction == fractions[-1] else 'white',
+            )
+    axes[0].set_yticks([y for y, _ in place.values()], [t for _, t in place.values()])
+    axes[0].set_ylim(height - 0.3, -0.7)
+    axes[0].tick_params(left=False)
+    for f, colour, y in zip(fractions[::-1], (BLUE, ORANGE), (1, 0.93)):
+        axes[-1].annotate(
+            f'{percent(f)} of the labels',
+            (1.02, y),
+            xycoords='axes fraction',
+            color=colour,
+            fontsize=9,
+            va='top',
+            annotation_clip=False,
+        )
     return stamp(fig, ev)
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-033
 def reliability_frame(
-    ev:Evaluation,
+    ev: Evaluation,
     models=None,  # names; None: the paper's four
     bins=10,
-)->pd.DataFrame:  # task_kind, model, fraction, bin, said, seen, low, high, n
+) -> pd.DataFrame:  # task_kind, model, fraction, bin, said, seen, low, high, n
     "Reliability curves at few labels and at all, pooled over tasks, splits and seeds."
     out = []
     for kind, m, f in product(ev.kinds, models or GROUPS["The paper's"], dict.fromkeys([few(ev), ev.fractions[-1]])):
         rows = ev.defined(task_kind=kind, model=m, fraction=f)
-        if not len(rows): continue
+        if not len(rows):
+            continue
         pairs = list(zip((ev.labels[t] for t in ev.results['task'].iloc[rows]), ev.predicted(rows)))
         out.append(reliability(pairs, ev.bootstrap.weights, bins).assign(task_kind=kind, model=m, fraction=f))
     columns = ['task_kind', 'model', 'fraction', 'bin', 'said', 'seen', 'low', 'high', 'n']
     return pd.concat(out).rename_axis('bin').reset_index()[columns] if out else pd.DataFrame(columns=columns)
 
+
 def histogram(
-    ev:Evaluation,
-    kind, model,
-    top,      # right end of the axis
+    ev: Evaluation,
+    kind,
+    model,
+    top,  # right end of the axis
     bins=30,
-)->tuple:     # edges (bins + 1,), share in each (bins,)
+) -> tuple:  # edges (bins + 1,), share in each (bins,)
     "How often each probability was said, at the largest fraction."
-    rows = ev.defined(task_kind=kind, model=model, fraction=ev.fractions[-1]); p = ev.predicted(rows) if len(rows) else np.empty(0)
-    counts, edges = np.histogram(p[~np.isnan(p)], bins=bins, range=(0, top)); return edges, counts / max(counts.sum(), 1)
+    rows = ev.defined(task_kind=kind, model=model, fraction=ev.fractions[-1])
+    p = ev.predicted(rows) if len(rows) else np.empty(0)
+    counts, edges = np.histogram(p[~np.isnan(p)], bins=bins, range=(0, top))
+    return edges, counts / max(counts.sum(), 1)
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-035
 def figure_calibration(
-    ev:Evaluation,
-    d:pd.DataFrame,  # as `reliability_frame`
-)->Canvas:
+    ev: Evaluation,
+    d: pd.DataFrame,  # as `reliability_frame`
+) -> Canvas:
     "Reliability curves: a column a system, a row a kind of task."
-    plot_style(); kinds, models, fractions = [list(dict.fromkeys(d[c])) for c in ('task_kind', 'model', 'fraction')]; looks = dict(zip(fractions[::-1], (BLUE, ORANGE)))
-    fig = Canvas(figsize=(2.4 * len(models) + .6, 2.6 * len(kinds) + .5), layout='constrained'); axes = fig.subplots(len(kinds), len(models), sharex='row', sharey='row', squeeze=False)
+    plot_style()
+    kinds, models, fractions = [list(dict.fromkeys(d[c])) for c in ('task_kind', 'model', 'fraction')]
+    looks = dict(zip(fractions[::-1], (BLUE, ORANGE)))
+    fig = Canvas(figsize=(2.4 * len(models) + 0.6, 2.6 * len(kinds) + 0.5), layout='constrained')
+    axes = fig.subplots(len(kinds), len(models), sharex='row', sharey='row', squeeze=False)
     for (i, kind), (j, m) in product(enumerate(kinds), enumerate(models)):
-        ax = axes[i, j]; mine = d[d['task_kind'] == kind]; top = min(1, 1.08 * mine[['said', 'seen']].to_numpy().max()); ax.set_xlim(0, top); ax.set_ylim(0, top)
-        ax.plot([0, 1], [0, 1], color='#999999', lw=.8, ls=':', zorder=0); edges, share = histogram(ev, kind, m, top); ax.stairs(share / max(share.max(), 1e-9) * .18 * top, edges, fill=True, color='#dddddd', zorder=0)
+        ax = axes[i, j]
+        mine = d[d['task_kind'] == kind]
+        top = min(1, 1.08 * mine[['said', 'seen']].to_numpy().max())
+        ax.set_xlim(0, top)
+        ax.set_ylim(0, top)
+        ax.plot([0, 1], [0, 1], color='#999999', lw=0.8, ls=':', zorder=0)
+        edges, share = histogram(ev, kind, m, top)
+        ax.stairs(share / max(share.max(), 1e-9) * 0.18 * top, edges, fill=True, color='#dddddd', zorder=0)
         for f, g in mine[mine['model'] == m].groupby('fraction'):
-            ax.vlines(g['said'], g['low'], g['high'], color=looks[f], lw=1.4, alpha=.5); ax.plot(g['said'], g['seen'], 'o-', color=looks[f], ms=3.5, lw=1, mfc=looks[f] if f == fractions[-1] else 'white')
-        if i == 0: ax.set_title(m, fontsize=10)
-        if i == len(kinds) - 1: ax.set_xlabel('predicted')
-        if j == 0: ax.set_ylabel(f'{kind}\nobserved share')
-    for f, y in zip(looks, (.97, .88)): axes[0, 0].annotate(f'{percent(f)} of the labels', (.04, y), xycoords='axes fraction', color=looks[f], fontsize=8, va='top')
+            ax.vlines(g['said'], g['low'], g['high'], color=looks[f], lw=1.4, alpha=0.5)
+            ax.plot(
+                g['said'],
+                g['seen'],
+                'o-',
+                color=looks[f],
+                ms=3.5,
+                lw=1,
+                mfc=looks[f] if f == fractions[-1] else 'white',
+            )
+        if i == 0:
+            ax.set_title(m, fontsize=10)
+        if i == len(kinds) - 1:
+            ax.set_xlabel('predicted')
+        if j == 0:
+            ax.set_ylabel(f'{kind}\nobserved share')
+    for f, y in zip(looks, (0.97, 0.88)):
+        axes[0, 0].annotate(
+            f'{percent(f)} of the labels', (0.04, y), xycoords='axes fraction', color=looks[f], fontsize=8, va='top'
+        )
     return stamp(fig, ev)
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-038
-def curve_picture(ev:Evaluation, kind, letter)->Picture:
+def curve_picture(ev: Evaluation, kind, letter) -> Picture:
     "Figure 2(a) or 2(b)."
-    top = ev.fractions[-1]; ends = plain(ev.averages()).query('task_kind == @kind and fraction == @top'); ends = ends[ends['model'].isin(GROUPS["The paper's"])]
-    alt = f'Line plot of AUROC over the share of labelled data for each model. At {percent(top)}: ' + '; '.join(f'{m} {number(v)}' for m, v in zip(ends['model'], ends['value'])) + '.'
-    return Picture(f'figure_2{letter}', f'Figure 2({letter}): {KINDS[kind]}', alt, figure_2(ev, kind), 'Bands are intervals over patients; the share of labels is on a logarithmic scale.' + missing_words(ev, kind))
+    top = ev.fractions[-1]
+    ends = plain(ev.averages()).query('task_kind == @kind and fraction == @top')
+    ends = ends[ends['model'].isin(GROUPS["The paper's"])]
+    alt = (
+        f'Line plot of AUROC over the share of labelled data for each model. At {percent(top)}: '
+        + '; '.join(f'{m} {number(v)}' for m, v in zip(ends['model'], ends['value']))
+        + '.'
+    )
+    return Picture(
+        f'figure_2{letter}',
+        f'Figure 2({letter}): {KINDS[kind]}',
+        alt,
+        figure_2(ev, kind),
+        'Bands are intervals over patients; the share of labels is on a logarithmic scale.' + missing_words(ev, kind),
+    )
 
-def systems_picture(ev:Evaluation, kind)->Picture:
+
+def systems_picture(ev: Evaluation, kind) -> Picture:
     "Further systems and controls of one kind of task."
     found = panels(set(ev.averages().query('task_kind == @kind')['model']))
-    alt = f'Line plots of AUROC over the share of labelled data, for {kind}: ' + '; '.join(f'{title} ({", ".join(names)})' for title, names in found.items()) + '. The numbers stand in the tables.'
-    return Picture(f'systems_{kind}', f'Further systems and controls: {KINDS.get(kind, kind)}', alt, figure_systems(ev, kind), 'MN-LR-2 with its band in every panel; bars are intervals over patients. Axes differ between panels.' + missing_words(ev, kind))
+    alt = (
+        f'Line plots of AUROC over the share of labelled data, for {kind}: '
+        + '; '.join(f'{title} ({", ".join(names)})' for title, names in found.items())
+        + '. The numbers stand in the tables.'
+    )
+    return Picture(
+        f'systems_{kind}',
+        f'Further systems and controls: {KINDS.get(kind, kind)}',
+        alt,
+        figure_systems(ev, kind),
+        'MN-LR-2 with its band in every panel; bars are intervals over patients. Axes differ between panels.'
+        + missing_words(ev, kind),
+    )
 
-def forest_picture(ev:Evaluation)->Picture:
+
+def forest_picture(ev: Evaluation) -> Picture:
     "The forest plot, with its numbers in words."
-    d = forest_frame(ev); d = d[d['task'] == 'average']
-    alt = 'Forest plot of the difference in AUROC of MN-LR-2 to other systems on each task. Averages: ' + '; '.join(f'{r.task_kind}, against {r.versus}, {percent(r.fraction)}: {number(r.difference, r.low, r.high, sign=True)}' for r in d.itertuples()) + '.'
-    return Picture('forest', 'Paired differences task by task', alt, figure_forest(ev), 'Right of zero MN-LR-2 is ahead. In brackets: positives in the test set. Diamonds: average over tasks, weighted by positives.')
+    d = forest_frame(ev)
+    d = d[d['task'] == 'average']
+    alt = (
+        'Forest plot of the difference in AUROC of MN-LR-2 to other systems on each task. Averages: '
+        + '; '.join(
+            f'{r.task_kind}, against {r.versus}, {percent(r.fraction)}: {number(r.difference, r.low, r.high, sign=True)}'
+            for r in d.itertuples()
+        )
+        + '.'
+    )
+    return Picture(
+        'forest',
+        'Paired differences task by task',
+        alt,
+        figure_forest(ev),
+        'Right of zero MN-LR-2 is ahead. In brackets: positives in the test set. Diamonds: average over tasks, weighted by positives.',
+    )
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-039
-def calibration_picture(ev:Evaluation)->Picture:
+def calibration_picture(ev: Evaluation) -> Picture:
     "Reliability curves."
-    d = reliability_frame(ev); few_words = ' and '.join(percent(f) for f in sorted(set(d['fraction'])))
+    d = reliability_frame(ev)
+    few_words = ' and '.join(percent(f) for f in sorted(set(d['fraction'])))
     alt = f'Reliability curves at {few_words} of the labels: observed share of positives over predicted probability, in bins of equal size, for {", ".join(dict.fromkeys(d["model"]))}.'
     note = 'Ten bins of equal size, pooled over tasks, splits and seeds; bars are intervals over patients. Grey: histogram of the predictions with all labels. Slopes and intercepts stand under Other metrics.'
     return Picture('calibration', 'Calibration', alt, figure_calibration(ev, d), note)
 
-def pictures(ev:Evaluation)->list:
+
+def pictures(ev: Evaluation) -> list:
     "Learning curves, differences, forest plot and calibration of a run."
     out = [curve_picture(ev, k, letter) for k, letter in (('phenotype', 'a'), ('mortality', 'b')) if k in ev.kinds]
     out += [systems_picture(ev, k) for k in ev.kinds if panels(set(ev.results['model'][ev.results['task_kind'] == k]))]
     alt = 'Dot plots of the difference in AUROC between MN-LR-2 and other models over the share of labelled data; the numbers stand in the tables of differences.'
-    if pairs_run(ev): out.append(Picture('differences', 'Paired differences', alt, figure_differences(ev), 'Above zero MN-LR-2 is ahead.'))
-    if pairs_run(ev, COMPARISONS[:2]): out.append(forest_picture(ev))
-    return out + ([calibration_picture(ev)] if ev.predicted is not None and set(GROUPS["The paper's"]) & set(ev.models) else [])
+    if pairs_run(ev):
+        out.append(
+            Picture('differences', 'Paired differences', alt, figure_differences(ev), 'Above zero MN-LR-2 is ahead.')
+        )
+    if pairs_run(ev, COMPARISONS[:2]):
+        out.append(forest_picture(ev))
+    return out + (
+        [calibration_picture(ev)] if ev.predicted is not None and set(GROUPS["The paper's"]) & set(ev.models) else []
+    )

@@ -17,24 +17,29 @@ from ..data import rng
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-006
 def tally(
-    y:np.ndarray,  # (n,) labels 0 or 1; NaN: the stay is not in this task's cohort
-    p:np.ndarray,  # (n,) scores, higher for the positives
-)->tuple:  # two sparse matrices (groups, n) float32: the positives, and the negatives, of each group
+    y: np.ndarray,  # (n,) labels 0 or 1; NaN: the stay is not in this task's cohort
+    p: np.ndarray,  # (n,) scores, higher for the positives
+) -> tuple:  # two sparse matrices (groups, n) float32: the positives, and the negatives, of each group
     "Stays grouped by equal score, highest first."
     y, p = np.asarray(y, float), np.asarray(p, float)
-    at = np.flatnonzero(~np.isnan(y)); order = at[np.argsort(-p[at], kind='stable')]
+    at = np.flatnonzero(~np.isnan(y))
+    order = at[np.argsort(-p[at], kind='stable')]
     s, positive = p[order], y[order] > 0
-    if not len(order): return sparse.csr_matrix((1, len(y))), sparse.csr_matrix((1, len(y)))
-    tie = np.r_[0, np.cumsum(s[1:] != s[:-1])]; holds = np.bincount(tie, positive) > 0
-    group = np.cumsum(np.r_[0, holds[1:] | holds[:-1]])[tie]; shape = group[-1] + 1, len(y)
+    if not len(order):
+        return sparse.csr_matrix((1, len(y))), sparse.csr_matrix((1, len(y)))
+    tie = np.r_[0, np.cumsum(s[1:] != s[:-1])]
+    holds = np.bincount(tie, positive) > 0
+    group = np.cumsum(np.r_[0, holds[1:] | holds[:-1]])[tie]
+    shape = group[-1] + 1, len(y)
     ones = np.ones(len(order), np.float32)
     return tuple(sparse.csr_matrix((ones[k], (group[k], order[k])), shape=shape) for k in (positive, ~positive))
 
+
 def counts(
-    y,       # (n,) labels
-    p,       # (n,) scores
+    y,  # (n,) labels
+    p,  # (n,) scores
     w=None,  # (n,) or (replicates, n) how often each stay counts; None: once
-)->tuple:    # positives and negatives, each (groups,) or (groups, replicates) float64
+) -> tuple:  # positives and negatives, each (groups,) or (groups, replicates) float64
     "Weighted positives and negatives of each group."
     w = np.ones(len(y)) if w is None else np.asarray(w)
     return tuple((m @ w.T).astype(float) for m in tally(y, p))
@@ -43,17 +48,20 @@ def counts(
 def _auroc(P, N):
     "AUROC of grouped counts; NaN when a class is missing."
     below = N.sum(0) - N.cumsum(0)
-    with np.errstate(invalid='ignore', divide='ignore'): return (P * (below + N / 2)).sum(0) / (P.sum(0) * N.sum(0))
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return (P * (below + N / 2)).sum(0) / (P.sum(0) * N.sum(0))
+
 
 def _plain(v):
     "A Python number where there is only one."
     return v.item() if np.ndim(v) == 0 else v
 
+
 def auroc(
-    y,       # (n,) labels 0, 1 or NaN
-    p,       # (n,) scores
+    y,  # (n,) labels 0, 1 or NaN
+    p,  # (n,) scores
     w=None,  # (n,) or (replicates, n) weights
-):           # a number, or (replicates,); NaN when a class is missing
+):  # a number, or (replicates,); NaN when a class is missing
     "Area under the ROC curve, ties counted one half."
     return _plain(_auroc(*counts(y, p, w)))
 
@@ -62,153 +70,197 @@ def _auprc(P, N):
     "Average precision of grouped counts; NaN when a class is missing."
     found, called = P.cumsum(0), (P + N).cumsum(0)
     with np.errstate(invalid='ignore', divide='ignore'):
-        precision = np.where(P > 0, found / called, 0.)
+        precision = np.where(P > 0, found / called, 0.0)
         return np.where(N.sum(0) > 0, (P * precision).sum(0) / P.sum(0), np.nan)
 
+
 def auprc(
-    y,       # (n,) labels 0, 1 or NaN
-    p,       # (n,) scores
+    y,  # (n,) labels 0, 1 or NaN
+    p,  # (n,) scores
     w=None,  # (n,) or (replicates, n) weights
-):           # a number, or (replicates,); NaN when a class is missing
+):  # a number, or (replicates,); NaN when a class is missing
     "Area under the precision-recall curve as average precision."
     return _plain(_auprc(*counts(y, p, w)))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-026
 def brier(
-    y,       # (n,) labels 0, 1 or NaN
-    p,       # (n,) probabilities
+    y,  # (n,) labels 0, 1 or NaN
+    p,  # (n,) probabilities
     w=None,  # (n,) or (replicates, n) weights
-):           # a number, or (replicates,)
+):  # a number, or (replicates,)
     "Mean squared difference between label and probability."
-    known = ~np.isnan(np.asarray(y, float)); w = np.ones(len(known)) if w is None else np.asarray(w)
-    error = np.where(known, np.asarray(y, float) - p, 0.)**2; total = lambda v: np.einsum('...n,n->...', w, v)
-    with np.errstate(invalid='ignore', divide='ignore'): return _plain(total(error) / total(known.astype(float)))
+    known = ~np.isnan(np.asarray(y, float))
+    w = np.ones(len(known)) if w is None else np.asarray(w)
+    error = np.where(known, np.asarray(y, float) - p, 0.0) ** 2
+
+    def total(v):
+        return np.einsum('...n,n->...', w, v)
+
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return _plain(total(error) / total(known.astype(float)))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-029
 def logistic_fit(
-    A,       # (n, k) columns of the regression
-    y,       # (n,) labels 0 or 1
+    A,  # (n, k) columns of the regression
+    y,  # (n,) labels 0 or 1
     offset,  # (n,) added to the linear predictor
     steps=100,  # most Newton steps
-)->np.ndarray:  # (k,) maximum-likelihood coefficients; NaN when the search did not converge
+) -> np.ndarray:  # (k,) maximum-likelihood coefficients; NaN when the search did not converge
     "Unpenalised logistic regression of a few coefficients, by Newton's method with halved steps."
-    loss = lambda eta: np.logaddexp(0, eta).sum() - y @ eta
-    b, eta = np.zeros(A.shape[1]), np.zeros(len(y)) + offset; value = loss(eta)
+
+    def loss(eta):
+        return np.logaddexp(0, eta).sum() - y @ eta
+
+    b, eta = np.zeros(A.shape[1]), np.zeros(len(y)) + offset
+    value = loss(eta)
     for _ in range(steps):
-        q = expit(eta); slope = A.T @ (q - y)
-        if np.abs(slope).max() <= 1e-6: return b
+        q = expit(eta)
+        slope = A.T @ (q - y)
+        if np.abs(slope).max() <= 1e-6:
+            return b
         step = np.linalg.lstsq((A.T * np.maximum(q * (1 - q), 1e-12)) @ A, slope, rcond=None)[0]
-        for half in .5**np.arange(30):
+        for half in 0.5 ** np.arange(30):
             moved = eta - half * (A @ step)
-            if (new := loss(moved)) < value: break
-        else: break
+            if (new := loss(moved)) < value:
+                break
+        else:
+            break
         b, eta, value = b - half * step, moved, new
     return b if np.abs(A.T @ (expit(eta) - y)).max() <= 1e-6 * len(y) else np.full(A.shape[1], np.nan)
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-030
 def calibration(
-    y,    # (n,) labels 0, 1 or NaN
-    p,    # (n,) probabilities
-)->tuple: # intercept, slope, and the reason why one is NaN (None if none is)
+    y,  # (n,) labels 0, 1 or NaN
+    p,  # (n,) probabilities
+) -> tuple:  # intercept, slope, and the reason why one is NaN (None if none is)
     "Intercept and slope of logistic recalibration."
-    known = ~np.isnan(np.asarray(y, float)); y = np.asarray(y, float)[known]
-    x = logit(np.clip(np.asarray(p, float)[known], 1e-6, 1 - 1e-6)); one = np.ones((len(y), 1)); low, high = x[y == 0], x[y == 1]
-    if not (len(low) and len(high)): return np.nan, np.nan, 'calibration: one class in the test set'
+    known = ~np.isnan(np.asarray(y, float))
+    y = np.asarray(y, float)[known]
+    x = logit(np.clip(np.asarray(p, float)[known], 1e-6, 1 - 1e-6))
+    one = np.ones((len(y), 1))
+    low, high = x[y == 0], x[y == 1]
+    if not (len(low) and len(high)):
+        return np.nan, np.nan, 'calibration: one class in the test set'
     intercept = logistic_fit(one, y, x).item()
-    if np.isnan(intercept): return np.nan, np.nan, 'calibration: the fit did not converge'
-    if np.ptp(x) == 0: return intercept, np.nan, 'calibration slope: all predictions are equal'
-    if low.max() <= high.min() or high.max() <= low.min(): return intercept, np.nan, 'calibration slope: the predictions separate the classes, ties aside'
-    slope = logistic_fit(np.c_[one, x], y, 0.)[1].item()
+    if np.isnan(intercept):
+        return np.nan, np.nan, 'calibration: the fit did not converge'
+    if np.ptp(x) == 0:
+        return intercept, np.nan, 'calibration slope: all predictions are equal'
+    if low.max() <= high.min() or high.max() <= low.min():
+        return intercept, np.nan, 'calibration slope: the predictions separate the classes, ties aside'
+    slope = logistic_fit(np.c_[one, x], y, 0.0)[1].item()
     return intercept, slope, 'calibration slope: the fit did not converge' if np.isnan(slope) else None
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-038
 METRICS = 'auroc', 'auprc', 'brier'
 
+
 class Bootstrap:
     "Subjects drawn with replacement, once, for everything measured on one test cohort."
-    def __init__(self,
-        subjects,        # (n,) the subject of each test stay
+
+    def __init__(
+        self,
+        subjects,  # (n,) the subject of each test stay
         replicates=500,  # how many times to draw
-        seed=0,          # names the draws
+        seed=0,  # names the draws
     ):
-        _, subject = np.unique(np.asarray(subjects), return_inverse=True); n = subject.max() + 1; draw = rng('bootstrap', seed)
-        drawn = np.stack([np.ones(n), *(np.bincount(draw.integers(n, size=n), minlength=n) for _ in range(replicates))], 1)
+        _, subject = np.unique(np.asarray(subjects), return_inverse=True)
+        n = subject.max() + 1
+        draw = rng('bootstrap', seed)
+        drawn = np.stack(
+            [np.ones(n), *(np.bincount(draw.integers(n, size=n), minlength=n) for _ in range(replicates))], 1
+        )
         self.weights = drawn.astype(np.float32)[subject].T  # (1 + replicates, n); row 0 is the cohort as it is
         self.subjects, self.replicates, self.n_subjects = subject, replicates, n  # subjects counted from 0
-    def measure(self,
-        y,          # (n,) labels 0, 1 or NaN
-        p,          # (n,) probabilities; read where y is known
+
+    def measure(
+        self,
+        y,  # (n,) labels 0, 1 or NaN
+        p,  # (n,) probabilities; read where y is known
         block=250,  # replicates at a time: bounds the memory
-    )->dict:        # metric -> (1 + replicates,); entry 0 is the estimate itself
+    ) -> dict:  # metric -> (1 + replicates,); entry 0 is the estimate itself
         "AUROC, AUPRC and Brier score of every replicate: one sort, then sums over groups."
-        groups = tally(y, p); out = []
+        groups = tally(y, p)
+        out = []
         for i in range(0, self.replicates + 1, block):
-            P, N = ((m @ self.weights[i:i+block].T).astype(float) for m in groups)
+            P, N = ((m @ self.weights[i : i + block].T).astype(float) for m in groups)
             out.append([_auroc(P, N), _auprc(P, N)])
         return dict(zip(METRICS, [*np.concatenate(out, axis=1), brier(y, p, self.weights)]))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-047
-LEVEL = .95  # of every interval; the usual one
+LEVEL = 0.95  # of every interval; the usual one
+
 
 def interval(
-    values,       # (1 + replicates,) as `Bootstrap.measure` gives
+    values,  # (1 + replicates,) as `Bootstrap.measure` gives
     level=LEVEL,  # share of replicates inside
-)->tuple:         # low, high, number of undefined replicates
+) -> tuple:  # low, high, number of undefined replicates
     "Percentile interval of the replicates that are defined; NaN when fewer than half are."
-    r = np.asarray(values)[1:]; ok = np.isfinite(r); n = int((~ok).sum())
-    if ok.sum() * 2 < max(len(r), 1): return np.nan, np.nan, n
+    r = np.asarray(values)[1:]
+    ok = np.isfinite(r)
+    n = int((~ok).sum())
+    if ok.sum() * 2 < max(len(r), 1):
+        return np.nan, np.nan, n
     return *(float(q) for q in np.quantile(r[ok], [(1 - level) / 2, (1 + level) / 2])), n
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-051
 def coverage(
     repetitions=200,  # test sets to invent
-    n=300,            # subjects in each, with one or two stays
-    prevalence=.2,
+    n=300,  # subjects in each, with one or two stays
+    prevalence=0.2,
     replicates=300,
     seed=0,
-)->float:             # share of intervals that hold the true AUROC
+) -> float:  # share of intervals that hold the true AUROC
     "How often the interval of a binormal AUROC holds the truth; scores of one subject are correlated."
-    truth, held = ndtr(np.sqrt(.5)), 0
+    truth, held = ndtr(np.sqrt(0.5)), 0
     for k in range(repetitions):
-        r = rng('coverage', seed, k); subject = np.repeat(np.arange(n), r.integers(1, 3, n)); y = (r.random(n) < prevalence)[subject].astype(float)
-        p = expit(y + np.sqrt(.5) * (r.normal(size=n)[subject] + r.normal(size=len(subject))))
+        r = rng('coverage', seed, k)
+        subject = np.repeat(np.arange(n), r.integers(1, 3, n))
+        y = (r.random(n) < prevalence)[subject].astype(float)
+        p = expit(y + np.sqrt(0.5) * (r.normal(size=n)[subject] + r.normal(size=len(subject))))
         low, high, _ = interval(Bootstrap(subject, replicates, f'{seed} {k}').measure(y, p)['auroc'])
         held += bool(low <= truth <= high)
     return held / repetitions
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-054
 def measure(
-    y,                    # (n,) labels 0, 1 or NaN
-    p,                    # (n,) probabilities
-    bootstrap:Bootstrap,  # of the same n stays
-)->tuple:                 # dict of columns, dict metric -> (1 + replicates,)
+    y,  # (n,) labels 0, 1 or NaN
+    p,  # (n,) probabilities
+    bootstrap: Bootstrap,  # of the same n stays
+) -> tuple:  # dict of columns, dict metric -> (1 + replicates,)
     "The metrics of one model on one task, with intervals."
-    values = bootstrap.measure(y, p); row = {}
+    values = bootstrap.measure(y, p)
+    row = {}
     for metric, v in values.items():
-        low, high, undefined = interval(v); row |= {metric: v[0], f'{metric}_low': low, f'{metric}_high': high}
-        if metric == 'auroc': row['n_undefined'] = undefined
+        low, high, undefined = interval(v)
+        row |= {metric: v[0], f'{metric}_low': low, f'{metric}_high': high}
+        if metric == 'auroc':
+            row['n_undefined'] = undefined
     row['calibration_intercept'], row['calibration_slope'], odd = calibration(y, p)
     reasons = [odd] if odd else []
-    if np.isnan(row['auroc']): reasons = ['auroc, auprc: one class in the test set'] + reasons
-    elif np.isnan(row['auroc_low']) and bootstrap.replicates: reasons.append(f'intervals: {row["n_undefined"]} of {bootstrap.replicates} replicates have one class')
+    if np.isnan(row['auroc']):
+        reasons = ['auroc, auprc: one class in the test set'] + reasons
+    elif np.isnan(row['auroc_low']) and bootstrap.replicates:
+        reasons.append(f'intervals: {row["n_undefined"]} of {bootstrap.replicates} replicates have one class')
     return row | dict(reason='; '.join(reasons) or None), values
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-060
 def wilson(
-    k:float,      # successes
-    n:float,      # trials
+    k: float,  # successes
+    n: float,  # trials
     level=LEVEL,
-)->tuple:         # low, high
+) -> tuple:  # low, high
     "Wilson's interval of a share."
-    z = ndtri((1 + level) / 2); middle = (k + z**2 / 2) / (n + z**2)
+    z = ndtri((1 + level) / 2)
+    middle = (k + z**2 / 2) / (n + z**2)
     half = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
-    return 0. if k == 0 else float(middle - half), 1. if k == n else float(middle + half)
+    return 0.0 if k == 0 else float(middle - half), 1.0 if k == n else float(middle + half)
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-064
 def binned(
-    pairs:list,  # of (y, p), each (n,), of the same n stays; NaN label: the stay is left out
-    bins:int,    # at most so many
-)->tuple:        # three arrays (n, bins) float64: how often each stay is in a bin, is positive there, and the sum of its predictions there
+    pairs: list,  # of (y, p), each (n,), of the same n stays; NaN label: the stay is left out
+    bins: int,  # at most so many
+) -> tuple:  # three arrays (n, bins) float64: how often each stay is in a bin, is positive there, and the sum of its predictions there
     "Predictions sorted into bins of equal size, stay by stay."
     known = [np.flatnonzero(~np.isnan(np.asarray(y, float))) for y, _ in pairs]
     pooled = np.concatenate([np.asarray(p, float)[at] for (_, p), at in zip(pairs, known)])
@@ -216,19 +268,25 @@ def binned(
     found = np.zeros((3, len(pairs[0][0]), len(edges) + 1))
     for (y, p), at in zip(pairs, known):
         k = np.searchsorted(edges, np.asarray(p, float)[at], side='left')
-        for table, v in zip(found, (1., np.asarray(y, float)[at], np.asarray(p, float)[at])): table[at, k] += v
+        for table, v in zip(found, (1.0, np.asarray(y, float)[at], np.asarray(p, float)[at])):
+            table[at, k] += v
     return tuple(found[:, :, found[0].any(0)])
 
+
 def reliability(
-    pairs:list,          # of (y, p), as above
-    weights:np.ndarray,  # (1 + replicates, n) how often each stay counts, as `Bootstrap.weights`
-    bins=10,             # of equal size
-)->pd.DataFrame:         # one row a bin: said, seen, low, high, n
+    pairs: list,  # of (y, p), as above
+    weights: np.ndarray,  # (1 + replicates, n) how often each stay counts, as `Bootstrap.weights`
+    bins=10,  # of equal size
+) -> pd.DataFrame:  # one row a bin: said, seen, low, high, n
     "Mean prediction and share of positives of each bin, with the interval of that share."
-    n, k, p = binned(pairs, bins); N, K = weights @ n, weights @ k; rows = []
-    with np.errstate(invalid='ignore'): share = K / N
+    n, k, p = binned(pairs, bins)
+    N, K = weights @ n, weights @ k
+    rows = []
+    with np.errstate(invalid='ignore'):
+        share = K / N
     for b in range(n.shape[1]):
-        same = K[0, b] in (0, N[0, b]); stays = (n[:, b] > 0).sum()
+        same = K[0, b] in (0, N[0, b])
+        stays = (n[:, b] > 0).sum()
         low, high = wilson(share[0, b] * stays, stays) if same else interval(share[:, b])[:2]
         rows.append(dict(said=p[:, b].sum() / N[0, b], seen=share[0, b], low=low, high=high, n=int(N[0, b])))
     return pd.DataFrame(rows, columns=['said', 'seen', 'low', 'high', 'n'])

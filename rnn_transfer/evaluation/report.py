@@ -13,7 +13,38 @@ from pathlib import Path
 # %% ../../nbs/evaluation/report.ipynb #cell-003
 import numpy as np
 import pandas as pd
-from fastcore.xml import A, H1, H2, Body, Details, Div, Figcaption, Figure, Footer, Head, Html, Li, Link, Meta, Nav, NotStr, P, Section, Strong, Style, Summary, Table, Tbody, Td, Th, Thead, Title, Tr, Ul, to_xml
+from fastcore.xml import (
+    H1,
+    H2,
+    A,
+    Body,
+    Details,
+    Div,
+    Figcaption,
+    Figure,
+    Footer,
+    Head,
+    Html,
+    Li,
+    Link,
+    Meta,
+    Nav,
+    NotStr,
+    P,
+    Section,
+    Strong,
+    Style,
+    Summary,
+    Table,
+    Tbody,
+    Td,
+    Th,
+    Thead,
+    Title,
+    Tr,
+    Ul,
+    to_xml,
+)
 
 # %% ../../nbs/evaluation/report.ipynb #cell-004
 from ..data import BadInput
@@ -40,15 +71,19 @@ summary{cursor:pointer;color:var(--accent);margin:1rem 0}footer{margin-top:3rem;
 """
 
 # %% ../../nbs/evaluation/report.ipynb #cell-011
-def html_table(df:pd.DataFrame):
+def html_table(df: pd.DataFrame):
     "A table with a heading for each row and column."
-    cell = lambda v: Td(str(v), cls='text') if len(str(v)) > 34 else Td(str(v))
+
+    def cell(v):
+        return Td(str(v), cls='text') if len(str(v)) > 34 else Td(str(v))
+
     rows = [Tr(Th(str(first), scope='row'), *map(cell, rest)) for first, *rest in df.itertuples(index=False, name=None)]
     return Table(Thead(Tr(*(Th(str(c), scope='col') for c in df.columns))), Tbody(*rows))
 
+
 def block(
-    x,           # Sheet or Picture
-    source:str,  # the caption of the run
+    x,  # Sheet or Picture
+    source: str,  # the caption of the run
 ):
     "A table or a drawing with its caption; folded away when it is long."
     body = NotStr(x.inline()) if isinstance(x, Picture) else Div(html_table(x.shown), cls='scroll', tabindex='0')
@@ -66,81 +101,145 @@ LIMITS = dict(
     multitask='Multi-task gives every known pair of stay and task the same weight, in training and when it stops, as eq. (1) has it: with few labels the target task is a small part of both. No other weight was tried.',
     control='What pre-training adds is the difference to untrained-LR-2, the same features from a network that never saw a label; being ahead of RNN-C alone would not show that anything was transferred.',
     many='Many differences are shown and none is corrected for their number: a few will exclude zero by chance alone.',
-    bedside='A good AUROC does not make a probability right; see calibration. Nothing here says that a model would help at the bedside.')
+    bedside='A good AUROC does not make a probability right; see calibration. Nothing here says that a model would help at the bedside.',
+)
 
 # %% ../../nbs/evaluation/report.ipynb #cell-016
 SETTLED_ON = 'PhysioNet/CinC Challenge 2012'  # as the source names itself
-SETTLED = ('Its step size and network sizes were settled on validation loss of two tasks; '
-           'a first look at RNN-C on the test set of PhysioNet 2012 had shown that any step from 1e-4 to 1e-3 reaches .80. '
-           'After a first run of eight systems on that test set, transfer was made to look at the validation loss every 10 updates with a patience of 15, and the cap on updates was raised from 1,500 to 3,000.')
+SETTLED = (
+    'Its step size and network sizes were settled on validation loss of two tasks; '
+    'a first look at RNN-C on the test set of PhysioNet 2012 had shown that any step from 1e-4 to 1e-3 reaches .80. '
+    'After a first run of eight systems on that test set, transfer was made to look at the validation loss every 10 updates with a patience of 15, and the cap on updates was raised from 1,500 to 3,000.'
+)
 
 # %% ../../nbs/evaluation/report.ipynb #cell-018
 ENOUGH = 100  # positives of a task in the test set; Vergouwe et al., J Clin Epidemiol 2005;58:475-83
 
-def too_few(ev:Evaluation)->str:  # '' where there are enough
+
+def too_few(ev: Evaluation) -> str:  # '' where there are enough
     "A sentence for a test set too small to prove anything."
     positives = np.median([draws[0] for draws in ev.positives.values()])
-    if positives >= ENOUGH: return ''
-    return (f'This is a very small test set: {ev.about["n_test"]:,} stays, and a median of {positives:.0f} positives per task where validation needs at least {ENOUGH}. '
-            'These numbers show that the software runs; they prove nothing about the method.')
+    if positives >= ENOUGH:
+        return ''
+    return (
+        f'This is a very small test set: {ev.about["n_test"]:,} stays, and a median of {positives:.0f} positives per task where validation needs at least {ENOUGH}. '
+        'These numbers show that the software runs; they prove nothing about the method.'
+    )
 
 # %% ../../nbs/evaluation/report.ipynb #cell-021
-def same_size(ev:Evaluation)->str:  # such as `split 0: 64; split 1: 32`; '' where it is not so
+def same_size(ev: Evaluation) -> str:  # such as `split 0: 64; split 1: 32`; '' where it is not so
     "Hidden units of RNN-C where it took them from MIMIC-Net, by split."
-    if ev.about.get('rnnc_hidden') or not {'RNN-C', 'MN-LR-2'} <= set(ev.models): return ''
-    h = ev.results[ev.results['hidden'].notna()].groupby(['model', 'split'])['hidden'].unique(); one = {k: set(v) for k, v in h.items()}
+    if ev.about.get('rnnc_hidden') or not {'RNN-C', 'MN-LR-2'} <= set(ev.models):
+        return ''
+    h = ev.results[ev.results['hidden'].notna()].groupby(['model', 'split'])['hidden'].unique()
+    one = {k: set(v) for k, v in h.items()}
     splits = sorted(s for m, s in one if m == 'RNN-C')
-    if not splits or any(len(one['RNN-C', s]) > 1 or one['RNN-C', s] != one.get(('MN-LR-2', s)) for s in splits): return ''
+    if not splits or any(len(one['RNN-C', s]) > 1 or one['RNN-C', s] != one.get(('MN-LR-2', s)) for s in splits):
+        return ''
     return '; '.join(f'split {s}: {int(min(one["RNN-C", s]))}' for s in splits)
 
 # %% ../../nbs/evaluation/report.ipynb #cell-024
-def limits(ev:Evaluation)->list:
+def limits(ev: Evaluation) -> list:
     "What the numbers of this run show and do not show, as sentences."
-    usual = not {'hidden', 'max_updates', 'lr'} & set(ev.about.get('changed') or []); sizes = same_size(ev); profile = ev.about['profile']
-    applies = dict(synthetic=ev.about['synthetic'], size=bool(sizes),
-                   quick=profile == 'quick' and usual, open=profile == 'open' and usual, control='untrained-LR-2' in ev.models,
-                   multitask='multi-task' in ev.models, many=len(differences(ev)) > 0)
-    splits, seeds = ev.results['split'].nunique(), ev.results['seed'].nunique(); plural = lambda n, word: f'{n} {word}' + ('s' if n != 1 else '')
+    usual = not {'hidden', 'max_updates', 'lr'} & set(ev.about.get('changed') or [])
+    sizes = same_size(ev)
+    profile = ev.about['profile']
+    applies = dict(
+        synthetic=ev.about['synthetic'],
+        size=bool(sizes),
+        quick=profile == 'quick' and usual,
+        open=profile == 'open' and usual,
+        control='untrained-LR-2' in ev.models,
+        multitask='multi-task' in ev.models,
+        many=len(differences(ev)) > 0,
+    )
+    splits, seeds = ev.results['split'].nunique(), ev.results['seed'].nunique()
+
+    def plural(n, word):
+        return f'{n} {word}' + ('s' if n != 1 else '')
+
     spread = f' This run has {plural(splits, "split")} and up to {plural(seeds, "seed")}; the spread over seeds stands in the table of other metrics.'
-    more = dict(fixed=spread, size=f' Hidden units of both, {sizes}.', open=f' {SETTLED}' if SETTLED_ON in ev.about['source'] else '')
-    return [too_few(ev)] * bool(too_few(ev)) + [text + more.get(name, '') for name, text in LIMITS.items() if applies.get(name, True)]
+    more = dict(
+        fixed=spread,
+        size=f' Hidden units of both, {sizes}.',
+        open=f' {SETTLED}' if SETTLED_ON in ev.about['source'] else '',
+    )
+    return [too_few(ev)] * bool(too_few(ev)) + [
+        text + more.get(name, '') for name, text in LIMITS.items() if applies.get(name, True)
+    ]
 
 # %% ../../nbs/evaluation/report.ipynb #cell-029
-def opening(ev:Evaluation)->list:
+def opening(ev: Evaluation) -> list:
     "Title, source, and the notice for synthetic data."
-    a = ev.about; notice = Div(Strong('Synthetic data. '), 'Every patient behind these numbers was invented by a program. No statement about medicine follows from them.', cls='notice')
+    a = ev.about
+    notice = Div(
+        Strong('Synthetic data. '),
+        'Every patient behind these numbers was invented by a program. No statement about medicine follows from them.',
+        cls='notice',
+    )
     lead = 'The protocol of Gupta et al. (2018), “Transfer Learning for Clinical Time Series Analysis using Recurrent Neural Networks”, with intervals.'
-    return [H1(f'Transfer learning for clinical time series: {a["source"]}'), P(lead, cls='lead'), *([notice] if a['synthetic'] else []), *([Div(too_few(ev), cls='notice')] if too_few(ev) else []),
-            P(f'{a["n_stays"]:,} stays of {a["n_subjects"]:,} subjects; licence of the data: {a["licence"]}.'), P(caption(ev))]
+    return [
+        H1(f'Transfer learning for clinical time series: {a["source"]}'),
+        P(lead, cls='lead'),
+        *([notice] if a['synthetic'] else []),
+        *([Div(too_few(ev), cls='notice')] if too_few(ev) else []),
+        P(f'{a["n_stays"]:,} stays of {a["n_subjects"]:,} subjects; licence of the data: {a["licence"]}.'),
+        P(caption(ev)),
+    ]
 
 # %% ../../nbs/evaluation/report.ipynb #cell-030
-FIRST, WORDS = 'The claims of the paper', 'What the numbers do and do not show'  # the section that stands before all others, and the one after it
+FIRST, WORDS = (
+    'The claims of the paper',
+    'What the numbers do and do not show',
+)  # the section that stands before all others, and the one after it
+
 
 def report(
-    ev:Evaluation,
-    sections:dict,  # section title -> list of Sheet and Picture
-)->str:
+    ev: Evaluation,
+    sections: dict,  # section title -> list of Sheet and Picture
+) -> str:
     "The whole page, without a link to anything outside it."
-    found = {title: items for title, items in sections.items() if items}; names = {title: f'section-{k}' for k, title in enumerate(found)}
+    found = {title: items for title, items in sections.items() if items}
+    names = {title: f'section-{k}' for k, title in enumerate(found)}
     words = Section(H2(WORDS, id='limits'), Ul(*map(Li, limits(ev))))
-    drawn = {title: Section(H2(title, id=names[title]), *(block(x, caption(ev)) for x in items)) for title, items in found.items()}
-    contents = Nav(*(A(title, href=f'#{name}') for title, name in ({FIRST: names.get(FIRST)} | {WORDS: 'limits'} | names).items() if name), aria_label='Contents')
+    drawn = {
+        title: Section(H2(title, id=names[title]), *(block(x, caption(ev)) for x in items))
+        for title, items in found.items()
+    }
+    contents = Nav(
+        *(
+            A(title, href=f'#{name}')
+            for title, name in ({FIRST: names.get(FIRST)} | {WORDS: 'limits'} | names).items()
+            if name
+        ),
+        aria_label='Contents',
+    )
     footer = Footer(f'Cohort fingerprint {ev.about["fingerprint"][:16] or "not given"}. Made by rnn_transfer.')
     icon = Link(rel='icon', href='data:,')  # or a browser asks the server for one
-    head = Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'), Title('rnn_transfer report'), icon, Style(NotStr(CSS)))
+    head = Head(
+        Meta(charset='utf-8'),
+        Meta(name='viewport', content='width=device-width, initial-scale=1'),
+        Title('rnn_transfer report'),
+        icon,
+        Style(NotStr(CSS)),
+    )
     body = [*opening(ev), contents, *([drawn.pop(FIRST)] if FIRST in drawn else []), words, *drawn.values(), footer]
     return to_xml(Html(head, Body(*body), lang='en'), indent=False)
 
 # %% ../../nbs/evaluation/report.ipynb #cell-032
 def headline(
     what,  # Evaluation, or the folder of a run that was evaluated
-)->str:
+) -> str:
     "The headline tables as plain text for a terminal."
     if not isinstance(what, Evaluation):
-        path = Path(what)/'tables'/'headline.txt'
-        if not path.exists(): raise BadInput(f'{path}: no such file; run 04_evaluate for this run first')
+        path = Path(what) / 'tables' / 'headline.txt'
+        if not path.exists():
+            raise BadInput(f'{path}: no such file; run 04_evaluate for this run first')
         return path.read_text(encoding='utf-8')
+
     def lines(kind):
-        rows = [list((t := headline_frame(what, kind)).columns), *t.to_numpy().tolist()]; width = [max(map(len, column)) for column in zip(*rows)]
+        rows = [list((t := headline_frame(what, kind)).columns), *t.to_numpy().tolist()]
+        width = [max(map(len, column)) for column in zip(*rows)]
         return [KINDS.get(kind, kind), *('  '.join(v.ljust(n) for v, n in zip(r, width)).rstrip() for r in rows), '']
+
     return '\n'.join([*(x for k in what.kinds for x in lines(k)), caption(what), *filter(None, [too_few(what)])]) + '\n'

@@ -8,7 +8,8 @@ __all__ = ['GROUPS', 'CONTRACT', 'FURTHER', 'FITS', 'PREDICTIONS', 'PROFILES', '
            'toy_evaluation', 'nested_mean', 'no_interval', 'profile_words', 'caption', 'number', 'numbers', 'percent']
 
 # %% ../../nbs/evaluation/results.ipynb #cell-002
-import json, re
+import json
+import re
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -26,271 +27,472 @@ from .measures import LEVEL, METRICS, Bootstrap, interval, measure
 from ..transfer import RULES, SYSTEMS
 
 # %% ../../nbs/evaluation/results.ipynb #cell-007
-GROUPS = {title: [name for name, s in SYSTEMS.items() if s.group == g] for g, title in (('paper', "The paper's"), ('further', 'Further'), ('ablation', 'Without leakage removal'), ('control', 'Controls'))}
+GROUPS = {
+    title: [name for name, s in SYSTEMS.items() if s.group == g]
+    for g, title in (
+        ('paper', "The paper's"),
+        ('further', 'Further'),
+        ('ablation', 'Without leakage removal'),
+        ('control', 'Controls'),
+    )
+}
+
 
 def parse(
-    model,   # such as `MN-LR-2:cv@1`
-)->tuple:    # system, variant ('' for the plain one), initialisation (0 for the first)
+    model,  # such as `MN-LR-2:cv@1`
+) -> tuple:  # system, variant ('' for the plain one), initialisation (0 for the first)
     "A system's name, taken apart."
-    name, _, init = model.partition('@'); name, _, variant = name.partition(':')
+    name, _, init = model.partition('@')
+    name, _, variant = name.partition(':')
     return name, variant, int(init) if init.isdigit() else 0
+
 
 def group(
     model,
-)->str:      # one of GROUPS, or Variants, Initialisations or Others
+) -> str:  # one of GROUPS, or Variants, Initialisations or Others
     "The group in which a system is shown."
     name, variant, init = parse(model)
-    if init: return 'Initialisations'
-    if variant: return 'Variants'
+    if init:
+        return 'Initialisations'
+    if variant:
+        return 'Variants'
     return next((g for g, names in GROUPS.items() if name in names), 'Others')
 
 # %% ../../nbs/evaluation/results.ipynb #cell-011
 def order(
-    names,     # any, repeated or not
+    names,  # any, repeated or not
     first=(),  # those to come first, in this order
-)->list:       # unique
+) -> list:  # unique
     "Known names in their order, then the others in alphabetical order."
     names = set(names)
     return [n for n in first if n in names] + sorted(names - set(first))
 
+
 def order_models(
     models,  # any, repeated or not
-)->list:     # unique
+) -> list:  # unique
     "Systems in the order in which tables and figures show them."
-    names = list(SYSTEMS); kinds = [*GROUPS, 'Others', 'Variants', 'Initialisations']
-    def rank(m): name, variant, init = parse(m); return kinds.index(group(m)), names.index(name) if name in names else len(names), name, init, order([*RULES, variant], RULES).index(variant)
+    names = list(SYSTEMS)
+    kinds = [*GROUPS, 'Others', 'Variants', 'Initialisations']
+
+    def rank(m):
+        name, variant, init = parse(m)
+        return (
+            kinds.index(group(m)),
+            names.index(name) if name in names else len(names),
+            name,
+            init,
+            order([*RULES, variant], RULES).index(variant),
+        )
+
     return sorted(set(models), key=rank)
 
 # %% ../../nbs/evaluation/results.ipynb #cell-014
 def told(
-    run,     # run folder
-)->dict:     # empty where there is no manifest
+    run,  # run folder
+) -> dict:  # empty where there is no manifest
     "What the manifest of a run says."
-    manifest = Path(run)/'manifest.json'
+    manifest = Path(run) / 'manifest.json'
     return json.loads(manifest.read_text(encoding='utf-8')) if manifest.exists() else {}
 
+
 def planned(
-    run,         # run folder
-    pattern:str, # of step folders
-)->list:         # folders, in no order
+    run,  # run folder
+    pattern: str,  # of step folders
+) -> list:  # folders, in no order
     "Step folders that the manifest plans, or all there are where it names no steps."
     steps = told(run).get('steps')
     return [d for d in Path(run).glob(pattern) if steps is None or d.relative_to(run).as_posix() in steps]
 
+
 def parts(
-    run,     # run folder
-)->list:     # (split, fraction, seed, folder), in numerical order
+    run,  # run folder
+) -> list:  # (split, fraction, seed, folder), in numerical order
     "The folders of a run that hold predictions."
     folders = planned(run, 'split-*/fraction-*/seed-*')
     found = [(*(float(name.split('-', 1)[1]) for name in d.parts[-3:]), d) for d in folders]
-    if not found: raise BadInput(f'{run}: no split-*/fraction-*/seed-* folder; run 03_transfer for this run first')
+    if not found:
+        raise BadInput(f'{run}: no split-*/fraction-*/seed-* folder; run 03_transfer for this run first')
     return sorted(found)
 
 # %% ../../nbs/evaluation/results.ipynb #cell-015
 def read_part(
     folder,  # one of them
-    name,    # predictions, fits or weights
-    columns, # {name: arrow type} that must be there
-)->pd.DataFrame:
+    name,  # predictions, fits or weights
+    columns,  # {name: arrow type} that must be there
+) -> pd.DataFrame:
     "One table that 03_transfer wrote."
-    path = Path(folder)/f'{name}.parquet'
-    if not path.exists(): raise BadInput(f'{path}: no such file; run 03_transfer for this split, fraction and seed')
+    path = Path(folder) / f'{name}.parquet'
+    if not path.exists():
+        raise BadInput(f'{path}: no such file; run 03_transfer for this split, fraction and seed')
     return read_parquet(path, columns, more=True).to_pandas()
 
 # %% ../../nbs/evaluation/results.ipynb #cell-017
 def align(
-    found:pd.DataFrame,  # stay_id, y, p of one task and model
-    y:np.ndarray,        # (n,) labels of the test stays, 0, 1 or NaN
-    stay_ids,            # (n,) the test stays
-    where:str,           # file, task and model, for messages
-)->np.ndarray:           # (n,) probabilities; NaN where there is no label
+    found: pd.DataFrame,  # stay_id, y, p of one task and model
+    y: np.ndarray,  # (n,) labels of the test stays, 0, 1 or NaN
+    stay_ids,  # (n,) the test stays
+    where: str,  # file, task and model, for messages
+) -> np.ndarray:  # (n,) probabilities; NaN where there is no label
     "Predictions in the order of the test stays, or BadInput."
-    at = pd.Index(stay_ids).get_indexer(found['stay_id']); p = np.full(len(y), np.nan); given = found['p'].to_numpy(float)
+    at = pd.Index(stay_ids).get_indexer(found['stay_id'])
+    p = np.full(len(y), np.nan)
+    given = found['p'].to_numpy(float)
+
     def refuse(bad, what):
-        if np.any(bad): raise BadInput(f'{where}: {first_rows(bad)} {what}')
+        if np.any(bad):
+            raise BadInput(f'{where}: {first_rows(bad)} {what}')
+
     refuse(at < 0, 'name stays outside the test partition; predict test stays only')
     refuse(pd.Series(at).duplicated().to_numpy(), 'repeat a stay; give each stay one prediction')
-    refuse(found['y'].to_numpy(float) != y[at], 'have a label that is not the cohort\'s; run 03_transfer again for this cohort')
+    refuse(
+        found['y'].to_numpy(float) != y[at],
+        'have a label that is not the cohort\'s; run 03_transfer again for this cohort',
+    )
     refuse(~((given >= 0) & (given <= 1)), 'have no probability between 0 and 1 in column p')
-    p[at] = given; missing = int((np.isnan(p) & ~np.isnan(y)).sum())
-    if missing: raise BadInput(f'{where}: {missing} test stays with a label have no prediction; every model must predict the same stays')
+    p[at] = given
+    missing = int((np.isnan(p) & ~np.isnan(y)).sum())
+    if missing:
+        raise BadInput(
+            f'{where}: {missing} test stays with a label have no prediction; every model must predict the same stays'
+        )
     return p
 
 # %% ../../nbs/evaluation/results.ipynb #cell-021
-CONTRACT = ('split task task_kind model fraction seed n_train n_positive auroc auroc_low auroc_high auprc auprc_low auprc_high '
-            'brier lambda hidden n_features n_near_zero seconds').split()
-FURTHER = ('reason n_val n_val_positive lambda_literal n_test n_test_positive prevalence brier_low brier_high '
-           'calibration_intercept calibration_slope n_undefined').split()
+CONTRACT = [
+    'split',
+    'task',
+    'task_kind',
+    'model',
+    'fraction',
+    'seed',
+    'n_train',
+    'n_positive',
+    'auroc',
+    'auroc_low',
+    'auroc_high',
+    'auprc',
+    'auprc_low',
+    'auprc_high',
+    'brier',
+    'lambda',
+    'hidden',
+    'n_features',
+    'n_near_zero',
+    'seconds',
+]
+FURTHER = [
+    'reason',
+    'n_val',
+    'n_val_positive',
+    'lambda_literal',
+    'n_test',
+    'n_test_positive',
+    'prevalence',
+    'brier_low',
+    'brier_high',
+    'calibration_intercept',
+    'calibration_slope',
+    'n_undefined',
+]
 
 # %% ../../nbs/evaluation/results.ipynb #cell-023
 @dataclass
 class Evaluation:
     "Results of a run, with the bootstrap replicates behind them."
+
     results: pd.DataFrame  # contract 2, then FURTHER
-    values: dict           # metric -> (rows, 1 + replicates) float64; column 0 is the estimate
-    positives: dict        # task -> (1 + replicates,) positives in the test set
-    about: dict            # what captions say: source, synthetic, profile, counts, replicates, flow
-    known: dict = field(default_factory=dict, repr=False)     # averages computed so far
-    labels: dict = field(default_factory=dict, repr=False)    # task -> (n,) labels of the test stays, NaN where unknown
-    bootstrap: Bootstrap = field(default=None, repr=False)    # of the test stays
-    predicted: object = field(default=None, repr=False)       # positions in `results` -> (k, n) float32 probabilities; None: not at hand
+    values: dict  # metric -> (rows, 1 + replicates) float64; column 0 is the estimate
+    positives: dict  # task -> (1 + replicates,) positives in the test set
+    about: dict  # what captions say: source, synthetic, profile, counts, replicates, flow
+    known: dict = field(default_factory=dict, repr=False)  # averages computed so far
+    labels: dict = field(default_factory=dict, repr=False)  # task -> (n,) labels of the test stays, NaN where unknown
+    bootstrap: Bootstrap = field(default=None, repr=False)  # of the test stays
+    predicted: object = field(
+        default=None, repr=False
+    )  # positions in `results` -> (k, n) float32 probabilities; None: not at hand
+
     @property
-    def models(self)->list: return order_models(self.results['model'])
+    def models(self) -> list:
+        return order_models(self.results['model'])
+
     @property
-    def fractions(self)->list: return sorted(self.results['fraction'].unique())
+    def fractions(self) -> list:
+        return sorted(self.results['fraction'].unique())
+
     @property
-    def kinds(self)->list: return order(self.results['task_kind'], ['phenotype', 'mortality'])
+    def kinds(self) -> list:
+        return order(self.results['task_kind'], ['phenotype', 'mortality'])
 
 # %% ../../nbs/evaluation/results.ipynb #cell-025
-FITS = dict(split=pa.int64(), task=pa.string(), task_kind=pa.string(), model=pa.string(), fraction=pa.float64(), seed=pa.int64())
+FITS = dict(
+    split=pa.int64(), task=pa.string(), task_kind=pa.string(), model=pa.string(), fraction=pa.float64(), seed=pa.int64()
+)
 PREDICTIONS = dict(task=pa.string(), model=pa.string(), stay_id=pa.int64(), y=pa.float64(), p=pa.float64())
 
+
 def evaluate_part(
-    folder,               # split-s/fraction-f/seed-k
-    test:pd.DataFrame,    # the test stays
-    bootstrap:Bootstrap,  # of their subjects
-):                        # yields (row, values) for each fit
+    folder,  # split-s/fraction-f/seed-k
+    test: pd.DataFrame,  # the test stays
+    bootstrap: Bootstrap,  # of their subjects
+):  # yields (row, values) for each fit
     "Measure every fit of one folder."
     predictions = dict(list(read_part(folder, 'predictions', PREDICTIONS).groupby(['task', 'model'])))
     for fit in read_part(folder, 'fits', FITS).to_dict('records'):
-        where = f'{folder}/predictions.parquet: task {fit["task"]}, model {fit["model"]}'; found = predictions.pop((fit['task'], fit['model']), None)
-        if fit['task'] not in test: raise BadInput(f'{where}: the cohort has no such task; run 03_transfer again for this cohort')
-        y = test[fit['task']].to_numpy(float); n, n1 = int((~np.isnan(y)).sum()), int(np.nansum(y))
+        where = f'{folder}/predictions.parquet: task {fit["task"]}, model {fit["model"]}'
+        found = predictions.pop((fit['task'], fit['model']), None)
+        if fit['task'] not in test:
+            raise BadInput(f'{where}: the cohort has no such task; run 03_transfer again for this cohort')
+        y = test[fit['task']].to_numpy(float)
+        n, n1 = int((~np.isnan(y)).sum()), int(np.nansum(y))
         reason = None if pd.isna(fit.get('reason')) else fit['reason']
         row = fit | dict(n_test=n, n_test_positive=n1, prevalence=n1 / n if n else np.nan)
         if found is None:
-            if not reason: raise BadInput(f'{where}: no predictions and no reason in fits.parquet; run 03_transfer again')
-            yield row, {m: np.full(bootstrap.replicates + 1, np.nan) for m in METRICS}; continue
+            if not reason:
+                raise BadInput(f'{where}: no predictions and no reason in fits.parquet; run 03_transfer again')
+            yield row, {m: np.full(bootstrap.replicates + 1, np.nan) for m in METRICS}
+            continue
         columns, values = measure(y, align(found, y, test['stay_id'], where), bootstrap)
         yield row | columns | dict(reason='; '.join(r for r in (reason, columns['reason']) if r) or None), values
-    if predictions: raise BadInput(f'{folder}/predictions.parquet: {next(iter(predictions))} has predictions but no row in fits.parquet')
+    if predictions:
+        raise BadInput(
+            f'{folder}/predictions.parquet: {next(iter(predictions))} has predictions but no row in fits.parquet'
+        )
 
 # %% ../../nbs/evaluation/results.ipynb #cell-027
 def facts(
-    run,                 # run folder
-    prepared:Prepared,   # its data
-)->dict:                 # what every caption says
+    run,  # run folder
+    prepared: Prepared,  # its data
+) -> dict:  # what every caption says
     "Where the data come from, how many test stays there are, and which profile was run."
-    said = told(run); options = said.get('options') or {}
-    test = prepared.stays[prepared.stays['partition'] == 'test']; meta = prepared.meta
-    return dict(source=meta.get('source', 'own data'), version=str(meta.get('version') or ''), licence=meta.get('licence') or 'not given',
-                synthetic=bool(meta.get('synthetic')), flow=meta.get('flow') or [], fingerprint=meta.get('fingerprint', ''), profile=said.get('profile') or 'not given',
-                changed=said.get('changed'), rnnc_hidden=options.get('rnnc_hidden') or [],
-                n_test=len(test), n_test_subjects=test['subject_id'].nunique(), n_stays=len(prepared.stays), n_subjects=prepared.stays['subject_id'].nunique())
+    said = told(run)
+    options = said.get('options') or {}
+    test = prepared.stays[prepared.stays['partition'] == 'test']
+    meta = prepared.meta
+    return dict(
+        source=meta.get('source', 'own data'),
+        version=str(meta.get('version') or ''),
+        licence=meta.get('licence') or 'not given',
+        synthetic=bool(meta.get('synthetic')),
+        flow=meta.get('flow') or [],
+        fingerprint=meta.get('fingerprint', ''),
+        profile=said.get('profile') or 'not given',
+        changed=said.get('changed'),
+        rnnc_hidden=options.get('rnnc_hidden') or [],
+        n_test=len(test),
+        n_test_subjects=test['subject_id'].nunique(),
+        n_stays=len(prepared.stays),
+        n_subjects=prepared.stays['subject_id'].nunique(),
+    )
 
 # %% ../../nbs/evaluation/results.ipynb #cell-029
 def reader(
-    results:pd.DataFrame,  # with index 0 .. n - 1
-    folders:list,          # of each row
-    test:pd.DataFrame,     # the test stays
-):                         # function: positions -> (k, n) float32, NaN where a stay has no label or a fit no prediction
+    results: pd.DataFrame,  # with index 0 .. n - 1
+    folders: list,  # of each row
+    test: pd.DataFrame,  # the test stays
+):  # function: positions -> (k, n) float32, NaN where a stay has no label or a fit no prediction
     "Read the predictions of some rows, laid along the test stays; those read before are kept."
     kept = {}  # (folder, task, model) -> (n,)
+
     def load(folder, models):
-        found = pd.read_parquet(Path(folder)/'predictions.parquet', columns=list(PREDICTIONS), filters=[('model', 'in', sorted(models))])
+        found = pd.read_parquet(
+            Path(folder) / 'predictions.parquet', columns=list(PREDICTIONS), filters=[('model', 'in', sorted(models))]
+        )
         for (task, model), g in found.groupby(['task', 'model']):
-            kept[folder, task, model] = align(g, test[task].to_numpy(float), test['stay_id'], f'{folder}: task {task}, model {model}').astype(np.float32)
+            kept[folder, task, model] = align(
+                g, test[task].to_numpy(float), test['stay_id'], f'{folder}: task {task}, model {model}'
+            ).astype(np.float32)
+
     def predicted(rows):
-        keys = list(zip((folders[i] for i in rows), *(results[c].to_numpy()[rows] for c in ('task', 'model')))); wanted = {}
+        keys = list(zip((folders[i] for i in rows), *(results[c].to_numpy()[rows] for c in ('task', 'model'))))
+        wanted = {}
         for folder, task, model in keys:
-            if (folder, task, model) not in kept: wanted.setdefault(folder, set()).add(model)
-        for folder, models in wanted.items(): load(folder, models)
+            if (folder, task, model) not in kept:
+                wanted.setdefault(folder, set()).add(model)
+        for folder, models in wanted.items():
+            load(folder, models)
         return np.stack([kept.get(k, np.full(len(test), np.nan, np.float32)) for k in keys])
+
     return predicted
 
 # %% ../../nbs/evaluation/results.ipynb #cell-030
 def evaluate(
-    run,             # run folder
+    run,  # run folder
     replicates=500,  # bootstrap replicates
-    seed=0,          # names the draws
-)->Evaluation:
+    seed=0,  # names the draws
+) -> Evaluation:
     "Measure every fit of a run on one shared bootstrap."
-    prepared = Prepared.load(run); test = prepared.stays.iloc[prepared.rows('test')].reset_index(drop=True)
+    prepared = Prepared.load(run)
+    test = prepared.stays.iloc[prepared.rows('test')].reset_index(drop=True)
     boot = Bootstrap(test['subject_id'], replicates, seed)
-    rows, values, folders = zip(*((*pair, folder) for *_, folder in parts(run) for pair in evaluate_part(folder, test, boot)))
-    results = pd.DataFrame(rows); extra = [c for c in results if c not in CONTRACT + FURTHER]
+    rows, values, folders = zip(
+        *((*pair, folder) for *_, folder in parts(run) for pair in evaluate_part(folder, test, boot))
+    )
+    results = pd.DataFrame(rows)
+    extra = [c for c in results if c not in CONTRACT + FURTHER]
     results = results.reindex(columns=CONTRACT + FURTHER + extra)
-    rank = {m: i for i, m in enumerate(order_models(results['model']))}; by = ['split', 'task_kind', 'task', 'model', 'fraction', 'seed']
-    at = results.assign(model=results['model'].map(rank)).sort_values(by, kind='stable').index; results = results.loc[at].reset_index(drop=True)
+    rank = {m: i for i, m in enumerate(order_models(results['model']))}
+    by = ['split', 'task_kind', 'task', 'model', 'fraction', 'seed']
+    at = results.assign(model=results['model'].map(rank)).sort_values(by, kind='stable').index
+    results = results.loc[at].reset_index(drop=True)
     labels = {t: test[t].to_numpy(float) for t in results['task'].unique()}
     positives = {t: np.einsum('bn,n->b', boot.weights, np.nan_to_num(y)) for t, y in labels.items()}
-    return Evaluation(results, {m: np.stack([values[i][m] for i in at]) for m in METRICS}, positives, facts(run, prepared) | dict(replicates=replicates),
-                      labels=labels, bootstrap=boot, predicted=reader(results, [folders[i] for i in at], test))
+    return Evaluation(
+        results,
+        {m: np.stack([values[i][m] for i in at]) for m in METRICS},
+        positives,
+        facts(run, prepared) | dict(replicates=replicates),
+        labels=labels,
+        bootstrap=boot,
+        predicted=reader(results, [folders[i] for i in at], test),
+    )
 
 # %% ../../nbs/evaluation/results.ipynb #cell-032
 def toy_evaluation(
-    skills={'LR': .4, 'MN-LR-2': .9},  # model -> how far apart its scores put the classes
-    fractions=(.1, 1.),  # which add to the skill
+    skills={'LR': 0.4, 'MN-LR-2': 0.9},  # model -> how far apart its scores put the classes
+    fractions=(0.1, 1.0),  # which add to the skill
     seeds=1,
     splits=1,
     kinds=dict(Shock='phenotype', Sepsis='phenotype'),  # task -> kind; every third stay, every tenth …
-    n=80,                # subjects, one stay each
+    n=80,  # subjects, one stay each
     replicates=200,
-)->Evaluation:
+) -> Evaluation:
     "An evaluation of invented predictions, for examples and tests."
-    boot = Bootstrap(np.arange(n), replicates); every = dict(zip(kinds, (10 / 3, 10, 5, 4)))
-    labels = {t: (np.arange(n) % k < 1).astype(float) for t, k in every.items()}; rows = []
-    for split, (task, kind), model, fraction, seed in product(range(splits), kinds.items(), skills, fractions, range(seeds)):
-        r = rng('example', split, task, model, fraction, seed); p = expit((skills[model] + fraction) * labels[task] - 1 + r.normal(size=n))
-        key = dict(split=split, task=task, task_kind=kind, model=model, fraction=fraction, seed=seed, n_train=fraction * 4 * n, n_positive=fraction * 4 * labels[task].sum())
+    boot = Bootstrap(np.arange(n), replicates)
+    every = dict(zip(kinds, (10 / 3, 10, 5, 4)))
+    labels = {t: (np.arange(n) % k < 1).astype(float) for t, k in every.items()}
+    rows = []
+    for split, (task, kind), model, fraction, seed in product(
+        range(splits), kinds.items(), skills, fractions, range(seeds)
+    ):
+        r = rng('example', split, task, model, fraction, seed)
+        p = expit((skills[model] + fraction) * labels[task] - 1 + r.normal(size=n))
+        key = dict(
+            split=split,
+            task=task,
+            task_kind=kind,
+            model=model,
+            fraction=fraction,
+            seed=seed,
+            n_train=fraction * 4 * n,
+            n_positive=fraction * 4 * labels[task].sum(),
+        )
         rows.append((key, p, *measure(labels[task], p, boot)))
-    results = pd.DataFrame([key | dict(n_test=n, n_test_positive=labels[key['task']].sum(), prevalence=labels[key['task']].mean()) | row for key, _, row, _ in rows])
-    about = dict(source='an example', version='', synthetic=True, profile='not given', n_test=n, n_test_subjects=n, n_stays=5 * n, n_subjects=5 * n, flow=[], licence='none', fingerprint='', replicates=replicates)
+    results = pd.DataFrame(
+        [
+            key | dict(n_test=n, n_test_positive=labels[key['task']].sum(), prevalence=labels[key['task']].mean()) | row
+            for key, _, row, _ in rows
+        ]
+    )
+    about = dict(
+        source='an example',
+        version='',
+        synthetic=True,
+        profile='not given',
+        n_test=n,
+        n_test_subjects=n,
+        n_stays=5 * n,
+        n_subjects=5 * n,
+        flow=[],
+        licence='none',
+        fingerprint='',
+        replicates=replicates,
+    )
     P = np.array([p for _, p, *_ in rows], np.float32)
-    return Evaluation(results, {m: np.stack([v[m] for *_, v in rows]) for m in METRICS}, {t: boot.weights @ y for t, y in labels.items()}, about, labels=labels, bootstrap=boot, predicted=lambda rows: P[rows])
+    return Evaluation(
+        results,
+        {m: np.stack([v[m] for *_, v in rows]) for m in METRICS},
+        {t: boot.weights @ y for t, y in labels.items()},
+        about,
+        labels=labels,
+        bootstrap=boot,
+        predicted=lambda rows: P[rows],
+    )
 
 # %% ../../nbs/evaluation/results.ipynb #cell-035
 def nested_mean(
-    values,          # (rows, R) a metric; column 0 the estimate, then replicates
-    split,           # (rows,)
-    task,            # (rows,)
+    values,  # (rows, R) a metric; column 0 the estimate, then replicates
+    split,  # (rows,)
+    task,  # (rows,)
     positives=None,  # (rows, R) weight of each row's task; None: all alike (macro)
-)->np.ndarray:       # (R,)
+) -> np.ndarray:  # (R,)
     "Mean over the seeds of a task, then the tasks of a split, then splits."
     values, split, task = np.asarray(values, float), np.asarray(split), np.asarray(task)
     w = np.ones_like(values) if positives is None else np.asarray(positives, float)
+
     def of_split(s):
         cells = [(split == s) & (task == t) for t in np.unique(task[split == s])]
         v, u = np.stack([values[c].mean(0) for c in cells]), np.stack([w[c][0] for c in cells])
-        with np.errstate(invalid='ignore', divide='ignore'): return (v * u).sum(0) / u.sum(0)
+        with np.errstate(invalid='ignore', divide='ignore'):
+            return (v * u).sum(0) / u.sum(0)
+
     return np.mean([of_split(s) for s in np.unique(split)], axis=0)
 
 # %% ../../nbs/evaluation/results.ipynb #cell-040
 @patch
-def defined(self:Evaluation,
+def defined(
+    self: Evaluation,
     metric='auroc',  # the column that must be defined
-    **cell,          # column = value
-)->np.ndarray:       # positions in `results`
+    **cell,  # column = value
+) -> np.ndarray:  # positions in `results`
     "Rows of a cell in which the metric is defined."
+
     def mask(column, value):
-        if ('mask', column, value) not in self.known: self.known['mask', column, value] = (self.results[column].notna() if value is None else self.results[column] == value).to_numpy(bool)
+        if ('mask', column, value) not in self.known:
+            self.known['mask', column, value] = (
+                self.results[column].notna() if value is None else self.results[column] == value
+            ).to_numpy(bool)
         return self.known['mask', column, value]
+
     return np.flatnonzero(np.logical_and.reduce([mask(metric, None), *(mask(*c) for c in cell.items())]))
 
+
 @patch
-def average(self:Evaluation,
-    rows,             # positions in `results`
-    metric='auroc',   # auroc, auprc or brier
-    how='weighted',   # weighted or macro
-    only=None,        # so many columns; None: the test set and all replicates
-)->np.ndarray:        # (1 + replicates,)
+def average(
+    self: Evaluation,
+    rows,  # positions in `results`
+    metric='auroc',  # auroc, auprc or brier
+    how='weighted',  # weighted or macro
+    only=None,  # so many columns; None: the test set and all replicates
+) -> np.ndarray:  # (1 + replicates,)
     "Average of a metric over rows of the results, for the test set and each replicate."
-    split, task = (self.results[c].to_numpy()[rows] for c in ('split', 'task')); w = np.stack([self.positives[t][:only] for t in task]) if how == 'weighted' else None
+    split, task = (self.results[c].to_numpy()[rows] for c in ('split', 'task'))
+    w = np.stack([self.positives[t][:only] for t in task]) if how == 'weighted' else None
     return nested_mean(self.values[metric][np.asarray(rows), :only], split, task, w)
 
 # %% ../../nbs/evaluation/results.ipynb #cell-044
 @patch
-def _average_cell(self:Evaluation, metric, how, kind, model, fraction)->dict:
+def _average_cell(self: Evaluation, metric, how, kind, model, fraction) -> dict:
     "One row of `averages`."
-    key = dict(task_kind=kind, model=model, fraction=fraction); rows, fits = self.defined(metric, **key), self.defined('split', **key)
-    r = self.results[['split', 'task', 'seed']].iloc[rows]; row = key | dict(metric=metric, how=how, n_seeds=r['seed'].nunique(), n_splits=r['split'].nunique(),
-        n_tasks=len(r[['split', 'task']].drop_duplicates()), n_fits=len(fits), n_missing=len(fits) - len(rows))
-    none = dict(value=np.nan, low=np.nan, high=np.nan, seed_sd=np.nan, n_undefined=0, reason='no fit has a defined value')
-    if not len(rows): return row | none
-    v = self.average(rows, metric, how); low, high, undefined = interval(v)
+    key = dict(task_kind=kind, model=model, fraction=fraction)
+    rows, fits = self.defined(metric, **key), self.defined('split', **key)
+    r = self.results[['split', 'task', 'seed']].iloc[rows]
+    row = key | dict(
+        metric=metric,
+        how=how,
+        n_seeds=r['seed'].nunique(),
+        n_splits=r['split'].nunique(),
+        n_tasks=len(r[['split', 'task']].drop_duplicates()),
+        n_fits=len(fits),
+        n_missing=len(fits) - len(rows),
+    )
+    none = dict(
+        value=np.nan, low=np.nan, high=np.nan, seed_sd=np.nan, n_undefined=0, reason='no fit has a defined value'
+    )
+    if not len(rows):
+        return row | none
+    v = self.average(rows, metric, how)
+    low, high, undefined = interval(v)
     seeds = [self.average(rows[r['seed'] == k], metric, how, only=1)[0] for k in r['seed'].unique()]
-    return row | dict(value=v[0], low=low, high=high, seed_sd=np.std(seeds, ddof=1) if len(seeds) > 1 else np.nan,
-                      n_undefined=undefined, reason=no_interval(low, undefined, v))
+    return row | dict(
+        value=v[0],
+        low=low,
+        high=high,
+        seed_sd=np.std(seeds, ddof=1) if len(seeds) > 1 else np.nan,
+        n_undefined=undefined,
+        reason=no_interval(low, undefined, v),
+    )
+
 
 def no_interval(low, undefined, values):
     "Why there is no interval; None where there is one."
@@ -298,10 +500,11 @@ def no_interval(low, undefined, values):
 
 # %% ../../nbs/evaluation/results.ipynb #cell-046
 @patch
-def averages(self:Evaluation,
+def averages(
+    self: Evaluation,
     metric='auroc',  # auroc, auprc or brier
     how='weighted',  # weighted or macro
-)->pd.DataFrame:     # one row per task kind, model, fraction: value, low, high, spread over seeds, counts
+) -> pd.DataFrame:  # one row per task kind, model, fraction: value, low, high, spread over seeds, counts
     "Average over tasks of every model and fraction, with its interval; null with a reason where nothing is defined."
     if (metric, how) not in self.known:
         seen = set(self.results[['task_kind', 'model', 'fraction']].itertuples(index=False, name=None))
@@ -311,7 +514,7 @@ def averages(self:Evaluation,
 
 # %% ../../nbs/evaluation/results.ipynb #cell-049
 @patch
-def _shared_rows(self:Evaluation, a, b, metric, **cell)->tuple:
+def _shared_rows(self: Evaluation, a, b, metric, **cell) -> tuple:
     "Positions of both models' rows, restricted to the splits, tasks and seeds that both have."
     rows = [self.defined(metric, model=m, **cell) for m in (a, b)]
     keys = [list(self.results.iloc[r][['split', 'task', 'seed']].itertuples(index=False, name=None)) for r in rows]
@@ -320,86 +523,157 @@ def _shared_rows(self:Evaluation, a, b, metric, **cell)->tuple:
 
 # %% ../../nbs/evaluation/results.ipynb #cell-050
 @patch
-def compare(self:Evaluation,
-    a,               # a model
-    b,               # the model it is held against
+def compare(
+    self: Evaluation,
+    a,  # a model
+    b,  # the model it is held against
     metric='auroc',  # auroc, auprc or brier
     how='weighted',  # weighted or macro
-)->pd.DataFrame:     # one row per task kind and fraction: difference a − b, low, high, counts; BadInput for an unknown model
+) -> (
+    pd.DataFrame
+):  # one row per task kind and fraction: difference a − b, low, high, counts; BadInput for an unknown model
     "Paired difference of two models on the same stays, tasks and seeds."
     for m in (a, b):
-        if m not in self.models: raise BadInput(f'no model {m!r} in the results; there are {", ".join(self.models)}')
+        if m not in self.models:
+            raise BadInput(f'no model {m!r} in the results; there are {", ".join(self.models)}')
+
     def cell(kind, fraction):
         one, two, n_seeds = self._shared_rows(a, b, metric, task_kind=kind, fraction=fraction)
-        row = dict(task_kind=kind, fraction=fraction, model=a, versus=b, metric=metric, how=how, n_pairs=len(one), n_seeds=n_seeds)
-        none = dict(difference=np.nan, low=np.nan, high=np.nan, n_undefined=0, reason='no task and seed in which both are defined')
-        if not len(one): return row | none
-        d = self.average(one, metric, how) - self.average(two, metric, how); low, high, undefined = interval(d)
-        return row | dict(difference=d[0], low=low, high=high, n_undefined=undefined, reason=no_interval(low, undefined, d))
+        row = dict(
+            task_kind=kind,
+            fraction=fraction,
+            model=a,
+            versus=b,
+            metric=metric,
+            how=how,
+            n_pairs=len(one),
+            n_seeds=n_seeds,
+        )
+        none = dict(
+            difference=np.nan,
+            low=np.nan,
+            high=np.nan,
+            n_undefined=0,
+            reason='no task and seed in which both are defined',
+        )
+        if not len(one):
+            return row | none
+        d = self.average(one, metric, how) - self.average(two, metric, how)
+        low, high, undefined = interval(d)
+        return row | dict(
+            difference=d[0], low=low, high=high, n_undefined=undefined, reason=no_interval(low, undefined, d)
+        )
+
     return pd.DataFrame([cell(*c) for c in product(self.kinds, self.fractions)])
 
 # %% ../../nbs/evaluation/results.ipynb #cell-056
 @patch
-def by_task(self:Evaluation)->pd.DataFrame:
+def by_task(self: Evaluation) -> pd.DataFrame:
     "AUROC of each target task, split, fraction and model, mean over seeds, with its interval."
+
     def cell(key, g):
-        rows = g.index[g['auroc'].notna()]; v = self.average(rows, how='macro') if len(rows) else np.full(2, np.nan); low, high, _ = interval(v)
-        return key | dict(n_test_positive=g['n_test_positive'].iloc[0], prevalence=g['prevalence'].iloc[0], n_seeds=g['seed'].nunique(), auroc=v[0], low=low, high=high)
+        rows = g.index[g['auroc'].notna()]
+        v = self.average(rows, how='macro') if len(rows) else np.full(2, np.nan)
+        low, high, _ = interval(v)
+        return key | dict(
+            n_test_positive=g['n_test_positive'].iloc[0],
+            prevalence=g['prevalence'].iloc[0],
+            n_seeds=g['seed'].nunique(),
+            auroc=v[0],
+            low=low,
+            high=high,
+        )
+
     by = ['split', 'task_kind', 'task', 'fraction', 'model']
     return pd.DataFrame([cell(dict(zip(by, key)), g) for key, g in self.results.groupby(by)])
 
 # %% ../../nbs/evaluation/results.ipynb #cell-058
 @patch
-def compare_tasks(self:Evaluation,
-    a,               # a model
-    b,               # the model it is held against
+def compare_tasks(
+    self: Evaluation,
+    a,  # a model
+    b,  # the model it is held against
     fraction,
     metric='auroc',  # auroc, auprc or brier
-)->pd.DataFrame:     # one row per task kind, split and task: difference a − b, low, high, counts
+) -> pd.DataFrame:  # one row per task kind, split and task: difference a − b, low, high, counts
     "Paired difference of two models on each task, mean over the seeds that both have."
-    one, two, _ = self._shared_rows(a, b, metric, fraction=fraction); r = self.results.iloc[one].reset_index(drop=True)
+    one, two, _ = self._shared_rows(a, b, metric, fraction=fraction)
+    r = self.results.iloc[one].reset_index(drop=True)
+
     def row(key, g):
-        pick = lambda rows: self.average(rows[g.index], metric, 'macro'); d = pick(one) - pick(two); low, high, _ = interval(d)
-        return dict(zip(by, key)) | dict(fraction=fraction, model=a, versus=b, difference=d[0], low=low, high=high, n_seeds=len(g), n_test_positive=g['n_test_positive'].iloc[0])
+        def pick(rows):
+            return self.average(rows[g.index], metric, 'macro')
+
+        d = pick(one) - pick(two)
+        low, high, _ = interval(d)
+        return dict(zip(by, key)) | dict(
+            fraction=fraction,
+            model=a,
+            versus=b,
+            difference=d[0],
+            low=low,
+            high=high,
+            n_seeds=len(g),
+            n_test_positive=g['n_test_positive'].iloc[0],
+        )
+
     by = ['task_kind', 'split', 'task']
-    return pd.DataFrame([row(key, g) for key, g in r.groupby(by)], columns=[*by, 'fraction', 'model', 'versus', 'difference', 'low', 'high', 'n_seeds', 'n_test_positive'])
+    return pd.DataFrame(
+        [row(key, g) for key, g in r.groupby(by)],
+        columns=[*by, 'fraction', 'model', 'versus', 'difference', 'low', 'high', 'n_seeds', 'n_test_positive'],
+    )
 
 # %% ../../nbs/evaluation/results.ipynb #cell-063
-PROFILES = dict(quick='small networks, few updates, three fractions', open='the protocol sized for open data on two cores: h of 32 or 64, learning rate 0.001')
+PROFILES = dict(
+    quick='small networks, few updates, three fractions',
+    open='the protocol sized for open data on two cores: h of 32 or 64, learning rate 0.001',
+)
+
 
 def profile_words(
-    about:dict,  # profile; changed: names of options that differ from it, None where the manifest does not say
-)->str:
+    about: dict,  # profile; changed: names of options that differ from it, None where the manifest does not say
+) -> str:
     "Which profile was run, what that means, and what was changed."
     name, changed = about['profile'], about.get('changed')
-    if name == 'not given': return 'profile not given'
+    if name == 'not given':
+        return 'profile not given'
     what = f' ({PROFILES[name]})' if name in PROFILES and changed is not None else ''
     return f'{name} profile{what}' + (f', changed: {", ".join(changed)}' if changed else '')
 
+
 def caption(
-    ev:Evaluation,
-)->str:
+    ev: Evaluation,
+) -> str:
     "Where the data come from, how many stays were tested, and how it was run."
-    a = ev.about; version = f' {a["version"]}' if a['version'] and a['version'] not in a['source'] else ''
+    a = ev.about
+    version = f' {a["version"]}' if a['version'] and a['version'] not in a['source'] else ''
     what = 'Synthetic data (invented patients; shows nothing about medicine)' if a['synthetic'] else 'Data'
-    return (f'{what}: {a["source"]}{version}; {a["n_test"]:,} test stays of {a["n_test_subjects"]:,} subjects; {profile_words(a)}; '
-            f'{100 * LEVEL:.0f} % intervals over {a["replicates"]:,} bootstrap draws of subjects.')
+    return (
+        f'{what}: {a["source"]}{version}; {a["n_test"]:,} test stays of {a["n_test_subjects"]:,} subjects; {profile_words(a)}; '
+        f'{100 * LEVEL:.0f} % intervals over {a["replicates"]:,} bootstrap draws of subjects.'
+    )
 
 # %% ../../nbs/evaluation/results.ipynb #cell-069
-def number(v, low=None, high=None, sign=False)->str:
+def number(v, low=None, high=None, sign=False) -> str:
     "A number as .812 [.793, .831]; a dash when it is null."
-    if v is None or pd.isna(v): return '–'
-    one = lambda x: re.sub(r'^([+-]?)0\.', r'\1.', f'{x:{"+" if sign else ""}.3f}').replace('-', '−')
+    if v is None or pd.isna(v):
+        return '–'
+
+    def one(x):
+        return re.sub(r'^([+-]?)0\.', r'\1.', f'{x:{"+" if sign else ""}.3f}').replace('-', '−')
+
     return one(v) + ('' if low is None or pd.isna(low) else f' [{one(low)}, {one(high)}]')
 
+
 def numbers(
-    df:pd.DataFrame,
+    df: pd.DataFrame,
     columns='value low high',  # names, space-separated
-    sign=False,                # show a plus
-)->list:                       # of str
+    sign=False,  # show a plus
+) -> list:  # of str
     "`number` of each row."
     return [number(*v, sign=sign) for v in df[columns.split()].itertuples(index=False)]
 
-def percent(fraction)->str:
+
+def percent(fraction) -> str:
     "A fraction as `5 %`."
     return f'{100 * fraction:g} %'

@@ -22,232 +22,445 @@ from scipy.stats import rankdata
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-004
 from ..data import COLOURS, Prepared, plot_style, rng
 from .figures import BLUE, ORANGE, Picture, few, stamp
-from .results import RULES, Evaluation, group, number, order, order_models, parse, parts, percent, read_part
+from rnn_transfer.evaluation.results import (
+    RULES,
+    Evaluation,
+    group,
+    number,
+    order,
+    order_models,
+    parse,
+    parts,
+    percent,
+    read_part,
+)
 from .tables import Sheet, plain, wide
 from ..pretrain import network_features, network_path
 from ..transfer import NEAR_ZERO
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-008
-TABLE_1 = {'phenotype': {'LR': '.902 ± .023', 'MN-LR-1': '.955 ± .020', 'MN-LR-2': '.974 ± .011'},  # Gupta et al. 2018, Table 1; MIMIC-III, 10 phenotypes
-           'mortality': {'LR': '.917', 'MN-LR-1': '.787', 'MN-LR-2': '.867'}}
-TABLE_1_NOTE = ('Mean ± standard deviation over the target tasks of all splits (for mortality: over splits). '
-                'The paper does not say on which scale its features were; here they are standardised.')
+TABLE_1 = {
+    'phenotype': {
+        'LR': '.902 ± .023',
+        'MN-LR-1': '.955 ± .020',
+        'MN-LR-2': '.974 ± .011',
+    },  # Gupta et al. 2018, Table 1; MIMIC-III, 10 phenotypes
+    'mortality': {'LR': '.917', 'MN-LR-1': '.787', 'MN-LR-2': '.867'},
+}
+TABLE_1_NOTE = (
+    'Mean ± standard deviation over the target tasks of all splits (for mortality: over splits). '
+    'The paper does not say on which scale its features were; here they are standardised.'
+)
+
 
 def table_1_words(
-    r:pd.DataFrame,  # fits with weights, at the largest fraction
-)->str:
+    r: pd.DataFrame,  # fits with weights, at the largest fraction
+) -> str:
     "What the shares are shares of, and which fits do not depend on the split."
     text = ' The paper divides by all features (714 for LR); here the share is of those that vary over the train stays'
-    span = lambda v: '–'.join(f'{x:,.0f}' for x in sorted({v.min(), v.max()})); d = r[(r['model'] == 'LR') & r['n_dropped'].notna()] if 'n_dropped' in r else r[:0]
-    text += f': for LR {span(d["n_features"])}, with {span(d["n_dropped"])} that do not vary left out.' if len(d) else '.'
-    again = r['task_kind'].eq('mortality') & (r['model'].eq('LR') | r['model'].str.startswith('untrained')); many = r['split'][again].nunique() > 1
-    return text + (' The mortality fits of LR, and those of an untrained network of one size, are the same in all splits: their ± .000 is no spread.' if many else '')
 
-def sparsity_sheet(ev:Evaluation)->Sheet:
+    def span(v):
+        return '–'.join(f'{x:,.0f}' for x in sorted({v.min(), v.max()}))
+
+    d = r[(r['model'] == 'LR') & r['n_dropped'].notna()] if 'n_dropped' in r else r[:0]
+    text += (
+        f': for LR {span(d["n_features"])}, with {span(d["n_dropped"])} that do not vary left out.' if len(d) else '.'
+    )
+    again = r['task_kind'].eq('mortality') & (r['model'].eq('LR') | r['model'].str.startswith('untrained'))
+    many = r['split'][again].nunique() > 1
+    return text + (
+        ' The mortality fits of LR, and those of an untrained network of one size, are the same in all splits: their ± .000 is no spread.'
+        if many
+        else ''
+    )
+
+
+def sparsity_sheet(ev: Evaluation) -> Sheet:
     "Mean and standard deviation over target tasks of the share of near-zero weights."
-    top = ev.fractions[-1]; r = plain(ev.results).query('fraction == @top and n_features > 0'); r = r.assign(share=(r['n_near_zero'] / r['n_features']).astype(float))
-    cells = r.groupby(['task_kind', 'model', 'split', 'task'])['share'].mean().groupby(['task_kind', 'model']).agg(['mean', 'std', 'count']).reset_index()
+    top = ev.fractions[-1]
+    r = plain(ev.results).query('fraction == @top and n_features > 0')
+    r = r.assign(share=(r['n_near_zero'] / r['n_features']).astype(float))
+    cells = (
+        r.groupby(['task_kind', 'model', 'split', 'task'])['share']
+        .mean()
+        .groupby(['task_kind', 'model'])
+        .agg(['mean', 'std', 'count'])
+        .reset_index()
+    )
     cells['paper'] = [TABLE_1.get(k, {}).get(m, '–') for k, m in zip(cells['task_kind'], cells['model'])]
-    cells['text'] = [number(m) + (f' ± {number(s)}' if pd.notna(s) else '') for m, s in zip(cells['mean'], cells['std'])]
-    kinds, models = order(cells['task_kind'], ev.kinds), [m for m in order_models(cells['model']) if group(m) != 'Controls' or m.startswith('untrained')]; rows = cells.set_index(['task_kind', 'model'])
-    shown = [{'Task': f'{k}: {who}'} | {m: rows[column].get((k, m), '–') for m in models} for k in kinds for who, column in (('paper (MIMIC-III)', 'paper'), ('this run', 'text'))]
-    return Sheet('table_1', f'Table 1: share of weights near zero, {percent(top)} of the labels', cells.drop(columns='text'), pd.DataFrame(shown), TABLE_1_NOTE + table_1_words(r))
+    cells['text'] = [
+        number(m) + (f' ± {number(s)}' if pd.notna(s) else '') for m, s in zip(cells['mean'], cells['std'])
+    ]
+    kinds, models = (
+        order(cells['task_kind'], ev.kinds),
+        [m for m in order_models(cells['model']) if group(m) != 'Controls' or m.startswith('untrained')],
+    )
+    rows = cells.set_index(['task_kind', 'model'])
+    shown = [
+        {'Task': f'{k}: {who}'} | {m: rows[column].get((k, m), '–') for m in models}
+        for k in kinds
+        for who, column in (('paper (MIMIC-III)', 'paper'), ('this run', 'text'))
+    ]
+    return Sheet(
+        'table_1',
+        f'Table 1: share of weights near zero, {percent(top)} of the labels',
+        cells.drop(columns='text'),
+        pd.DataFrame(shown),
+        TABLE_1_NOTE + table_1_words(r),
+    )
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-010
-PATH = {'task': pa.string(), 'model': pa.string(), 'lambda': pa.float64(), 'val_nll': pa.float64(), 'n_near_zero': pa.int64()}
+PATH = {
+    'task': pa.string(),
+    'model': pa.string(),
+    'lambda': pa.float64(),
+    'val_nll': pa.float64(),
+    'n_near_zero': pa.int64(),
+}
+
 
 def read_paths(
-    run,        # run folder
-    ev:Evaluation,
-)->pd.DataFrame:  # one row per fit and lambda: with n_features, n_val, chosen (bool) and literal (bool); empty where no path was written
+    run,  # run folder
+    ev: Evaluation,
+) -> pd.DataFrame:  # one row per fit and lambda: with n_features, n_val, chosen (bool) and literal (bool); empty where no path was written
     "The path of lambda of every linear model of a run, beside what its fit chose."
-    rows = [read_part(d, 'path', PATH).assign(split=int(s), fraction=f, seed=int(k)) for s, f, k, d in parts(run) if (d/'path.parquet').exists()]
-    by = ['split', 'task', 'model', 'fraction', 'seed']; more = ['task_kind', 'n_features', 'n_val', 'n_positive', 'lambda', 'lambda_literal']
+    rows = [
+        read_part(d, 'path', PATH).assign(split=int(s), fraction=f, seed=int(k))
+        for s, f, k, d in parts(run)
+        if (d / 'path.parquet').exists()
+    ]
+    by = ['split', 'task', 'model', 'fraction', 'seed']
+    more = ['task_kind', 'n_features', 'n_val', 'n_positive', 'lambda', 'lambda_literal']
     fits = ev.results[by + [c for c in more if c in ev.results]].rename(columns={'lambda': 'chosen'})
-    if not rows: return pd.DataFrame(columns=by + ['lambda'])
+    if not rows:
+        return pd.DataFrame(columns=by + ['lambda'])
     d = pd.concat(rows, ignore_index=True).merge(fits, on=by)
     return d.assign(chosen=d['lambda'] == d['chosen'], literal=d['lambda'] == d['lambda_literal'])
 
+
 def zero_counts(
-    r:pd.DataFrame,  # one row a fit: model, fraction, n_features, n_near_zero
-)->pd.DataFrame:     # model, fraction, n_all_zero, n_fits, share
+    r: pd.DataFrame,  # one row a fit: model, fraction, n_features, n_near_zero
+) -> pd.DataFrame:  # model, fraction, n_all_zero, n_fits, share
     "How many fits have only weights near zero."
-    r = r.query('n_features > 0 and n_near_zero >= 0'); r = r.assign(zero=(r['n_near_zero'] == r['n_features']).astype(int))
+    r = r.query('n_features > 0 and n_near_zero >= 0')
+    r = r.assign(zero=(r['n_near_zero'] == r['n_features']).astype(int))
     return r.groupby(['model', 'fraction'])['zero'].agg(n_all_zero='sum', n_fits='count', share='mean').reset_index()
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-011
 def all_zero_sheet(
-    ev:Evaluation,
+    ev: Evaluation,
     path=None,  # as `read_paths`; adds the literal rule where it was not run
-)->Sheet:
+) -> Sheet:
     "Share of fits in which every weight is nearly zero, by system, rule and fraction."
     tidy = zero_counts(ev.results[[parse(m)[2] == 0 for m in ev.results['model']]])
     if path is not None and len(path):
-        named = {f'{m}:literal': m for m in set(path['model']) if group(m) in ("The paper's", 'Further', 'Without leakage removal') and f'{m}:literal' not in set(tidy['model'])}
-        d = path[path['literal'] & path['model'].isin(named.values())]; tidy = pd.concat([tidy, zero_counts(d.assign(model=d['model'] + ':literal'))])
-    last = sorted(set(tidy['model']), key=lambda m: (order_models(tidy['model'].map(lambda x: parse(x)[0])).index(parse(m)[0]), order([parse(m)[1], *RULES], RULES).index(parse(m)[1])))
+        named = {
+            f'{m}:literal': m
+            for m in set(path['model'])
+            if group(m) in ("The paper's", 'Further', 'Without leakage removal')
+            and f'{m}:literal' not in set(tidy['model'])
+        }
+        d = path[path['literal'] & path['model'].isin(named.values())]
+        tidy = pd.concat([tidy, zero_counts(d.assign(model=d['model'] + ':literal'))])
+    last = sorted(
+        set(tidy['model']),
+        key=lambda m: (
+            order_models(tidy['model'].map(lambda x: parse(x)[0])).index(parse(m)[0]),
+            order([parse(m)[1], *RULES], RULES).index(parse(m)[1]),
+        ),
+    )
     text = tidy.assign(text=[f'{k} of {n}' for k, n in zip(tidy['n_all_zero'], tidy['n_fits'])])
     note = 'Fits of all target tasks, splits and seeds. Such a model says (nearly) the same for everybody. After a colon: the rule that chose lambda, plain by the likelihood of the labelled validation stays.'
     return Sheet('all_zero', 'Models whose weights are all near zero', tidy, wide(text, last), note)
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-016
 def path_frame(
-    path:pd.DataFrame,  # as `read_paths`
+    path: pd.DataFrame,  # as `read_paths`
     models=('LR', 'MN-LR-1', 'MN-LR-2'),
-    fractions=(),       # those to show; empty: all
-)->pd.DataFrame:        # model, fraction, lambda; median and quartiles of the share of weights kept and of the gain in loss; share of fits that chose it
+    fractions=(),  # those to show; empty: all
+) -> pd.DataFrame:  # model, fraction, lambda; median and quartiles of the share of weights kept and of the gain in loss; share of fits that chose it
     "The path of each system over its fits."
-    by = ['split', 'task', 'model', 'fraction', 'seed']; d = path[path['model'].isin(models) & (path['fraction'].isin(fractions) if len(fractions) else True)]
-    d = d.sort_values('lambda', kind='stable').reset_index(drop=True); null = d.groupby(by)['val_nll'].transform('last')
-    d = d.assign(kept=1 - (d['n_near_zero'] / d['n_features']).astype(float), gain=((d['val_nll'] - null) / d['n_val']).astype(float))
-    quarter = {f'{v}_{name}': (v, lambda x, q=q: x.quantile(q)) for v in ('kept', 'gain') for name, q in (('low', .25), ('median', .5), ('high', .75))}
-    return d.groupby(['model', 'fraction', 'lambda']).agg(**quarter, chosen=('chosen', 'mean'), n_fits=('chosen', 'size')).reset_index()
+    by = ['split', 'task', 'model', 'fraction', 'seed']
+    d = path[path['model'].isin(models) & (path['fraction'].isin(fractions) if len(fractions) else True)]
+    d = d.sort_values('lambda', kind='stable').reset_index(drop=True)
+    null = d.groupby(by)['val_nll'].transform('last')
+    d = d.assign(
+        kept=1 - (d['n_near_zero'] / d['n_features']).astype(float),
+        gain=((d['val_nll'] - null) / d['n_val']).astype(float),
+    )
+    quarter = {
+        f'{v}_{name}': (v, lambda x, q=q: x.quantile(q))
+        for v in ('kept', 'gain')
+        for name, q in (('low', 0.25), ('median', 0.5), ('high', 0.75))
+    }
+    return (
+        d.groupby(['model', 'fraction', 'lambda'])
+        .agg(**quarter, chosen=('chosen', 'mean'), n_fits=('chosen', 'size'))
+        .reset_index()
+    )
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-020
 def figure_path(
-    ev:Evaluation,
-    d:pd.DataFrame,  # as `path_frame`
-)->Canvas:
+    ev: Evaluation,
+    d: pd.DataFrame,  # as `path_frame`
+) -> Canvas:
     "Weights kept, validation loss and the chosen lambda along the path: a column a system, colours for few and all labels."
-    plot_style(); models, fractions = order_models(d['model']), sorted(d['fraction'].unique()); looks = dict(zip(fractions[::-1], (BLUE, ORANGE))); lambdas = sorted(d['lambda'].unique())
-    fig = Canvas(figsize=(2.9 * len(models) + .8, 5.4), layout='constrained'); axes = fig.subplots(3, len(models), sharex=True, sharey='row', squeeze=False, height_ratios=[1, 1, .5])
+    plot_style()
+    models, fractions = order_models(d['model']), sorted(d['fraction'].unique())
+    looks = dict(zip(fractions[::-1], (BLUE, ORANGE)))
+    lambdas = sorted(d['lambda'].unique())
+    fig = Canvas(figsize=(2.9 * len(models) + 0.8, 5.4), layout='constrained')
+    axes = fig.subplots(3, len(models), sharex=True, sharey='row', squeeze=False, height_ratios=[1, 1, 0.5])
     for (j, m), (f, colour) in product(enumerate(models), looks.items()):
-        g = d[(d['model'] == m) & (d['fraction'] == f)]; x = [lambdas.index(v) for v in g['lambda']]
+        g = d[(d['model'] == m) & (d['fraction'] == f)]
+        x = [lambdas.index(v) for v in g['lambda']]
         for ax, v in zip(axes[:, j], ('kept', 'gain')):
-            ax.fill_between(x, g[f'{v}_low'], g[f'{v}_high'], color=colour, alpha=.15, lw=0); ax.plot(x, g[f'{v}_median'], 'o-', color=colour, ms=3.5, lw=1.3, mfc=colour if f == fractions[-1] else 'white')
-            if len(g): best = g['chosen'].to_numpy().argmax(); ax.plot(x[best], g[f'{v}_median'].iloc[best], 'D', color=colour, ms=7, mfc='none', mew=1.4)
-        side = .19 if f == fractions[-1] else -.19; axes[2, j].bar(np.array(x) + side * (len(looks) > 1), 100 * g['chosen'], .36, color=colour)
-        axes[0, j].set_title(m, fontsize=10); axes[1, j].axhline(0, color='#999999', lw=.8, zorder=0); axes[2, j].set_xlabel('lambda')
-    low = d['gain_low'].min(); axes[1, 0].set_ylim(1.15 * min(low, -.002), max(-low, .01)); axes[2, 0].set_xticks(range(len(lambdas)), [f'{v:g}' for v in lambdas])
-    for ax, text in zip(axes[:, 0], ('share of weights\nnot near zero', 'validation loss a stay,\nagainst the empty model', 'chosen (% of fits)')): ax.set_ylabel(text, fontsize=9)
-    for f, y in zip(looks, (.97, .87)): axes[0, -1].annotate(f'{percent(f)} of the labels', (.97, y), xycoords='axes fraction', color=looks[f], fontsize=8, va='top', ha='right')
+            ax.fill_between(x, g[f'{v}_low'], g[f'{v}_high'], color=colour, alpha=0.15, lw=0)
+            ax.plot(
+                x, g[f'{v}_median'], 'o-', color=colour, ms=3.5, lw=1.3, mfc=colour if f == fractions[-1] else 'white'
+            )
+            if len(g):
+                best = g['chosen'].to_numpy().argmax()
+                ax.plot(x[best], g[f'{v}_median'].iloc[best], 'D', color=colour, ms=7, mfc='none', mew=1.4)
+        side = 0.19 if f == fractions[-1] else -0.19
+        axes[2, j].bar(np.array(x) + side * (len(looks) > 1), 100 * g['chosen'], 0.36, color=colour)
+        axes[0, j].set_title(m, fontsize=10)
+        axes[1, j].axhline(0, color='#999999', lw=0.8, zorder=0)
+        axes[2, j].set_xlabel('lambda')
+    low = d['gain_low'].min()
+    axes[1, 0].set_ylim(1.15 * min(low, -0.002), max(-low, 0.01))
+    axes[2, 0].set_xticks(range(len(lambdas)), [f'{v:g}' for v in lambdas])
+    for ax, text in zip(
+        axes[:, 0],
+        ('share of weights\nnot near zero', 'validation loss a stay,\nagainst the empty model', 'chosen (% of fits)'),
+    ):
+        ax.set_ylabel(text, fontsize=9)
+    for f, y in zip(looks, (0.97, 0.87)):
+        axes[0, -1].annotate(
+            f'{percent(f)} of the labels',
+            (0.97, y),
+            xycoords='axes fraction',
+            color=looks[f],
+            fontsize=8,
+            va='top',
+            ha='right',
+        )
     return stamp(fig, ev)
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-023
 WEIGHTS = dict(task=pa.string(), model=pa.string(), feature=pa.string(), weight=pa.float64())
 
+
 def used_features(
-    run,               # run folder
+    run,  # run folder
     model='MN-LR-1',
-)->dict:               # split -> DataFrame of absolute weights: tasks down, all features across
+) -> dict:  # split -> DataFrame of absolute weights: tasks down, all features across
     "Absolute weights of one model at the largest fraction, first seed, for each split."
-    found = {}; top = max(f for _, f, _, _ in parts(run))
+    found = {}
+    top = max(f for _, f, _, _ in parts(run))
     for s, f, _, folder in parts(run):
-        if f != top or s in found or not (folder/'weights.parquet').exists(): continue
+        if f != top or s in found or not (folder / 'weights.parquet').exists():
+            continue
         w = read_part(folder, 'weights', WEIGHTS).query('model == @model')
-        if len(w): found[int(s)] = w.pivot(index='task', columns='feature', values='weight').abs()[w['feature'].unique()]
+        if len(w):
+            found[int(s)] = w.pivot(index='task', columns='feature', values='weight').abs()[w['feature'].unique()]
     return found
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-024
 def figure_3(
-    ev:Evaluation,
-    used:dict,  # as `used_features` gives
-)->Canvas:
+    ev: Evaluation,
+    used: dict,  # as `used_features` gives
+) -> Canvas:
     "Absolute weights of the features used by at least one target task, one panel a split."
-    plot_style(); fig = Canvas(figsize=(9.2, 1.2 + .27 * sum(len(w) + 2.2 for w in used.values())), layout='constrained')
-    axes = fig.subplots(len(used), 1, squeeze=False, height_ratios=[len(w) for w in used.values()])[:, 0]; top = max(w.max().max() for w in used.values())
+    plot_style()
+    fig = Canvas(figsize=(9.2, 1.2 + 0.27 * sum(len(w) + 2.2 for w in used.values())), layout='constrained')
+    axes = fig.subplots(len(used), 1, squeeze=False, height_ratios=[len(w) for w in used.values()])[:, 0]
+    top = max(w.max().max() for w in used.values())
     for ax, (s, w) in zip(axes, used.items()):
-        kept = w.loc[:, (w >= NEAR_ZERO).any()]; ax.set_title(f'Split {s}: {kept.shape[1]} of {w.shape[1]} features are used by at least one of {len(w)} tasks', fontsize=10)
-        ax.set_yticks(np.arange(len(w)) + .5, w.index); ax.set_xticks([]); ax.set_ylim(len(w), 0); ax.spines[:].set_visible(False)
-        if not kept.shape[1]: continue
-        cells = ax.pcolormesh(kept.where(kept >= NEAR_ZERO), cmap='viridis_r', vmin=0, vmax=top, rasterized=True); fig.colorbar(cells, ax=ax, label='absolute weight', pad=.01)
+        kept = w.loc[:, (w >= NEAR_ZERO).any()]
+        ax.set_title(
+            f'Split {s}: {kept.shape[1]} of {w.shape[1]} features are used by at least one of {len(w)} tasks',
+            fontsize=10,
+        )
+        ax.set_yticks(np.arange(len(w)) + 0.5, w.index)
+        ax.set_xticks([])
+        ax.set_ylim(len(w), 0)
+        ax.spines[:].set_visible(False)
+        if not kept.shape[1]:
+            continue
+        cells = ax.pcolormesh(kept.where(kept >= NEAR_ZERO), cmap='viridis_r', vmin=0, vmax=top, rasterized=True)
+        fig.colorbar(cells, ax=ax, label='absolute weight', pad=0.01)
     axes[-1].set_xlabel('features with a weight of at least .001 for some task')
     return stamp(fig, ev)
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-028
 def rank_correlation(
-    Z:np.ndarray,  # (n, k) features
-    S:np.ndarray,  # (n, m) statistics, NaN where missing
-    least=50,      # stays that must have a statistic
-)->np.ndarray:     # (m, k) Spearman's rho over the stays that have the statistic; NaN where these are too few, or one side does not vary
+    Z: np.ndarray,  # (n, k) features
+    S: np.ndarray,  # (n, m) statistics, NaN where missing
+    least=50,  # stays that must have a statistic
+) -> np.ndarray:  # (m, k) Spearman's rho over the stays that have the statistic; NaN where these are too few, or one side does not vary
     "Rank correlations; statistics missing in the same stays are ranked together."
-    known = ~np.isnan(S); _, first, alike = np.unique(np.packbits(known, axis=0), axis=1, return_index=True, return_inverse=True); rho = np.full((S.shape[1], Z.shape[1]), np.nan)
+    known = ~np.isnan(S)
+    _, first, alike = np.unique(np.packbits(known, axis=0), axis=1, return_index=True, return_inverse=True)
+    rho = np.full((S.shape[1], Z.shape[1]), np.nan)
     for k, at in enumerate(first):
         rows, columns = known[:, at], np.flatnonzero(alike.ravel() == k)
-        if rows.sum() < least: continue
-        a, b = (rankdata(v, axis=0) for v in (Z[rows], S[np.ix_(rows, columns)])); a, b = a - a.mean(0), b - b.mean(0)
-        with np.errstate(invalid='ignore', divide='ignore'): rho[columns] = (b.T @ a) / np.sqrt(np.outer((b**2).sum(0), (a**2).sum(0)))
+        if rows.sum() < least:
+            continue
+        a, b = (rankdata(v, axis=0) for v in (Z[rows], S[np.ix_(rows, columns)]))
+        a, b = a - a.mean(0), b - b.mean(0)
+        with np.errstate(invalid='ignore', divide='ignore'):
+            rho[columns] = (b.T @ a) / np.sqrt(np.outer((b**2).sum(0), (a**2).sum(0)))
     return rho
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-032
 def strongest(
-    rho:pd.DataFrame,  # statistics (channel|period|function) down, features across
+    rho: pd.DataFrame,  # statistics (channel|period|function) down, features across
     most=3,
-)->pd.DataFrame:       # feature, rank, channel, statistic, rho
+) -> pd.DataFrame:  # feature, rank, channel, statistic, rho
     "The strongest statistic of each channel, of the strongest channels of each feature."
     out = []
     for feature in rho:
-        r = rho[feature].dropna(); r = r.iloc[np.argsort(-r.abs().to_numpy(), kind='stable')]; channel = pd.Series([name.split('|')[0] for name in r.index], index=r.index)
+        r = rho[feature].dropna()
+        r = r.iloc[np.argsort(-r.abs().to_numpy(), kind='stable')]
+        channel = pd.Series([name.split('|')[0] for name in r.index], index=r.index)
         best = r[~channel.duplicated()].head(most)
-        out += [dict(feature=feature, rank=k + 1, channel=name.split('|')[0], statistic=name, rho=v) for k, (name, v) in enumerate(best.items())]
+        out += [
+            dict(feature=feature, rank=k + 1, channel=name.split('|')[0], statistic=name, rho=v)
+            for k, (name, v) in enumerate(best.items())
+        ]
     return pd.DataFrame(out, columns=['feature', 'rank', 'channel', 'statistic', 'rho'])
 
+
 def responses(
-    run,                # run folder
-    used:dict,          # split -> the features to look up, their names
-    stays=5000,         # train stays, drawn where there are more
-)->pd.DataFrame:        # split, feature, rank, channel, statistic, rho; empty where the features are not at hand
+    run,  # run folder
+    used: dict,  # split -> the features to look up, their names
+    stays=5000,  # train stays, drawn where there are more
+) -> pd.DataFrame:  # split, feature, rank, channel, statistic, rho; empty where the features are not at hand
     "What features of MIMIC-Net respond to."
-    data, out = Prepared.load(run), []; rows = data.rows('train')
-    if len(rows) > stays: rows = np.sort(rng('responses').choice(rows, stays, replace=False))
-    S = data.statistics.iloc[rows]; S, names = S.to_numpy(float), list(S.columns)
+    data, out = Prepared.load(run), []
+    rows = data.rows('train')
+    if len(rows) > stays:
+        rows = np.sort(rng('responses').choice(rows, stays, replace=False))
+    S = data.statistics.iloc[rows]
+    S, names = S.to_numpy(float), list(S.columns)
     for split, features in used.items():
-        if not features or not network_path(run, split, 'mimic-net').exists(): continue
-        F, known = network_features(run, split, 'mimic-net', data); Z = np.asarray(F[rows][:, [known.index(f) for f in features]], float)
+        if not features or not network_path(run, split, 'mimic-net').exists():
+            continue
+        F, known = network_features(run, split, 'mimic-net', data)
+        Z = np.asarray(F[rows][:, [known.index(f) for f in features]], float)
         out.append(strongest(pd.DataFrame(rank_correlation(Z, S), index=names, columns=features)).assign(split=split))
     return pd.concat(out, ignore_index=True) if out else pd.DataFrame()
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-035
 def most_used(
-    used:dict,  # as `used_features`
-    most=4,     # features of each split
-)->pd.DataFrame:  # split, feature, n_tasks, of, weight
+    used: dict,  # as `used_features`
+    most=4,  # features of each split
+) -> pd.DataFrame:  # split, feature, n_tasks, of, weight
     "The features that most tasks use, then those with the larger mean weight."
     out = []
     for split, w in used.items():
-        d = pd.DataFrame(dict(split=split, feature=w.columns, n_tasks=(w >= NEAR_ZERO).sum().to_numpy(), of=len(w), weight=w.mean().to_numpy())).query('n_tasks > 0')
+        d = pd.DataFrame(
+            dict(
+                split=split,
+                feature=w.columns,
+                n_tasks=(w >= NEAR_ZERO).sum().to_numpy(),
+                of=len(w),
+                weight=w.mean().to_numpy(),
+            )
+        ).query('n_tasks > 0')
         out.append(d.sort_values(['n_tasks', 'weight'], ascending=False, kind='stable').head(most))
-    return pd.concat(out, ignore_index=True) if out else pd.DataFrame(columns=['split', 'feature', 'n_tasks', 'of', 'weight'])
+    return (
+        pd.concat(out, ignore_index=True)
+        if out
+        else pd.DataFrame(columns=['split', 'feature', 'n_tasks', 'of', 'weight'])
+    )
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-037
 def response_sheets(
-    ev:Evaluation,
-    run,     # run folder
+    ev: Evaluation,
+    run,  # run folder
     models=('MN-LR-1', 'MN-LR-2'),
-)->list:     # of Sheet; empty where weights or features are not at hand
+) -> list:  # of Sheet; empty where weights or features are not at hand
     "Tables of the most used features of each model, and what they respond to."
-    top = {m: most_used(used_features(run, m)) for m in models if m in ev.models}; every = pd.concat([*top.values(), most_used({})])
-    found = responses(run, {s: sorted(set(g['feature'])) for s, g in every.groupby('split')}) if len(every) else pd.DataFrame()
-    if not len(found): return []
-    text = found.assign(text=[f'{s.replace("|", ", ")} ({number(r, sign=True)})' for s, r in zip(found['statistic'], found['rho'])]).pivot(index=['split', 'feature'], columns='rank', values='text')
-    text.columns = [f'{k} statistic' for k in ('Strongest', 'Second', 'Third')[:text.shape[1]]]
+    top = {m: most_used(used_features(run, m)) for m in models if m in ev.models}
+    every = pd.concat([*top.values(), most_used({})])
+    found = (
+        responses(run, {s: sorted(set(g['feature'])) for s, g in every.groupby('split')})
+        if len(every)
+        else pd.DataFrame()
+    )
+    if not len(found):
+        return []
+    text = found.assign(
+        text=[f'{s.replace("|", ", ")} ({number(r, sign=True)})' for s, r in zip(found['statistic'], found['rho'])]
+    ).pivot(index=['split', 'feature'], columns='rank', values='text')
+    text.columns = [f'{k} statistic' for k in ('Strongest', 'Second', 'Third')[: text.shape[1]]]
+
     def sheet(m, d):
-        shown = d.join(text, on=['split', 'feature']); shown.insert(2, 'Tasks that use it', [f'{n} of {k}' for n, k in zip(shown['n_tasks'], shown['of'])])
-        shown = shown.drop(columns=['n_tasks', 'of', 'weight']).rename(columns=dict(split='Split', feature='Feature')).fillna('–')
-        return Sheet(f'responses_{m}', f'What the most used features of {m} respond to', d.merge(found, on=['split', 'feature']), shown, RESPONSES.format(model=m, fraction=percent(ev.fractions[-1])))
+        shown = d.join(text, on=['split', 'feature'])
+        shown.insert(2, 'Tasks that use it', [f'{n} of {k}' for n, k in zip(shown['n_tasks'], shown['of'])])
+        shown = (
+            shown.drop(columns=['n_tasks', 'of', 'weight'])
+            .rename(columns=dict(split='Split', feature='Feature'))
+            .fillna('–')
+        )
+        return Sheet(
+            f'responses_{m}',
+            f'What the most used features of {m} respond to',
+            d.merge(found, on=['split', 'feature']),
+            shown,
+            RESPONSES.format(model=m, fraction=percent(ev.fractions[-1])),
+        )
+
     return [sheet(m, d) for m, d in top.items() if len(d)]
 
-RESPONSES = ('The features of {model} that most target tasks use at {fraction} of the labels (first seed), and their strongest rank correlations with the statistics over the train stays '
-             '(channel, part of the stay, function), one statistic a channel. z1 is the lower layer, z2 the upper; each split has a network of its own.')
+
+RESPONSES = (
+    'The features of {model} that most target tasks use at {fraction} of the labels (first seed), and their strongest rank correlations with the statistics over the train stays '
+    '(channel, part of the stay, function), one statistic a channel. z1 is the lower layer, z2 the upper; each split has a network of its own.'
+)
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-039
-def feature_picture(ev:Evaluation, used)->Picture:
+def feature_picture(ev: Evaluation, used) -> Picture:
     "Figure 3, with the counts in words."
-    kept = {s: set(w.columns[(w >= NEAR_ZERO).any()]) for s, w in used.items()}; width = max(w.shape[1] for w in used.values())
-    alt = 'Heat maps of absolute weights, tasks down and used features across: ' + '; '.join(f'split {s}: {len(kept[s])} of {w.shape[1]} used' for s, w in used.items()) + '.'
-    note = (f'{percent(ev.fractions[-1])} of the labels, first seed; white: below .001. Counted over all splits by position, as the paper may have done, '
-            f'{len(set().union(*kept.values()))} of {width} features are used (paper: 130 of 300), though the networks of two splits share no features.')
-    return Picture('figure_3', 'Figure 3: features of MN-LR-1 that at least one target task uses', alt, figure_3(ev, used), note)
+    kept = {s: set(w.columns[(w >= NEAR_ZERO).any()]) for s, w in used.items()}
+    width = max(w.shape[1] for w in used.values())
+    alt = (
+        'Heat maps of absolute weights, tasks down and used features across: '
+        + '; '.join(f'split {s}: {len(kept[s])} of {w.shape[1]} used' for s, w in used.items())
+        + '.'
+    )
+    note = (
+        f'{percent(ev.fractions[-1])} of the labels, first seed; white: below .001. Counted over all splits by position, as the paper may have done, '
+        f'{len(set().union(*kept.values()))} of {width} features are used (paper: 130 of 300), though the networks of two splits share no features.'
+    )
+    return Picture(
+        'figure_3', 'Figure 3: features of MN-LR-1 that at least one target task uses', alt, figure_3(ev, used), note
+    )
+
 
 def sparsity_pictures(
-    ev:Evaluation,
-    run,   # run folder
+    ev: Evaluation,
+    run,  # run folder
     path,  # as `read_paths`
-)->list:
+) -> list:
     "The sparsity path and Figure 3, as far as the run has them."
-    used, out = used_features(run), []; d = path_frame(path, fractions=sorted({few(ev), ev.fractions[-1]})) if len(path) else path
+    used, out = used_features(run), []
+    d = path_frame(path, fractions=sorted({few(ev), ev.fractions[-1]})) if len(path) else path
     if len(d):
-        where = '; '.join(f'{m}, {percent(f)}: {g["lambda"].iloc[g["chosen"].to_numpy().argmax()]:g}' for (m, f), g in d.groupby(['model', 'fraction']))
+        where = '; '.join(
+            f'{m}, {percent(f)}: {g["lambda"].iloc[g["chosen"].to_numpy().argmax()]:g}'
+            for (m, f), g in d.groupby(['model', 'fraction'])
+        )
         note = 'Medians over tasks, splits and seeds; bands hold the middle half of the fits. Diamonds: the lambda chosen most often. Loss: negative log-likelihood of the labelled validation stays, less that of the model with the largest lambda.'
-        out.append(Picture('path', 'The path of lambda', f'Share of weights kept, validation loss and chosen lambda over lambda, by system. Most often chosen: {where}.', figure_path(ev, d), note))
+        out.append(
+            Picture(
+                'path',
+                'The path of lambda',
+                f'Share of weights kept, validation loss and chosen lambda over lambda, by system. Most often chosen: {where}.',
+                figure_path(ev, d),
+                note,
+            )
+        )
     return out + ([feature_picture(ev, used)] if used else [])

@@ -9,7 +9,8 @@ __all__ = ['KINDS', 'VARIANTS', 'COMPARISONS', 'Sheet', 'wide', 'about_system', 
            'network_frame', 'network_sheets', 'settings_sheets']
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-002
-import json, re
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,138 +21,241 @@ from fastcore.basics import patch
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-004
 from ..data import BadInput, markdown_table
-from .results import GROUPS, RULES, Evaluation, caption, group, number, numbers, order, order_models, parse, percent, planned, told
+from rnn_transfer.evaluation.results import (
+    GROUPS,
+    RULES,
+    Evaluation,
+    caption,
+    group,
+    number,
+    numbers,
+    order,
+    order_models,
+    parse,
+    percent,
+    planned,
+    told,
+)
 from ..transfer import describe
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-009
 @dataclass
 class Sheet:
     "One table of the report."
-    name: str             # file name
+
+    name: str  # file name
     title: str
-    frame: pd.DataFrame   # tidy, for the CSV
-    shown: pd.DataFrame   # for reading
-    note: str = ''        # what to know before reading it
+    frame: pd.DataFrame  # tidy, for the CSV
+    shown: pd.DataFrame  # for reading
+    note: str = ''  # what to know before reading it
     folded: bool = False  # closed in the report until clicked
-    def _repr_markdown_(self): return f'**{self.title}.** {self.note}\n\n{markdown_table(self.shown)}'
+
+    def _repr_markdown_(self):
+        return f'**{self.title}.** {self.note}\n\n{markdown_table(self.shown)}'
+
 
 def wide(
-    tidy:pd.DataFrame,  # with columns model, fraction and text
-    models,             # order of the rows
-)->pd.DataFrame:        # one row per model, one column per fraction
+    tidy: pd.DataFrame,  # with columns model, fraction and text
+    models,  # order of the rows
+) -> pd.DataFrame:  # one row per model, one column per fraction
     "Models down, fractions across."
-    shown = tidy.pivot(index='model', columns='fraction', values='text').reindex([m for m in models if m in set(tidy['model'])]).fillna('–')
-    return shown.set_axis([percent(f) for f in shown.columns], axis=1).rename_axis(index='Model', columns=None).reset_index()
+    shown = (
+        tidy.pivot(index='model', columns='fraction', values='text')
+        .reindex([m for m in models if m in set(tidy['model'])])
+        .fillna('–')
+    )
+    return (
+        shown.set_axis([percent(f) for f in shown.columns], axis=1)
+        .rename_axis(index='Model', columns=None)
+        .reset_index()
+    )
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-011
 def about_system(
     model,
-)->str:  # '' for a name that nothing is known of
+) -> str:  # '' for a name that nothing is known of
     "What a system is, in one line."
-    try: return describe(model)
-    except BadInput: return ''
+    try:
+        return describe(model)
+    except BadInput:
+        return ''
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-013
-def system_sheet(ev:Evaluation)->Sheet:
+def system_sheet(ev: Evaluation) -> Sheet:
     "Legend: the systems of the run, their group and what they are."
     shown = pd.DataFrame([dict(System=m, Group=group(m), What=about_system(m) or 'not described') for m in ev.models])
     h = ev.results.dropna(subset='hidden').groupby('model')['hidden'].unique() if 'hidden' in ev.results else {}
     shown['Hidden units'] = [', '.join(f'{v:g}' for v in sorted(h[m])) if m in h else '–' for m in shown['System']]
-    return Sheet('systems', 'The systems', shown, shown, 'All are trained on the same labelled stays of a task, fraction and seed; a variant cv on the labelled validation stays as well.', folded=len(shown) > 12)
+    return Sheet(
+        'systems',
+        'The systems',
+        shown,
+        shown,
+        'All are trained on the same labelled stays of a task, fraction and seed; a variant cv on the labelled validation stays as well.',
+        folded=len(shown) > 12,
+    )
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-016
 def plain(
-    df:pd.DataFrame,  # with a column model
-)->pd.DataFrame:
+    df: pd.DataFrame,  # with a column model
+) -> pd.DataFrame:
     "Rows of systems proper: no variants, no other initialisations."
     return df[[group(m) not in ('Variants', 'Initialisations') for m in df['model']]]
 
+
 KINDS = dict(phenotype='Held-out phenotypes, weighted AUROC', mortality='In-hospital mortality, AUROC')
 
+
 def headline_frame(
-    ev:Evaluation,
+    ev: Evaluation,
     kind,  # phenotype, mortality or another task kind
-)->pd.DataFrame:
+) -> pd.DataFrame:
     "Models down, fractions across: AUROC with interval, then seeds, training labels, positives, and fits missing if any are."
-    tidy = plain(ev.averages()).query('task_kind == @kind'); shown = wide(tidy.assign(text=numbers(tidy)), ev.models)
+    tidy = plain(ev.averages()).query('task_kind == @kind')
+    shown = wide(tidy.assign(text=numbers(tidy)), ev.models)
     rows = plain(ev.results[ev.results['task_kind'] == kind]).groupby('fraction')
-    behind = {'seeds': rows['seed'].nunique(), 'labelled training stays, median': rows['n_train'].median(), 'positives among them, median': rows['n_positive'].median()}
-    for name, values in behind.items(): shown.loc[len(shown)] = [name, *(f'{v:,.0f}' if pd.notna(v) else '–' for v in values)]
+    behind = {
+        'seeds': rows['seed'].nunique(),
+        'labelled training stays, median': rows['n_train'].median(),
+        'positives among them, median': rows['n_positive'].median(),
+    }
+    for name, values in behind.items():
+        shown.loc[len(shown)] = [name, *(f'{v:,.0f}' if pd.notna(v) else '–' for v in values)]
     missing = tidy.groupby('fraction')[['n_missing', 'n_fits']].sum()
-    if missing['n_missing'].any(): shown.loc[len(shown)] = ['fits missing', *(f'{k} of {n}' for k, n in missing.itertuples(index=False))]
+    if missing['n_missing'].any():
+        shown.loc[len(shown)] = ['fits missing', *(f'{k} of {n}' for k, n in missing.itertuples(index=False))]
     return shown
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-017
 def missing_words(
-    ev:Evaluation,
+    ev: Evaluation,
     kind,
-)->str:  # '' where nothing is missing
+) -> str:  # '' where nothing is missing
     "That points of one curve may average different tasks."
-    tidy = ev.averages().query('task_kind == @kind and n_missing > 0'); at = ', '.join(percent(f) for f in sorted(set(tidy['fraction'])))
-    return f' Fits are missing at {at} of the labels (see the reasons): averages there are over the fits that remain, so not over the same tasks as elsewhere.' if at else ''
+    tidy = ev.averages().query('task_kind == @kind and n_missing > 0')
+    at = ', '.join(percent(f) for f in sorted(set(tidy['fraction'])))
+    return (
+        f' Fits are missing at {at} of the labels (see the reasons): averages there are over the fits that remain, so not over the same tasks as elsewhere.'
+        if at
+        else ''
+    )
+
 
 def fewer_words(
-    ev:Evaluation,
+    ev: Evaluation,
     kind,
-)->str:  # '' where all systems have the same fits
+) -> str:  # '' where all systems have the same fits
     "Which systems were run on fewer label draws or splits than others."
-    tidy = plain(ev.averages()).query('task_kind == @kind'); most = tidy.groupby('fraction')['n_fits'].transform('max')
+    tidy = plain(ev.averages()).query('task_kind == @kind')
+    most = tidy.groupby('fraction')['n_fits'].transform('max')
     fewer = order_models(tidy['model'][tidy['n_fits'] < most])
-    return f' Run on fewer label draws or splits than the others at some fractions: {", ".join(fewer)}; the paired differences use what both systems have.' if fewer else ''
+    return (
+        f' Run on fewer label draws or splits than the others at some fractions: {", ".join(fewer)}; the paired differences use what both systems have.'
+        if fewer
+        else ''
+    )
 
-def headline_sheets(ev:Evaluation)->list:
+
+def headline_sheets(ev: Evaluation) -> list:
     "One headline table for each kind of task; the CSV holds variants and initialisations too."
-    tidy = ev.averages(); note = 'Mean over seeds, tasks and splits. Columns: share of the training and validation labels a model may use.'
+    tidy = ev.averages()
+    note = 'Mean over seeds, tasks and splits. Columns: share of the training and validation labels a model may use.'
     notes = {k: note + missing_words(ev, k) + fewer_words(ev, k) for k in ev.kinds}
-    return [Sheet(f'headline_{k}', KINDS.get(k, f'{k}, weighted AUROC'), tidy[tidy['task_kind'] == k], headline_frame(ev, k), notes[k]) for k in ev.kinds]
+    return [
+        Sheet(
+            f'headline_{k}',
+            KINDS.get(k, f'{k}, weighted AUROC'),
+            tidy[tidy['task_kind'] == k],
+            headline_frame(ev, k),
+            notes[k],
+        )
+        for k in ev.kinds
+    ]
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-023
-def variant_sheets(ev:Evaluation)->list:
+def variant_sheets(ev: Evaluation) -> list:
     "Systems with variants, and the variants, fractions across."
-    bases = {parse(m)[0] for m in ev.models if group(m) == 'Variants'}; sheets = []; inits = lambda m: parse(m)[2]
-    models = sorted((m for m in ev.models if parse(m)[0] in bases and not inits(m)), key=lambda m: (order_models(bases).index(parse(m)[0]), order(RULES, RULES).index(parse(m)[1]) if parse(m)[1] in RULES else 9))
+    bases = {parse(m)[0] for m in ev.models if group(m) == 'Variants'}
+    sheets = []
+
+    def inits(m):
+        return parse(m)[2]
+
+    models = sorted(
+        (m for m in ev.models if parse(m)[0] in bases and not inits(m)),
+        key=lambda m: (
+            order_models(bases).index(parse(m)[0]),
+            order(RULES, RULES).index(parse(m)[1]) if parse(m)[1] in RULES else 9,
+        ),
+    )
     for k in ev.kinds if bases else []:
         d = ev.averages().query('task_kind == @k and model in @models')
-        if len(d): sheets.append(Sheet(f'variants_{k}', f'Choice of lambda: {KINDS.get(k, k)}', d, wide(d.assign(text=numbers(d)), models), VARIANTS))
+        if len(d):
+            sheets.append(
+                Sheet(
+                    f'variants_{k}',
+                    f'Choice of lambda: {KINDS.get(k, k)}',
+                    d,
+                    wide(d.assign(text=numbers(d)), models),
+                    VARIANTS,
+                )
+            )
     return sheets
 
-VARIANTS = ('Plain: lambda by the negative log-likelihood of the labelled validation stays. literal: with the L1 term added, as eq. 2 is written. '
-            'cv: by cross-validation in up to five folds over labelled train and validation stays, on all of which it is then fitted. full-val: by all validation labels, whatever the fraction.')
+
+VARIANTS = (
+    'Plain: lambda by the negative log-likelihood of the labelled validation stays. literal: with the L1 term added, as eq. 2 is written. '
+    'cv: by cross-validation in up to five folds over labelled train and validation stays, on all of which it is then fitted. full-val: by all validation labels, whatever the fraction.'
+)
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-026
 def in_words(
-    d:pd.DataFrame,  # rows of `compare` for one pair and kind of task
-)->str:
+    d: pd.DataFrame,  # rows of `compare` for one pair and kind of task
+) -> str:
     "At which fractions a model is ahead of another, as a sentence."
-    at = lambda keep: ', '.join(percent(f) for f in sorted(d['fraction'][keep]))
-    verdicts = {'ahead': d['low'] > 0, 'behind': d['high'] < 0, 'not to be told apart': (d['low'] <= 0) & (d['high'] >= 0), 'no interval': d['low'].isna()}
+
+    def at(keep):
+        return ', '.join(percent(f) for f in sorted(d['fraction'][keep]))
+
+    verdicts = {
+        'ahead': d['low'] > 0,
+        'behind': d['high'] < 0,
+        'not to be told apart': (d['low'] <= 0) & (d['high'] >= 0),
+        'no interval': d['low'].isna(),
+    }
     said = [f'{word} at {at(keep)}' for word, keep in verdicts.items() if keep.any()]
     return f'{d["model"].iloc[0]} against {d["versus"].iloc[0]}: {"; ".join(said)} of the labels.'
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-028
 COMPARISONS = [('MN-LR-2', 'RNN-C'), ('MN-LR-2', 'LR'), ('MN-LR-2', 'untrained-LR-2'), ('MN-LR-2', 'MN-LR-1')]
 
+
 def pairs_run(
-    ev:Evaluation,
+    ev: Evaluation,
     pairs=COMPARISONS,  # of models
-)->list:
+) -> list:
     "The pairs whose two models were run."
     return [p for p in pairs if set(p) <= set(ev.models)]
 
+
 def differences(
-    ev:Evaluation,
+    ev: Evaluation,
     pairs=COMPARISONS + [('MN-LR-2', m) for m in GROUPS['Further']],
-)->pd.DataFrame:
+) -> pd.DataFrame:
     "Paired differences of all pairs that were run, kept once computed."
     if ('differences', *pairs) not in ev.known:
-        ev.known['differences', *pairs] = pd.concat([ev.compare(a, b) for a, b in pairs_run(ev, pairs)] or [pd.DataFrame()], ignore_index=True)
+        ev.known['differences', *pairs] = pd.concat(
+            [ev.compare(a, b) for a, b in pairs_run(ev, pairs)] or [pd.DataFrame()], ignore_index=True
+        )
     return ev.known['differences', *pairs]
 
-def difference_sheets(ev:Evaluation)->list:
+
+def difference_sheets(ev: Evaluation) -> list:
     "Differences of MN-LR-2 to the others, by kind of task."
     tidy, sheets = differences(ev), []
     for k in ev.kinds if len(tidy) else []:
-        d = tidy[tidy['task_kind'] == k]; words = ' '.join(in_words(g) for _, g in d.groupby('versus', sort=False))
+        d = tidy[tidy['task_kind'] == k]
+        words = ' '.join(in_words(g) for _, g in d.groupby('versus', sort=False))
         text = d.assign(text=numbers(d, 'difference low high', sign=True), model=d['model'] + ' − ' + d['versus'])
         shown = wide(text, list(dict.fromkeys(text['model']))).rename(columns={'Model': 'Difference'})
         note = f'{words} The same stays, tasks and seeds for both models; not corrected for the number of comparisons.'
@@ -159,95 +263,211 @@ def difference_sheets(ev:Evaluation)->list:
     return sheets
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-031
-def task_sheet(ev:Evaluation)->Sheet:
+def task_sheet(ev: Evaluation) -> Sheet:
     "Target tasks down, models across, at the largest fraction."
-    tidy, top = ev.by_task(), ev.fractions[-1]; t = tidy[tidy['fraction'] == top]
-    t = t.assign(text=numbers(t, 'auroc low high'), positives=[f'{n:,} ({100 * q:.1f} %)' for n, q in zip(t['n_test_positive'], t['prevalence'])])
-    shown = t.pivot(index=['task_kind', 'split', 'task', 'positives'], columns='model', values='text').fillna('–'); models = [m for m in ev.models if m in shown and group(m) in list(GROUPS)[:2] + ['Others']]
-    shown = shown.loc[sorted(shown.index, key=lambda k: (ev.kinds.index(k[0]), k[1:])), models].rename_axis(columns=None).reset_index().drop(columns='task_kind')
+    tidy, top = ev.by_task(), ev.fractions[-1]
+    t = tidy[tidy['fraction'] == top]
+    t = t.assign(
+        text=numbers(t, 'auroc low high'),
+        positives=[f'{n:,} ({100 * q:.1f} %)' for n, q in zip(t['n_test_positive'], t['prevalence'])],
+    )
+    shown = t.pivot(index=['task_kind', 'split', 'task', 'positives'], columns='model', values='text').fillna('–')
+    models = [m for m in ev.models if m in shown and group(m) in list(GROUPS)[:2] + ['Others']]
+    shown = (
+        shown.loc[sorted(shown.index, key=lambda k: (ev.kinds.index(k[0]), k[1:])), models]
+        .rename_axis(columns=None)
+        .reset_index()
+        .drop(columns='task_kind')
+    )
     names = dict(split='Split', task='Task', positives='Positives in the test set')
-    return Sheet('tasks', f'Each target task, AUROC at {percent(top)} of the labels', tidy, shown.rename(columns=names), 'Mean over seeds. The CSV has every fraction, and the controls.')
+    return Sheet(
+        'tasks',
+        f'Each target task, AUROC at {percent(top)} of the labels',
+        tidy,
+        shown.rename(columns=names),
+        'Mean over seeds. The CSV has every fraction, and the controls.',
+    )
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-033
-def quality_sheet(ev:Evaluation)->Sheet:
+def quality_sheet(ev: Evaluation) -> Sheet:
     "Averages of the other metrics, and the median calibration, by kind, model and fraction."
-    by = ['task_kind', 'model', 'fraction']; wanted = [('weighted', 'auroc'), ('macro', 'auroc'), ('weighted', 'auprc'), ('macro', 'brier')]
+    by = ['task_kind', 'model', 'fraction']
+    wanted = [('weighted', 'auroc'), ('macro', 'auroc'), ('weighted', 'auprc'), ('macro', 'brier')]
     parts = [ev.averages(m, h).set_index(by)[['value', 'low', 'high']].add_prefix(f'{h}_{m}_') for h, m in wanted]
-    parts += [ev.results.groupby(by)[['calibration_intercept', 'calibration_slope']].median(), ev.averages().set_index(by)[['seed_sd', 'n_seeds', 'n_missing', 'n_undefined']]]
-    tidy = pd.concat(parts, axis=1).reset_index(); show = lambda name: numbers(tidy, f'{name}_value {name}_low {name}_high')
-    shown = pd.DataFrame({'Tasks': tidy['task_kind'], 'Model': tidy['model'], 'Labels': tidy['fraction'].map(percent), 'Macro AUROC': show('macro_auroc'),
-        'Weighted AUPRC': show('weighted_auprc'), 'Brier score': show('macro_brier'), 'Calibration intercept': numbers(tidy, 'calibration_intercept', sign=True),
-        'Calibration slope': numbers(tidy, 'calibration_slope'),
-        'SD over seeds': numbers(tidy, 'seed_sd'), 'Fits missing': tidy['n_missing'].astype(str), 'Draws left out': tidy['n_undefined'].astype(str)})
+    parts += [
+        ev.results.groupby(by)[['calibration_intercept', 'calibration_slope']].median(),
+        ev.averages().set_index(by)[['seed_sd', 'n_seeds', 'n_missing', 'n_undefined']],
+    ]
+    tidy = pd.concat(parts, axis=1).reset_index()
+
+    def show(name):
+        return numbers(tidy, f'{name}_value {name}_low {name}_high')
+
+    shown = pd.DataFrame(
+        {
+            'Tasks': tidy['task_kind'],
+            'Model': tidy['model'],
+            'Labels': tidy['fraction'].map(percent),
+            'Macro AUROC': show('macro_auroc'),
+            'Weighted AUPRC': show('weighted_auprc'),
+            'Brier score': show('macro_brier'),
+            'Calibration intercept': numbers(tidy, 'calibration_intercept', sign=True),
+            'Calibration slope': numbers(tidy, 'calibration_slope'),
+            'SD over seeds': numbers(tidy, 'seed_sd'),
+            'Fits missing': tidy['n_missing'].astype(str),
+            'Draws left out': tidy['n_undefined'].astype(str),
+        }
+    )
     note = 'Calibration: median over tasks, splits and seeds; intercept 0 and slope 1 are perfect. SD over seeds is that of the weighted AUROC.'
     return Sheet('quality', 'Other metrics', tidy, shown, note, folded=True)
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-036
-def failure_sheet(ev:Evaluation)->Sheet:
+def failure_sheet(ev: Evaluation) -> Sheet:
     "How often a fit or a metric is null, and why."
-    tidy = ev.results[ev.results['reason'].notna()].groupby(['reason', 'model', 'fraction']).size().rename('rows').reset_index()
-    names = lambda m: ', '.join(order_models(m)); labels = lambda f: ', '.join(percent(v) for v in sorted(set(f)))
-    shown = tidy.groupby('reason').agg(rows=('rows', 'sum'), models=('model', names), fractions=('fraction', labels)).reset_index()
-    shown['rows'] = [f'{n:,} of {len(ev.results):,}' for n in shown['rows']]
-    return Sheet('reasons', 'Numbers that are null, and why', tidy, shown.set_axis(['Reason', 'Rows', 'Models', 'Labels'], axis=1),
-                 'Nothing was dropped: these rows stand in results.csv with the same reason.')
+    tidy = (
+        ev.results[ev.results['reason'].notna()]
+        .groupby(['reason', 'model', 'fraction'])
+        .size()
+        .rename('rows')
+        .reset_index()
+    )
 
-def pretty(df:pd.DataFrame)->pd.DataFrame:
+    def names(m):
+        return ', '.join(order_models(m))
+
+    def labels(f):
+        return ', '.join(percent(v) for v in sorted(set(f)))
+
+    shown = (
+        tidy.groupby('reason')
+        .agg(rows=('rows', 'sum'), models=('model', names), fractions=('fraction', labels))
+        .reset_index()
+    )
+    shown['rows'] = [f'{n:,} of {len(ev.results):,}' for n in shown['rows']]
+    return Sheet(
+        'reasons',
+        'Numbers that are null, and why',
+        tidy,
+        shown.set_axis(['Reason', 'Rows', 'Models', 'Labels'], axis=1),
+        'Nothing was dropped: these rows stand in results.csv with the same reason.',
+    )
+
+
+def pretty(df: pd.DataFrame) -> pd.DataFrame:
     "Thousands separated, missing as a dash, column names as words."
-    show = lambda v: f'{v:,}' if isinstance(v, (int, np.integer)) else '–' if v is None or v != v else str(v)
+
+    def show(v):
+        return f'{v:,}' if isinstance(v, (int, np.integer)) else '–' if v is None or v != v else str(v)
+
     return df.astype(object).map(show).rename(columns=lambda c: str(c).replace('_', ' ').capitalize())
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-037
 def flow_sheets(
-    ev:Evaluation,
+    ev: Evaluation,
     run,  # run folder
-)->list:
+) -> list:
     "Cohort flow, and what leakage removal took from pre-training in each split."
-    a = ev.about; flow = pd.DataFrame(a['flow'] or [dict(step='stays in the cohort', stays=a['n_stays'], subjects=a['n_subjects'])])
-    split = lambda path: int(path.parts[-3].split('-')[1])
-    files = sorted((d/'flow.csv' for d in planned(run, 'split-*/pretrain') if (d/'flow.csv').exists()), key=split)
-    sheets = [Sheet('flow', 'From the source to the cohort', flow, pretty(flow), 'Stays and subjects left after each step.')]
-    if not files: return sheets
-    removal = pd.concat([pd.read_csv(f).assign(split=split(f)) for f in files], ignore_index=True); removal.insert(0, 'split', removal.pop('split'))
+    a = ev.about
+    flow = pd.DataFrame(a['flow'] or [dict(step='stays in the cohort', stays=a['n_stays'], subjects=a['n_subjects'])])
+
+    def split(path):
+        return int(path.parts[-3].split('-')[1])
+
+    files = sorted((d / 'flow.csv' for d in planned(run, 'split-*/pretrain') if (d / 'flow.csv').exists()), key=split)
+    sheets = [
+        Sheet('flow', 'From the source to the cohort', flow, pretty(flow), 'Stays and subjects left after each step.')
+    ]
+    if not files:
+        return sheets
+    removal = pd.concat([pd.read_csv(f).assign(split=split(f)) for f in files], ignore_index=True)
+    removal.insert(0, 'split', removal.pop('split'))
     note = 'A subject with a target phenotype in any stay leaves the train and validation sets of pre-training; the test set stays whole.'
     return sheets + [Sheet('leakage', 'What leakage removal takes from pre-training', removal, pretty(removal), note)]
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-039
 def network_frame(
     run,  # run folder
-)->pd.DataFrame:  # one row per split, network and size: val_loss, best_update, updates, stopped (patience, max_updates or diverged), chosen; empty before pre-training
+) -> pd.DataFrame:  # one row per split, network and size: val_loss, best_update, updates, stopped (patience, max_updates or diverged), chosen; empty before pre-training
     "Every network that pre-training trained."
-    files = [d/'split.json' for d in planned(run, 'split-*/pretrain')]
+    files = [d / 'split.json' for d in planned(run, 'split-*/pretrain')]
     splits = [json.loads(f.read_text(encoding='utf-8')) for f in files if f.exists()]
-    trained = [(s['split'], name, about, n) for s in splits for name, about in s.items() if isinstance(about, dict) for n in about.get('networks') or []]
+    trained = [
+        (s['split'], name, about, n)
+        for s in splits
+        for name, about in s.items()
+        if isinstance(about, dict)
+        for n in about.get('networks') or []
+    ]
     columns = ['hidden', 'val_loss', 'best_update', 'updates', 'stopped']
-    rows = [dict(split=split, network=name) | {c: n[c] for c in columns} | dict(chosen=n['hidden'] == about['hidden']) for split, name, about, n in trained]
-    d = pd.DataFrame(rows, columns=['split', 'network', *columns, 'chosen'], dtype=object)  # counts stay whole beside those of a training that diverged
+    rows = [
+        dict(split=split, network=name) | {c: n[c] for c in columns} | dict(chosen=n['hidden'] == about['hidden'])
+        for split, name, about, n in trained
+    ]
+    d = pd.DataFrame(
+        rows, columns=['split', 'network', *columns, 'chosen'], dtype=object
+    )  # counts stay whole beside those of a training that diverged
     d = d.astype(dict(split=int, hidden=int, val_loss=float, chosen=bool))
     return d.sort_values('split', kind='stable', ignore_index=True)
 
+
 def network_sheets(
     run,  # run folder
-)->list:  # of Sheet; empty before pre-training
+) -> list:  # of Sheet; empty before pre-training
     "The networks of pre-training: size, updates, and why each training ended."
     d = network_frame(run)
-    if not len(d): return []
+    if not len(d):
+        return []
     capped = int((d['stopped'] == 'max_updates').sum())
     ended = d['stopped'].replace(dict(max_updates='the cap on updates', diverged='a loss that was no number'))
-    shown = pretty(d.assign(val_loss=[number(v) for v in d['val_loss']], stopped=ended, chosen=np.where(d['chosen'], 'yes', 'no')))
+    shown = pretty(
+        d.assign(val_loss=[number(v) for v in d['val_loss']], stopped=ended, chosen=np.where(d['chosen'], 'yes', 'no'))
+    )
     note = f'Validation losses compare between sizes of one network only. {capped or "None"} of {len(d)} trainings ended at the cap on updates, before early stopping.'
-    return [Sheet('networks', 'The networks of pre-training', d, shown.rename(columns=dict(Stopped='Stopped by')), note, folded=len(d) > 12)]
+    return [
+        Sheet(
+            'networks',
+            'The networks of pre-training',
+            d,
+            shown.rename(columns=dict(Stopped='Stopped by')),
+            note,
+            folded=len(d) > 12,
+        )
+    ]
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-043
 def settings_sheets(
     run,  # run folder
-)->list:  # of Sheet; empty where there is no manifest
+) -> list:  # of Sheet; empty where there is no manifest
     "Options of the run and versions of the software, as the manifest tells them."
-    said = told(run); changed = said.get('changed')
+    said = told(run)
+    changed = said.get('changed')
+
     def show(v):
-        if isinstance(v, dict): return '; '.join(f'{k} {x}' for k, x in v.items())
+        if isinstance(v, dict):
+            return '; '.join(f'{k} {x}' for k, x in v.items())
         return ', '.join(map(str, v)) or '–' if isinstance(v, (list, tuple)) else '–' if v in (None, '') else str(v)
-    path = lambda v: show(v).startswith(('/', '~', 'file:')) or ':\\' in show(v)
-    told_of = {k: said[k] for k in ('profile', 'commit', 'versions', 'hardware') if said.get(k)}; options = {k: v for k, v in (said.get('options') or {}).items() if not path(v)}
-    rows = [dict(Setting=k.replace('_', ' '), Value=show(v)) | ({'Of the profile': '–' if k in told_of else 'no' if k in changed else 'yes'} if changed is not None else {}) for k, v in (options | told_of).items()]
-    return [Sheet('settings', 'Settings of the run', pd.DataFrame(rows), pd.DataFrame(rows), 'As the manifest of the run says.', folded=True)] if rows else []
+
+    def path(v):
+        return show(v).startswith(('/', '~', 'file:')) or ':\\' in show(v)
+
+    told_of = {k: said[k] for k in ('profile', 'commit', 'versions', 'hardware') if said.get(k)}
+    options = {k: v for k, v in (said.get('options') or {}).items() if not path(v)}
+    rows = [
+        dict(Setting=k.replace('_', ' '), Value=show(v))
+        | ({'Of the profile': '–' if k in told_of else 'no' if k in changed else 'yes'} if changed is not None else {})
+        for k, v in (options | told_of).items()
+    ]
+    return (
+        [
+            Sheet(
+                'settings',
+                'Settings of the run',
+                pd.DataFrame(rows),
+                pd.DataFrame(rows),
+                'As the manifest of the run says.',
+                folded=True,
+            )
+        ]
+        if rows
+        else []
+    )

@@ -14,7 +14,13 @@ __all__ = ['TABLES', 'TOY', 'NOT_WHOLE', 'NO_TEXT', 'TOO_SMALL', 'FULL', 'INCLUS
            'about_folder', 'cohort']
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-002
-import csv, errno, gzip, os, re, tempfile, zlib
+import csv
+import errno
+import gzip
+import os
+import re
+import tempfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,21 +28,58 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
+
 from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, resource
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-007
 TABLES = {  # table: {column: type}
     'PATIENTS': dict(SUBJECT_ID='INTEGER', GENDER='VARCHAR', DOB='TIMESTAMP', DOD='TIMESTAMP'),
-    'ADMISSIONS': dict(SUBJECT_ID='INTEGER', HADM_ID='INTEGER', ADMITTIME='TIMESTAMP', DISCHTIME='TIMESTAMP', DEATHTIME='TIMESTAMP', ETHNICITY='VARCHAR', DIAGNOSIS='VARCHAR'),
-    'ICUSTAYS': dict(SUBJECT_ID='INTEGER', HADM_ID='INTEGER', ICUSTAY_ID='INTEGER', DBSOURCE='VARCHAR', FIRST_CAREUNIT='VARCHAR', LAST_CAREUNIT='VARCHAR',
-                     FIRST_WARDID='INTEGER', LAST_WARDID='INTEGER', INTIME='TIMESTAMP', OUTTIME='TIMESTAMP', LOS='DOUBLE'),
+    'ADMISSIONS': dict(
+        SUBJECT_ID='INTEGER',
+        HADM_ID='INTEGER',
+        ADMITTIME='TIMESTAMP',
+        DISCHTIME='TIMESTAMP',
+        DEATHTIME='TIMESTAMP',
+        ETHNICITY='VARCHAR',
+        DIAGNOSIS='VARCHAR',
+    ),
+    'ICUSTAYS': dict(
+        SUBJECT_ID='INTEGER',
+        HADM_ID='INTEGER',
+        ICUSTAY_ID='INTEGER',
+        DBSOURCE='VARCHAR',
+        FIRST_CAREUNIT='VARCHAR',
+        LAST_CAREUNIT='VARCHAR',
+        FIRST_WARDID='INTEGER',
+        LAST_WARDID='INTEGER',
+        INTIME='TIMESTAMP',
+        OUTTIME='TIMESTAMP',
+        LOS='DOUBLE',
+    ),
     'DIAGNOSES_ICD': dict(SUBJECT_ID='INTEGER', HADM_ID='INTEGER', SEQ_NUM='INTEGER', ICD9_CODE='VARCHAR'),
     'D_ICD_DIAGNOSES': dict(ICD9_CODE='VARCHAR', SHORT_TITLE='VARCHAR', LONG_TITLE='VARCHAR'),
-    'CHARTEVENTS': dict(SUBJECT_ID='INTEGER', HADM_ID='INTEGER', ICUSTAY_ID='INTEGER', ITEMID='INTEGER', CHARTTIME='TIMESTAMP', VALUE='VARCHAR', VALUEUOM='VARCHAR'),
-    'LABEVENTS': dict(SUBJECT_ID='INTEGER', HADM_ID='INTEGER', ITEMID='INTEGER', CHARTTIME='TIMESTAMP', VALUE='VARCHAR', VALUEUOM='VARCHAR')}
+    'CHARTEVENTS': dict(
+        SUBJECT_ID='INTEGER',
+        HADM_ID='INTEGER',
+        ICUSTAY_ID='INTEGER',
+        ITEMID='INTEGER',
+        CHARTTIME='TIMESTAMP',
+        VALUE='VARCHAR',
+        VALUEUOM='VARCHAR',
+    ),
+    'LABEVENTS': dict(
+        SUBJECT_ID='INTEGER',
+        HADM_ID='INTEGER',
+        ITEMID='INTEGER',
+        CHARTTIME='TIMESTAMP',
+        VALUE='VARCHAR',
+        VALUEUOM='VARCHAR',
+    ),
+}
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-009
-TOY = {'PATIENTS': '''SUBJECT_ID,GENDER,DOB,DOD
+TOY = {
+    'PATIENTS': '''SUBJECT_ID,GENDER,DOB,DOD
 2,F,1800-01-01 00:00:00,
 3,M,2040-01-01 00:00:00,
 5,F,2100-01-01 00:00:00,
@@ -44,7 +87,8 @@ TOY = {'PATIENTS': '''SUBJECT_ID,GENDER,DOB,DOD
 7,M,2050-06-01 00:00:00,
 8,M,2050-06-01 00:00:00,
 9,M,2035-06-01 00:00:00,2100-05-03 00:00:00
-''', 'ADMISSIONS': '''SUBJECT_ID,HADM_ID,ADMITTIME,DISCHTIME,DEATHTIME,ETHNICITY,DIAGNOSIS
+''',
+    'ADMISSIONS': '''SUBJECT_ID,HADM_ID,ADMITTIME,DISCHTIME,DEATHTIME,ETHNICITY,DIAGNOSIS
 2,20,2100-02-01 08:00:00,2100-02-09 10:00:00,,WHITE,FEVER
 3,30,2100-01-01 09:00:00,2100-01-08 10:00:00,,WHITE,SEPSIS
 5,50,2100-01-01 09:00:00,2100-01-08 10:00:00,,ASIAN,NEWBORN
@@ -52,14 +96,18 @@ TOY = {'PATIENTS': '''SUBJECT_ID,GENDER,DOB,DOD
 7,70,2100-04-01 09:00:00,2100-04-08 10:00:00,,WHITE,COUGH
 8,80,2100-04-01 09:00:00,2100-04-08 10:00:00,,WHITE,COUGH
 9,90,2100-05-01 09:00:00,2100-05-03 20:00:00,2100-05-03 20:00:00,WHITE,SHOCK
-''', 'D_ICD_DIAGNOSES': '''ICD9_CODE,SHORT_TITLE,LONG_TITLE
+''',
+    'D_ICD_DIAGNOSES': '''ICD9_CODE,SHORT_TITLE,LONG_TITLE
 0389,Septicemia NOS,Unspecified septicemia
 78552,Septic shock,Septic shock
 V1582,History of tobacco use,Personal history of tobacco use
-'''}
+''',
+}
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-010
-TOY.update({'ICUSTAYS': '''SUBJECT_ID,HADM_ID,ICUSTAY_ID,DBSOURCE,FIRST_CAREUNIT,LAST_CAREUNIT,FIRST_WARDID,LAST_WARDID,INTIME,OUTTIME,LOS
+TOY.update(
+    {
+        'ICUSTAYS': '''SUBJECT_ID,HADM_ID,ICUSTAY_ID,DBSOURCE,FIRST_CAREUNIT,LAST_CAREUNIT,FIRST_WARDID,LAST_WARDID,INTIME,OUTTIME,LOS
 2,20,200,carevue,MICU,MICU,50,50,2100-02-01 09:00:00,2100-02-03 21:00:00,2.5
 3,30,300,carevue,MICU,MICU,50,50,2100-01-01 10:00:00,2100-01-03 22:00:00,2.5
 5,50,500,carevue,NICU,NICU,26,26,2100-01-01 10:00:00,2100-01-05 10:00:00,4.0
@@ -68,7 +116,8 @@ TOY.update({'ICUSTAYS': '''SUBJECT_ID,HADM_ID,ICUSTAY_ID,DBSOURCE,FIRST_CAREUNIT
 7,70,701,metavision,SICU,SICU,33,33,2100-04-05 10:00:00,2100-04-06 10:00:00,1.0
 8,80,800,metavision,SICU,MICU,33,50,2100-04-01 10:00:00,2100-04-03 10:00:00,2.0
 9,90,900,metavision,CCU,CCU,7,7,2100-05-01 10:00:00,2100-05-03 20:00:00,2.4167
-''', 'DIAGNOSES_ICD': '''SUBJECT_ID,HADM_ID,SEQ_NUM,ICD9_CODE
+''',
+        'DIAGNOSES_ICD': '''SUBJECT_ID,HADM_ID,SEQ_NUM,ICD9_CODE
 2,20,1,V1582
 3,30,1,0389
 3,30,2,78552
@@ -76,13 +125,16 @@ TOY.update({'ICUSTAYS': '''SUBJECT_ID,HADM_ID,ICUSTAY_ID,DBSOURCE,FIRST_CAREUNIT
 7,70,1,V1582
 9,90,1,78552
 9,90,2,ZZZ99
-''', 'LABEVENTS': '''SUBJECT_ID,HADM_ID,ITEMID,CHARTTIME,VALUE,VALUEUOM
+''',
+        'LABEVENTS': '''SUBJECT_ID,HADM_ID,ITEMID,CHARTTIME,VALUE,VALUEUOM
 3,30,50931,2100-01-01 12:00:00,155,mg/dL
 3,30,51478,2100-01-01 13:00:00,NEG,mg/dL
 3,30,51491,2100-01-01 13:00:00,5.0,units
 3,,50931,2100-01-01 14:00:00,160,mg/dL
 6,60,50820,2100-03-01 09:30:00,7.31,units
-'''})
+''',
+    }
+)
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-011
 TOY['CHARTEVENTS'] = '''SUBJECT_ID,HADM_ID,ICUSTAY_ID,ITEMID,CHARTTIME,VALUE,VALUEUOM,ERROR
@@ -112,57 +164,72 @@ TOY['CHARTEVENTS'] = '''SUBJECT_ID,HADM_ID,ICUSTAY_ID,ITEMID,CHARTTIME,VALUE,VAL
 # %% ../../nbs/sources/mimic3.ipynb #cell-012
 def toy_tables(
     folder,  # receives the seven CSV files
-)->Path:
+) -> Path:
     "Write the hospital made by hand."
-    folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
-    for name, text in TOY.items(): (folder/f'{name}.csv').write_text(text)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in TOY.items():
+        (folder / f'{name}.csv').write_text(text)
     return folder
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-015
 def find_table(
     folder,  # folder with the CSV files
-    name,    # such as CHARTEVENTS
-)->Path:
+    name,  # such as CHARTEVENTS
+) -> Path:
     "The file of a table, plain before compressed; BadInput if there is none."
     folder = Path(folder)
-    if not folder.is_dir(): raise BadInput(f'{folder}: no such folder; name the one with the CSV files of MIMIC-III')
+    if not folder.is_dir():
+        raise BadInput(f'{folder}: no such folder; name the one with the CSV files of MIMIC-III')
     for want in (f'{name}.csv', f'{name}.csv.gz'):
         for p in sorted(folder.iterdir()):
-            if p.name.lower() == want.lower(): return p
+            if p.name.lower() == want.lower():
+                return p
     raise BadInput(f'{folder}: table {name} is missing; expected {name}.csv or {name}.csv.gz, in capitals or not')
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-016
 NOT_WHOLE = 'not a whole .gz file, cut short or damaged; check it with gzip -t, or download it again'
 NO_TEXT = 'no text in UTF-8; convert the file, or download it again'
 
+
 def header(
     path,  # .csv or .csv.gz
-)->list:   # column names as written
+) -> list:  # column names as written
     "The first line of a table; BadInput if it is no text, or packed under a name that does not say so."
     path = Path(path)
     try:
-        with (gzip.open if path.suffix.lower() == '.gz' else open)(path, 'rb') as f: line = f.readline(100_000)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as e: raise BadInput(f'{path}: {NOT_WHOLE}') from e
-    if line.startswith(b'\x1f\x8b'): raise BadInput(f'{path}: a .gz file whose name does not say so; rename it to {path.name}.gz')
-    try: names = next(csv.reader([line.decode('utf-8-sig')]), [])
-    except (UnicodeDecodeError, csv.Error) as e: raise BadInput(f'{path}: line 1: {NO_TEXT}') from e
-    if not names: raise BadInput(f'{path}: empty file; download it again')
+        with (gzip.open if path.suffix.lower() == '.gz' else open)(path, 'rb') as f:
+            line = f.readline(100_000)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
+        raise BadInput(f'{path}: {NOT_WHOLE}') from e
+    if line.startswith(b'\x1f\x8b'):
+        raise BadInput(f'{path}: a .gz file whose name does not say so; rename it to {path.name}.gz')
+    try:
+        names = next(csv.reader([line.decode('utf-8-sig')]), [])
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise BadInput(f'{path}: line 1: {NO_TEXT}') from e
+    if not names:
+        raise BadInput(f'{path}: empty file; download it again')
     return names
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-020
-def quoted(path)->str:
+def quoted(path) -> str:
     "A path as an SQL text, its glob characters taken literally."
     return "'" + re.sub(r'([*?\[])', r'[\1]', str(path)).replace("'", "''") + "'"
 
+
 def scan(
-    folder,    # folder with the CSV files
-    name,      # a key of TABLES
+    folder,  # folder with the CSV files
+    name,  # a key of TABLES
     extra=(),  # further columns, read as text
-)->str:
+) -> str:
     "SQL for the wanted columns of a table; BadInput names a missing one."
-    path = find_table(folder, name); names = header(path); want = TABLES[name] | {c: 'VARCHAR' for c in extra}
+    path = find_table(folder, name)
+    names = header(path)
+    want = TABLES[name] | {c: 'VARCHAR' for c in extra}
     missing = [c for c in want if c not in {n.upper() for n in names}]
-    if missing: raise BadInput(f'{path}: column {", ".join(missing)} is missing; the first line has {", ".join(names[:8])}')
+    if missing:
+        raise BadInput(f'{path}: column {", ".join(missing)} is missing; the first line has {", ".join(names[:8])}')
     types = {n.upper(): want.get(n.upper(), 'VARCHAR') for n in names}
     packed = 'gzip' if path.suffix.lower() == '.gz' else 'none'
     return f"(SELECT {', '.join(want)} FROM read_csv({quoted(path)}, compression='{packed}', auto_detect=false, header=true, delim=',', quote='\"', escape='\"', columns={types}))"
@@ -171,31 +238,46 @@ def scan(
 TOO_SMALL = 'memory: DuckDB needs more than its limit; give more, such as memory=2GB, or fewer threads'
 FULL = 'the disk is full: free some space, or name another folder for intermediate files'
 
+
 def explain(
-    e,        # duckdb.Error
+    e,  # duckdb.Error
     path='',  # file that was read, where DuckDB does not name it
-)->str:
+) -> str:
     "One line about a file, a disk or memory that failed; empty if the error is about none of them."
-    text = str(e); found = lambda pattern, flags=0: (re.findall(pattern, text, flags) or [''])[0]
+    text = str(e)
+
+    def found(pattern, flags=0):
+        return (re.findall(pattern, text, flags) or [''])[0]
+
     words = re.sub(r'"[^"\n]*"|/.*', '', text.split('\n')[0].replace(str(path) or '\n', ''))  # DuckDB's own, no path
-    if 'gzip' in words.lower(): return f'{path or found(r"stream: (/.+)$", re.M)}: {NOT_WHOLE}'
-    if 'No space left' in words or 'max_temp_directory_size' in text: return FULL
-    if isinstance(e, duckdb.OutOfMemoryException): return TOO_SMALL
+    if 'gzip' in words.lower():
+        return f'{path or found(r"stream: (/.+)$", re.M)}: {NOT_WHOLE}'
+    if 'No space left' in words or 'max_temp_directory_size' in text:
+        return FULL
+    if isinstance(e, duckdb.OutOfMemoryException):
+        return TOO_SMALL
     file, line = found(r'^\s*file = (.+)$', re.M), found(r'CSV Error on Line: (\d+)')
     return f'{file}: line {line}: {explain_line(text)}' if line else ''
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-024
 def explain_line(
     text,  # of a duckdb.Error about a line of a CSV file
-)->str:
+) -> str:
     "What is wrong with the line, and the mend."
     packed = re.search(r'^\s*file = .+\.gz$', text, re.M | re.I)
-    mend = ('check the file with gzip -t, mend the line, or download it again' if packed else 'mend the line, or download the file again')
+    mend = (
+        'check the file with gzip -t, mend the line, or download it again'
+        if packed
+        else 'mend the line, or download the file again'
+    )
     bad = re.search(r'converting column "(\w+)".*?Could not convert string "(.*?)" to \'(\w+)\'', text, re.S)
-    if bad: return f'column {bad[1]}: {bad[2]!r} is no {dict(TIMESTAMP="time", INTEGER="whole number").get(bad[3], "number")}; {mend}'
+    if bad:
+        return f'column {bad[1]}: {bad[2]!r} is no {dict(TIMESTAMP="time", INTEGER="whole number").get(bad[3], "number")}; {mend}'
     count = re.search(r'Expected Number of Columns: (\d+) Found: (\d+)', text)
-    if count: return f'{count[2]} fields, expected {count[1]}; {mend}'
-    if 'Invalid unicode' in text: return NO_TEXT
+    if count:
+        return f'{count[2]} fields, expected {count[1]}; {mend}'
+    if 'Invalid unicode' in text:
+        return NO_TEXT
     return f'{"a quote is not closed" if "unterminated quote" in text else "cannot be read"}; {mend}'
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-025
@@ -204,183 +286,282 @@ def plain_errors(
     path='',  # file that is read, if it is one
 ):
     "Within the block, errors of files, disks and memory become BadInput with one line, and a query that was interrupted KeyboardInterrupt."
-    try: yield
+    try:
+        yield
     except RuntimeError as e:
-        if 'interrupted' in str(e).lower(): raise KeyboardInterrupt from e
+        if 'interrupted' in str(e).lower():
+            raise KeyboardInterrupt from e
         raise
     except duckdb.Error as e:
         line = explain(e, path)
-        if line: raise BadInput(line) from e
+        if line:
+            raise BadInput(line) from e
         raise
     except OSError as e:
-        if e.errno == errno.ENOSPC: raise BadInput('the disk is full: free some space, or name another folder') from e
+        if e.errno == errno.ENOSPC:
+            raise BadInput('the disk is full: free some space, or name another folder') from e
         raise
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-030
 @contextmanager
 def store(
     memory='700MB',  # DuckDB's limit; the whole process stays about 300 MB above it
-    threads=None,    # default: all cores
-    scratch=None,    # folder for intermediate files; default: the system's temporary folder
+    threads=None,  # default: all cores
+    scratch=None,  # folder for intermediate files; default: the system's temporary folder
     progress=False,  # show DuckDB's progress bar
 ):
     "An empty DuckDB database in a folder that goes away at the end of the block."
-    if scratch is not None and not Path(scratch).is_dir(): raise BadInput(f'{scratch}: no such folder for intermediate files')
-    if not re.fullmatch(r'\d+(\.\d+)? ?[KMGT]i?B', memory): raise BadInput(f'memory={memory!r}: expected a size such as 700MB or 2GB')
-    with tempfile.TemporaryDirectory(prefix='rnn_transfer-', dir=scratch, ignore_cleanup_errors=True) as d, plain_errors():
+    if scratch is not None and not Path(scratch).is_dir():
+        raise BadInput(f'{scratch}: no such folder for intermediate files')
+    if not re.fullmatch(r'\d+(\.\d+)? ?[KMGT]i?B', memory):
+        raise BadInput(f'memory={memory!r}: expected a size such as 700MB or 2GB')
+    with (
+        tempfile.TemporaryDirectory(prefix='rnn_transfer-', dir=scratch, ignore_cleanup_errors=True) as d,
+        plain_errors(),
+    ):
         con = duckdb.connect(f'{d}/store.duckdb')
         try:
-            con.execute(f"SET memory_limit='{memory}'; SET threads={threads or os.cpu_count() or 1}; SET temp_directory={quoted(d + '/spill')}; SET preserve_insertion_order=false; SET disabled_optimizers='join_order'; SET enable_progress_bar={str(bool(progress)).lower()}")
+            con.execute(
+                f"SET memory_limit='{memory}'; SET threads={threads or os.cpu_count() or 1}; SET temp_directory={quoted(d + '/spill')}; SET preserve_insertion_order=false; SET disabled_optimizers='join_order'; SET enable_progress_bar={str(bool(progress)).lower()}"
+            )
             yield con
-        finally: con.close()
+        finally:
+            con.close()
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-032
 INCLUSION = [  # (what is left, SQL over the step before, called `before`)
     ('ICU stays', 'FROM icustays'),
     ('without transfers', 'FROM before WHERE FIRST_WARDID = LAST_WARDID AND FIRST_CAREUNIT = LAST_CAREUNIT'),
-    ('one stay per admission', '''FROM before JOIN admissions USING (SUBJECT_ID, HADM_ID) JOIN patients USING (SUBJECT_ID)
-        QUALIFY count(*) OVER (PARTITION BY HADM_ID) = 1'''),
-    ('age 18 or more', '''SELECT *, (epoch_us(INTIME) - epoch_us(DOB)) / 1e6::DOUBLE / 3600 / 24 / 365 AS AGE, 24 * LOS AS los_hours,
+    (
+        'one stay per admission',
+        '''FROM before JOIN admissions USING (SUBJECT_ID, HADM_ID) JOIN patients USING (SUBJECT_ID)
+        QUALIFY count(*) OVER (PARTITION BY HADM_ID) = 1''',
+    ),
+    (
+        'age 18 or more',
+        '''SELECT *, (epoch_us(INTIME) - epoch_us(DOB)) / 1e6::DOUBLE / 3600 / 24 / 365 AS AGE, 24 * LOS AS los_hours,
         coalesce(DOD BETWEEN ADMITTIME AND DISCHTIME, false) OR coalesce(DEATHTIME BETWEEN ADMITTIME AND DISCHTIME, false) AS died,
         coalesce(DOD BETWEEN INTIME AND OUTTIME, false) OR coalesce(DEATHTIME BETWEEN INTIME AND OUTTIME, false) AS died_in_unit,
-        row_number() OVER (PARTITION BY SUBJECT_ID ORDER BY INTIME, OUTTIME) AS episode FROM before WHERE AGE >= 18''')]
+        row_number() OVER (PARTITION BY SUBJECT_ID ORDER BY INTIME, OUTTIME) AS episode FROM before WHERE AGE >= 18''',
+    ),
+]
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-033
 def lines_with(
-    path,    # .csv or .csv.gz
+    path,  # .csv or .csv.gz
     column,  # in capitals
-    value,   # whole number
-)->list:
+    value,  # whole number
+) -> list:
     "The lines of a table that have a number in a column; the header is line 1."
     at = [n.upper() for n in header(path)].index(column)
     with (gzip.open if path.suffix.lower() == '.gz' else open)(path, 'rt', encoding='utf-8-sig', newline='') as f:
-        rows = csv.reader(f); next(rows)
+        rows = csv.reader(f)
+        next(rows)
         return [rows.line_num for row in rows if row and row[at].strip() == str(value)]
 
+
 def check_unique(
-    con,     # with the table
-    path,    # its file, for the message
-    name,    # such as ICUSTAYS
+    con,  # with the table
+    path,  # its file, for the message
+    name,  # such as ICUSTAYS
     column,  # that names each row
 ):
     "BadInput with the lines if a value stands twice."
     twice = con.execute(f'SELECT {column} FROM {name.lower()} GROUP BY ALL HAVING count(*) > 1 ORDER BY 1').fetchall()
-    if not twice: return
-    lines = ', '.join(str(n) for n in lines_with(path, column, twice[0][0])); more = f', and {len(twice) - 1} more are repeated' if len(twice) > 1 else ''
+    if not twice:
+        return
+    lines = ', '.join(str(n) for n in lines_with(path, column, twice[0][0]))
+    more = f', and {len(twice) - 1} more are repeated' if len(twice) > 1 else ''
     raise BadInput(f'{path}: column {column}: {twice[0][0]} stands in lines {lines}{more}; each has one line')
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-034
 def include(
-    con,     # from `store`
+    con,  # from `store`
     folder,  # folder with the CSV files
-)->list:     # flow: step, stays, subjects
+) -> list:  # flow: step, stays, subjects
     "Make the tables `stays` and `diagnoses`; BadInput on a repeated stay, admission or patient, or when no stay is left."
     for name in ('ICUSTAYS', 'ADMISSIONS', 'PATIENTS', 'DIAGNOSES_ICD', 'D_ICD_DIAGNOSES'):
-        with plain_errors(find_table(folder, name)): con.execute(f'CREATE TABLE {name.lower()} AS FROM {scan(folder, name)}')
-    for name, column in ('ICUSTAYS', 'ICUSTAY_ID'), ('ADMISSIONS', 'HADM_ID'), ('PATIENTS', 'SUBJECT_ID'): check_unique(con, find_table(folder, name), name, column)
+        with plain_errors(find_table(folder, name)):
+            con.execute(f'CREATE TABLE {name.lower()} AS FROM {scan(folder, name)}')
+    for name, column in ('ICUSTAYS', 'ICUSTAY_ID'), ('ADMISSIONS', 'HADM_ID'), ('PATIENTS', 'SUBJECT_ID'):
+        check_unique(con, find_table(folder, name), name, column)
     flow = []
     for i, (step, sql) in enumerate(INCLUSION):
-        con.execute(f'CREATE TABLE step{i} AS {sql.replace("FROM before", f"FROM step{i-1}")}')
+        con.execute(f'CREATE TABLE step{i} AS {sql.replace("FROM before", f"FROM step{i - 1}")}')
         n, subjects = con.execute(f'SELECT count(*), count(DISTINCT SUBJECT_ID) FROM step{i}').fetchall()[0]
         flow.append(dict(step=step, stays=n, subjects=subjects))
-        if not n: raise BadInput(f'{folder}: no stay is left after the step "{step}" (before it: {flow[i-1]["stays"] if i else 0}); are ICUSTAYS, ADMISSIONS and PATIENTS of one database?')
+        if not n:
+            raise BadInput(
+                f'{folder}: no stay is left after the step "{step}" (before it: {flow[i - 1]["stays"] if i else 0}); are ICUSTAYS, ADMISSIONS and PATIENTS of one database?'
+            )
     con.execute(f'ALTER TABLE step{i} RENAME TO stays')
-    con.execute('CREATE TABLE diagnoses AS SELECT * FROM diagnoses_icd JOIN d_icd_diagnoses USING (ICD9_CODE) JOIN (SELECT SUBJECT_ID, HADM_ID, ICUSTAY_ID FROM stays) USING (SUBJECT_ID, HADM_ID)')
+    con.execute(
+        'CREATE TABLE diagnoses AS SELECT * FROM diagnoses_icd JOIN d_icd_diagnoses USING (ICD9_CODE) JOIN (SELECT SUBJECT_ID, HADM_ID, ICUSTAY_ID FROM stays) USING (SUBJECT_ID, HADM_ID)'
+    )
     return flow
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-041
 def published_subjects(
     partition,  # test or val
-)->np.ndarray:
+) -> np.ndarray:
     "The benchmark's subjects of a partition, in rising order."
     return np.cumsum(np.array(resource('mimic3_subjects.json')[partition].split(), dtype=np.int64))
+
 
 def partition_of(
     subject_id,  # (n,) SUBJECT_ID
     given=None,  # of `read_partitions`; None: the published lists
-)->np.ndarray:   # (n,) 'train', 'val' or 'test'; BadInput for a subject that `given` leaves out
+) -> np.ndarray:  # (n,) 'train', 'val' or 'test'; BadInput for a subject that `given` leaves out
     "The partition of each subject."
     if given is not None:
         out = np.setdiff1d(subject_id, given.index)
-        if len(out): raise BadInput(f'{given.name}: column subject_id: {out[0]} is missing' + f', and {len(out) - 1} more' * (len(out) > 1) + '; give every subject a partition')
+        if len(out):
+            raise BadInput(
+                f'{given.name}: column subject_id: {out[0]} is missing'
+                + f', and {len(out) - 1} more' * (len(out) > 1)
+                + '; give every subject a partition'
+            )
         return given.loc[subject_id].to_numpy(object)
     part = np.full(len(subject_id), 'train', object)
-    for p in ('val', 'test'): part[np.isin(subject_id, published_subjects(p))] = p
+    for p in ('val', 'test'):
+        part[np.isin(subject_id, published_subjects(p))] = p
     return part
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-045
 def read_text(
-    path,     # a small CSV file
+    path,  # a small CSV file
     columns,  # names that must be there
-    expected, # what the file should be, for the message
-)->pd.DataFrame:  # of text; index: line of the file, the header is line 1
+    expected,  # what the file should be, for the message
+) -> pd.DataFrame:  # of text; index: line of the file, the header is line 1
     "A small CSV file; BadInput names the file, the line and the mend."
     path = Path(path)
-    if not path.is_file(): raise BadInput(f'{path}: no such file; expected {expected}')
-    names = header(path); missing = [c for c in columns if c not in names]
-    if missing: raise BadInput(f'{path}: column {", ".join(missing[:3])} is missing; the first line has {", ".join(names[:8])}')
+    if not path.is_file():
+        raise BadInput(f'{path}: no such file; expected {expected}')
+    names = header(path)
+    missing = [c for c in columns if c not in names]
+    if missing:
+        raise BadInput(f'{path}: column {", ".join(missing[:3])} is missing; the first line has {", ".join(names[:8])}')
     try:
-        with open(path, encoding='utf-8-sig', newline='') as f: rows = csv.reader(f); found = [(rows.line_num, row) for row in rows if row][1:]
-    except UnicodeDecodeError as e: raise BadInput(f'{path}: {NO_TEXT}') from e
-    except csv.Error as e: raise BadInput(f'{path}: line {rows.line_num}: cannot be read; mend the line') from e
+        with open(path, encoding='utf-8-sig', newline='') as f:
+            rows = csv.reader(f)
+            found = [(rows.line_num, row) for row in rows if row][1:]
+    except UnicodeDecodeError as e:
+        raise BadInput(f'{path}: {NO_TEXT}') from e
+    except csv.Error as e:
+        raise BadInput(f'{path}: line {rows.line_num}: cannot be read; mend the line') from e
     for n, row in found:
-        if len(row) != len(names): raise BadInput(f'{path}: line {n}: {len(row)} fields, expected {len(names)}; mend the line')
+        if len(row) != len(names):
+            raise BadInput(f'{path}: line {n}: {len(row)} fields, expected {len(names)}; mend the line')
     return pd.DataFrame([row for _, row in found], pd.Index([n for n, _ in found], dtype='int64'), names, dtype=object)
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-046
 def check_lines(
-    bad,    # (n,) bool, index: line of the file
+    bad,  # (n,) bool, index: line of the file
     where,  # file and column
-    what,   # what is wrong, and the mend
+    what,  # what is wrong, and the mend
 ):
     "BadInput with the first few lines that are bad."
-    at = [str(n) for n in bad.index[bad]]; more = len(at) - 3
-    if at: raise BadInput(f'{where}: line{"s" * (len(at) > 1)} {", ".join(at[:3])}{f" and {more} more" * (more > 0)}: {what}')
+    at = [str(n) for n in bad.index[bad]]
+    more = len(at) - 3
+    if at:
+        raise BadInput(
+            f'{where}: line{"s" * (len(at) > 1)} {", ".join(at[:3])}{f" and {more} more" * (more > 0)}: {what}'
+        )
+
 
 def read_partitions(
     path,  # CSV file with columns subject_id and partition
-)->pd.Series:  # index subject_id, named after the file
+) -> pd.Series:  # index subject_id, named after the file
     "The partition of each subject by a file; BadInput names the column and the lines."
-    d = read_text(path, ['subject_id', 'partition'], 'a CSV file with columns subject_id and partition'); subject = d['subject_id']
-    check_lines(~subject.astype(str).str.fullmatch(r'\d{1,18}').astype(bool), f'{path}: column subject_id', 'no whole number')
-    check_lines(~d['partition'].isin(['train', 'val', 'test']), f'{path}: column partition', 'neither train, val nor test')
-    check_lines(subject.duplicated(), f'{path}: column subject_id', 'a subject that already stands above; give each one line')
+    d = read_text(path, ['subject_id', 'partition'], 'a CSV file with columns subject_id and partition')
+    subject = d['subject_id']
+    check_lines(
+        ~subject.astype(str).str.fullmatch(r'\d{1,18}').astype(bool), f'{path}: column subject_id', 'no whole number'
+    )
+    check_lines(
+        ~d['partition'].isin(['train', 'val', 'test']), f'{path}: column partition', 'neither train, val nor test'
+    )
+    check_lines(
+        subject.duplicated(), f'{path}: column subject_id', 'a subject that already stands above; give each one line'
+    )
     return pd.Series(d['partition'].to_numpy(object), subject.astype('int64'), name=str(path))
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-051
-PHENOTYPES = [Task(p['name'], 'phenotype', f'{p["kind"]}; CCS group {p["ccs"]}, {len(p["icd9"].split())} ICD-9 codes') for p in resource('phenotypes.json')['phenotypes']]
-MORTALITY = Task('In-hospital mortality', 'mortality', 'death between admission and discharge, for stays of at least 48 h')
+PHENOTYPES = [
+    Task(p['name'], 'phenotype', f'{p["kind"]}; CCS group {p["ccs"]}, {len(p["icd9"].split())} ICD-9 codes')
+    for p in resource('phenotypes.json')['phenotypes']
+]
+MORTALITY = Task(
+    'In-hospital mortality', 'mortality', 'death between admission and discharge, for stays of at least 48 h'
+)
+
 
 def phenotype_labels(
     con,  # with the tables of `include`
-)->pd.DataFrame:  # index ICUSTAY_ID, one int column per phenotype; only stays that have a diagnosis
+) -> pd.DataFrame:  # index ICUSTAY_ID, one int column per phenotype; only stays that have a diagnosis
     "Which of the 25 phenotypes each stay has."
-    codes = pd.DataFrame([(c, p['name']) for p in resource('phenotypes.json')['phenotypes'] for c in p['icd9'].split()], columns=['ICD9_CODE', 'phenotype'])
+    codes = pd.DataFrame(
+        [(c, p['name']) for p in resource('phenotypes.json')['phenotypes'] for c in p['icd9'].split()],
+        columns=['ICD9_CODE', 'phenotype'],
+    )
     found = con.execute('SELECT DISTINCT ICUSTAY_ID, ICD9_CODE FROM diagnoses').df().merge(codes, 'left')
-    return pd.crosstab(found['ICUSTAY_ID'], found['phenotype'].fillna('')).reindex(columns=[t.name for t in PHENOTYPES], fill_value=0).clip(upper=1).rename_axis(columns=None)
+    return (
+        pd.crosstab(found['ICUSTAY_ID'], found['phenotype'].fillna(''))
+        .reindex(columns=[t.name for t in PHENOTYPES], fill_value=0)
+        .clip(upper=1)
+        .rename_axis(columns=None)
+    )
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-056
 CODES = {c.name: i for i, c in enumerate(BENCHMARK_CHANNELS)}
 
+
 def item_map(
     corrected=(),  # names of corrections, see below
-)->pd.DataFrame:   # itemid, channel (position), label in small letters
+) -> pd.DataFrame:  # itemid, channel (position), label in small letters
     "The items of each channel."
-    rows = [(i, CODES[channel], label.lower()) for channel, items in resource('mimic3_items.json')['items'].items() for i, label, _, _ in items]
-    if 'fio2_set' in corrected: rows.append((190, CODES['Fraction inspired oxygen'], 'fio2 set'))
-    if 'capillary_refill' in corrected: rows += [(i, CODES['Capillary refill rate'], 'capillary refill') for i in (223951, 224308)]
+    rows = [
+        (i, CODES[channel], label.lower())
+        for channel, items in resource('mimic3_items.json')['items'].items()
+        for i, label, _, _ in items
+    ]
+    if 'fio2_set' in corrected:
+        rows.append((190, CODES['Fraction inspired oxygen'], 'fio2 set'))
+    if 'capillary_refill' in corrected:
+        rows += [(i, CODES['Capillary refill rate'], 'capillary refill') for i in (223951, 224308)]
     return pd.DataFrame(rows, columns=['itemid', 'channel', 'label'])
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-059
-MISSING = ['', '#N/A', '#N/A N/A', '#NA', '-1.#IND', '-1.#QNAN', '-NaN', '-nan', '1.#IND', '1.#QNAN', '<NA>', 'N/A', 'NA', 'NULL', 'NaN', 'n/a', 'nan', 'null']  # pandas 1.2
+MISSING = [
+    '',
+    '#N/A',
+    '#N/A N/A',
+    '#NA',
+    '-1.#IND',
+    '-1.#QNAN',
+    '-NaN',
+    '-nan',
+    '1.#IND',
+    '1.#QNAN',
+    '<NA>',
+    'N/A',
+    'NA',
+    'NULL',
+    'NaN',
+    'n/a',
+    'nan',
+    'null',
+]  # pandas 1.2
+
 
 def validated(
-    folder,        # folder with the CSV files
-    name,          # CHARTEVENTS or LABEVENTS
+    folder,  # folder with the CSV files
+    name,  # CHARTEVENTS or LABEVENTS
     corrected=(),  # names of corrections
-)->str:            # columns SUBJECT_ID, stay_id, t, itemid, channel, label, v, unit, error
+) -> str:  # columns SUBJECT_ID, stay_id, t, itemid, channel, label, v, unit, error
     "SQL for the events of a table, with the stay each belongs to."
-    chart = name == 'CHARTEVENTS'; error = chart and 'charting_errors' in corrected
+    chart = name == 'CHARTEVENTS'
+    error = chart and 'charting_errors' in corrected
     return f'''SELECT s.SUBJECT_ID, s.ICUSTAY_ID AS stay_id, CHARTTIME AS t, i.itemid, i.channel, i.label, VALUE AS v, lower(coalesce(VALUEUOM, '')) AS unit,
             {"coalesce(ERROR, '') = '1'" if error else 'false'} AS error
         FROM {scan(folder, name, ['ERROR'] if error else [])} e
@@ -393,33 +574,50 @@ def validated(
 X = 'TRY_CAST(v AS DOUBLE)'
 CLEAN = {}  # channel: SQL
 
+
 def clean(
-    channel,    # name
-    *values,    # texts
-    unit='', label='',  # of all of them
-    rules=None, # default: CLEAN
-)->list:
+    channel,  # name
+    *values,  # texts
+    unit='',
+    label='',  # of all of them
+    rules=None,  # default: CLEAN
+) -> list:
     "What a channel's rule makes of these values."
     con = duckdb.connect()
-    return [con.execute(f'SELECT {(rules or CLEAN)[channel]} FROM (SELECT ?::VARCHAR AS v, ?::VARCHAR AS unit, ?::VARCHAR AS label)', [v, unit.lower(), label.lower()]).fetchall()[0][0] for v in values]
+    return [
+        con.execute(
+            f'SELECT {(rules or CLEAN)[channel]} FROM (SELECT ?::VARCHAR AS v, ?::VARCHAR AS unit, ?::VARCHAR AS label)',
+            [v, unit.lower(), label.lower()],
+        ).fetchall()[0][0]
+        for v in values
+    ]
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-066
 def real_values(
-    channel,     # name
+    channel,  # name
     rules=None,  # default: CLEAN
-)->pd.DataFrame: # item, label, unit, value, rows, becomes (None: dropped)
+) -> pd.DataFrame:  # item, label, unit, value, rows, becomes (None: dropped)
     "What stands in the open MIMIC-III demo for a channel, in how many rows, and what the rule makes of it."
     rules = CLEAN if rules is None else rules
-    d = pd.DataFrame(resource('mimic3_demo_values.json')['values'][channel], columns=['item', 'label', 'unit', 'value', 'rows'])
-    made = [clean(channel, v, unit=u, label=l, rules=rules)[0] if channel in rules else v for v, u, l in zip(d['value'], d['unit'], d['label'])]
+    d = pd.DataFrame(
+        resource('mimic3_demo_values.json')['values'][channel], columns=['item', 'label', 'unit', 'value', 'rows']
+    )
+    made = [
+        clean(channel, v, unit=u, label=l, rules=rules)[0] if channel in rules else v
+        for v, u, l in zip(d['value'], d['unit'], d['label'])
+    ]
     return d.assign(becomes=pd.Series(made, dtype=object))
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-068
 for channel, group in ('Systolic blood pressure', 1), ('Diastolic blood pressure', 2):
-    CLEAN[channel] = f"CASE WHEN contains(v, '/') THEN TRY_CAST(regexp_extract(v, '^(\\d+)/(\\d+)$', {group}) AS DOUBLE) ELSE {X} END"
+    CLEAN[channel] = (
+        f"CASE WHEN contains(v, '/') THEN TRY_CAST(regexp_extract(v, '^(\\d+)/(\\d+)$', {group}) AS DOUBLE) ELSE {X} END"
+    )
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-073
-CLEAN['Capillary refill rate'] = "CASE WHEN v IN ('Normal <3 secs', 'Brisk') THEN 0 WHEN v IN ('Abnormal >3 secs', 'Delayed') THEN 1 END"
+CLEAN['Capillary refill rate'] = (
+    "CASE WHEN v IN ('Normal <3 secs', 'Brisk') THEN 0 WHEN v IN ('Abnormal >3 secs', 'Delayed') THEN 1 END"
+)
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-078
 CLEAN['Fraction inspired oxygen'] = f"CASE WHEN contains(unit, 'torr') THEN {X} ELSE {X} / 100 END"
@@ -452,55 +650,116 @@ CORRECTIONS = {
     'ranges': 'values outside RANGES leave',
     'numeric_maximum': 'of several numbers at one time the highest stays, not the last in the order of texts',
     'gcs_spellings': "MetaVision's words of the Glasgow coma scale count as CareVue's",
-    'ages': 'ages over 89, hidden as about 300, become 91.4, their median in MIMIC-III'}
+    'ages': 'ages over 89, hidden as about 300, become 91.4, their median in MIMIC-III',
+}
+
 
 def check_corrections(
     names,  # 'all', or names of corrections as a sequence or separated by commas
-)->tuple:
+) -> tuple:
     "The corrections asked for; BadInput names an unknown one."
-    if names == 'all' or names is True: return tuple(CORRECTIONS)
+    if names == 'all' or names is True:
+        return tuple(CORRECTIONS)
     names = tuple(n.strip() for n in names.split(',') if n.strip()) if isinstance(names, str) else tuple(names or ())
     for n in names:
-        if n not in CORRECTIONS: raise BadInput(f'corrected: {n!r} is not a correction; there are {", ".join(CORRECTIONS)}, or all')
+        if n not in CORRECTIONS:
+            raise BadInput(f'corrected: {n!r} is not a correction; there are {", ".join(CORRECTIONS)}, or all')
     return names
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-109
 RANGES = {  # channel: lowest and highest possible value, both kept
-    'Diastolic blood pressure': (10, 200), 'Systolic blood pressure': (20, 300), 'Mean blood pressure': (14, 300), 'Fraction inspired oxygen': (.2, 1),
-    'Glucose': (10, 2000), 'Heart Rate': (10, 300), 'Height': (100, 230), 'Oxygen saturation': (20, 100), 'Respiratory rate': (1, 100),
-    'Temperature': (25, 45), 'Weight': (20, 300), 'pH': (6.5, 8)}
+    'Diastolic blood pressure': (10, 200),
+    'Systolic blood pressure': (20, 300),
+    'Mean blood pressure': (14, 300),
+    'Fraction inspired oxygen': (0.2, 1),
+    'Glucose': (10, 2000),
+    'Heart Rate': (10, 300),
+    'Height': (100, 230),
+    'Oxygen saturation': (20, 100),
+    'Respiratory rate': (1, 100),
+    'Temperature': (25, 45),
+    'Weight': (20, 300),
+    'pH': (6.5, 8),
+}
 
-GCS_WORDS = {'Glascow coma scale eye opening': {'None': '1 No Response', 'To Pain': '2 To pain', 'To Speech': '3 To speech', 'Spontaneously': '4 Spontaneously'},
-    'Glascow coma scale motor response': {'No response': '1 No Response', 'Abnormal extension': '2 Abnorm extensn', 'Abnormal Flexion': '3 Abnorm flexion',
-        'Flex-withdraws': '4 Flex-withdraws', 'Localizes Pain': '5 Localizes Pain', 'Obeys Commands': '6 Obeys Commands'},
-    'Glascow coma scale verbal response': {'No Response-ETT': '1.0 ET/Trach', 'No Response': '1 No Response', 'Incomprehensible sounds': '2 Incomp sounds',
-        'Inappropriate Words': '3 Inapprop words', 'Confused': '4 Confused', 'Oriented': '5 Oriented'}}
+GCS_WORDS = {
+    'Glascow coma scale eye opening': {
+        'None': '1 No Response',
+        'To Pain': '2 To pain',
+        'To Speech': '3 To speech',
+        'Spontaneously': '4 Spontaneously',
+    },
+    'Glascow coma scale motor response': {
+        'No response': '1 No Response',
+        'Abnormal extension': '2 Abnorm extensn',
+        'Abnormal Flexion': '3 Abnorm flexion',
+        'Flex-withdraws': '4 Flex-withdraws',
+        'Localizes Pain': '5 Localizes Pain',
+        'Obeys Commands': '6 Obeys Commands',
+    },
+    'Glascow coma scale verbal response': {
+        'No Response-ETT': '1.0 ET/Trach',
+        'No Response': '1 No Response',
+        'Incomprehensible sounds': '2 Incomp sounds',
+        'Inappropriate Words': '3 Inapprop words',
+        'Confused': '4 Confused',
+        'Oriented': '5 Oriented',
+    },
+}
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-111
 def corrected_rules(
     corrected=(),  # names of corrections
-)->dict:
+) -> dict:
     "CLEAN with the corrections that change a rule."
     rules = dict(CLEAN)
-    if 'fio2_fraction' in corrected: rules['Fraction inspired oxygen'] = f'CASE WHEN {X} > 1 THEN {X} / 100 ELSE {X} END'
-    if 'fahrenheit' in corrected: rules['Temperature'] = f"CASE WHEN {X} >= 79 OR {FAHRENHEIT} THEN ({X} - 32) * 5 / 9 ELSE {X} END"
-    if 'capillary_refill' in corrected: rules['Capillary refill rate'] = CLEAN['Capillary refill rate'].replace("'Brisk'", "'Normal <3 Seconds', 'Brisk'").replace("'Delayed'", "'Abnormal >3 Seconds', 'Delayed'")
-    for channel in NUMBER_TEXT if 'numeric_maximum' in corrected else (): rules[channel] = X
+    if 'fio2_fraction' in corrected:
+        rules['Fraction inspired oxygen'] = f'CASE WHEN {X} > 1 THEN {X} / 100 ELSE {X} END'
+    if 'fahrenheit' in corrected:
+        rules['Temperature'] = f"CASE WHEN {X} >= 79 OR {FAHRENHEIT} THEN ({X} - 32) * 5 / 9 ELSE {X} END"
+    if 'capillary_refill' in corrected:
+        rules['Capillary refill rate'] = (
+            CLEAN['Capillary refill rate']
+            .replace("'Brisk'", "'Normal <3 Seconds', 'Brisk'")
+            .replace("'Delayed'", "'Abnormal >3 Seconds', 'Delayed'")
+        )
+    for channel in NUMBER_TEXT if 'numeric_maximum' in corrected else ():
+        rules[channel] = X
     return rules
+
 
 FAHRENHEIT = "(regexp_matches(unit, '\\bf|\\?f') OR regexp_matches(label, '\\bf\\b|fahrenheit'))"
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-120
-def code(channel)->str: return f'channel = {CODES[channel]}'
+def code(channel) -> str:
+    return f'channel = {CODES[channel]}'
 
-def outside_ranges()->str:
+
+def outside_ranges() -> str:
     "SQL: the cleaned number x, or the text of a number, is impossible."
     number = 'coalesce(x, TRY_CAST(text AS DOUBLE))'
-    return 'coalesce(CASE channel ' + ' '.join(f'WHEN {CODES[c]} THEN NOT {number} BETWEEN {lo}::DOUBLE AND {hi}::DOUBLE' for c, (lo, hi) in RANGES.items()) + ' END, false)'
+    return (
+        'coalesce(CASE channel '
+        + ' '.join(
+            f'WHEN {CODES[c]} THEN NOT {number} BETWEEN {lo}::DOUBLE AND {hi}::DOUBLE' for c, (lo, hi) in RANGES.items()
+        )
+        + ' END, false)'
+    )
 
-def replaced_words()->str:
+
+def replaced_words() -> str:
     "SQL: the coma scale's text in CareVue's words."
-    return 'CASE channel ' + ' '.join(f'WHEN {CODES[c]} THEN CASE v ' + ' '.join(f"WHEN '{a}' THEN '{b}'" for a, b in words.items()) + ' ELSE v END' for c, words in GCS_WORDS.items()) + ' ELSE v END'
+    return (
+        'CASE channel '
+        + ' '.join(
+            f'WHEN {CODES[c]} THEN CASE v '
+            + ' '.join(f"WHEN '{a}' THEN '{b}'" for a, b in words.items())
+            + ' ELSE v END'
+            for c, words in GCS_WORDS.items()
+        )
+        + ' ELSE v END'
+    )
+
 
 TOUCHED = {
     'fluids': 'itemid IN (51478, 51094, 51491, 50831)',
@@ -510,15 +769,17 @@ TOUCHED = {
     'fahrenheit': f"{code('Temperature')} AND {X} < 79 AND {FAHRENHEIT}",
     'charting_errors': 'error',
     'ranges': outside_ranges(),
-    'gcs_spellings': f'v <> {replaced_words()}'}
+    'gcs_spellings': f'v <> {replaced_words()}',
+}
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-122
 def measured(
-    events,        # SQL from `validated`
+    events,  # SQL from `validated`
     corrected=(),  # names of corrections
-)->str:            # columns SUBJECT_ID, stay_id, t, channel, x, text, touched (a bit per correction)
+) -> str:  # columns SUBJECT_ID, stay_id, t, channel, x, text, touched (a bit per correction)
     "SQL for the events with their values."
-    rules = corrected_rules(corrected); on = [n for n in TOUCHED if n in corrected]
+    rules = corrected_rules(corrected)
+    on = [n for n in TOUCHED if n in corrected]
     x = 'CASE channel ' + ' '.join(f'WHEN {CODES[c]} THEN {sql}' for c, sql in rules.items()) + ' END'
     text = f"CASE WHEN channel IN ({', '.join(str(CODES[c]) for c in TEXT)}) THEN {replaced_words() if 'gcs_spellings' in corrected else 'v'} END"
     touched = ' + '.join(f'coalesce({TOUCHED[n]}, false)::INTEGER * {1 << i}' for i, n in enumerate(on)) or '0'
@@ -530,9 +791,10 @@ def measured(
 # %% ../../nbs/sources/mimic3.ipynb #cell-127
 EPS = 1e-6  # hours; the benchmark's tolerance
 
+
 def cells(
     hours=48,  # up to this hour; None: to the end of the stay
-)->str:        # columns stay_id, us (microseconds since INTIME), t, channel, x, text, own, foreign
+) -> str:  # columns stay_id, us (microseconds since INTIME), t, channel, x, text, own, foreign
     "SQL over `measured` and `stays`: one row per stay, time and channel."
     end = 'los_hours' if hours is None else f'least(los_hours, {hours})'
     return f'''SELECT stay_id, us, channel, max(x) AS x, max(text) AS text, bool_or(own) AS own, bool_or(NOT own) AS foreign, any_value(t) > any_value(OUTTIME) AS after
@@ -544,80 +806,123 @@ def cells(
 # %% ../../nbs/sources/mimic3.ipynb #cell-133
 def share_times(
     con,  # with the table `cells`
-)->int:   # times that two stays share
+) -> int:  # times that two stays share
     "Give overlapping stays the rows the benchmark gives them."
-    con.execute('CREATE TABLE shared AS SELECT stay_id, us, bool_or(own) AS own, bool_or(after) AS after FROM cells GROUP BY ALL HAVING bool_or("foreign")')
-    con.execute('DELETE FROM cells USING shared s WHERE cells.stay_id = s.stay_id AND cells.us = s.us AND s.after AND NOT s.own')
-    con.execute('INSERT INTO cells SELECT c.* FROM cells c JOIN shared s ON c.stay_id = s.stay_id AND c.us = s.us AND s.own AND NOT s.after')
+    con.execute(
+        'CREATE TABLE shared AS SELECT stay_id, us, bool_or(own) AS own, bool_or(after) AS after FROM cells GROUP BY ALL HAVING bool_or("foreign")'
+    )
+    con.execute(
+        'DELETE FROM cells USING shared s WHERE cells.stay_id = s.stay_id AND cells.us = s.us AND s.after AND NOT s.own'
+    )
+    con.execute(
+        'INSERT INTO cells SELECT c.* FROM cells c JOIN shared s ON c.stay_id = s.stay_id AND c.us = s.us AND s.own AND NOT s.after'
+    )
     return con.execute('SELECT count(*) FROM shared').fetchall()[0][0]
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-135
 def valued(
     hour='us / 1e6::DOUBLE / 60 / 60',  # SQL of the hour
-)->str:  # columns stay_id, hour, channel, value; value is null where it cannot be read
+) -> str:  # columns stay_id, hour, channel, value; value is null where it cannot be read
     "SQL over `cells`: events as a cohort has them."
     words = {c.name: c.values for c in BENCHMARK_CHANNELS if c.values and c.name in TEXT}
-    index = ' '.join(f'WHEN {CODES[n]} THEN CASE text ' + ' '.join(f"WHEN '{v}' THEN {i}" for i, v in enumerate(values)) + ' END' for n, values in words.items())
+    index = ' '.join(
+        f'WHEN {CODES[n]} THEN CASE text ' + ' '.join(f"WHEN '{v}' THEN {i}" for i, v in enumerate(values)) + ' END'
+        for n, values in words.items()
+    )
     return f'''SELECT stay_id::BIGINT AS stay_id, {hour} AS hour, channel::TINYINT AS channel,
         CASE WHEN channel IN ({', '.join(str(CODES[n]) for n in words)}) THEN (CASE channel {index} END)::DOUBLE ELSE coalesce(x, TRY_CAST(text AS DOUBLE)) END AS value FROM cells'''
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-137
 def measure(
-    con,           # from `store`
-    folder,        # folder with the CSV files
+    con,  # from `store`
+    folder,  # folder with the CSV files
     corrected=(),  # names of corrections
-)->dict:           # flow, counts of rows
+) -> dict:  # flow, counts of rows
     "Make the tables `stays`, `diagnoses`, `items` and `measured`."
-    folder = Path(folder); [find_table(folder, name) for name in TABLES]
+    folder = Path(folder)
+    [find_table(folder, name) for name in TABLES]
     flow = include(con, folder)
-    if 'ages' in corrected: con.execute('UPDATE stays SET AGE = 91.4 WHERE AGE > 150')
-    con.register('item_frame', item_map(corrected)); con.execute('CREATE TABLE items AS SELECT itemid::INTEGER AS itemid, channel::TINYINT AS channel, label FROM item_frame')
+    if 'ages' in corrected:
+        con.execute('UPDATE stays SET AGE = 91.4 WHERE AGE > 150')
+    con.register('item_frame', item_map(corrected))
+    con.execute(
+        'CREATE TABLE items AS SELECT itemid::INTEGER AS itemid, channel::TINYINT AS channel, label FROM item_frame'
+    )
     of = {}
     for name in ('CHARTEVENTS', 'LABEVENTS'):
         sql = measured(validated(folder, name, corrected), corrected)
-        with plain_errors(find_table(folder, name)): con.execute(f'INSERT INTO measured {sql}' if of else f'CREATE TABLE measured AS {sql}')
+        with plain_errors(find_table(folder, name)):
+            con.execute(f'INSERT INTO measured {sql}' if of else f'CREATE TABLE measured AS {sql}')
         of[name] = con.execute('SELECT count(*) FROM measured').fetchall()[0][0] - sum(of.values())
-        if not of['CHARTEVENTS']: raise BadInput(f'{find_table(folder, name)}: no row is an event of a stay that was kept; is it of the same database as ICUSTAYS?')
+        if not of['CHARTEVENTS']:
+            raise BadInput(
+                f'{find_table(folder, name)}: no row is an event of a stay that was kept; is it of the same database as ICUSTAYS?'
+            )
     bad = con.execute('SELECT count(*) FROM measured WHERE x IS NULL AND text IS NULL').fetchall()[0][0]
     return dict(flow=flow, rows=sum(of.values()), **{f'rows_of_{name}': n for name, n in of.items()}, unreadable=bad)
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-139
 def missing_laboratory(
     about,  # of `measure`
-)->str:
+) -> str:
     "A sentence for a cohort whose LABEVENTS had no event; empty otherwise."
-    return '' if about['rows_of_LABEVENTS'] else 'LABEVENTS has no event of the stays that were kept, so that glucose and pH come from CHARTEVENTS alone; is it of the same database as ICUSTAYS?'
+    return (
+        ''
+        if about['rows_of_LABEVENTS']
+        else 'LABEVENTS has no event of the stays that were kept, so that glucose and pH come from CHARTEVENTS alone; is it of the same database as ICUSTAYS?'
+    )
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-141
 def count_touched(
-    con,        # after `measure`
+    con,  # after `measure`
     corrected,  # names of corrections
-)->dict:        # {name: number}
+) -> dict:  # {name: number}
     "The number of events each correction touched."
     on = [n for n in TOUCHED if n in corrected]
-    counts = con.execute('SELECT ' + ', '.join(f'count(*) FILTER (touched & {1 << i} > 0)' for i in range(len(on))) + ' FROM measured').fetchall()[0] if on else ()
+    counts = (
+        con.execute(
+            'SELECT '
+            + ', '.join(f'count(*) FILTER (touched & {1 << i} > 0)' for i in range(len(on)))
+            + ' FROM measured'
+        ).fetchall()[0]
+        if on
+        else ()
+    )
     touched = dict(zip(on, counts))
-    if 'numeric_maximum' in corrected: touched['numeric_maximum'] = con.execute('SELECT count(*) FROM cells WHERE text IS NOT NULL AND x <> TRY_CAST(text AS DOUBLE)').fetchall()[0][0]
-    if 'ages' in corrected: touched['ages'] = con.execute('SELECT count(*) FROM stays WHERE AGE = 91.4').fetchall()[0][0]
+    if 'numeric_maximum' in corrected:
+        touched['numeric_maximum'] = con.execute(
+            'SELECT count(*) FROM cells WHERE text IS NOT NULL AND x <> TRY_CAST(text AS DOUBLE)'
+        ).fetchall()[0][0]
+    if 'ages' in corrected:
+        touched['ages'] = con.execute('SELECT count(*) FROM stays WHERE AGE = 91.4').fetchall()[0][0]
     return {n: touched[n] for n in CORRECTIONS if n in touched}
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-143
 def labelled_stays(
-    con,   # with `stays`, `diagnoses`, `measured` and `cells`
+    con,  # with `stays`, `diagnoses`, `measured` and `cells`
     flow,  # of `measure`; receives the last steps
     given=None,  # of `read_partitions`
-)->pd.DataFrame:  # the stays of a cohort, sorted by stay_id
+) -> pd.DataFrame:  # the stays of a cohort, sorted by stay_id
     "Stays with partition and labels; BadInput when none is left."
     late = '''SELECT DISTINCT b.ICUSTAY_ID FROM measured m JOIN stays b USING (SUBJECT_ID) WHERE b.ICUSTAY_ID NOT IN (SELECT stay_id FROM cells) AND (x IS NOT NULL OR text IS NOT NULL)
         AND t >= INTIME AND (epoch_us(t) - epoch_us(INTIME)) / 1e6::DOUBLE / 60 / 60 < los_hours + 1e-6::DOUBLE AND (m.stay_id = b.ICUSTAY_ID OR t <= OUTTIME)'''
     s = con.execute(f'''SELECT ICUSTAY_ID::BIGINT AS stay_id, SUBJECT_ID::BIGINT AS subject_id, los_hours, round(AGE, 2) AS age, died, ICUSTAY_ID IN (SELECT stay_id FROM cells) AS early,
         ICUSTAY_ID IN ({late}) AS late FROM stays ORDER BY 1''').df()
     labels = phenotype_labels(con)
-    def step(name, keep): flow.append(dict(step=name, stays=int(keep.sum()), subjects=int(s['subject_id'][keep].nunique()))); return keep
+
+    def step(name, keep):
+        flow.append(dict(step=name, stays=int(keep.sum()), subjects=int(s['subject_id'][keep].nunique())))
+        return keep
+
     keep = step('with a diagnosis', s['stay_id'].isin(labels.index))
     keep = step('with an event in the ICU: phenotyping', keep & (s['early'] | s['late']) & s['los_hours'].notna())
-    long = step('of at least 48 h, with an event within them: mortality', keep & s['early'] & (s['los_hours'] >= 48 - EPS))
-    if not keep.any(): raise BadInput('no stay is left that has a diagnosis and an event in the ICU; do CHARTEVENTS and DIAGNOSES_ICD belong to these stays?')
+    long = step(
+        'of at least 48 h, with an event within them: mortality', keep & s['early'] & (s['los_hours'] >= 48 - EPS)
+    )
+    if not keep.any():
+        raise BadInput(
+            'no stay is left that has a diagnosis and an event in the ICU; do CHARTEVENTS and DIAGNOSES_ICD belong to these stays?'
+        )
     s[MORTALITY.name] = s['died'].astype(float).where(long)
     s.insert(3, 'partition', partition_of(s['subject_id'], given))
     s = s[keep].join(labels.astype(float), on='stay_id').reset_index(drop=True)
@@ -626,71 +931,113 @@ def labelled_stays(
 # %% ../../nbs/sources/mimic3.ipynb #cell-145
 LICENCE = 'PhysioNet Credentialed Health Data License 1.5.0 (the demo: Open Data Commons Open Database License 1.0); neither this cohort nor anything that shows single patients may be shared'
 
-PLAIN = dict(version='MIMIC-III v1.4', licence=LICENCE, synthetic=False)  # what a cohort says of itself, unless its tables are simulated
+PLAIN = dict(
+    version='MIMIC-III v1.4', licence=LICENCE, synthetic=False
+)  # what a cohort says of itself, unless its tables are simulated
+
 
 def events_frame(
-    con,       # with `cells`
+    con,  # with `cells`
     **kwargs,  # of `valued`
-)->tuple: # events of a cohort, {channel: cells that could not be read}
+) -> tuple:  # events of a cohort, {channel: cells that could not be read}
     "The events, sorted by stay and hour."
-    bad = con.execute(f'SELECT channel, count(*) FROM ({valued(**kwargs)}) WHERE value IS NULL OR NOT isfinite(value) GROUP BY ALL ORDER BY ALL').fetchall()
-    e = con.execute(f'SELECT * FROM ({valued(**kwargs)}) WHERE isfinite(value) ORDER BY stay_id, hour, channel').fetchnumpy()
+    bad = con.execute(
+        f'SELECT channel, count(*) FROM ({valued(**kwargs)}) WHERE value IS NULL OR NOT isfinite(value) GROUP BY ALL ORDER BY ALL'
+    ).fetchall()
+    e = con.execute(
+        f'SELECT * FROM ({valued(**kwargs)}) WHERE isfinite(value) ORDER BY stay_id, hour, channel'
+    ).fetchnumpy()
     channel = pd.Categorical.from_codes(e.pop('channel'), [c.name for c in BENCHMARK_CHANNELS])
-    return pd.DataFrame(dict(stay_id=e['stay_id'], hour=e['hour'], channel=channel, value=e['value']), copy=False), {BENCHMARK_CHANNELS[c].name: n for c, n in bad}
+    return pd.DataFrame(dict(stay_id=e['stay_id'], hour=e['hour'], channel=channel, value=e['value']), copy=False), {
+        BENCHMARK_CHANNELS[c].name: n for c, n in bad
+    }
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-146
 def test_and_rest(
     subject_id,  # (n,) distinct
     given=None,  # of `read_partitions`
-)->dict:
+) -> dict:
     "How many subjects are in the test set, and how many are not."
     test = int((partition_of(subject_id, given) == 'test').sum())
     return {'train and val': len(subject_id) - test, 'test': test}
 
+
 def finish(
-    events, stays,  # of the cohort
-    out,            # folder to save in, or None
-    **meta,         # source and what it counted
-)->Cohort:
+    events,
+    stays,  # of the cohort
+    out,  # folder to save in, or None
+    **meta,  # source and what it counted
+) -> Cohort:
     "Leave out tasks of one class, validate, save."
-    tasks = [t for t in [*PHENOTYPES, MORTALITY] if stays[t.name].nunique() == 2]; names = [t.name for t in tasks]
+    tasks = [t for t in [*PHENOTYPES, MORTALITY] if stays[t.name].nunique() == 2]
+    names = [t.name for t in tasks]
     left_out = [t.name for t in [*PHENOTYPES, MORTALITY] if t.name not in names]
     n = stays['subject_id'].nunique()
-    few = f'{n} patients: enough to see that everything runs, far too few to say anything about a method' if n < 1000 else ''
-    if note := '. '.join(x for x in (few, meta.pop('note', '')) if x): meta['note'] = note
+    few = (
+        f'{n} patients: enough to see that everything runs, far too few to say anything about a method'
+        if n < 1000
+        else ''
+    )
+    if note := '. '.join(x for x in (few, meta.pop('note', '')) if x):
+        meta['note'] = note
     meta = PLAIN | dict(held_out_prevalence=[0, 1]) | meta | dict(left_out=left_out)
     with plain_errors():
         made = Cohort(events, stays.drop(columns=left_out), BENCHMARK_CHANNELS, tasks, meta).validate()
-        if out is not None: made.save(out)
+        if out is not None:
+            made.save(out)
     return made
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-148
 def about_folder(
-    path,    # folder with the CSV files
-)->dict:     # for the cohort's meta, and the file with the partitions; empty for real tables
+    path,  # folder with the CSV files
+) -> dict:  # for the cohort's meta, and the file with the partitions; empty for real tables
     "What a folder of simulated tables says of itself."
-    if not (Path(path)/'SYNTHETIC.txt').is_file(): return {}
-    return dict(synthetic=True, version='tables simulated by rnn_transfer', licence='invented by a program; free to share', partitions=Path(path)/'partitions.csv')
+    if not (Path(path) / 'SYNTHETIC.txt').is_file():
+        return {}
+    return dict(
+        synthetic=True,
+        version='tables simulated by rnn_transfer',
+        licence='invented by a program; free to share',
+        partitions=Path(path) / 'partitions.csv',
+    )
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-150
 def cohort(
-    path,            # folder with the CSV files of MIMIC-III v1.4, plain or .gz
-    corrected=(),    # corrections, by name, or 'all'
-    hours=48,        # events up to this hour
-    out=None,        # folder to save the cohort in
+    path,  # folder with the CSV files of MIMIC-III v1.4, plain or .gz
+    corrected=(),  # corrections, by name, or 'all'
+    hours=48,  # events up to this hour
+    out=None,  # folder to save the cohort in
     memory='700MB',  # DuckDB's limit
-    threads=None,    # default: all cores
-    scratch=None,    # folder for intermediate files
+    threads=None,  # default: all cores
+    scratch=None,  # folder for intermediate files
     progress=False,  # show a progress bar
-    partitions=None, # CSV file with subject_id and partition; default: the published lists
-)->Cohort:
+    partitions=None,  # CSV file with subject_id and partition; default: the published lists
+) -> Cohort:
     "The benchmark's cohort from the raw tables; BadInput names file and row, and nothing is left half-written."
-    corrected, said = check_corrections(corrected), about_folder(path); simulated = said.pop('partitions', None)
+    corrected, said = check_corrections(corrected), about_folder(path)
+    simulated = said.pop('partitions', None)
     given = read_partitions(partitions or simulated) if partitions or simulated else None
     with store(memory, threads, scratch, progress) as con:
-        about = measure(con, path, corrected); flow = about.pop('flow')
-        con.execute(f'CREATE TABLE cells AS {cells(hours)}'); about['times_shared_by_two_stays'] = share_times(con)
-        touched = count_touched(con, corrected); eligible = test_and_rest(con.execute('SELECT DISTINCT SUBJECT_ID FROM stays').fetchnumpy()['SUBJECT_ID'], given)
-        stays = labelled_stays(con, flow, given); con.register('kept', stays[['stay_id']]); con.execute('DELETE FROM cells WHERE stay_id NOT IN (SELECT stay_id FROM kept)')
-        con.execute('DROP TABLE measured'); events, about['unreadable_cells'] = events_frame(con)
-    return finish(events, stays, out, source='mimic3', flow=flow, eligible_subjects=eligible, counts_of_rows=about, corrected=touched, note=missing_laboratory(about), **said)
+        about = measure(con, path, corrected)
+        flow = about.pop('flow')
+        con.execute(f'CREATE TABLE cells AS {cells(hours)}')
+        about['times_shared_by_two_stays'] = share_times(con)
+        touched = count_touched(con, corrected)
+        eligible = test_and_rest(con.execute('SELECT DISTINCT SUBJECT_ID FROM stays').fetchnumpy()['SUBJECT_ID'], given)
+        stays = labelled_stays(con, flow, given)
+        con.register('kept', stays[['stay_id']])
+        con.execute('DELETE FROM cells WHERE stay_id NOT IN (SELECT stay_id FROM kept)')
+        con.execute('DROP TABLE measured')
+        events, about['unreadable_cells'] = events_frame(con)
+    return finish(
+        events,
+        stays,
+        out,
+        source='mimic3',
+        flow=flow,
+        eligible_subjects=eligible,
+        counts_of_rows=about,
+        corrected=touched,
+        note=missing_laboratory(about),
+        **said,
+    )

@@ -13,92 +13,159 @@ from pathlib import Path
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-003
 import numpy as np
 import pandas as pd
-from ..data import BENCHMARK_CHANNELS, BadInput, Cohort
-from .mimic3 import CODES, EPS, MORTALITY, PHENOTYPES, check_lines, events_frame, finish, header, published_subjects, quoted, read_text, store, test_and_rest
 from tqdm.auto import tqdm
+
+from ..data import BENCHMARK_CHANNELS, BadInput, Cohort
+from rnn_transfer.sources.mimic3 import (
+    CODES,
+    EPS,
+    MORTALITY,
+    PHENOTYPES,
+    check_lines,
+    events_frame,
+    finish,
+    header,
+    published_subjects,
+    quoted,
+    read_text,
+    store,
+    test_and_rest,
+)
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-009
 def numbers(
-    d,       # of `mimic3.read_text`
+    d,  # of `mimic3.read_text`
     column,  # of it
-    path,    # its file, for the message
+    path,  # its file, for the message
     empty=False,  # whether a cell may be empty
-)->np.ndarray:    # (n,) float64, NaN where empty
+) -> np.ndarray:  # (n,) float64, NaN where empty
     "A column as numbers; BadInput names the lines where it has none."
-    text = d[column].str.strip(); x = pd.to_numeric(text, errors='coerce').astype(float)
+    text = d[column].str.strip()
+    x = pd.to_numeric(text, errors='coerce').astype(float)
     bad = ~np.isfinite(x) & ~((text == '') & empty)
-    check_lines(bad, f'{path}: column {column}', f'{text[bad].iloc[0]!r} is no number; mend the line, or make the folder again' if bad.any() else '')
+    check_lines(
+        bad,
+        f'{path}: column {column}',
+        f'{text[bad].iloc[0]!r} is no number; mend the line, or make the folder again' if bad.any() else '',
+    )
     return np.array([float(v) if v else np.nan for v in text])
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-010
 def read_list(
-    path,     # a list file
+    path,  # a list file
     columns,  # names that must be there
     labels=(),  # those of them that hold 0 and 1
-)->pd.DataFrame:  # index: line of the file; `columns` as numbers, with subject_id and episode
+) -> pd.DataFrame:  # index: line of the file; `columns` as numbers, with subject_id and episode
     "A list file of the benchmark; BadInput names the file, the lines and what is wrong."
-    d = read_text(path, ['stay', *columns], 'the folder with phenotyping and in-hospital-mortality of mimic3-benchmarks')
+    d = read_text(
+        path, ['stay', *columns], 'the folder with phenotyping and in-hospital-mortality of mimic3-benchmarks'
+    )
     name = d['stay'].astype(str).str.extract(r'^(\d{1,18})_episode(\d{1,9})_timeseries\.csv$')
     check_lines(name[0].isna(), f'{path}: column stay', 'no name such as 10011_episode1_timeseries.csv')
     check_lines(d['stay'].duplicated(), f'{path}: column stay', 'a stay that already stands above; each has one line')
     values = {c: numbers(d, c, path) for c in columns}
-    for c in labels: check_lines(~pd.Series(values[c], d.index).isin([0, 1]), f'{path}: column {c}', 'neither 0 nor 1, which a label must be')
+    for c in labels:
+        check_lines(
+            ~pd.Series(values[c], d.index).isin([0, 1]), f'{path}: column {c}', 'neither 0 nor 1, which a label must be'
+        )
     return d[['stay']].assign(**values, subject_id=name[0].astype('int64'), episode=name[1].astype('int64'))
+
 
 def validation_subjects(
     folder,  # benchmark folder
-)->np.ndarray:
+) -> np.ndarray:
     "The subjects of validation, from the folder or as published."
-    path = Path(folder)/'phenotyping'/'val_listfile.csv'
+    path = Path(folder) / 'phenotyping' / 'val_listfile.csv'
     return read_list(path, [])['subject_id'].unique() if path.exists() else published_subjects('val')
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-015
 def named_stays(
-    stays,   # with subject_id, episode, period_length
+    stays,  # with subject_id, episode, period_length
     folder,  # benchmark folder
-)->pd.DataFrame:  # with stay_id, los_hours and age
+) -> pd.DataFrame:  # with stay_id, los_hours and age
     "Give each episode its ICUSTAY_ID, length of stay and age."
-    path = Path(folder)/'root'/'all_stays.csv'
-    if not path.exists(): return stays.assign(stay_id=stays['subject_id'] * 100 + stays['episode'], los_hours=stays['period_length'], age=np.nan)
+    path = Path(folder) / 'root' / 'all_stays.csv'
+    if not path.exists():
+        return stays.assign(
+            stay_id=stays['subject_id'] * 100 + stays['episode'], los_hours=stays['period_length'], age=np.nan
+        )
     d = read_text(path, ['SUBJECT_ID', 'ICUSTAY_ID', 'INTIME', 'OUTTIME', 'LOS', 'AGE'], 'the stays of the benchmark')
-    known = d[['INTIME', 'OUTTIME']].assign(SUBJECT_ID=numbers(d, 'SUBJECT_ID', path).astype('int64'), ICUSTAY_ID=numbers(d, 'ICUSTAY_ID', path), LOS=numbers(d, 'LOS', path, True), AGE=numbers(d, 'AGE', path, True))
-    known = known.sort_values(['SUBJECT_ID', 'INTIME', 'OUTTIME']); known['episode'] = known.groupby('SUBJECT_ID').cumcount() + 1
+    known = d[['INTIME', 'OUTTIME']].assign(
+        SUBJECT_ID=numbers(d, 'SUBJECT_ID', path).astype('int64'),
+        ICUSTAY_ID=numbers(d, 'ICUSTAY_ID', path),
+        LOS=numbers(d, 'LOS', path, True),
+        AGE=numbers(d, 'AGE', path, True),
+    )
+    known = known.sort_values(['SUBJECT_ID', 'INTIME', 'OUTTIME'])
+    known['episode'] = known.groupby('SUBJECT_ID').cumcount() + 1
     d = stays.merge(known, 'left', left_on=['subject_id', 'episode'], right_on=['SUBJECT_ID', 'episode'])
-    if d['ICUSTAY_ID'].isna().any(): raise BadInput(f'{path}: {d["stay"][d["ICUSTAY_ID"].isna()].iloc[0]} of the list of phenotyping has no row; the two come from different builds')
+    if d['ICUSTAY_ID'].isna().any():
+        raise BadInput(
+            f'{path}: {d["stay"][d["ICUSTAY_ID"].isna()].iloc[0]} of the list of phenotyping has no row; the two come from different builds'
+        )
     return d.assign(stay_id=d['ICUSTAY_ID'].astype('int64'), los_hours=24 * d['LOS'], age=d['AGE'].round(2))
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-019
 def listed_stays(
     folder,  # benchmark folder
-)->pd.DataFrame:  # a cohort's stays, with `stay` and `side`, the file's name and folder
+) -> pd.DataFrame:  # a cohort's stays, with `stay` and `side`, the file's name and folder
     "Stays, partitions and labels from the list files."
-    folder = Path(folder); names = [t.name for t in PHENOTYPES]
-    both = lambda task, columns, labels: pd.concat([read_list(folder/task/side/'listfile.csv', [*columns, *labels], labels).assign(side=side) for side in ('train', 'test')], ignore_index=True)
+    folder = Path(folder)
+    names = [t.name for t in PHENOTYPES]
+
+    def both(task, columns, labels):
+        return pd.concat(
+            [
+                read_list(folder / task / side / 'listfile.csv', [*columns, *labels], labels).assign(side=side)
+                for side in ('train', 'test')
+            ],
+            ignore_index=True,
+        )
+
     s = both('phenotyping', ['period_length'], names)
-    if not len(s): raise BadInput(f'{folder}/phenotyping: the list files name no stay; make the folder again')
+    if not len(s):
+        raise BadInput(f'{folder}/phenotyping: the list files name no stay; make the folder again')
     s = named_stays(s, folder)
-    s['partition'] = np.where(s['side'] == 'test', 'test', np.where(s['subject_id'].isin(validation_subjects(folder)), 'val', 'train'))
-    died = both('in-hospital-mortality', [], ['y_true']).drop_duplicates('stay').set_index('stay')['y_true'] if (folder/'in-hospital-mortality').is_dir() else pd.Series(dtype=float)
+    s['partition'] = np.where(
+        s['side'] == 'test', 'test', np.where(s['subject_id'].isin(validation_subjects(folder)), 'val', 'train')
+    )
+    died = (
+        both('in-hospital-mortality', [], ['y_true']).drop_duplicates('stay').set_index('stay')['y_true']
+        if (folder / 'in-hospital-mortality').is_dir()
+        else pd.Series(dtype=float)
+    )
     s[MORTALITY.name] = s['stay'].map(died).astype(float)
-    if s['stay_id'].duplicated().any(): raise BadInput(f'{folder}/phenotyping: {s["stay"][s["stay_id"].duplicated()].iloc[0]} is listed twice')
-    return s.sort_values('stay_id', ignore_index=True)[['stay_id', 'subject_id', 'los_hours', 'partition', 'age', *names, MORTALITY.name, 'stay', 'side']]
+    if s['stay_id'].duplicated().any():
+        raise BadInput(f'{folder}/phenotyping: {s["stay"][s["stay_id"].duplicated()].iloc[0]} is listed twice')
+    return s.sort_values('stay_id', ignore_index=True)[
+        ['stay_id', 'subject_id', 'los_hours', 'partition', 'age', *names, MORTALITY.name, 'stay', 'side']
+    ]
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-022
 def check_files(
     folder,  # benchmark folder/phenotyping
-    stays,   # of `listed_stays`
+    stays,  # of `listed_stays`
 ):
     "BadInput if a file that a list names is not there."
     for side in ('train', 'test'):
-        here = {p.name for p in (folder/side).glob('*_timeseries.csv')}; gone = [f for f in stays['stay'][stays['side'] == side] if f not in here]
-        if gone: raise BadInput(f'{folder/side}: {gone[0]} is missing' + (f', and {len(gone) - 1} more' if len(gone) > 1 else '') + '; the list file names it')
+        here = {p.name for p in (folder / side).glob('*_timeseries.csv')}
+        gone = [f for f in stays['stay'][stays['side'] == side] if f not in here]
+        if gone:
+            raise BadInput(
+                f'{folder / side}: {gone[0]} is missing'
+                + (f', and {len(gone) - 1} more' if len(gone) > 1 else '')
+                + '; the list file names it'
+            )
+
 
 def columns_of(
     path,  # of an episode
-)->tuple:
+) -> tuple:
     "The columns of a file; BadInput if one that is needed is missing."
-    names = header(path); lost = [c for c in ('Hours', *CODES) if c not in names]
-    if lost: raise BadInput(f'{path}: column {", ".join(lost[:3])} is missing; make the folder again')
+    names = header(path)
+    lost = [c for c in ('Hours', *CODES) if c not in names]
+    if lost:
+        raise BadInput(f'{path}: column {", ".join(lost[:3])} is missing; make the folder again')
     return tuple(names)
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-023
@@ -106,9 +173,10 @@ def scan_files(
     paths,  # of files with the same columns
     names,  # of the columns
     hours,  # up to this hour
-)->str:     # columns file, hour, channel, text
+) -> str:  # columns file, hour, channel, text
     "SQL: a row per cell that is not empty."
-    types = {n: 'DOUBLE' if n == 'Hours' else 'VARCHAR' for n in names}; code = 'CASE name ' + ' '.join(f"WHEN '{n}' THEN {i}" for n, i in CODES.items()) + ' END'
+    types = {n: 'DOUBLE' if n == 'Hours' else 'VARCHAR' for n in names}
+    code = 'CASE name ' + ' '.join(f"WHEN '{n}' THEN {i}" for n, i in CODES.items()) + ' END'
     return f'''SELECT filename AS file, "Hours" AS hour, {code} AS channel, text FROM (
         UNPIVOT (SELECT * REPLACE (parse_filename(filename) AS filename) FROM read_csv([{', '.join(quoted(p) for p in paths)}], auto_detect=false, header=true, delim=',', quote='"', escape='"', filename=true, columns={types}) WHERE "Hours" < {hours + EPS})
         ON {', '.join(f'"{n}"' for n in CODES)} INTO NAME name VALUE text)'''
@@ -116,61 +184,99 @@ def scan_files(
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-024
 AT_ONCE = 500  # files
 
+
 def read_files(
-    con,     # from `mimic3.store`
+    con,  # from `mimic3.store`
     folder,  # benchmark folder
-    stays,   # of `listed_stays`
-    hours,   # up to this hour
+    stays,  # of `listed_stays`
+    hours,  # up to this hour
     progress=False,  # show a progress bar
 ):
     "Make the table `cells` from the files of phenotyping."
-    folder = Path(folder)/'phenotyping'; check_files(folder, stays); con.register('listed', stays[['stay', 'stay_id']])
+    folder = Path(folder) / 'phenotyping'
+    check_files(folder, stays)
+    con.register('listed', stays[['stay', 'stay_id']])
     con.execute('CREATE TABLE cells (stay_id BIGINT, hour DOUBLE, channel TINYINT, x DOUBLE, text VARCHAR)')
-    paths = [folder/side/stay for side, stay in zip(stays['side'], stays['stay'])]
+    paths = [folder / side / stay for side, stay in zip(stays['side'], stays['stay'])]
     with tqdm(total=len(paths), unit='file', disable=not progress) as bar:
         for i in range(0, len(paths), AT_ONCE):
             alike = {}  # {columns: files}
-            for p in paths[i:i + AT_ONCE]: alike.setdefault(columns_of(p), []).append(p)
+            for p in paths[i : i + AT_ONCE]:
+                alike.setdefault(columns_of(p), []).append(p)
             for names, files in alike.items():
-                con.execute(f'INSERT INTO cells SELECT stay_id, hour, channel, NULL, text FROM ({scan_files(files, names, hours)}) JOIN listed ON file = stay'); bar.update(len(files))
+                con.execute(
+                    f'INSERT INTO cells SELECT stay_id, hour, channel, NULL, text FROM ({scan_files(files, names, hours)}) JOIN listed ON file = stay'
+                )
+                bar.update(len(files))
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-027
 def about_export(
     folder,  # benchmark folder
-)->dict:     # for the cohort's meta; empty for the reference's own folders
+) -> dict:  # for the cohort's meta; empty for the reference's own folders
     "What an export says of itself; BadInput if that cannot be read."
-    path = Path(folder)/'about.json'
-    if not path.is_file(): return {}
+    path = Path(folder) / 'about.json'
+    if not path.is_file():
+        return {}
     try:
         said = json.loads(path.read_text(encoding='utf-8'))
-        whole = isinstance(said['synthetic'], bool) and all(isinstance(said[k], str) for k in ('version', 'licence')) and all(isinstance(n, int) for n in said['corrected'].values())
-    except (ValueError, KeyError, TypeError, AttributeError): whole = False
-    if not whole: raise BadInput(f'{path}: cannot be read, so that nobody knows whether the folder is corrected or simulated; export it again')
+        whole = (
+            isinstance(said['synthetic'], bool)
+            and all(isinstance(said[k], str) for k in ('version', 'licence'))
+            and all(isinstance(n, int) for n in said['corrected'].values())
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise BadInput(
+            f'{path}: cannot be read, so that nobody knows whether the folder is corrected or simulated; export it again'
+        )
     return {k: said[k] for k in ('version', 'licence', 'synthetic', 'corrected', 'note') if k in said}
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-031
 def eligible_subjects(
     folder,  # benchmark folder
     subject_id,  # (n,) distinct, of all_stays.csv
-)->dict:
+) -> dict:
     "How many subjects are in the test set, and how many are not."
-    sides = {side: {p.name for p in (Path(folder)/'root'/side).glob('[0-9]*')} for side in ('train', 'test')}
-    if not sides['train'] | sides['test']: return test_and_rest(subject_id)
+    sides = {side: {p.name for p in (Path(folder) / 'root' / side).glob('[0-9]*')} for side in ('train', 'test')}
+    if not sides['train'] | sides['test']:
+        return test_and_rest(subject_id)
     return {'train and val': len(sides['train']), 'test': len(sides['test'])}
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-034
 def cohort(
-    path,            # folder with phenotyping and in-hospital-mortality, and root if there is one
-    hours=48,        # events up to this hour
-    out=None,        # folder to save the cohort in
-    memory='700MB', threads=None, scratch=None, progress=False,  # as `mimic3.cohort`
-)->Cohort:
+    path,  # folder with phenotyping and in-hospital-mortality, and root if there is one
+    hours=48,  # events up to this hour
+    out=None,  # folder to save the cohort in
+    memory='700MB',
+    threads=None,
+    scratch=None,
+    progress=False,  # as `mimic3.cohort`
+) -> Cohort:
     "The cohort of a mimic3-benchmarks folder; BadInput names the file."
-    said, stays, subjects = about_export(path), listed_stays(path), Path(path)/'root'/'all_stays.csv'
+    said, stays, subjects = about_export(path), listed_stays(path), Path(path) / 'root' / 'all_stays.csv'
     known = numbers(read_text(subjects, ['SUBJECT_ID'], ''), 'SUBJECT_ID', subjects) if subjects.exists() else None
-    with store(memory, threads, scratch) as con: read_files(con, path, stays, hours, progress); events, bad = events_frame(con, hour='hour')
-    count = lambda s: dict(stays=len(s), subjects=s['subject_id'].nunique())
+    with store(memory, threads, scratch) as con:
+        read_files(con, path, stays, hours, progress)
+        events, bad = events_frame(con, hour='hour')
+
+    def count(s):
+        return dict(stays=len(s), subjects=s['subject_id'].nunique())
+
     flow = [dict(step='age 18 or more', stays=len(known), subjects=len(np.unique(known)))] if known is not None else []
-    flow += [dict(step='with an event in the ICU: phenotyping', **count(stays)), dict(step='of at least 48 h, with an event within them: mortality', **count(stays[stays[MORTALITY.name].notna()]))]
-    return finish(events, stays.drop(columns=['stay', 'side'] + (['age'] if stays['age'].isna().all() else [])), out, source='mimic3_benchmarks', flow=flow,
-                  eligible_subjects=eligible_subjects(path, np.unique(known)) if known is not None else {}, counts_of_rows=dict(unreadable_cells=bad), **said)
+    flow += [
+        dict(step='with an event in the ICU: phenotyping', **count(stays)),
+        dict(
+            step='of at least 48 h, with an event within them: mortality', **count(stays[stays[MORTALITY.name].notna()])
+        ),
+    ]
+    return finish(
+        events,
+        stays.drop(columns=['stay', 'side'] + (['age'] if stays['age'].isna().all() else [])),
+        out,
+        source='mimic3_benchmarks',
+        flow=flow,
+        eligible_subjects=eligible_subjects(path, np.unique(known)) if known is not None else {},
+        counts_of_rows=dict(unreadable_cells=bad),
+        **said,
+    )

@@ -10,7 +10,10 @@ __all__ = ['NAMES', 'QUOTED', 'STAY_COLUMNS', 'ETHNICITIES', 'EPISODE_CODES', 'E
            'read_hash_list', 'read_hashes', 'outcome_of', 'verify_export']
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-002
-import csv, hashlib, json, re
+import csv
+import hashlib
+import json
+import re
 from contextlib import ExitStack
 from itertools import groupby
 from operator import itemgetter
@@ -19,61 +22,99 @@ from pathlib import Path
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-003
 import numpy as np
 import pandas as pd
-from ..data import BENCHMARK_CHANNELS, BadInput, resource, write_atomic
-from .mimic3 import (EPS, NO_TEXT, PHENOTYPES, PLAIN, about_folder, cells, check_corrections, count_touched, measure, missing_laboratory, partition_of,
-    phenotype_labels, read_partitions, share_times, store, toy_tables)
 from tqdm.auto import tqdm
+
+from ..data import BENCHMARK_CHANNELS, BadInput, resource, write_atomic
+from rnn_transfer.sources.mimic3 import (
+    EPS,
+    NO_TEXT,
+    PHENOTYPES,
+    PLAIN,
+    about_folder,
+    cells,
+    check_corrections,
+    count_touched,
+    measure,
+    missing_laboratory,
+    partition_of,
+    phenotype_labels,
+    read_partitions,
+    share_times,
+    store,
+    toy_tables,
+)
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-006
 def mortality_lines(
-    los,        # hours
-    first,      # hour of the first event inside the ICU
+    los,  # hours
+    first,  # hour of the first event inside the ICU
     mortality,  # 0 or 1
-)->list:        # of text
+) -> list:  # of text
     "In-hospital mortality: y_true."
     return [f'{mortality}'] if los >= 48 - EPS and first < 48 + EPS else []
 
+
 def phenotyping_lines(
-    los,     # hours
+    los,  # hours
     labels,  # 25 of 0 and 1
-)->list:
+) -> list:
     "Phenotyping: period_length, one label per phenotype."
     return [f'{los:.6f},' + ','.join(str(y) for y in labels)]
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-010
 def sample_hours(
-    end,    # hours
+    end,  # hours
     first,  # hour of the first event
-)->list:
+) -> list:
     "Every full hour above 4 and above the first event, up to the end."
-    return [t for t in np.arange(0., end + EPS, 1.) if t > 4 and t > first]
+    return [t for t in np.arange(0.0, end + EPS, 1.0) if t > 4 and t > first]
 
-def los_lines(los, first)->list:
+
+def los_lines(los, first) -> list:
     "Length of stay: period_length, hours that remain."
     return [f'{t:.6f},{los - t:.6f}' for t in sample_hours(los, first)]
 
+
 def decompensation_lines(
-    los, first, mortality,
+    los,
+    first,
+    mortality,
     lived,  # hours from ICU admission to death; 1e18 when there is no time of death
-)->list:
+) -> list:
     "Decompensation: period_length, death within 24 h."
     return [f'{t:.6f},{int(mortality and lived - t < 24)}' for t in sample_hours(min(los, lived), first)]
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-014
-def multitask_line(los, first, mortality, lived, labels)->str:
+def multitask_line(los, first, mortality, lived, labels) -> str:
     "Multitask: length of stay; position, mask and label of mortality; masks and labels of length of stay; phenotypes; masks and labels of decompensation."
-    join = lambda *parts: ';'.join(str(x) for p in parts for x in p)
-    times = lambda end: np.array([int(t + EPS) for t in np.arange(0., end + EPS, 1.)], int)
-    mask = lambda t: ((t > 4) & (t > first)).astype(int)
-    in_task = int(los >= 48 - EPS and first <= 48 + EPS); t, d = times(los), times(min(los, lived))
-    return ','.join([f'{los:.6f}', join([47 * in_task, in_task, mortality]), join(mask(t), [f'{x:.6f}' for x in los - t]),
-                     join(labels), join(mask(d), [int(mortality and lived - x < 24) for x in d])])
+
+    def join(*parts):
+        return ';'.join(str(x) for p in parts for x in p)
+
+    def times(end):
+        return np.array([int(t + EPS) for t in np.arange(0.0, end + EPS, 1.0)], int)
+
+    def mask(t):
+        return ((t > 4) & (t > first)).astype(int)
+
+    in_task = int(los >= 48 - EPS and first <= 48 + EPS)
+    t, d = times(los), times(min(los, lived))
+    return ','.join(
+        [
+            f'{los:.6f}',
+            join([47 * in_task, in_task, mortality]),
+            join(mask(t), [f'{x:.6f}' for x in los - t]),
+            join(labels),
+            join(mask(d), [int(mortality and lived - x < 24) for x in d]),
+        ]
+    )
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-018
 NAMES = [c.name for c in BENCHMARK_CHANNELS]
 QUOTED = '''CASE WHEN regexp_matches(text, '[",\\n]') THEN '"' || replace(text, '"', '""') || '"' ELSE text END'''
 
-def episodes()->str:  # columns SUBJECT_ID, ICUSTAY_ID, hour, line; sorted by subject, stay and time
+
+def episodes() -> str:  # columns SUBJECT_ID, ICUSTAY_ID, hour, line; sorted by subject, stay and time
     "SQL over `measured` and `stays`: the text rows of all episodes."
     fields = " || ',' || ".join(f"coalesce(max(CASE WHEN channel = {i} THEN v END), '')" for i in range(len(NAMES)))
     return f'''WITH ok AS (SELECT * FROM measured WHERE x IS NOT NULL OR text IS NOT NULL),
@@ -88,99 +129,150 @@ def episodes()->str:  # columns SUBJECT_ID, ICUSTAY_ID, hour, line; sorted by su
 STAY_COLUMNS = '''SUBJECT_ID, HADM_ID, ICUSTAY_ID, LAST_CAREUNIT, DBSOURCE, strftime(INTIME, '%Y-%m-%d %H:%M:%S') AS INTIME, strftime(OUTTIME, '%Y-%m-%d %H:%M:%S') AS OUTTIME, LOS,
     strftime(ADMITTIME, '%Y-%m-%d %H:%M:%S') AS ADMITTIME, strftime(DISCHTIME, '%Y-%m-%d %H:%M:%S') AS DISCHTIME, strftime(DEATHTIME, '%Y-%m-%d %H:%M:%S') AS DEATHTIME, ETHNICITY, DIAGNOSIS, GENDER,
     strftime(DOB, '%Y-%m-%d %H:%M:%S') AS DOB, strftime(DOD, '%Y-%m-%d %H:%M:%S') AS DOD, AGE, died_in_unit::INTEGER AS MORTALITY_INUNIT, died::INTEGER AS MORTALITY, died::INTEGER AS MORTALITY_INHOSPITAL'''
-ETHNICITIES = dict(ASIAN=1, BLACK=2, HISPANIC=3, WHITE=4, OTHER=5) | {'UNABLE TO OBTAIN': 0, 'PATIENT DECLINED TO ANSWER': 0, 'UNKNOWN': 0, '': 0}
+ETHNICITIES = dict(ASIAN=1, BLACK=2, HISPANIC=3, WHITE=4, OTHER=5) | {
+    'UNABLE TO OBTAIN': 0,
+    'PATIENT DECLINED TO ANSWER': 0,
+    'UNKNOWN': 0,
+    '': 0,
+}
 EPISODE_CODES = resource('mimic3_items.json')['episode_diagnoses'].split()
-EPISODE_HEADER = ','.join(['Icustay', 'Ethnicity', 'Gender', 'Age', 'Height', 'Weight', 'Length of Stay', 'Mortality'] + [f'Diagnosis {c}' for c in EPISODE_CODES])
+EPISODE_HEADER = ','.join(
+    ['Icustay', 'Ethnicity', 'Gender', 'Age', 'Height', 'Weight', 'Length of Stay', 'Mortality']
+    + [f'Diagnosis {c}' for c in EPISODE_CODES]
+)
+
 
 def ethnicity_number(
     text,  # as in ADMISSIONS
-)->int:    # 0 unknown, 1 Asian, 2 Black, 3 Hispanic, 4 White, 5 other
+) -> int:  # 0 unknown, 1 Asian, 2 Black, 3 Hispanic, 4 White, 5 other
     "The benchmark's number for an ethnicity."
     return ETHNICITIES.get((text or '').replace(' OR ', '/').split(' - ')[0].split('/')[0], 5)
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-025
 def episode_line(
-    s,       # dict of a row of `stays`
-    lines,   # texts of the episode
-    codes,   # set of its ICD-9 codes; the file stays empty without one
-)->str:
+    s,  # dict of a row of `stays`
+    lines,  # texts of the episode
+    codes,  # set of its ICD-9 codes; the file stays empty without one
+) -> str:
     "`episodeN.csv`."
+
     def first(channel):
         at = NAMES.index(channel) + 1
         return next((f[at] for f in (next(csv.reader([line])) for line in lines if line) if f[at]), '')
-    if not codes: return EPISODE_HEADER + '\n'
+
+    if not codes:
+        return EPISODE_HEADER + '\n'
     gender = dict(F=1, M=2).get(s['GENDER'], 3 if s['GENDER'] else 0)
-    row = [s['ICUSTAY_ID'], ethnicity_number(s['ETHNICITY']), gender, repr(s['AGE']), first('Height'), first('Weight'), '' if s['LOS'] is None else repr(s['LOS']), int(s['MORTALITY'])]
+    row = [
+        s['ICUSTAY_ID'],
+        ethnicity_number(s['ETHNICITY']),
+        gender,
+        repr(s['AGE']),
+        first('Height'),
+        first('Weight'),
+        '' if s['LOS'] is None else repr(s['LOS']),
+        int(s['MORTALITY']),
+    ]
     return EPISODE_HEADER + '\n' + ','.join(str(x) for x in row + [int(c in codes) for c in EPISODE_CODES]) + '\n'
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-029
-HEADERS = {'in-hospital-mortality': 'stay,y_true', 'phenotyping': 'stay,period_length,' + ','.join(t.name for t in PHENOTYPES),
-    'length-of-stay': 'stay,period_length,y_true', 'decompensation': 'stay,period_length,y_true',
-    'multitask': 'filename,length of stay,in-hospital mortality task (pos;mask;label),length of stay task (masks;labels),phenotyping task (labels),decompensation task (masks;labels)'}
+HEADERS = {
+    'in-hospital-mortality': 'stay,y_true',
+    'phenotyping': 'stay,period_length,' + ','.join(t.name for t in PHENOTYPES),
+    'length-of-stay': 'stay,period_length,y_true',
+    'decompensation': 'stay,period_length,y_true',
+    'multitask': 'filename,length of stay,in-hospital mortality task (pos;mask;label),length of stay task (masks;labels),phenotyping task (labels),decompensation task (masks;labels)',
+}
+
 
 def open_lists(
     stack,  # ExitStack that closes the files
-    out,    # Path
-)->dict:    # (task, partition) -> open files
+    out,  # Path
+) -> dict:  # (task, partition) -> open files
     "Make the task folders and begin their list files."
     opened = {}
     for task, head in HEADERS.items():
         for part in ('train', 'val', 'test'):
-            side = 'test' if part == 'test' else 'train'; (out/task/side).mkdir(parents=True, exist_ok=True)
-            opened[task, part] = [opened[task, 'train'][0] if part == 'val' else stack.enter_context(open(out/task/side/'listfile.csv', 'w')), stack.enter_context(open(out/task/f'{part}_listfile.csv', 'w'))]
-        for f in {id(f): f for part in ('train', 'val', 'test') for f in opened[task, part]}.values(): f.write(head + '\n')
+            side = 'test' if part == 'test' else 'train'
+            (out / task / side).mkdir(parents=True, exist_ok=True)
+            opened[task, part] = [
+                opened[task, 'train'][0]
+                if part == 'val'
+                else stack.enter_context(open(out / task / side / 'listfile.csv', 'w')),
+                stack.enter_context(open(out / task / f'{part}_listfile.csv', 'w')),
+            ]
+        for f in {id(f): f for part in ('train', 'val', 'test') for f in opened[task, part]}.values():
+            f.write(head + '\n')
     return opened
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-031
 def write_tasks(
-    out,     # Path
-    lists,   # of `open_lists`
-    name,    # such as 10011_episode1_timeseries.csv
-    s,       # dict of a row of `stays`, with partition
+    out,  # Path
+    lists,  # of `open_lists`
+    name,  # such as 10011_episode1_timeseries.csv
+    s,  # dict of a row of `stays`, with partition
     labels,  # 25 of 0 and 1
-    hours,   # list of float
-    lines,   # list of text
+    hours,  # list of float
+    lines,  # list of text
 ):
     "Write a stay's files and samples of all five tasks; none when it has no event inside the ICU."
     los, mortality = 24 * s['LOS'], int(s['MORTALITY'])
     inside = [(h, line) for h, line in zip(hours, lines) if -EPS < h < los + EPS]
-    if not inside: return
-    first = inside[0][0]; lived = 1e18 if s['lived'] is None else s['lived']
-    samples = {'in-hospital-mortality': mortality_lines(los, first, mortality), 'phenotyping': phenotyping_lines(los, labels), 'length-of-stay': los_lines(los, first),
-               'decompensation': decompensation_lines(los, first, mortality, lived), 'multitask': [multitask_line(los, first, mortality, lived, labels)]}
+    if not inside:
+        return
+    first = inside[0][0]
+    lived = 1e18 if s['lived'] is None else s['lived']
+    samples = {
+        'in-hospital-mortality': mortality_lines(los, first, mortality),
+        'phenotyping': phenotyping_lines(los, labels),
+        'length-of-stay': los_lines(los, first),
+        'decompensation': decompensation_lines(los, first, mortality, lived),
+        'multitask': [multitask_line(los, first, mortality, lived, labels)],
+    }
     text = 'Hours,' + ','.join(NAMES) + '\n' + ''.join(line for _, line in inside)
     early = 'Hours,' + ','.join(NAMES) + '\n' + ''.join(line for h, line in inside if h < 48 + EPS)
     for task, found in samples.items():
-        if task == 'in-hospital-mortality' and not found: continue
-        (out/task/('test' if s['partition'] == 'test' else 'train')/name).write_text(early if task == 'in-hospital-mortality' else text)
+        if task == 'in-hospital-mortality' and not found:
+            continue
+        (out / task / ('test' if s['partition'] == 'test' else 'train') / name).write_text(
+            early if task == 'in-hospital-mortality' else text
+        )
         block = ''.join(f'{name},{x}\n' for x in found)
-        for f in lists[task, s['partition']]: f.write(block)
+        for f in lists[task, s['partition']]:
+            f.write(block)
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-033
 def write_about(
-    con,        # after `measure`
-    out,        # Path
-    said,       # of `about_folder`
+    con,  # after `measure`
+    out,  # Path
+    said,  # of `about_folder`
     corrected,  # names of corrections
-    note,       # sentence about the tables, or empty
+    note,  # sentence about the tables, or empty
 ):
     "Write `about.json`: version, licence, whether simulated, and how many events each correction touched."
     touched = {}
     if corrected:
-        con.execute(f'CREATE TABLE cells AS {cells()}'); share_times(con); touched = count_touched(con, corrected)
+        con.execute(f'CREATE TABLE cells AS {cells()}')
+        share_times(con)
+        touched = count_touched(con, corrected)
         con.execute('DROP TABLE cells; DROP TABLE shared')
     about = PLAIN | said | dict(corrected=touched) | (dict(note=note) if note else {})
-    (out/'about.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
+    (out / 'about.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-036
 def stay_rows(
-    con,    # after `measure`
+    con,  # after `measure`
     size=50_000,
 ):
     "Yield ICUSTAY_ID, hours and lines of each episode."
-    cursor = con.cursor().execute(f'SELECT ICUSTAY_ID, hour, line FROM ({episodes()}) ORDER BY SUBJECT_ID, episode, hour')
+    cursor = con.cursor().execute(
+        f'SELECT ICUSTAY_ID, hour, line FROM ({episodes()}) ORDER BY SUBJECT_ID, episode, hour'
+    )
+
     def rows():
-        while block := cursor.fetchmany(size): yield from block
+        while block := cursor.fetchmany(size):
+            yield from block
+
     for stay, group in groupby(rows(), itemgetter(0)):
         _, hours, lines = zip(*group)
         yield stay, hours, lines
@@ -190,92 +282,163 @@ def write_subjects(
     con,  # after `measure`
     out,  # Path
     given=None,  # of `read_partitions`
-)->dict:  # ICUSTAY_ID -> dict of its row, with partition, folder and codes
+) -> dict:  # ICUSTAY_ID -> dict of its row, with partition, folder and codes
     "Write `all_stays.csv`, and `stays.csv` and `diagnoses.csv` of each subject."
-    stays = con.execute(f'SELECT {STAY_COLUMNS} FROM stays ORDER BY SUBJECT_ID, episode').df(); (out/'root').mkdir(parents=True)
-    part = dict(zip(stays['SUBJECT_ID'], partition_of(stays['SUBJECT_ID'], given))); stays.to_csv(out/'root'/'all_stays.csv', index=False)
+    stays = con.execute(f'SELECT {STAY_COLUMNS} FROM stays ORDER BY SUBJECT_ID, episode').df()
+    (out / 'root').mkdir(parents=True)
+    part = dict(zip(stays['SUBJECT_ID'], partition_of(stays['SUBJECT_ID'], given)))
+    stays.to_csv(out / 'root' / 'all_stays.csv', index=False)
     groups = {c: p['name'] for p in resource('phenotypes.json')['phenotypes'] for c in p['icd9'].split()}
-    dx = con.execute('SELECT SUBJECT_ID, HADM_ID, SEQ_NUM, ICD9_CODE, SHORT_TITLE, LONG_TITLE, ICUSTAY_ID FROM diagnoses ORDER BY ICUSTAY_ID, SEQ_NUM').df()
-    dx['HCUP_CCS_2015'] = dx['ICD9_CODE'].map(groups); dx['USE_IN_BENCHMARK'] = dx['HCUP_CCS_2015'].notna().astype(int)
-    codes = dx.groupby('ICUSTAY_ID')['ICD9_CODE'].agg(set); dx = dict(list(dx.groupby('SUBJECT_ID')))
+    dx = con.execute(
+        'SELECT SUBJECT_ID, HADM_ID, SEQ_NUM, ICD9_CODE, SHORT_TITLE, LONG_TITLE, ICUSTAY_ID FROM diagnoses ORDER BY ICUSTAY_ID, SEQ_NUM'
+    ).df()
+    dx['HCUP_CCS_2015'] = dx['ICD9_CODE'].map(groups)
+    dx['USE_IN_BENCHMARK'] = dx['HCUP_CCS_2015'].notna().astype(int)
+    codes = dx.groupby('ICUSTAY_ID')['ICD9_CODE'].agg(set)
+    dx = dict(list(dx.groupby('SUBJECT_ID')))
     for subject, d in stays.groupby('SUBJECT_ID'):
-        folder = out/'root'/('test' if part[subject] == 'test' else 'train')/str(subject); folder.mkdir(parents=True)
-        d.to_csv(folder/'stays.csv', index=False)
-        if subject in dx: dx[subject].to_csv(folder/'diagnoses.csv', index=False)
-    lived = con.execute('SELECT ICUSTAY_ID, episode, (epoch_us(DEATHTIME) - epoch_us(INTIME)) / 3.6e9 AS lived FROM stays').fetchall()
-    known = stays.astype(object).where(stays.notna(), None).set_index('ICUSTAY_ID', drop=False).assign(partition=stays['SUBJECT_ID'].map(part).to_numpy()).to_dict('index')
+        folder = out / 'root' / ('test' if part[subject] == 'test' else 'train') / str(subject)
+        folder.mkdir(parents=True)
+        d.to_csv(folder / 'stays.csv', index=False)
+        if subject in dx:
+            dx[subject].to_csv(folder / 'diagnoses.csv', index=False)
+    lived = con.execute(
+        'SELECT ICUSTAY_ID, episode, (epoch_us(DEATHTIME) - epoch_us(INTIME)) / 3.6e9 AS lived FROM stays'
+    ).fetchall()
+    known = (
+        stays.astype(object)
+        .where(stays.notna(), None)
+        .set_index('ICUSTAY_ID', drop=False)
+        .assign(partition=stays['SUBJECT_ID'].map(part).to_numpy())
+        .to_dict('index')
+    )
     return {i: known[i] | dict(episode=n, lived=hours, codes=codes.get(i, set())) for i, n, hours in lived}
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-038
 def export(
-    path,            # folder with the CSV files of MIMIC-III
-    out,             # folder to write; must not exist, or be empty
-    corrected=(),    # corrections of `mimic3`, by name, or 'all'
-    memory='700MB', threads=None, scratch=None, progress=False, partitions=None,  # as `mimic3.cohort`
-)->Path:
+    path,  # folder with the CSV files of MIMIC-III
+    out,  # folder to write; must not exist, or be empty
+    corrected=(),  # corrections of `mimic3`, by name, or 'all'
+    memory='700MB',
+    threads=None,
+    scratch=None,
+    progress=False,
+    partitions=None,  # as `mimic3.cohort`
+) -> Path:
     "The folders of mimic3-benchmarks: root, a folder per task, and `about.json`."
-    out, corrected, said = Path(out), check_corrections(corrected), about_folder(path); simulated = said.pop('partitions', None)
+    out, corrected, said = Path(out), check_corrections(corrected), about_folder(path)
+    simulated = said.pop('partitions', None)
     given = read_partitions(partitions or simulated) if partitions or simulated else None
-    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise BadInput(f'{out}: exists and is not empty; name a new folder')
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f'{out}: exists and is not empty; name a new folder')
     with store(memory, threads, scratch, progress) as con, write_atomic(out, folder=True) as tmp, ExitStack() as stack:
-        about = measure(con, path, corrected); write_about(con, tmp, said, corrected, missing_laboratory(about)); known = write_subjects(con, tmp, given); labels = phenotype_labels(con); lists = open_lists(stack, tmp)
+        about = measure(con, path, corrected)
+        write_about(con, tmp, said, corrected, missing_laboratory(about))
+        known = write_subjects(con, tmp, given)
+        labels = phenotype_labels(con)
+        lists = open_lists(stack, tmp)
         labels = dict(zip(labels.index, labels.to_numpy().tolist()))
         for stay, hours, lines in tqdm(stay_rows(con), total=len(known), unit='stay', disable=not progress):
-            s = known[stay]; folder = tmp/'root'/('test' if s['partition'] == 'test' else 'train')/str(s['SUBJECT_ID'])
-            (folder/f'episode{s["episode"]}.csv').write_text(episode_line(s, lines, s['codes']))
-            (folder/f'episode{s["episode"]}_timeseries.csv').write_text('Hours,' + ','.join(NAMES) + '\n' + ''.join(lines))
-            if s['codes'] and s['LOS'] is not None: write_tasks(tmp, lists, f'{s["SUBJECT_ID"]}_episode{s["episode"]}_timeseries.csv', s, labels[stay], hours, lines)
+            s = known[stay]
+            folder = tmp / 'root' / ('test' if s['partition'] == 'test' else 'train') / str(s['SUBJECT_ID'])
+            (folder / f'episode{s["episode"]}.csv').write_text(episode_line(s, lines, s['codes']))
+            (folder / f'episode{s["episode"]}_timeseries.csv').write_text(
+                'Hours,' + ','.join(NAMES) + '\n' + ''.join(lines)
+            )
+            if s['codes'] and s['LOS'] is not None:
+                write_tasks(
+                    tmp, lists, f'{s["SUBJECT_ID"]}_episode{s["episode"]}_timeseries.csv', s, labels[stay], hours, lines
+                )
     return out
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-043
 PUBLISHED = [  # (what, number): Harutyunyan et al. 2019
-    ('subjects with an eligible stay', 33798), ('  of them in train and val', 28728), ('  of them in test', 5070),
-    ('phenotyping stays in train and val', 35621), ('phenotyping stays in test', 6281),
-    ('mortality stays in train and val', 17903), ('mortality stays in test', 3236),
-    ('deaths among the former, %', 13.5), ('deaths among the latter, %', 11.6)]
+    ('subjects with an eligible stay', 33798),
+    ('  of them in train and val', 28728),
+    ('  of them in test', 5070),
+    ('phenotyping stays in train and val', 35621),
+    ('phenotyping stays in test', 6281),
+    ('mortality stays in train and val', 17903),
+    ('mortality stays in test', 3236),
+    ('deaths among the former, %', 13.5),
+    ('deaths among the latter, %', 11.6),
+]
+
 
 def counted(
     cohort,  # from `mimic3.cohort` or `mimic3_benchmarks.cohort`
-)->list:     # in the order of PUBLISHED
+) -> list:  # in the order of PUBLISHED
     "The counts of a cohort that can be held beside the published ones."
-    s = cohort.stays; test = (s['partition'] == 'test').to_numpy(); died = s.get('In-hospital mortality', pd.Series(np.nan, s.index))
+    s = cohort.stays
+    test = (s['partition'] == 'test').to_numpy()
+    died = s.get('In-hospital mortality', pd.Series(np.nan, s.index))
     eligible = next((f['subjects'] for f in cohort.meta['flow'] if f['step'] == 'age 18 or more'), None)
     parts = cohort.meta.get('eligible_subjects', {})
-    share = lambda at: round(100 * float(died[at].mean()), 1) if died[at].notna().any() else None
-    return [eligible, parts.get('train and val'), parts.get('test'), int((~test).sum()), int(test.sum()), int(died[~test].notna().sum()), int(died[test].notna().sum()), share(~test), share(test)]
+
+    def share(at):
+        return round(100 * float(died[at].mean()), 1) if died[at].notna().any() else None
+
+    return [
+        eligible,
+        parts.get('train and val'),
+        parts.get('test'),
+        int((~test).sum()),
+        int(test.sum()),
+        int(died[~test].notna().sum()),
+        int(died[test].notna().sum()),
+        share(~test),
+        share(test),
+    ]
+
 
 def verify(
     cohort,  # from `mimic3.cohort` or `mimic3_benchmarks.cohort`
-)->pd.DataFrame:  # index what; published, here, same
+) -> pd.DataFrame:  # index what; published, here, same
     "Hold a cohort's counts beside the published ones; `same` is null where the cohort cannot tell."
-    here = pd.Series(counted(cohort), dtype=object); want = pd.Series([n for _, n in PUBLISHED], dtype=object)
+    here = pd.Series(counted(cohort), dtype=object)
+    want = pd.Series([n for _, n in PUBLISHED], dtype=object)
     same = [None if h is None else h == w for h, w in zip(here, want)]
-    return pd.DataFrame(dict(published=want, here=here, same=same)).set_index(pd.Index([w for w, _ in PUBLISHED], name='what'))
+    return pd.DataFrame(dict(published=want, here=here, same=same)).set_index(
+        pd.Index([w for w, _ in PUBLISHED], name='what')
+    )
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-048
 def rounded(
     text,  # a cell
-)->str:
+) -> str:
     "A number with one decimal; other text as it is; missing as nan."
-    try: return f'{float(text):.1f}'
-    except ValueError: return text or 'nan'
+    try:
+        return f'{float(text):.1f}'
+    except ValueError:
+        return text or 'nan'
+
 
 def digest(
     path,  # a CSV file
-)->str:
+) -> str:
     "The benchmark's md5 of a table."
     d = pd.read_csv(path, dtype=object, keep_default_na=False, na_values=[]).astype(object)
-    for c in d: d[c] = d[c].map(rounded)
     for c in d:
-        if d[c].nunique() == len(d): d = d.sort_values(by=c, kind='quicksort').reset_index(drop=True); break
+        d[c] = d[c].map(rounded)
+    for c in d:
+        if d[c].nunique() == len(d):
+            d = d.sort_values(by=c, kind='quicksort').reset_index(drop=True)
+            break
     return hashlib.md5(d.to_string().encode()).hexdigest()
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-052
-SHORT = {'ihm': 'in-hospital-mortality', 'pheno': 'phenotyping', 'los': 'length-of-stay', 'decomp': 'decompensation', 'multitask': 'multitask'}
+SHORT = {
+    'ihm': 'in-hospital-mortality',
+    'pheno': 'phenotyping',
+    'los': 'length-of-stay',
+    'decomp': 'decompensation',
+    'multitask': 'multitask',
+}
+
 
 def task_of(
     path,  # of a list of hashes
-)->str:    # the folder of a task; empty if the name tells none
+) -> str:  # the folder of a task; empty if the name tells none
     "The task that the name of a list tells."
     stem = re.sub(r'[_. ]', '-', Path(path).stem.lower())
     return next((folder for short, folder in SHORT.items() if re.search(f'(^|-)({short}|{folder})', stem)), '')
@@ -283,62 +446,82 @@ def task_of(
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-056
 MD5 = re.compile(r'[0-9a-f]{32}')
 
+
 def hash_rows(
     path,  # a list of hashes
     rows,  # (line, fields) of it
-)->list:   # (line, [task, file, md5]) where the line is whole
+) -> list:  # (line, [task, file, md5]) where the line is whole
     "The rows of a list in the authors' form, whose name tells the task, or with the columns task, file and md5."
     head, task = rows[0][1], task_of(path)
     if {'task', 'file', 'md5'} <= set(head):
         at = [head.index(c) for c in ('task', 'file', 'md5')]
         return [(n, [row[i] for i in at] if len(row) == len(head) else row) for n, row in rows[1:]]
-    if not task and len(head) == 2 and MD5.fullmatch(head[1]): raise BadInput(f'{path}: the name of a list tells its task; call it {", ".join(f"{s}.csv" for s in SHORT)}')
+    if not task and len(head) == 2 and MD5.fullmatch(head[1]):
+        raise BadInput(f'{path}: the name of a list tells its task; call it {", ".join(f"{s}.csv" for s in SHORT)}')
     return [(n, [task, *row]) for n, row in rows]
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-057
 def read_hash_list(
     path,  # a list of hashes
-)->list:   # of task, file, md5
+) -> list:  # of task, file, md5
     "A list in the authors' form or in ours; BadInput names the line."
     path = Path(path)
-    if not path.is_file(): raise BadInput(f'{path}: no such file; expected a list of hashes, such as ihm.csv of the benchmark')
-    if path.suffix == '.pkl': raise BadInput(f'{path}: a .pkl is not read, since it may run a program; name the .csv beside it')
+    if not path.is_file():
+        raise BadInput(f'{path}: no such file; expected a list of hashes, such as ihm.csv of the benchmark')
+    if path.suffix == '.pkl':
+        raise BadInput(f'{path}: a .pkl is not read, since it may run a program; name the .csv beside it')
     try:
-        with open(path, encoding='utf-8-sig', newline='') as f: lines = csv.reader(f); rows = [(lines.line_num, row) for row in lines if row]
-    except (UnicodeDecodeError, csv.Error) as e: raise BadInput(f'{path}: {NO_TEXT}') from e
+        with open(path, encoding='utf-8-sig', newline='') as f:
+            lines = csv.reader(f)
+            rows = [(lines.line_num, row) for row in lines if row]
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise BadInput(f'{path}: {NO_TEXT}') from e
     listed = hash_rows(path, rows) if rows else []
-    if not listed: raise BadInput(f'{path}: no hash in it; download it again')
+    if not listed:
+        raise BadInput(f'{path}: no hash in it; download it again')
     for n, row in listed:
         if len(row) != 3 or SHORT.get(row[0], row[0]) not in HEADERS or not MD5.fullmatch(row[2]):
-            raise BadInput(f'{path}: line {n}: expected a file and its md5, as the lists of the benchmark have it, or the columns task, file and md5')
+            raise BadInput(
+                f'{path}: line {n}: expected a file and its md5, as the lists of the benchmark have it, or the columns task, file and md5'
+            )
     return [(SHORT.get(task, task), file.removeprefix('./'), md5) for _, (task, file, md5) in listed]
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-059
 def read_hashes(
     hashes,  # a list of hashes, several, or a folder with them
-)->list:     # of task, file, md5
+) -> list:  # of task, file, md5
     "All hashes of the lists; in a folder those that are named after a task, or hashes.csv."
     rows = []
     for p in [hashes] if isinstance(hashes, (str, Path)) else hashes:
-        p = Path(p); lists = [q for q in sorted(p.glob('*.csv')) if task_of(q) or 'hashes' in q.stem] if p.is_dir() else [p]
-        if not lists: raise BadInput(f'{p}: no list of hashes in this folder; expected {", ".join(f"{s}.csv" for s in SHORT)}, or a file such as hashes.csv')
-        for q in lists: rows += read_hash_list(q)
-    if not rows: raise BadInput('hashes: no list was named')
+        p = Path(p)
+        lists = [q for q in sorted(p.glob('*.csv')) if task_of(q) or 'hashes' in q.stem] if p.is_dir() else [p]
+        if not lists:
+            raise BadInput(
+                f'{p}: no list of hashes in this folder; expected {", ".join(f"{s}.csv" for s in SHORT)}, or a file such as hashes.csv'
+            )
+        for q in lists:
+            rows += read_hash_list(q)
+    if not rows:
+        raise BadInput('hashes: no list was named')
     return rows
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-064
 def outcome_of(
-    path,   # of a file that may be there
-    md5,    # published
+    path,  # of a file that may be there
+    md5,  # published
     known,  # {content: hash} so far
-)->str:
+) -> str:
     "same, differ, missing or not comparable."
-    if not path.is_file(): return 'missing'
-    if path.name.endswith('listfile.csv'): return 'not comparable'
+    if not path.is_file():
+        return 'missing'
+    if path.name.endswith('listfile.csv'):
+        return 'not comparable'
     content = hashlib.md5(path.read_bytes()).digest()  # four of the five folders hold the same files
     if content not in known:
-        try: known[content] = digest(path)
-        except ValueError: known[content] = ''  # no table
+        try:
+            known[content] = digest(path)
+        except ValueError:
+            known[content] = ''  # no table
     return 'same' if known[content] == md5 else 'differ'
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-066
@@ -346,14 +529,29 @@ def verify_export(
     folder,  # a benchmark folder
     hashes,  # as `read_hashes`: a list of hashes, several, or a folder with them
     progress=False,  # show a progress bar
-)->pd.DataFrame:     # index task; same, differ, missing, not comparable, and the first files that differ or are missing
+) -> pd.DataFrame:  # index task; same, differ, missing, not comparable, and the first files that differ or are missing
     "Hold an exported folder beside the published hashes."
     folder, known = Path(folder), {}
-    if not folder.is_dir(): raise BadInput(f'{folder}: no such folder; name one of mimic3-benchmarks')
+    if not folder.is_dir():
+        raise BadInput(f'{folder}: no such folder; name one of mimic3-benchmarks')
     listed = tqdm(read_hashes(hashes), unit='file', disable=not progress)
-    d = pd.DataFrame([(task, file, outcome_of(folder/task/file, md5, known)) for task, file, md5 in listed], columns=['task', 'file', 'outcome'])
-    counts = pd.crosstab(d['task'], d['outcome']).reindex(columns=['same', 'differ', 'missing', 'not comparable'], fill_value=0).rename_axis(columns=None)
+    d = pd.DataFrame(
+        [(task, file, outcome_of(folder / task / file, md5, known)) for task, file, md5 in listed],
+        columns=['task', 'file', 'outcome'],
+    )
+    counts = (
+        pd.crosstab(d['task'], d['outcome'])
+        .reindex(columns=['same', 'differ', 'missing', 'not comparable'], fill_value=0)
+        .rename_axis(columns=None)
+    )
+
     def first(task, outcome):
         files = d['file'][(d['task'] == task) & (d['outcome'] == outcome)]
         return ', '.join(files[:3]) + f' and {len(files) - 3} more' * (len(files) > 3)
-    return counts.assign(**{name: [first(task, o) for task in counts.index] for name, o in {'which differ': 'differ', 'which are missing': 'missing'}.items()})
+
+    return counts.assign(
+        **{
+            name: [first(task, o) for task in counts.index]
+            for name, o in {'which differ': 'differ', 'which are missing': 'missing'}.items()
+        }
+    )

@@ -9,7 +9,12 @@ __all__ = ['PARAMETERS', 'RULES', 'CHANNELS', 'FORMS', 'SET', 'OUTCOMES', 'RECOR
            'definition', 'partitions', 'read_sets', 'cohort', 'report', 'write_report']
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-002
-import json, operator, re, tarfile, zipfile, zlib
+import json
+import operator
+import re
+import tarfile
+import zipfile
+import zlib
 from collections import Counter
 from difflib import get_close_matches
 from importlib.resources import files
@@ -20,129 +25,189 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
+
 from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, partition_subjects, write_atomic
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-009
 def read_table(
     name,  # file name in rnn_transfer/resources; lines that start with # name source and licence
-)->pd.DataFrame:
+) -> pd.DataFrame:
     "A table of facts that ships with the package."
-    with (files('rnn_transfer')/'resources'/name).open(encoding='utf-8') as f: return pd.read_csv(f, comment='#', keep_default_na=False, na_values=[''])
+    with (files('rnn_transfer') / 'resources' / name).open(encoding='utf-8') as f:
+        return pd.read_csv(f, comment='#', keep_default_na=False, na_values=[''])
+
 
 PARAMETERS = read_table('physionet2012_parameters.csv').set_index('parameter')
 RULES = read_table('physionet2012_tasks.csv')
-CHANNELS = [c for c in BENCHMARK_CHANNELS if c.name in set(PARAMETERS['channel'])]  # 13 of the benchmark's 17, in its order
+CHANNELS = [
+    c for c in BENCHMARK_CHANNELS if c.name in set(PARAMETERS['channel'])
+]  # 13 of the benchmark's 17, in its order
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-014
 FORMS = ['', '.tar.gz', '.tgz', '.tar', '.zip']
 SET = re.compile(r'set[-_ ]?([abc])(\.tar\.gz|\.tgz|\.tar|\.zip)?', re.I)
 OUTCOMES = re.compile(r'outcomes[-_ ]?([abc])\.txt', re.I)
 
+
 def find_sets(
-    path,       # folder with set-a, set-b, set-c and their outcomes files
+    path,  # folder with set-a, set-b, set-c and their outcomes files
     sets=None,  # letters to use, such as 'ab'; None: all that are there
-)->dict:        # {letter: (folder or archive, outcomes file)}
+) -> dict:  # {letter: (folder or archive, outcomes file)}
     "Where each set lies; BadInput if there is none, or one that was asked for is incomplete."
-    path = Path(path); found, outcomes = {}, {}
-    if not path.is_dir(): raise BadInput(f'{path}: {"not a folder" if path.exists() else "no such folder"}; give the folder that holds set-a, set-b (folders or archives), Outcomes-a.txt and Outcomes-b.txt')
+    path = Path(path)
+    found, outcomes = {}, {}
+    if not path.is_dir():
+        raise BadInput(
+            f'{path}: {"not a folder" if path.exists() else "no such folder"}; give the folder that holds set-a, set-b (folders or archives), Outcomes-a.txt and Outcomes-b.txt'
+        )
     for p in sorted(path.iterdir()):
         if m := SET.fullmatch(p.name):
             form = (m[2] or '').lower()
-            if p.is_dir() == (not form) and (form or any(p.iterdir())): found.setdefault(m[1].lower(), {}).setdefault(form, p)
-        if m := OUTCOMES.fullmatch(p.name): outcomes[m[1].lower()] = p
-    if not found: raise BadInput(f'{path}: holds none of set-a, set-b, set-c as folder, .tar.gz, .tgz, .tar or .zip; download them from physionet.org/content/challenge-2012')
+            if p.is_dir() == (not form) and (form or any(p.iterdir())):
+                found.setdefault(m[1].lower(), {}).setdefault(form, p)
+        if m := OUTCOMES.fullmatch(p.name):
+            outcomes[m[1].lower()] = p
+    if not found:
+        raise BadInput(
+            f'{path}: holds none of set-a, set-b, set-c as folder, .tar.gz, .tgz, .tar or .zip; download them from physionet.org/content/challenge-2012'
+        )
     wanted = sorted(found) if sets is None else sorted({s.lower() for s in sets if s.isalnum()})
     for s in wanted:
-        if s not in found: raise BadInput(f'{path}: set {s} was asked for and is not there (found {", ".join(sorted(found))}); put set-{s} beside them or ask for others')
-        if s not in outcomes: raise BadInput(f'{path}: Outcomes-{s}.txt is missing beside set-{s}; download it, or move set-{s} out of the folder' + (f' (in Python: sets={"".join(x for x in wanted if x != s)!r})' if len(wanted) > 1 else ''))
+        if s not in found:
+            raise BadInput(
+                f'{path}: set {s} was asked for and is not there (found {", ".join(sorted(found))}); put set-{s} beside them or ask for others'
+            )
+        if s not in outcomes:
+            raise BadInput(
+                f'{path}: Outcomes-{s}.txt is missing beside set-{s}; download it, or move set-{s} out of the folder'
+                + (f' (in Python: sets={"".join(x for x in wanted if x != s)!r})' if len(wanted) > 1 else '')
+            )
     return {s: (found[s][min(found[s], key=FORMS.index)], outcomes[s]) for s in wanted}
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-018
 RECORD = re.compile(r'(?:.*/)?(\d+)\.txt', re.I)
 
+
 def members(
     place: Path,  # folder or archive
 ):
     "Yield the record number and the bytes of each record in turn, and `(None, name)` for any other file."
-    number = lambda name: int(m[1]) if (m := RECORD.fullmatch(name)) and '__MACOSX' not in name else None
+
+    def number(name):
+        return int(m[1]) if (m := RECORD.fullmatch(name)) and '__MACOSX' not in name else None
+
     if place.is_dir():
-        for p in sorted(p for p in place.rglob('*') if p.is_file()): yield (i, p.read_bytes()) if (i := number(p.as_posix())) is not None else (None, p.name)
+        for p in sorted(p for p in place.rglob('*') if p.is_file()):
+            yield (i, p.read_bytes()) if (i := number(p.as_posix())) is not None else (None, p.name)
     elif place.suffix.lower() == '.zip':
         with zipfile.ZipFile(place) as z:
             for m in z.infolist():
-                if not m.is_dir(): yield (i, z.read(m)) if (i := number(m.filename)) is not None else (None, m.filename)
+                if not m.is_dir():
+                    yield (i, z.read(m)) if (i := number(m.filename)) is not None else (None, m.filename)
     else:
         with tarfile.open(place) as t:
             for m in t:
-                if m.isfile(): yield (i, t.extractfile(m).read()) if (i := number(m.name)) is not None else (None, m.name)
-        if place.suffix.lower() == '.tar' and place.read_bytes()[-512:].strip(b'\0'): raise EOFError('it does not end with an empty block')
+                if m.isfile():
+                    yield (i, t.extractfile(m).read()) if (i := number(m.name)) is not None else (None, m.name)
+        if place.suffix.lower() == '.tar' and place.read_bytes()[-512:].strip(b'\0'):
+            raise EOFError('it does not end with an empty block')
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-019
 def read_records(
     place: Path,  # folder or archive
-)->tuple:         # {record number: bytes} sorted by number, counts of what was passed over
+) -> tuple:  # {record number: bytes} sorted by number, counts of what was passed over
     "All records of one set."
     texts, n = {}, Counter()
     try:
         for i, text in members(place):
-            if i is None: n['other files in the set'] += 1
-            elif i in texts: n['records that repeat an earlier number'] += 1
-            else: texts[i] = text
+            if i is None:
+                n['other files in the set'] += 1
+            elif i in texts:
+                n['records that repeat an earlier number'] += 1
+            else:
+                texts[i] = text
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as e:
-        raise BadInput(f'{place}: cannot be read to its end ({(str(e) or type(e).__name__).splitlines()[0].rstrip(":")}); the archive is cut or damaged: download it again') from e
-    if not texts: raise BadInput(f'{place}: holds no record, that is a file such as 132539.txt; download the set again')
+        raise BadInput(
+            f'{place}: cannot be read to its end ({(str(e) or type(e).__name__).splitlines()[0].rstrip(":")}); the archive is cut or damaged: download it again'
+        ) from e
+    if not texts:
+        raise BadInput(f'{place}: holds no record, that is a file such as 132539.txt; download the set again')
     return dict(sorted(texts.items())), n
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-024
 HEADER = 'Time,Parameter,Value'
 
+
 def body(
     text: bytes,  # one record as it lies on disk
-    where,        # its name, for the message
-)->bytes:         # its rows without the header, each ended by a newline
+    where,  # its name, for the message
+) -> bytes:  # its rows without the header, each ended by a newline
     "The rows of a record; line ends of any system and empty lines are fine, another header is not."
     text = text.removeprefix(b'\xef\xbb\xbf').replace(b'\r\n', b'\n').replace(b'\r', b'\n')
     head, _, rows = text.partition(b'\n')
-    if head.strip().decode('latin1') != HEADER and text.strip(): raise BadInput(f'{where}, row 1: found {head[:40].decode("latin1")!r} where {HEADER} belongs; this is no record of the challenge, or it is damaged')
-    if rows.startswith(b'\n') or b'\n\n' in rows: rows = b'\n'.join(r for r in rows.split(b'\n') if r)
+    if head.strip().decode('latin1') != HEADER and text.strip():
+        raise BadInput(
+            f'{where}, row 1: found {head[:40].decode("latin1")!r} where {HEADER} belongs; this is no record of the challenge, or it is damaged'
+        )
+    if rows.startswith(b'\n') or b'\n\n' in rows:
+        rows = b'\n'.join(r for r in rows.split(b'\n') if r)
     return rows.rstrip(b'\n') + b'\n' if rows.strip(b'\n') else b''
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-027
 def locate(
     texts: dict,  # {record number: bytes}
-    place,        # folder or archive, for the message
-    wrong,        # function of the list of a row's fields: is this the row?
-)->str:           # `place/101.txt, row 12: found '…'`
+    place,  # folder or archive, for the message
+    wrong,  # function of the list of a row's fields: is this the row?
+) -> str:  # `place/101.txt, row 12: found '…'`
     "Name the first row that is wrong, counted from 1 with the header; used only on the way to an error."
     for i, text in texts.items():
         for k, line in enumerate(text.decode('latin1').splitlines(), 1):
-            if k > 1 and line and wrong([f.strip() for f in line.split(',')]): return f'{place}/{i}.txt, row {k}: found {line[:60]!r}'
+            if k > 1 and line and wrong([f.strip() for f in line.split(',')]):
+                return f'{place}/{i}.txt, row {k}: found {line[:60]!r}'
     return f'{place}'
+
 
 def parse(
     text: bytes,  # rows of three fields
-)->tuple:         # for time, parameter and value: (n,) int index and list of texts; then the number of rows that had not three fields
+) -> (
+    tuple
+):  # for time, parameter and value: (n,) int index and list of texts; then the number of rows that had not three fields
     "Split rows at the commas; each column as its different texts and an index."
     names, kind, broken = HEADER.split(','), pa.dictionary(pa.int32(), pa.binary()), []
-    skip = lambda row: broken.append(row.actual_columns) or 'skip'
-    if not text: return *[(np.zeros(0, np.int32), [])] * 3, 0
-    table = csv.read_csv(pa.BufferReader(text), csv.ReadOptions(column_names=names), csv.ParseOptions(quote_char=False, invalid_row_handler=skip),
-                         csv.ConvertOptions(column_types={n: kind for n in names}, strings_can_be_null=False)).unify_dictionaries().combine_chunks()
+
+    def skip(row):
+        return broken.append(row.actual_columns) or 'skip'
+
+    if not text:
+        return *[(np.zeros(0, np.int32), [])] * 3, 0
+    table = (
+        csv.read_csv(
+            pa.BufferReader(text),
+            csv.ReadOptions(column_names=names),
+            csv.ParseOptions(quote_char=False, invalid_row_handler=skip),
+            csv.ConvertOptions(column_types={n: kind for n in names}, strings_can_be_null=False),
+        )
+        .unify_dictionaries()
+        .combine_chunks()
+    )
     columns = [table.column(n).combine_chunks() for n in names] if len(table) else []
     columns = [c.chunk(0) if isinstance(c, pa.ChunkedArray) else c for c in columns]
-    return *[(c.indices.to_numpy(), [t.decode('latin1').strip() for t in c.dictionary.to_pylist()]) for c in columns], len(broken)
+    return *[
+        (c.indices.to_numpy(), [t.decode('latin1').strip() for t in c.dictionary.to_pylist()]) for c in columns
+    ], len(broken)
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-031
 def minutes(
-    texts,     # list of str
-)->np.ndarray: # float; NaN where a text is no `hh:mm`
+    texts,  # list of str
+) -> np.ndarray:  # float; NaN where a text is no `hh:mm`
     "Minutes since admission."
     found = [re.fullmatch(r'(\d{1,4}):([0-5]\d)', t) for t in texts]
     return np.array([int(m[1]) * 60 + int(m[2]) if m else np.nan for m in found], float)
 
+
 def numbers(
-    texts,     # list of str
-)->np.ndarray: # float; NaN where a text is no finite number
+    texts,  # list of str
+) -> np.ndarray:  # float; NaN where a text is no finite number
     "The numbers that texts stand for."
     x = pd.to_numeric(pd.Series(texts, dtype=object), errors='coerce').to_numpy(float)
     return np.where(np.isfinite(x), x, np.nan)
@@ -151,218 +216,399 @@ def numbers(
 def refuse(texts, place, parameter, value, names, values, unreadable, unknown):
     "Raise BadInput for the first unknown parameter, then for the first unreadable number."
     if unknown.any():
-        name = names[parameter[unknown.argmax()]]; near = get_close_matches(name, PARAMETERS.index, 1)
-        raise BadInput(f'{locate(texts, place, lambda f: len(f) == 3 and f[1] == name)}: {name!r} is no parameter of the challenge{f" (did you mean {near[0]!r}?)" if near else ""}; mend the row or take it out (in Python, unknown="count" counts such rows instead)')
+        name = names[parameter[unknown.argmax()]]
+        near = get_close_matches(name, PARAMETERS.index, 1)
+        raise BadInput(
+            f'{locate(texts, place, lambda f: len(f) == 3 and f[1] == name)}: {name!r} is no parameter of the challenge{f" (did you mean {near[0]!r}?)" if near else ""}; mend the row or take it out (in Python, unknown="count" counts such rows instead)'
+        )
     if unreadable.any():
-        k = unreadable.argmax(); name, text = names[parameter[k]], values[value[k]]
-        raise BadInput(f'{locate(texts, place, lambda f: len(f) == 3 and f[1] == name and f[2] == text)}: the value of {name} is not a number; mend the row or download the set again')
+        k = unreadable.argmax()
+        name, text = names[parameter[k]], values[value[k]]
+        raise BadInput(
+            f'{locate(texts, place, lambda f: len(f) == 3 and f[1] == name and f[2] == text)}: the value of {name} is not a number; mend the row or download the set again'
+        )
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-036
 def read_rows(
-    texts: dict,      # {record number: bytes}, sorted
-    place,            # folder or archive, for messages
+    texts: dict,  # {record number: bytes}, sorted
+    place,  # folder or archive, for messages
     unknown='raise',  # rows of unknown parameters: 'raise' BadInput or 'count'
-)->tuple:             # rows (stay_id, minute, parameter as position in PARAMETERS, value), counts
+) -> tuple:  # rows (stay_id, minute, parameter as position in PARAMETERS, value), counts
     "All readings of the first 48 hours of a set, and how many rows were left out for which reason."
     bodies = [body(t, f'{place}/{i}.txt') for i, t in texts.items()]
     (time, times), (parameter, names), (value, values), broken = parse(b''.join(bodies))
-    if broken: raise BadInput(f'{locate(texts, place, lambda f: len(f) != 3)}: three fields belong here, {HEADER}; the file is cut or damaged: download it again')
+    if broken:
+        raise BadInput(
+            f'{locate(texts, place, lambda f: len(f) != 3)}: three fields belong here, {HEADER}; the file is cut or damaged: download it again'
+        )
     code = np.array([PARAMETERS.index.get_loc(n) if n in PARAMETERS.index else -1 for n in names], int)[parameter]
     minute, number = minutes(times)[time], numbers(values)[value]
-    unnamed, empty = np.array([n == '' for n in names], bool)[parameter], np.array([v == '' for v in values], bool)[value]
+    unnamed, empty = (
+        np.array([n == '' for n in names], bool)[parameter],
+        np.array([v == '' for v in values], bool)[value],
+    )
     strange = (code < 0) & ~unnamed
-    refuse(texts, place, parameter, value, names, values, np.isnan(number) & ~empty & (code >= 0), strange & (unknown != 'count'))
+    refuse(
+        texts,
+        place,
+        parameter,
+        value,
+        names,
+        values,
+        np.isnan(number) & ~empty & (code >= 0),
+        strange & (unknown != 'count'),
+    )
     stay = np.repeat(np.fromiter(texts, np.int64), [b.count(b'\n') for b in bodies])
     left, n = np.ones(len(code), bool), Counter({'rows read': len(code)})
-    for reason, out in {'rows without a parameter': unnamed, 'rows of an unknown parameter': strange, 'rows without a value': empty,
-                        'rows with an unreadable time': np.isnan(minute), 'rows after hour 48': minute > 48 * 60}.items(): n[reason] += int((left & out).sum()); left &= ~out
-    n['record numbers that differ from the file name'] = int((left & (code == PARAMETERS.index.get_loc('RecordID')) & (number != stay)).sum())
-    return pd.DataFrame(dict(stay_id=stay[left], minute=minute[left].astype(np.int32), parameter=code[left].astype(np.int16), value=number[left])), n
+    for reason, out in {
+        'rows without a parameter': unnamed,
+        'rows of an unknown parameter': strange,
+        'rows without a value': empty,
+        'rows with an unreadable time': np.isnan(minute),
+        'rows after hour 48': minute > 48 * 60,
+    }.items():
+        n[reason] += int((left & out).sum())
+        left &= ~out
+    n['record numbers that differ from the file name'] = int(
+        (left & (code == PARAMETERS.index.get_loc('RecordID')) & (number != stay)).sum()
+    )
+    return pd.DataFrame(
+        dict(
+            stay_id=stay[left],
+            minute=minute[left].astype(np.int32),
+            parameter=code[left].astype(np.int16),
+            value=number[left],
+        )
+    ), n
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-042
 USED = ['RecordID', 'Length_of_stay', 'In-hospital_death']
 
+
 def read_outcomes(
     file: Path,  # Outcomes-a.txt
-)->tuple:        # DataFrame with index stay_id and columns Length_of_stay, In-hospital_death; counts
+) -> tuple:  # DataFrame with index stay_id and columns Length_of_stay, In-hospital_death; counts
     "Length of hospital stay (days) and in-hospital death; NaN where unknown."
-    try: raw = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True).rename(columns=str.strip)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e: raise BadInput(f'{file}: not an outcomes table ({str(e).splitlines()[0]}); download it again') from e
+    try:
+        raw = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True).rename(columns=str.strip)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
+        raise BadInput(f'{file}: not an outcomes table ({str(e).splitlines()[0]}); download it again') from e
     for c in USED:
-        if c not in raw: raise BadInput(f'{file}: column {c} is missing; the file has {", ".join(raw.columns[:6])}')
-        x = pd.Series(numbers(raw[c].str.strip().tolist()), index=raw.index); odd = x.isna() | (~x.isin([-1, 0, 1]) if c == 'In-hospital_death' else x % 1 != 0)
-        if odd.any(): raise BadInput(f'{file}: column {c}: row {odd.argmax() + 2}: found {raw[c][odd.argmax()]!r}, expected {"0, 1 or -1" if c == "In-hospital_death" else "a whole number"}; mend the row or download the file again')
+        if c not in raw:
+            raise BadInput(f'{file}: column {c} is missing; the file has {", ".join(raw.columns[:6])}')
+        x = pd.Series(numbers(raw[c].str.strip().tolist()), index=raw.index)
+        odd = x.isna() | (~x.isin([-1, 0, 1]) if c == 'In-hospital_death' else x % 1 != 0)
+        if odd.any():
+            raise BadInput(
+                f'{file}: column {c}: row {odd.argmax() + 2}: found {raw[c][odd.argmax()]!r}, expected {"0, 1 or -1" if c == "In-hospital_death" else "a whole number"}; mend the row or download the file again'
+            )
         raw[c] = x
-    table = raw[USED].astype({'RecordID': 'int64'}).rename(columns={'RecordID': 'stay_id'}); again = table['stay_id'].duplicated()
+    table = raw[USED].astype({'RecordID': 'int64'}).rename(columns={'RecordID': 'stay_id'})
+    again = table['stay_id'].duplicated()
     table = table[~again].set_index('stay_id')
     return table.where(table != -1), Counter({'outcome rows that repeat an earlier record': int(again.sum())})
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-048
 def clean(
     rows: pd.DataFrame,  # stay_id, minute, parameter, value
-)->tuple:                # the rows kept; DataFrame of counts, one row a parameter
+) -> tuple:  # the rows kept; DataFrame of counts, one row a parameter
     "Restore lost decimal points, leave out what lies outside the range of its parameter, and count both."
     p, v = rows['parameter'].to_numpy(), rows['value'].to_numpy(copy=True)
     ph = p == PARAMETERS.index.get_loc('pH')
-    shift = np.where(ph & (v >= 600) & (v <= 850), 100, np.where(ph & (v >= 60) & (v <= 85), 10, 1)); v = v / shift
+    shift = np.where(ph & (v >= 600) & (v <= 850), 100, np.where(ph & (v >= 60) & (v <= 85), 10, 1))
+    v = v / shift
     low, high = PARAMETERS['low'].to_numpy(float)[p], PARAMETERS['high'].fillna(np.inf).to_numpy(float)[p]
     good = (v >= low) & (v <= high) & ((p != PARAMETERS.index.get_loc('GCS')) | (v == np.floor(v)))
     code = ~good & ((v == 0) | (v == -1))
-    count = lambda mask: np.bincount(p[mask], minlength=len(PARAMETERS))
-    counts = pd.DataFrame({'values': count(np.ones(len(p), bool)), 'missing code': count(code), 'decimal point restored': count(shift > 1),
-                           'outside range': count(~good & ~code), 'kept': count(good)}, index=PARAMETERS.index)
+
+    def count(mask):
+        return np.bincount(p[mask], minlength=len(PARAMETERS))
+
+    counts = pd.DataFrame(
+        {
+            'values': count(np.ones(len(p), bool)),
+            'missing code': count(code),
+            'decimal point restored': count(shift > 1),
+            'outside range': count(~good & ~code),
+            'kept': count(good),
+        },
+        index=PARAMETERS.index,
+    )
     return rows.assign(value=v)[good], counts
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-053
 def channel_events(
     rows: pd.DataFrame,  # cleaned rows
-)->tuple:                # events (stay_id, hour, channel, value), counts
+) -> tuple:  # events (stay_id, hour, channel, value), counts
     "The readings of the input channels, at most one per stay, minute and channel."
-    names = [c.name for c in CHANNELS]; place = PARAMETERS['channel'].map({c: k for k, c in enumerate(names)}).fillna(-1).to_numpy(int)
-    rows = rows[place[rows['parameter']] >= 0]; code = rows['parameter'].to_numpy()
+    names = [c.name for c in CHANNELS]
+    place = PARAMETERS['channel'].map({c: k for k, c in enumerate(names)}).fillna(-1).to_numpy(int)
+    rows = rows[place[rows['parameter']] >= 0]
+    code = rows['parameter'].to_numpy()
     channel, cuff, v = place[code], PARAMETERS['order'].to_numpy()[code], rows['value'].to_numpy()
     key = ((rows['stay_id'].to_numpy() * 2881 + rows['minute'].to_numpy()) * len(names) + channel) * 2 + cuff
-    at = np.argsort(key, kind='stable'); key, v, cuff = key[at], v[at], cuff[at]
-    first = np.r_[True, key[1:] // 2 != key[:-1] // 2][:len(key)]
-    best = cuff[first][np.cumsum(first) - 1] == cuff; n = Counter({'cuff readings in the minute of an arterial one': int((~best).sum())})
-    key, v = key[best] // 2, v[best]; starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]][:len(key)])
-    many = np.diff(np.r_[starts, len(key)]); key = key[starts]; n['readings averaged with another of the same minute'] = int((many - 1).sum())
+    at = np.argsort(key, kind='stable')
+    key, v, cuff = key[at], v[at], cuff[at]
+    first = np.r_[True, key[1:] // 2 != key[:-1] // 2][: len(key)]
+    best = cuff[first][np.cumsum(first) - 1] == cuff
+    n = Counter({'cuff readings in the minute of an arterial one': int((~best).sum())})
+    key, v = key[best] // 2, v[best]
+    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]][: len(key)])
+    many = np.diff(np.r_[starts, len(key)])
+    key = key[starts]
+    n['readings averaged with another of the same minute'] = int((many - 1).sum())
     stay, minute, channel = key // len(names) // 2881, key // len(names) % 2881, key % len(names)
     total, lowest = (f.reduceat(v, starts) if len(v) else v for f in (np.add, np.minimum))
-    scale = next(c for c in CHANNELS if c.values); index = np.zeros(16, int); index[[int(t) for t in scale.values]] = np.arange(len(scale.values))
-    coma = channel == names.index(scale.name); value = total / many; value[coma] = index[lowest[coma].astype(int)]
-    return pd.DataFrame(dict(stay_id=stay, hour=minute / 60, channel=pd.Categorical.from_codes(channel, names), value=value)), n
+    scale = next(c for c in CHANNELS if c.values)
+    index = np.zeros(16, int)
+    index[[int(t) for t in scale.values]] = np.arange(len(scale.values))
+    coma = channel == names.index(scale.name)
+    value = total / many
+    value[coma] = index[lowest[coma].astype(int)]
+    return pd.DataFrame(
+        dict(stay_id=stay, hour=minute / 60, channel=pd.Categorical.from_codes(channel, names), value=value)
+    ), n
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-058
 def with_series(
     rows: pd.DataFrame,  # cleaned rows
-)->np.ndarray:           # sorted stay_id
+) -> np.ndarray:  # sorted stay_id
     "The stays with at least one reading of an input channel after the descriptors at 00:00."
-    p = PARAMETERS.iloc[rows['parameter']]; admission = (p.index == 'Weight') & (rows['minute'] == 0).to_numpy()
-    return np.unique(rows['stay_id'].to_numpy()[p['channel'].notna().to_numpy() & (p['kind'] == 'series').to_numpy() & ~admission])
+    p = PARAMETERS.iloc[rows['parameter']]
+    admission = (p.index == 'Weight') & (rows['minute'] == 0).to_numpy()
+    return np.unique(
+        rows['stay_id'].to_numpy()[p['channel'].notna().to_numpy() & (p['kind'] == 'series').to_numpy() & ~admission]
+    )
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-065
 RELATIONS = {'>=': operator.ge, '>': operator.gt, '<': operator.lt, '=': operator.eq}
 
+
 def summary(
     rows: pd.DataFrame,  # rows of one parameter
-    statistic: str,      # highest, lowest, sum, value, or rise: the greatest rise over the lowest earlier value
-)->pd.Series:            # by stay_id
+    statistic: str,  # highest, lowest, sum, value, or rise: the greatest rise over the lowest earlier value
+) -> pd.Series:  # by stay_id
     "One number per stay."
-    rows = rows.sort_values(['stay_id', 'minute'], kind='stable'); g = rows.groupby('stay_id')['value']
-    if statistic == 'rise': return (rows['value'] - g.cummin()).groupby(rows['stay_id']).max().round(6)
+    rows = rows.sort_values(['stay_id', 'minute'], kind='stable')
+    g = rows.groupby('stay_id')['value']
+    if statistic == 'rise':
+        return (rows['value'] - g.cummin()).groupby(rows['stay_id']).max().round(6)
     return dict(highest=g.max, lowest=g.min, sum=g.sum, value=g.first)[statistic]()
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-068
 def labels(
-    rows: pd.DataFrame,      # cleaned rows
+    rows: pd.DataFrame,  # cleaned rows
     outcomes: pd.DataFrame,  # by stay_id
-    stay_ids,                # (n,) the stays to label
-    rules=RULES,             # table of rules
-)->pd.DataFrame:             # one row a stay, one 0/1/NaN column a task
+    stay_ids,  # (n,) the stays to label
+    rules=RULES,  # table of rules
+) -> pd.DataFrame:  # one row a stay, one 0/1/NaN column a task
     "Apply the rules; two rules of one task are joined by *or*."
-    by_parameter = dict(tuple(rows.groupby(PARAMETERS.index.to_numpy()[rows['parameter']]))); out = pd.DataFrame(index=pd.Index(stay_ids, name='stay_id'))
+    by_parameter = dict(tuple(rows.groupby(PARAMETERS.index.to_numpy()[rows['parameter']])))
+    out = pd.DataFrame(index=pd.Index(stay_ids, name='stay_id'))
     for r in rules.itertuples():
-        if r.parameter in outcomes: x = outcomes[r.parameter].reindex(out.index)
+        if r.parameter in outcomes:
+            x = outcomes[r.parameter].reindex(out.index)
         else:
             x = by_parameter.get(r.parameter, rows[:0])
             x = summary(x[x['minute'] <= 60 * (48 if np.isnan(r.hours) else r.hours)], r.statistic).reindex(out.index)
         y = RELATIONS[r.relation](x, r.threshold).astype(float)
-        if r.statistic == 'value': y[x.isna()] = np.nan
+        if r.statistic == 'value':
+            y[x.isna()] = np.nan
         out[r.task] = np.fmax(out[r.task], y) if r.task in out else y
     return out
 
+
 def definition(
-    task: str,    # name
+    task: str,  # name
     rules=RULES,  # table of rules
-)->str:
+) -> str:
     "A task's rules and their source in the words that the fingerprint holds."
-    mine = rules[rules['task'] == task]; words = {'=': 'is', '>=': 'at least', '>': 'above', '<': 'below'}
+    mine = rules[rules['task'] == task]
+    words = {'=': 'is', '>=': 'at least', '>': 'above', '<': 'below'}
     prefix = dict(highest='highest ', lowest='lowest ', sum='sum of ', rise='rise of ', value='')
-    say = lambda r: f'{prefix[r.statistic]}{r.parameter} {words[r.relation]} {r.threshold:g}{"" if pd.isna(r.unit) else " " + r.unit}'
+
+    def say(r):
+        return f'{prefix[r.statistic]}{r.parameter} {words[r.relation]} {r.threshold:g}{"" if pd.isna(r.unit) else " " + r.unit}'
+
     span = mine['hours'].iloc[0]
-    return ' or '.join(say(r) for r in mine.itertuples()) + ('' if np.isnan(span) else f' in the first {span:g} h') + f' ({mine["words_in_definition"].fillna(mine["source"]).iloc[0]})'
+    return (
+        ' or '.join(say(r) for r in mine.itertuples())
+        + ('' if np.isnan(span) else f' in the first {span:g} h')
+        + f' ({mine["words_in_definition"].fillna(mine["source"]).iloc[0]})'
+    )
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-074
 def partitions(
     letters: pd.Series,  # the set of each stay, by stay_id
-    test=None,           # letters of the test sets; None: the last one; '': draw a fifth of all subjects
-    seed=0,              # of the drawing
-)->np.ndarray:           # 'train', 'val' or 'test'
+    test=None,  # letters of the test sets; None: the last one; '': draw a fifth of all subjects
+    seed=0,  # of the drawing
+) -> np.ndarray:  # 'train', 'val' or 'test'
     "Train, validation and test by record, which is the subject."
-    given = sorted(letters.unique()); test = (given[-1] if len(given) > 1 else '') if test is None else ''.join(test).lower()
-    if set(test) - set(given): raise BadInput(f'test={test!r}: the sets at hand are {", ".join(given)}; name among them the ones to test on')
-    if set(test) == set(given): raise BadInput(f'test={test!r}: no set is left to train on; leave one out of test (in Python, test="" draws a fifth of the subjects)')
-    if not test: return partition_subjects(letters.index, seed, val=.16, test=.2)
-    part = np.full(len(letters), 'test', object); rest = ~letters.isin(list(test)).to_numpy()
-    part[rest] = partition_subjects(letters.index[rest], seed, val=.2, test=0)
+    given = sorted(letters.unique())
+    test = (given[-1] if len(given) > 1 else '') if test is None else ''.join(test).lower()
+    if set(test) - set(given):
+        raise BadInput(f'test={test!r}: the sets at hand are {", ".join(given)}; name among them the ones to test on')
+    if set(test) == set(given):
+        raise BadInput(
+            f'test={test!r}: no set is left to train on; leave one out of test (in Python, test="" draws a fifth of the subjects)'
+        )
+    if not test:
+        return partition_subjects(letters.index, seed, val=0.16, test=0.2)
+    part = np.full(len(letters), 'test', object)
+    rest = ~letters.isin(list(test)).to_numpy()
+    part[rest] = partition_subjects(letters.index[rest], seed, val=0.2, test=0)
     return part
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-077
 def read_sets(
-    places: dict,     # as `find_sets` gives it
+    places: dict,  # as `find_sets` gives it
     unknown='raise',  # as `read_rows`
-)->tuple:             # cleaned rows; outcomes; set of each record, by stay_id; counts; counts by parameter
+) -> tuple:  # cleaned rows; outcomes; set of each record, by stay_id; counts; counts by parameter
     "Read and clean all sets; a record that an earlier set has already is counted and left out."
-    n, parts = Counter(), []; letters = pd.Series(dtype=object)
+    n, parts = Counter(), []
+    letters = pd.Series(dtype=object)
     for s, (place, file) in places.items():
-        texts, passed = read_records(place); outcomes, more = read_outcomes(file); fresh = {i: t for i, t in texts.items() if i not in letters.index}
+        texts, passed = read_records(place)
+        outcomes, more = read_outcomes(file)
+        fresh = {i: t for i, t in texts.items() if i not in letters.index}
         passed['records that repeat an earlier number'] += len(texts) - len(fresh)
-        rows, found = read_rows(fresh, place, unknown); rows, counts = clean(rows); parts.append((rows, outcomes, counts))
-        letters = pd.concat([letters, pd.Series(s, index=pd.Index(fresh, dtype='int64'), dtype=object)]); n.update(passed + Counter({'records': len(fresh)})); n.update(found); n.update(more)
-    rows = pd.concat([p[0] for p in parts], ignore_index=True); outcomes = pd.concat([p[1] for p in parts]); letters = letters.sort_index().rename_axis('stay_id')
-    again = outcomes.index.duplicated(); outcomes = outcomes[~again]; n['outcome rows that repeat an earlier record'] += int(again.sum())
-    n['records without an outcome'] = int((~letters.index.isin(outcomes.index)).sum()); n['outcomes without a record'] = int((~outcomes.index.isin(letters.index)).sum())
+        rows, found = read_rows(fresh, place, unknown)
+        rows, counts = clean(rows)
+        parts.append((rows, outcomes, counts))
+        letters = pd.concat([letters, pd.Series(s, index=pd.Index(fresh, dtype='int64'), dtype=object)])
+        n.update(passed + Counter({'records': len(fresh)}))
+        n.update(found)
+        n.update(more)
+    rows = pd.concat([p[0] for p in parts], ignore_index=True)
+    outcomes = pd.concat([p[1] for p in parts])
+    letters = letters.sort_index().rename_axis('stay_id')
+    again = outcomes.index.duplicated()
+    outcomes = outcomes[~again]
+    n['outcome rows that repeat an earlier record'] += int(again.sum())
+    n['records without an outcome'] = int((~letters.index.isin(outcomes.index)).sum())
+    n['outcomes without a record'] = int((~outcomes.index.isin(letters.index)).sum())
     return rows, outcomes, letters, n, sum(p[2] for p in parts)
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-080
-ABOUT = dict(source='PhysioNet/CinC Challenge 2012', version='1.0.0', licence='ODC-BY 1.0', synthetic=False, held_out_prevalence=[.05, .3],
+ABOUT = dict(
+    source='PhysioNet/CinC Challenge 2012',
+    version='1.0.0',
+    licence='ODC-BY 1.0',
+    synthetic=False,
+    held_out_prevalence=[0.05, 0.3],
     citation='Silva I, Moody G, Scott DJ, Celi LA, Mark RG. Predicting in-hospital mortality of ICU patients: the PhysioNet/Computing in Cardiology Challenge 2012. Computing in Cardiology 2012;39:245-248',
-    url='https://physionet.org/content/challenge-2012/1.0.0/', documentation='nbs/sources/physionet2012.ipynb',
+    url='https://physionet.org/content/challenge-2012/1.0.0/',
+    documentation='nbs/sources/physionet2012.ipynb',
     note='Phenotypes are limits on laboratory values and urine, ventilation, the unit, and a hospital stay above 14 days, none of them an input channel; most limits are published, some our own choice (see task_notes). All but the stay cover the same 48 hours as the input. Not measured counts as absent. The long stay is 0 for deaths within 14 days, so mortality is not wholly unseen by pre-training.',
-    task_notes=RULES.dropna(subset='note').set_index('task')['note'].to_dict())
+    task_notes=RULES.dropna(subset='note').set_index('task')['note'].to_dict(),
+)
+
 
 def cohort(
-    path,             # folder with the sets and their outcomes files
-    sets=None,        # letters to use, such as 'ab'; None: all that are there
-    test=None,        # letters of the test sets; None: the last one; '': draw a fifth of all subjects
-    seed=0,           # of the validation draw
+    path,  # folder with the sets and their outcomes files
+    sets=None,  # letters to use, such as 'ab'; None: all that are there
+    test=None,  # letters of the test sets; None: the last one; '': draw a fifth of all subjects
+    seed=0,  # of the validation draw
     unknown='raise',  # rows of unknown parameters: 'raise' BadInput or 'count'
-)->Cohort:            # raises BadInput for what cannot be read
+) -> Cohort:  # raises BadInput for what cannot be read
     "The cohort of the challenge: 13 channels, 25 phenotype-like tasks and in-hospital mortality."
     rows, outcomes, letters, n, counts = read_sets(find_sets(path, sets), unknown)
-    keep = with_series(rows); n['records without a reading of an input channel'] = len(letters) - len(keep)
-    if not len(keep): raise BadInput(f'{path}: no record has a reading of an input channel; are these the records of the challenge?')
-    records, letters = len(letters), letters.loc[keep]; events, merged = channel_events(rows[rows['stay_id'].isin(keep)]); n.update(merged)
-    y = labels(rows, outcomes, keep); alike = [t for t in y if y[t].nunique() < 2]; known = RULES.drop_duplicates('task')
+    keep = with_series(rows)
+    n['records without a reading of an input channel'] = len(letters) - len(keep)
+    if not len(keep):
+        raise BadInput(f'{path}: no record has a reading of an input channel; are these the records of the challenge?')
+    records, letters = len(letters), letters.loc[keep]
+    events, merged = channel_events(rows[rows['stay_id'].isin(keep)])
+    n.update(merged)
+    y = labels(rows, outcomes, keep)
+    alike = [t for t in y if y[t].nunique() < 2]
+    known = RULES.drop_duplicates('task')
     tasks = [Task(r.task, r.kind, definition(r.task)) for r in known.itertuples() if r.task not in alike]
-    stays = pd.DataFrame(dict(stay_id=keep, subject_id=keep, los_hours=48., partition=partitions(letters, test, seed)))
+    stays = pd.DataFrame(dict(stay_id=keep, subject_id=keep, los_hours=48.0, partition=partitions(letters, test, seed)))
     stays[[t.name for t in tasks]] = y[[t.name for t in tasks]].to_numpy()
-    step = lambda text, k: dict(step=text, stays=int(k), subjects=int(k))
-    flow = [step('records in the sets', records), step('with a reading of an input channel', len(keep)), *(step(f'in {p}', (stays['partition'] == p).sum()) for p in ('train', 'val', 'test')),
-            step('with a known in-hospital outcome', outcomes['In-hospital_death'].reindex(keep).notna().sum())]
+
+    def step(text, k):
+        return dict(step=text, stays=int(k), subjects=int(k))
+
+    flow = [
+        step('records in the sets', records),
+        step('with a reading of an input channel', len(keep)),
+        *(step(f'in {p}', (stays['partition'] == p).sum()) for p in ('train', 'val', 'test')),
+        step('with a known in-hospital outcome', outcomes['In-hospital_death'].reindex(keep).notna().sum()),
+    ]
     used = {s: sorted(set(stays['partition'][(letters == s).to_numpy()])) for s in sorted(letters.unique())}
     cleaning = counts.reset_index().assign(rule=PARAMETERS['reason'].to_numpy()).to_dict('records')
-    return Cohort(events, stays, CHANNELS, tasks, ABOUT | dict(sets=used, seed=seed, flow=flow, counts_of_rows=dict(n), cleaning=cleaning, tasks_left_out=alike))
+    return Cohort(
+        events,
+        stays,
+        CHANNELS,
+        tasks,
+        ABOUT | dict(sets=used, seed=seed, flow=flow, counts_of_rows=dict(n), cleaning=cleaning, tasks_left_out=alike),
+    )
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-087
 def report(
     cohort: Cohort,  # made by `cohort`
-)->dict:             # name -> list of rows
+) -> dict:  # name -> list of rows
     "Counts only: flow, rows, cleaning, channels, and the prevalence of each task in each partition."
-    e, stays = cohort.events, len(cohort.stays); each = e.groupby(['channel', 'stay_id'], observed=True).size(); part = cohort.stays['partition']
-    channels = [dict(channel=c.name, readings=int((e['channel'] == c.name).sum()), stays=int(len(x)), share=round(len(x) / stays, 4), median=float(x.median()) if len(x) else None)
-                for c in cohort.channels for x in [each[c.name] if c.name in each.index else pd.Series(dtype=float)]]
-    m = cohort.meta; share = lambda t, p: dict(zip([f'{p} stays', f'{p} positive'], [int(cohort.stays[t][part == p].notna().sum()), int(cohort.stays[t][part == p].sum())]))
-    tasks = [dict(task=t.name, kind=t.kind, definition=t.definition, note=m.get('task_notes', {}).get(t.name)) | share(t.name, 'train') | share(t.name, 'val') | share(t.name, 'test') for t in cohort.tasks]
-    return dict(source=m['source'], licence=m['licence'], citation=m['citation'], sets=m['sets'], fingerprint=cohort.fingerprint, flow=m['flow'],
-                rows=[dict(what=k, count=v) for k, v in m['counts_of_rows'].items()], cleaning=m['cleaning'], channels=channels, tasks=tasks)
+    e, stays = cohort.events, len(cohort.stays)
+    each = e.groupby(['channel', 'stay_id'], observed=True).size()
+    part = cohort.stays['partition']
+    channels = [
+        dict(
+            channel=c.name,
+            readings=int((e['channel'] == c.name).sum()),
+            stays=len(x),
+            share=round(len(x) / stays, 4),
+            median=float(x.median()) if len(x) else None,
+        )
+        for c in cohort.channels
+        for x in [each[c.name] if c.name in each.index else pd.Series(dtype=float)]
+    ]
+    m = cohort.meta
+
+    def share(t, p):
+        return dict(
+            zip(
+                [f'{p} stays', f'{p} positive'],
+                [int(cohort.stays[t][part == p].notna().sum()), int(cohort.stays[t][part == p].sum())],
+            )
+        )
+
+    tasks = [
+        dict(task=t.name, kind=t.kind, definition=t.definition, note=m.get('task_notes', {}).get(t.name))
+        | share(t.name, 'train')
+        | share(t.name, 'val')
+        | share(t.name, 'test')
+        for t in cohort.tasks
+    ]
+    return dict(
+        source=m['source'],
+        licence=m['licence'],
+        citation=m['citation'],
+        sets=m['sets'],
+        fingerprint=cohort.fingerprint,
+        flow=m['flow'],
+        rows=[dict(what=k, count=v) for k, v in m['counts_of_rows'].items()],
+        cleaning=m['cleaning'],
+        channels=channels,
+        tasks=tasks,
+    )
+
 
 def write_report(
     cohort: Cohort,  # made by `cohort`
-    out,             # JSON file
+    out,  # JSON file
 ):
     "Write `report` as JSON, one table row a line."
-    tables = {k: v for k, v in report(cohort).items()}; line = lambda x: json.dumps(x, ensure_ascii=False)
-    rows = [f'{line(k)}: ' + ('[\n  ' + ',\n  '.join(line(r) for r in v) + ']' if isinstance(v, list) else line(v)) for k, v in tables.items()]
-    with write_atomic(out) as tmp: Path(tmp).write_text('{' + ',\n '.join(rows) + '}\n', encoding='utf-8')
+    tables = {k: v for k, v in report(cohort).items()}
+
+    def line(x):
+        return json.dumps(x, ensure_ascii=False)
+
+    rows = [
+        f'{line(k)}: ' + ('[\n  ' + ',\n  '.join(line(r) for r in v) + ']' if isinstance(v, list) else line(v))
+        for k, v in tables.items()
+    ]
+    with write_atomic(out) as tmp:
+        Path(tmp).write_text('{' + ',\n '.join(rows) + '}\n', encoding='utf-8')

@@ -21,228 +21,324 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm
+
 from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, resource, rng
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-007
 ORGANS = ['heart', 'vessels', 'lungs', 'kidneys', 'liver', 'brain', 'infection', 'metabolism']
 
 CHRONIC = dict(  # organ: loadings on age, frailty, cardiometabolic
-    heart=(.45, .20, .50), vessels=(.50, .10, .60), lungs=(.25, .35, .10), kidneys=(.30, .25, .45),
-    liver=(-.10, .40, .10), brain=(.35, .30, .15), infection=(.00, .40, .00), metabolism=(.05, .10, .65))
+    heart=(0.45, 0.20, 0.50),
+    vessels=(0.50, 0.10, 0.60),
+    lungs=(0.25, 0.35, 0.10),
+    kidneys=(0.30, 0.25, 0.45),
+    liver=(-0.10, 0.40, 0.10),
+    brain=(0.35, 0.30, 0.15),
+    infection=(0.00, 0.40, 0.00),
+    metabolism=(0.05, 0.10, 0.65),
+)
 
-ACUTE = dict(    # organ: loadings on severity, sepsis, cardiac
-    heart=(.40, .30, .50), vessels=(.20, .10, .60), lungs=(.50, .35, .10), kidneys=(.45, .40, .15),
-    liver=(.35, .30, .00), brain=(.40, .10, .00), infection=(.35, .65, -.10), metabolism=(.35, .30, .10))
+ACUTE = dict(  # organ: loadings on severity, sepsis, cardiac
+    heart=(0.40, 0.30, 0.50),
+    vessels=(0.20, 0.10, 0.60),
+    lungs=(0.50, 0.35, 0.10),
+    kidneys=(0.45, 0.40, 0.15),
+    liver=(0.35, 0.30, 0.00),
+    brain=(0.40, 0.10, 0.00),
+    infection=(0.35, 0.65, -0.10),
+    metabolism=(0.35, 0.30, 0.10),
+)
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-008
-def loadings()->dict:  # {factor: {earlier factor: loading}}; first what belongs to the subject, then what belongs to the stay
+def loadings() -> (
+    dict
+):  # {factor: {earlier factor: loading}}; first what belongs to the subject, then what belongs to the stay
     "What each latent factor depends on."
     of = {'age': {}, 'frailty': {}, 'cardiometabolic': {}}
     of |= {f'chronic_{o}': dict(zip(['age', 'frailty', 'cardiometabolic'], v)) for o, v in CHRONIC.items()}
-    of |= {'severity': dict(age=.15, frailty=.5), 'sepsis': {}, 'cardiac': {}}
-    of |= {f'acute_{o}': dict(zip(['severity', 'sepsis', 'cardiac'], v)) | {f'chronic_{o}': .2} for o, v in ACUTE.items()}
-    return of | {f'trend_{o}': dict(severity=.4) for o in ORGANS}
+    of |= {'severity': dict(age=0.15, frailty=0.5), 'sepsis': {}, 'cardiac': {}}
+    of |= {
+        f'acute_{o}': dict(zip(['severity', 'sepsis', 'cardiac'], v)) | {f'chronic_{o}': 0.2} for o, v in ACUTE.items()
+    }
+    return of | {f'trend_{o}': dict(severity=0.4) for o in ORGANS}
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-011
 def mixing(
     of: dict,  # as `loadings` returns
-)->np.ndarray: # (n, n) lower triangular, rows of length 1
+) -> np.ndarray:  # (n, n) lower triangular, rows of length 1
     "The matrix that turns independent standard normal numbers into the latent factors."
-    names = list(of); M = np.zeros((len(names), len(names)))
+    names = list(of)
+    M = np.zeros((len(names), len(names)))
     for i, name in enumerate(names):
-        for parent, weight in of[name].items(): M[i] += weight * M[names.index(parent)]
+        for parent, weight in of[name].items():
+            M[i] += weight * M[names.index(parent)]
         M[i, i] = np.sqrt(1 - M[i] @ M[i])
     return M
 
-LATENT = list(loadings())                 # names of the latent factors
-MIXING = mixing(loadings())               # (30, 30)
-OF_SUBJECT = LATENT.index('severity')     # the factors before it belong to the subject
+
+LATENT = list(loadings())  # names of the latent factors
+MIXING = mixing(loadings())  # (30, 30)
+OF_SUBJECT = LATENT.index('severity')  # the factors before it belong to the subject
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-018
 def direction(
     **weights,  # {latent factor: weight}
-)->np.ndarray:  # (30,), such that factors @ direction has variance 1
+) -> np.ndarray:  # (30,), such that factors @ direction has variance 1
     "A weighted sum of the latent factors, scaled to be standard normal."
-    w = np.array([weights.pop(name, 0.) for name in LATENT])
+    w = np.array([weights.pop(name, 0.0) for name in LATENT])
     assert not weights, f'unknown factors {list(weights)}'
     return w / np.linalg.norm(w @ MIXING)
 
+
 def threshold(
     prevalence: float,  # share of stays, in (0, 1)
-)->float:
+) -> float:
     "What a standard normal liability must exceed."
     return float(norm.ppf(1 - prevalence))
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-023
-def benchmark_phenotypes()->pd.DataFrame:  # one row per phenotype: name, kind (acute, mixed, chronic), ccs, prevalence
+def benchmark_phenotypes() -> (
+    pd.DataFrame
+):  # one row per phenotype: name, kind (acute, mixed, chronic), ccs, prevalence
     "The benchmark's phenotypes with their prevalence over its training and test stays together."
-    facts = resource('phenotypes.json'); p = pd.DataFrame(facts['phenotypes'])
+    facts = resource('phenotypes.json')
+    p = pd.DataFrame(facts['phenotypes'])
     n, m = facts['stays_train'], facts['stays_test']
-    return p[['name', 'kind', 'ccs']].assign(prevalence=(n * p['prevalence_train'] + m * p['prevalence_test']) / (n + m))
+    return p[['name', 'kind', 'ccs']].assign(
+        prevalence=(n * p['prevalence_train'] + m * p['prevalence_test']) / (n + m)
+    )
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-028
 FROM = {
-    157: dict(acute_kidneys=3, trend_kidneys=1, chronic_kidneys=1, acute_infection=.5),     # acute renal failure
-    109: dict(acute_brain=3, acute_vessels=1, trend_brain=.5, acute_infection=-1),          # acute cerebrovascular disease
-    100: dict(acute_vessels=3, acute_heart=1.5, chronic_vessels=1),                         # acute myocardial infarction
-    106: dict(acute_heart=2, chronic_heart=2, age=1),                                       # cardiac dysrhythmias
-    158: dict(chronic_kidneys=3, chronic_vessels=.5),                                       # chronic kidney disease
-    127: dict(chronic_lungs=3, acute_lungs=.5),                                             # COPD and bronchiectasis
-    238: dict(cardiac=1, severity=1, acute_heart=.5, acute_infection=.5, acute_lungs=.5),   # complications of care
-    105: dict(chronic_heart=2, age=1, acute_heart=1),                                       # conduction disorders
-    108: dict(chronic_heart=2.5, acute_heart=1.5, acute_lungs=.5, age=.5),                  # congestive heart failure
-    101: dict(chronic_vessels=3, cardiac=1, age=.5),                                        # coronary atherosclerosis
-    50: dict(chronic_metabolism=2.5, chronic_kidneys=1, acute_metabolism=1),                # diabetes with complications
-    49: dict(chronic_metabolism=3, chronic_kidneys=-1),                                     # diabetes without complication
-    53: dict(chronic_metabolism=1.5, chronic_vessels=1.5, cardiometabolic=1),               # lipid metabolism
-    98: dict(chronic_vessels=2.5, chronic_kidneys=-1.5),                                    # essential hypertension
-    55: dict(acute_kidneys=2, acute_metabolism=2, acute_infection=.5, trend_kidneys=.5),    # fluid and electrolytes
-    153: dict(acute_liver=2, chronic_liver=1, acute_heart=1),                               # gastrointestinal hemorrhage
-    99: dict(chronic_vessels=1.5, chronic_kidneys=2.5),                                     # hypertension with complications
-    151: dict(chronic_liver=2.5, acute_liver=1.5),                                          # other liver diseases
-    133: dict(acute_lungs=2, chronic_lungs=1),                                              # other lower respiratory
-    134: dict(acute_lungs=1.5, acute_brain=.5),                                             # other upper respiratory
-    130: dict(acute_lungs=2.5, cardiac=.5),                                                 # pleurisy, pneumothorax
-    122: dict(acute_lungs=2, acute_infection=2, trend_lungs=.5),                            # pneumonia
-    131: dict(acute_lungs=3, severity=1, trend_lungs=1),                                    # respiratory failure
-    2: dict(acute_infection=3, sepsis=1, trend_infection=.5),                               # septicemia
-    249: dict(acute_infection=2, acute_heart=2, severity=1, trend_heart=.5)}                # shock
+    157: dict(acute_kidneys=3, trend_kidneys=1, chronic_kidneys=1, acute_infection=0.5),  # acute renal failure
+    109: dict(acute_brain=3, acute_vessels=1, trend_brain=0.5, acute_infection=-1),  # acute cerebrovascular disease
+    100: dict(acute_vessels=3, acute_heart=1.5, chronic_vessels=1),  # acute myocardial infarction
+    106: dict(acute_heart=2, chronic_heart=2, age=1),  # cardiac dysrhythmias
+    158: dict(chronic_kidneys=3, chronic_vessels=0.5),  # chronic kidney disease
+    127: dict(chronic_lungs=3, acute_lungs=0.5),  # COPD and bronchiectasis
+    238: dict(cardiac=1, severity=1, acute_heart=0.5, acute_infection=0.5, acute_lungs=0.5),  # complications of care
+    105: dict(chronic_heart=2, age=1, acute_heart=1),  # conduction disorders
+    108: dict(chronic_heart=2.5, acute_heart=1.5, acute_lungs=0.5, age=0.5),  # congestive heart failure
+    101: dict(chronic_vessels=3, cardiac=1, age=0.5),  # coronary atherosclerosis
+    50: dict(chronic_metabolism=2.5, chronic_kidneys=1, acute_metabolism=1),  # diabetes with complications
+    49: dict(chronic_metabolism=3, chronic_kidneys=-1),  # diabetes without complication
+    53: dict(chronic_metabolism=1.5, chronic_vessels=1.5, cardiometabolic=1),  # lipid metabolism
+    98: dict(chronic_vessels=2.5, chronic_kidneys=-1.5),  # essential hypertension
+    55: dict(acute_kidneys=2, acute_metabolism=2, acute_infection=0.5, trend_kidneys=0.5),  # fluid and electrolytes
+    153: dict(acute_liver=2, chronic_liver=1, acute_heart=1),  # gastrointestinal hemorrhage
+    99: dict(chronic_vessels=1.5, chronic_kidneys=2.5),  # hypertension with complications
+    151: dict(chronic_liver=2.5, acute_liver=1.5),  # other liver diseases
+    133: dict(acute_lungs=2, chronic_lungs=1),  # other lower respiratory
+    134: dict(acute_lungs=1.5, acute_brain=0.5),  # other upper respiratory
+    130: dict(acute_lungs=2.5, cardiac=0.5),  # pleurisy, pneumothorax
+    122: dict(acute_lungs=2, acute_infection=2, trend_lungs=0.5),  # pneumonia
+    131: dict(acute_lungs=3, severity=1, trend_lungs=1),  # respiratory failure
+    2: dict(acute_infection=3, sepsis=1, trend_infection=0.5),  # septicemia
+    249: dict(acute_infection=2, acute_heart=2, severity=1, trend_heart=0.5),
+}  # shock
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-030
-SHARE = dict(acute=(.6, .1), mixed=(.5, .5), chronic=(.4, .9))  # kind: share from organs, share of the rest that lasts
+SHARE = dict(
+    acute=(0.6, 0.1), mixed=(0.5, 0.5), chronic=(0.4, 0.9)
+)  # kind: share from organs, share of the rest that lasts
+
 
 def liability(
     z: np.ndarray,  # (n_subjects, n_stays, 30) latent factors
     w: np.ndarray,  # (30,), a `direction`
-    share: float,   # variance that comes from the latent factors
-    lasting: float, # share of the remaining variance that belongs to the subject
+    share: float,  # variance that comes from the latent factors
+    lasting: float,  # share of the remaining variance that belongs to the subject
     r: np.random.Generator,
-)->np.ndarray:      # (n_subjects, n_stays), standard normal
+) -> np.ndarray:  # (n_subjects, n_stays), standard normal
     "The liability of every stay to one label."
     n, stays, _ = z.shape
     own = np.sqrt(lasting) * r.normal(size=(n, 1)) + np.sqrt(1 - lasting) * r.normal(size=(n, stays))
     return np.sqrt(share) * (z @ w) + np.sqrt(1 - share) * own
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-035
-LONG = 21139 / 41902       # share of the benchmark's stays of at least 48 hours
-SPREAD = 1.0               # standard deviation of log hours: quartiles 1.2 and 4.6 days (Johnson et al. 2016)
-SHORTEST = .1              # days
-STAY = direction(severity=2, acute_lungs=1, acute_infection=1, frailty=.5), .3    # direction, share
-DEATH = direction(severity=2, frailty=1, age=1, acute_brain=1, acute_infection=1, acute_lungs=.7, acute_liver=.5,
-                  acute_kidneys=.5, **{f'trend_{o}': .5 for o in ORGANS}), .55    # direction, share
+LONG = 21139 / 41902  # share of the benchmark's stays of at least 48 hours
+SPREAD = 1.0  # standard deviation of log hours: quartiles 1.2 and 4.6 days (Johnson et al. 2016)
+SHORTEST = 0.1  # days
+STAY = direction(severity=2, acute_lungs=1, acute_infection=1, frailty=0.5), 0.3  # direction, share
+DEATH = (
+    direction(
+        severity=2,
+        frailty=1,
+        age=1,
+        acute_brain=1,
+        acute_infection=1,
+        acute_lungs=0.7,
+        acute_liver=0.5,
+        acute_kidneys=0.5,
+        **{f'trend_{o}': 0.5 for o in ORGANS},
+    ),
+    0.55,
+)  # direction, share
+
 
 def length_of_stay(
     long: np.ndarray,  # standard normal liability to a long stay
-)->np.ndarray:         # hours
+) -> np.ndarray:  # hours
     "Log-normal hours, 48 of them where the liability is at its threshold."
     days = 2 * np.exp(SPREAD * (long - threshold(LONG)))
     return np.round(np.maximum(days, SHORTEST), 4) * 24
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-040
-DEATHS = (17903 * .135 + 3236 * .116) / 21139  # in-hospital deaths among the benchmark's stays of at least 48 hours
+DEATHS = (17903 * 0.135 + 3236 * 0.116) / 21139  # in-hospital deaths among the benchmark's stays of at least 48 hours
+
 
 def conditional_threshold(
-    prevalence: float,   # wanted share among stays with the other liability above `above`
+    prevalence: float,  # wanted share among stays with the other liability above `above`
     correlation: float,  # of the two liabilities
-    above: float,        # threshold of the other liability
-)->float:
+    above: float,  # threshold of the other liability
+) -> float:
     "The threshold of a liability that gives `prevalence` among stays selected by a correlated one."
-    x = np.linspace(above, above + 10, 4001); weight = norm.pdf(x); weight /= weight.sum()
-    share = lambda d: weight @ norm.sf((d - correlation * x) / np.sqrt(1 - correlation**2))
+    x = np.linspace(above, above + 10, 4001)
+    weight = norm.pdf(x)
+    weight /= weight.sum()
+
+    def share(d):
+        return weight @ norm.sf((d - correlation * x) / np.sqrt(1 - correlation**2))
+
     return brentq(lambda d: share(d) - prevalence, -5, 5)
 
-DEATH_ABOVE = conditional_threshold(DEATHS, np.sqrt(DEATH[1] * STAY[1]) * (DEATH[0] @ MIXING) @ (STAY[0] @ MIXING), threshold(LONG))
+
+DEATH_ABOVE = conditional_threshold(
+    DEATHS, np.sqrt(DEATH[1] * STAY[1]) * (DEATH[0] @ MIXING) @ (STAY[0] @ MIXING), threshold(LONG)
+)
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-045
-SUBJECTS, MOST, AGAIN = 400, 3, .23  # subjects in a block; most stays of a subject; chance of a further stay: 41,902 stays of 33,798 subjects in the benchmark
+SUBJECTS, MOST, AGAIN = (
+    400,
+    3,
+    0.23,
+)  # subjects in a block; most stays of a subject; chance of a further stay: 41,902 stays of 33,798 subjects in the benchmark
+
 
 def draw_latents(
     r: np.random.Generator,
-    n=SUBJECTS,   # subjects
-    stays=MOST,   # stays of each
-)->np.ndarray:    # (n, stays, 30)
+    n=SUBJECTS,  # subjects
+    stays=MOST,  # stays of each
+) -> np.ndarray:  # (n, stays, 30)
     "Latent factors: one draw per subject for what lasts, one per stay for the rest."
     lasting = np.broadcast_to(r.normal(size=(n, 1, OF_SUBJECT)), (n, stays, OF_SUBJECT))
     return np.concatenate([lasting, r.normal(size=(n, stays, len(LATENT) - OF_SUBJECT))], axis=2) @ MIXING.T
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-048
 def draw_subjects(
-    z: np.ndarray,            # (n, stays, 30) latent factors
-    first: int,               # subject_id of the first
+    z: np.ndarray,  # (n, stays, 30) latent factors
+    first: int,  # subject_id of the first
     r: np.random.Generator,
-)->pd.DataFrame:              # one row per subject
+) -> pd.DataFrame:  # one row per subject
     "Who the subjects are: age, sex, build, the hospital's charting system of their years, partition."
-    n = len(z); male = r.random(n) < .559; age, weight = z[:, 0, LATENT.index('age')], z[:, 0, LATENT.index('chronic_metabolism')]
+    n = len(z)
+    male = r.random(n) < 0.559
+    age, weight = z[:, 0, LATENT.index('age')], z[:, 0, LATENT.index('chronic_metabolism')]
     twenty = np.repeat(['train', 'val', 'test'], [14, 3, 3])
-    return pd.DataFrame(dict(subject_id=first + np.arange(n), sex=np.where(male, 'M', 'F'),
-        age=np.clip(65.8 + 18.5 * age, 18, 95).round(1),                           # quartiles 52.8 and 77.8 years (Johnson et al. 2016)
-        height=np.where(male, 176, 162) + 7 * r.normal(size=n),                    # cm
-        weight=np.where(male, 85, 73) * np.exp(.12 * weight + .2 * r.normal(size=n)),    # kg
-        system=np.where(r.random(n) < .6, 'carevue', 'metavision'),                # two of three GCS assessments of MIMIC-III are CareVue's
-        partition=np.concatenate([r.permutation(twenty) for _ in range(-(-n // 20))])[:n]))
+    return pd.DataFrame(
+        dict(
+            subject_id=first + np.arange(n),
+            sex=np.where(male, 'M', 'F'),
+            age=np.clip(65.8 + 18.5 * age, 18, 95).round(1),  # quartiles 52.8 and 77.8 years (Johnson et al. 2016)
+            height=np.where(male, 176, 162) + 7 * r.normal(size=n),  # cm
+            weight=np.where(male, 85, 73) * np.exp(0.12 * weight + 0.2 * r.normal(size=n)),  # kg
+            system=np.where(
+                r.random(n) < 0.6, 'carevue', 'metavision'
+            ),  # two of three GCS assessments of MIMIC-III are CareVue's
+            partition=np.concatenate([r.permutation(twenty) for _ in range(-(-n // 20))])[:n],
+        )
+    )
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-051
 def draw_stays(
-    z: np.ndarray,            # (n, 3, 30) latent factors
-    first: int,               # subject_id of the first
+    z: np.ndarray,  # (n, 3, 30) latent factors
+    first: int,  # subject_id of the first
     r: np.random.Generator,
-)->tuple:                     # stays (one row each, labels included), and their latent factors (n_stays, 30)
+) -> tuple:  # stays (one row each, labels included), and their latent factors (n_stays, 30)
     "Which stays there are, how long, with which labels."
-    n = len(z); columns = {}
+    n = len(z)
+    columns = {}
     columns['los_hours'] = length_of_stay(liability(z, *STAY, 0, r))
     died = liability(z, *DEATH, 0, r) > DEATH_ABOVE
     for p in benchmark_phenotypes().itertuples():
-        columns[p.name] = (liability(z, direction(**FROM[p.ccs]), *SHARE[p.kind], r) > threshold(p.prevalence)).astype(float)
+        columns[p.name] = (liability(z, direction(**FROM[p.ccs]), *SHARE[p.kind], r) > threshold(p.prevalence)).astype(
+            float
+        )
     columns['In-hospital mortality'] = np.where(columns['los_hours'] >= 48 - 1e-6, died, np.nan)
-    there = np.ones((n, MOST), bool); back = r.random((n, MOST)) < AGAIN
-    for j in range(1, MOST): there[:, j] = there[:, j - 1] & ~died[:, j - 1] & back[:, j]
+    there = np.ones((n, MOST), bool)
+    back = r.random((n, MOST)) < AGAIN
+    for j in range(1, MOST):
+        there[:, j] = there[:, j - 1] & ~died[:, j - 1] & back[:, j]
     s, j = np.nonzero(there)
-    stays = pd.DataFrame(dict(stay_id=10 * (first + s) + j + 1, subject_id=first + s, died=died[there], clock=r.integers(0, 1440, len(s)),
-                              **{name: v[there] for name, v in columns.items()}))
+    stays = pd.DataFrame(
+        dict(
+            stay_id=10 * (first + s) + j + 1,
+            subject_id=first + s,
+            died=died[there],
+            clock=r.integers(0, 1440, len(s)),
+            **{name: v[there] for name, v in columns.items()},
+        )
+    )
     return stays, z[there]
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-056
 HOURS = 48  # the paper's tau: nothing later is used
-CARRY, SHOCK = .9, .15  # share of a deviation left after an hour; standard deviation of an hour's new deviation
+CARRY, SHOCK = 0.9, 0.15  # share of a deviation left after an hour; standard deviation of an hour's new deviation
 
-SPILLS = [('infection', 'heart', .05), ('infection', 'lungs', .04), ('infection', 'kidneys', .04), ('heart', 'kidneys', .05),
-          ('lungs', 'heart', .03), ('liver', 'brain', .05), ('kidneys', 'metabolism', .05), ('vessels', 'heart', .03)]  # from, to, share per hour
+SPILLS = [
+    ('infection', 'heart', 0.05),
+    ('infection', 'lungs', 0.04),
+    ('infection', 'kidneys', 0.04),
+    ('heart', 'kidneys', 0.05),
+    ('lungs', 'heart', 0.03),
+    ('liver', 'brain', 0.05),
+    ('kidneys', 'metabolism', 0.05),
+    ('vessels', 'heart', 0.03),
+]  # from, to, share per hour
 
 STEP = CARRY * np.eye(len(ORGANS))  # (8, 8): a row of deviations times this matrix is the next hour's
-for source, to, much in SPILLS: STEP[ORGANS.index(source), ORGANS.index(to)] = much
+for source, to, much in SPILLS:
+    STEP[ORGANS.index(source), ORGANS.index(to)] = much
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-057
 def courses(
     z: np.ndarray,  # (n, 30) latent factors
     r: np.random.Generator,
-)->np.ndarray:      # (n, 48, 8) organ states
+) -> np.ndarray:  # (n, 48, 8) organ states
     "The organ states of each stay, hour by hour."
-    part = lambda kind: z[:, [LATENT.index(f'{kind}_{o}') for o in ORGANS]][:, None]
+
+    def part(kind):
+        return z[:, [LATENT.index(f'{kind}_{o}') for o in ORGANS]][:, None]
+
     hour = np.arange(HOURS)[None, :, None]
-    level = .6 * part('chronic') + .8 * np.exp(-hour / 70) * part('acute') + .5 * hour / HOURS * part('trend')
+    level = 0.6 * part('chronic') + 0.8 * np.exp(-hour / 70) * part('acute') + 0.5 * hour / HOURS * part('trend')
     push = SHOCK * r.normal(size=level.shape)
-    deviation = np.zeros(level.shape); deviation[:, 0] = push[:, 0] / np.sqrt(1 - CARRY**2)
-    for h in range(1, HOURS): deviation[:, h] = deviation[:, h - 1] @ STEP + push[:, h]
+    deviation = np.zeros(level.shape)
+    deviation[:, 0] = push[:, 0] / np.sqrt(1 - CARRY**2)
+    for h in range(1, HOURS):
+        deviation[:, h] = deviation[:, h - 1] @ STEP + push[:, h]
     return level + deviation
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-065
 def organs(
-    **effects,    # {organ: effect of one unit of its state}
-)->np.ndarray:    # (8,)
+    **effects,  # {organ: effect of one unit of its state}
+) -> np.ndarray:  # (8,)
     "Effects in the order of `ORGANS`."
-    return np.array([effects.get(o, 0.) for o in ORGANS])
+    return np.array([effects.get(o, 0.0) for o in ORGANS])
+
 
 def ventilated(
     x: np.ndarray,  # (n, 48, 8) organ states
     r: np.random.Generator,
-    on=1.1,         # need at which a tube goes in
-    off=.4,         # need at which it comes out
-    between=.7,     # standard deviation between stays of what else decides
-)->np.ndarray:      # (n, 48) bool
+    on=1.1,  # need at which a tube goes in
+    off=0.4,  # need at which it comes out
+    between=0.7,  # standard deviation between stays of what else decides
+) -> np.ndarray:  # (n, 48) bool
     "Hours with a tube."
-    need = x @ organs(lungs=.8, brain=.5, infection=.3) + between * r.normal(size=(len(x), 1))
+    need = x @ organs(lungs=0.8, brain=0.5, infection=0.3) + between * r.normal(size=(len(x), 1))
     tube = need > on
-    for h in range(1, x.shape[1]): tube[:, h] |= tube[:, h - 1] & (need[:, h] > off)
+    for h in range(1, x.shape[1]):
+        tube[:, h] |= tube[:, h - 1] & (need[:, h] > off)
     return tube
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-070
@@ -250,93 +346,143 @@ SIGNALS = dict(  # mean, standard deviation between stays, from moment to moment
     heart_rate=(86, 9, 3.5, organs(heart=4, lungs=2.5, infection=7, kidneys=-1)),
     systolic=(120, 10, 7, organs(heart=-7, vessels=8, infection=-6, kidneys=2, brain=2)),
     diastolic=(60, 6, 3.5, organs(heart=-3.5, vessels=3, infection=-4)),
-    resp_rate=(19, 2, 2.5, organs(lungs=2.5, infection=1.2, metabolism=.8)),
-    desaturation=(np.log(2.3), .25, .25, organs(lungs=.4, heart=.1)),
-    temperature=(36.9, .2, .2, organs(infection=.4, heart=-.12, brain=.1)),
-    glucose=(np.log(128), .12, .15, organs(metabolism=.22, infection=.05, liver=-.04)),
-    ph=(7.39, .02, .02, organs(kidneys=-.025, lungs=-.02, heart=-.015, metabolism=-.015)),
-    oxygen=(.43, .05, .04, organs(lungs=.09, heart=.03)),
-    consciousness=(2.3, .5, .3, organs(brain=-1.1, liver=-.35, infection=-.3, metabolism=-.15)))
+    resp_rate=(19, 2, 2.5, organs(lungs=2.5, infection=1.2, metabolism=0.8)),
+    desaturation=(np.log(2.3), 0.25, 0.25, organs(lungs=0.4, heart=0.1)),
+    temperature=(36.9, 0.2, 0.2, organs(infection=0.4, heart=-0.12, brain=0.1)),
+    glucose=(np.log(128), 0.12, 0.15, organs(metabolism=0.22, infection=0.05, liver=-0.04)),
+    ph=(7.39, 0.02, 0.02, organs(kidneys=-0.025, lungs=-0.02, heart=-0.015, metabolism=-0.015)),
+    oxygen=(0.43, 0.05, 0.04, organs(lungs=0.09, heart=0.03)),
+    consciousness=(2.3, 0.5, 0.3, organs(brain=-1.1, liver=-0.35, infection=-0.3, metabolism=-0.15)),
+)
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-072
 def signals(
-    x: np.ndarray,       # (n_rounds, 8) organ states at each round
-    stay: np.ndarray,    # (n_rounds,) int, position of the stay
+    x: np.ndarray,  # (n_rounds, 8) organ states at each round
+    stay: np.ndarray,  # (n_rounds,) int, position of the stay
     r: np.random.Generator,
-)->dict:                 # {signal: (n_rounds,)}
+) -> dict:  # {signal: (n_rounds,)}
     "The true signals of each stay at each round of observations."
-    between = r.normal(size=(stay.max() + 1, len(SIGNALS))); now = r.normal(size=(len(x), len(SIGNALS)))
-    restless = np.exp(.3 * x[:, ORGANS.index('heart')])  # a sick heart beats irregularly
-    now[:, 0] *= restless; now[:, 2] = .6 * now[:, 1] + .8 * now[:, 2]  # the two pressures move together
-    return {name: mean + person * between[stay, k] + noise * now[:, k] + x @ effect
-            for k, (name, (mean, person, noise, effect)) in enumerate(SIGNALS.items())}
+    between = r.normal(size=(stay.max() + 1, len(SIGNALS)))
+    now = r.normal(size=(len(x), len(SIGNALS)))
+    restless = np.exp(0.3 * x[:, ORGANS.index('heart')])  # a sick heart beats irregularly
+    now[:, 0] *= restless
+    now[:, 2] = 0.6 * now[:, 1] + 0.8 * now[:, 2]  # the two pressures move together
+    return {
+        name: mean + person * between[stay, k] + noise * now[:, k] + x @ effect
+        for k, (name, (mean, person, noise, effect)) in enumerate(SIGNALS.items())
+    }
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-077
 GCS = dict(  # thresholds of consciousness for scores 2, 3, ...
-    eye=(-.9, -.3, .5), motor=(-2.2, -1.9, -1.5, -.9, -.2), verbal=(-1., -.6, 0., .9))
+    eye=(-0.9, -0.3, 0.5), motor=(-2.2, -1.9, -1.5, -0.9, -0.2), verbal=(-1.0, -0.6, 0.0, 0.9)
+)
 
-CAREVUE = dict(eye=['1 No Response', '2 To pain', '3 To speech', '4 Spontaneously'],
-    motor=['1 No Response', '2 Abnorm extensn', '3 Abnorm flexion', '4 Flex-withdraws', '5 Localizes Pain', '6 Obeys Commands'],
-    verbal=['1 No Response', '2 Incomp sounds', '3 Inapprop words', '4 Confused', '5 Oriented'], tube='1.0 ET/Trach')
-METAVISION = dict(eye=['None', 'To Pain', 'To Speech', 'Spontaneously'],
-    motor=['No response', 'Abnormal extension', 'Abnormal Flexion', 'Flex-withdraws', 'Localizes Pain', 'Obeys Commands'],
-    verbal=['No Response', 'Incomprehensible sounds', 'Inappropriate Words', 'Confused', 'Oriented'], tube='No Response-ETT')
+CAREVUE = dict(
+    eye=['1 No Response', '2 To pain', '3 To speech', '4 Spontaneously'],
+    motor=[
+        '1 No Response',
+        '2 Abnorm extensn',
+        '3 Abnorm flexion',
+        '4 Flex-withdraws',
+        '5 Localizes Pain',
+        '6 Obeys Commands',
+    ],
+    verbal=['1 No Response', '2 Incomp sounds', '3 Inapprop words', '4 Confused', '5 Oriented'],
+    tube='1.0 ET/Trach',
+)
+METAVISION = dict(
+    eye=['None', 'To Pain', 'To Speech', 'Spontaneously'],
+    motor=[
+        'No response',
+        'Abnormal extension',
+        'Abnormal Flexion',
+        'Flex-withdraws',
+        'Localizes Pain',
+        'Obeys Commands',
+    ],
+    verbal=['No Response', 'Incomprehensible sounds', 'Inappropriate Words', 'Confused', 'Oriented'],
+    tube='No Response-ETT',
+)
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-078
 def gcs_scores(
     consciousness: np.ndarray,  # (n_rounds,)
-    tube: np.ndarray,           # (n_rounds,) bool; a tube sedates, and stops speech
+    tube: np.ndarray,  # (n_rounds,) bool; a tube sedates, and stops speech
     r: np.random.Generator,
-    noise=.25,                  # standard deviation of one reading
-)->dict:                        # {eye, motor, verbal: (n_rounds,) int score from 1}
+    noise=0.25,  # standard deviation of one reading
+) -> dict:  # {eye, motor, verbal: (n_rounds,) int score from 1}
     "The three component scores at each round."
-    read = lambda part: 1 + np.searchsorted(GCS[part], consciousness - 1.2 * tube + noise * r.normal(size=len(tube)))
+
+    def read(part):
+        return 1 + np.searchsorted(GCS[part], consciousness - 1.2 * tube + noise * r.normal(size=len(tube)))
+
     return dict(eye=read('eye'), motor=read('motor'), verbal=np.where(tube, 1, read('verbal')))
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-083
 def rounds(
-    sick: np.ndarray,       # (n, 48) sickness of each hour
-    los: np.ndarray,        # (n,) length of stay in hours
-    clock: np.ndarray,      # (n,) minute of the day at admission
+    sick: np.ndarray,  # (n, 48) sickness of each hour
+    los: np.ndarray,  # (n,) length of stay in hours
+    clock: np.ndarray,  # (n,) minute of the day at admission
     r: np.random.Generator,
-)->tuple:                   # position of the stay (n_rounds,), minute since admission (n_rounds,); in order, no moment twice
+) -> tuple:  # position of the stay (n_rounds,), minute since admission (n_rounds,); in order, no moment twice
     "When each stay is looked at: at admission, most full hours, and sometimes in between."
-    n, hours = sick.shape; start = 60 * np.arange(hours)
-    admission = r.integers(0, 60, (n, 1)); between = start + r.integers(0, 60, (n, hours))
-    on_the_hour = start + (-clock % 60)[:, None] + np.where(r.random((n, hours)) < .8, 0, r.integers(1, 46, (n, hours)))
+    n, hours = sick.shape
+    start = 60 * np.arange(hours)
+    admission = r.integers(0, 60, (n, 1))
+    between = start + r.integers(0, 60, (n, hours))
+    on_the_hour = (
+        start + (-clock % 60)[:, None] + np.where(r.random((n, hours)) < 0.8, 0, r.integers(1, 46, (n, hours)))
+    )
     looked = r.random((n, hours)) < expit(2 + 1.2 * sick)
-    extra = r.random((n, hours)) < np.minimum(.06 * np.exp(1.5 * sick), .8)
+    extra = r.random((n, hours)) < np.minimum(0.06 * np.exp(1.5 * sick), 0.8)
     minute = np.hstack([admission, on_the_hour, between])
     there = np.hstack([np.ones((n, 1), bool), looked, extra]) & (minute < 60 * np.minimum(los, hours)[:, None])
     moment = np.unique(np.nonzero(there)[0] * 10_000 + minute[there])
     return moment // 10_000, moment % 10_000
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-088
-SCHEDULE = dict(  # every so many hours of the clock, from hour, chance outside the schedule in a round of average sickness
-    temperature=(4, 0, .08), neuro=(4, 0, .06), glucose=(6, 4, .05), gas=(8, 4, .05), oxygen=(4, 0, .06), weight=(24, 6, 0.))
+SCHEDULE = (
+    dict(  # every so many hours of the clock, from hour, chance outside the schedule in a round of average sickness
+        temperature=(4, 0, 0.08),
+        neuro=(4, 0, 0.06),
+        glucose=(6, 4, 0.05),
+        gas=(8, 4, 0.05),
+        oxygen=(4, 0, 0.06),
+        weight=(24, 6, 0.0),
+    )
+)
+
 
 def due(
-    group: str,             # a key of `SCHEDULE`
-    hour: np.ndarray,       # (n_rounds,) hour of the day
-    sick: np.ndarray,       # (n_rounds,) sickness
+    group: str,  # a key of `SCHEDULE`
+    hour: np.ndarray,  # (n_rounds,) hour of the day
+    sick: np.ndarray,  # (n_rounds,) sickness
     r: np.random.Generator,
-)->np.ndarray:              # (n_rounds,) bool
+) -> np.ndarray:  # (n_rounds,) bool
     "Rounds in which something on a schedule is charted; sickness brings it forward."
     every, start, chance = SCHEDULE[group]
-    return ((hour % every == start % every) & (r.random(len(hour)) < .85)) | (r.random(len(hour)) < chance * np.exp(1.2 * sick))
+    return ((hour % every == start % every) & (r.random(len(hour)) < 0.85)) | (
+        r.random(len(hour)) < chance * np.exp(1.2 * sick)
+    )
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-093
-def charted_items()->pd.DataFrame:  # one row per item and charting system
+def charted_items() -> pd.DataFrame:  # one row per item and charting system
     "The items that are charted, their unit, and the way to the benchmark's channel."
-    return pd.DataFrame(resource('synthetic_items.json')['items']).fillna(dict(variant='', scale=1., offset=0., step=1.))
+    return pd.DataFrame(resource('synthetic_items.json')['items']).fillna(
+        dict(variant='', scale=1.0, offset=0.0, step=1.0)
+    )
+
 
 ITEMS = charted_items()
-CODES = {c.name: {v: i for i, v in enumerate(c.values)} for c in BENCHMARK_CHANNELS if c.values}  # {channel: {text: index}}
+CODES = {
+    c.name: {v: i for i, v in enumerate(c.values)} for c in BENCHMARK_CHANNELS if c.values
+}  # {channel: {text: index}}
+
 
 def item_of(
-    signal: str,        # as in the resource
-    variant='',         # as in the resource
-)->np.ndarray:          # (2,) row of `ITEMS` in CareVue and in MetaVision, -1 where the system has none
+    signal: str,  # as in the resource
+    variant='',  # as in the resource
+) -> np.ndarray:  # (2,) row of `ITEMS` in CareVue and in MetaVision, -1 where the system has none
     "Where an item stands in `ITEMS`."
     rows = ITEMS[(ITEMS['signal'] == signal) & (ITEMS['variant'] == variant)]
     return np.array([next(iter(rows.index[rows['system'] == s]), -1) for s in ('carevue', 'metavision')])
@@ -345,24 +491,30 @@ def item_of(
 @dataclass
 class Rounds:
     "All rounds of a block of stays, one row each, and what is true at that moment."
-    stay: np.ndarray     # (n_rounds,) position of the stay
-    minute: np.ndarray   # (n_rounds,) since admission
-    hour: np.ndarray     # (n_rounds,) of the day
-    sick: np.ndarray     # (n_rounds,)
-    tube: np.ndarray     # (n_rounds,) bool
-    line: np.ndarray     # (n_rounds,) bool, arterial line
-    system: np.ndarray   # (n_rounds,) 0 CareVue, 1 MetaVision
-    truth: dict          # {signal: (n_rounds,)}
-    def __len__(self): return len(self.stay)
+
+    stay: np.ndarray  # (n_rounds,) position of the stay
+    minute: np.ndarray  # (n_rounds,) since admission
+    hour: np.ndarray  # (n_rounds,) of the day
+    sick: np.ndarray  # (n_rounds,)
+    tube: np.ndarray  # (n_rounds,) bool
+    line: np.ndarray  # (n_rounds,) bool, arterial line
+    system: np.ndarray  # (n_rounds,) 0 CareVue, 1 MetaVision
+    truth: dict  # {signal: (n_rounds,)}
+
+    def __len__(self):
+        return len(self.stay)
+
     @property
-    def first(self)->np.ndarray: return np.r_[True, self.stay[1:] != self.stay[:-1]]
+    def first(self) -> np.ndarray:
+        return np.r_[True, self.stay[1:] != self.stay[:-1]]
+
 
 def entry(
     q: Rounds,
-    when: np.ndarray,   # (n_rounds,) bool, rounds in which the item is charted
+    when: np.ndarray,  # (n_rounds,) bool, rounds in which the item is charted
     items: np.ndarray,  # (2,) or (n_rounds, 2) item by system, from `item_of`
     value: np.ndarray,  # (n_rounds,) in the channel's unit
-)->tuple:               # rounds, items, values; without those whose system has no such item
+) -> tuple:  # rounds, items, values; without those whose system has no such item
     "One entry of the sheet."
     item = np.broadcast_to(items, (len(q), 2))[np.arange(len(q)), q.system]
     at = np.flatnonzero(when & (item >= 0))
@@ -372,100 +524,146 @@ def entry(
 def chart_vitals(
     q: Rounds,
     r: np.random.Generator,
-)->list:  # of entries
+) -> list:  # of entries
     "Heart rate, respiration and saturation; the three pressures together; temperature in °F or °C."
-    s, n = q.truth, len(q); often = lambda p: q.first | (r.random(n) < p)
-    low = np.minimum(s['diastolic'], s['systolic'] - 12); high = s['systolic']
-    sheet = [entry(q, often(.99), item_of('heart_rate'), s['heart_rate']), entry(q, often(.98), item_of('resp_rate'), s['resp_rate']),
-             entry(q, often(.97), item_of('saturation'), 100.3 - np.exp(s['desaturation']))]
-    cuffed, pressed = ~q.line | (r.random(n) < .05), often(.97)
-    for name, value in (('systolic', high), ('diastolic', low), ('mean_pressure', (high + 2 * low) / 3 + 2 * r.normal(size=n))):
+    s, n = q.truth, len(q)
+
+    def often(p):
+        return q.first | (r.random(n) < p)
+
+    low = np.minimum(s['diastolic'], s['systolic'] - 12)
+    high = s['systolic']
+    sheet = [
+        entry(q, often(0.99), item_of('heart_rate'), s['heart_rate']),
+        entry(q, often(0.98), item_of('resp_rate'), s['resp_rate']),
+        entry(q, often(0.97), item_of('saturation'), 100.3 - np.exp(s['desaturation'])),
+    ]
+    cuffed, pressed = ~q.line | (r.random(n) < 0.05), often(0.97)
+    for name, value in (
+        ('systolic', high),
+        ('diastolic', low),
+        ('mean_pressure', (high + 2 * low) / 3 + 2 * r.normal(size=n)),
+    ):
         sheet.append(entry(q, pressed, np.where(cuffed[:, None], item_of(name, 'cuff'), item_of(name, 'line')), value))
-    celsius = r.random(q.stay.max() + 1)[q.stay] < np.array([.45, .12])[q.system]
-    return sheet + [entry(q, due('temperature', q.hour, q.sick, r), np.where(celsius[:, None], item_of('temperature', 'C'), item_of('temperature', 'F')), s['temperature'])]
+    celsius = r.random(q.stay.max() + 1)[q.stay] < np.array([0.45, 0.12])[q.system]
+    return sheet + [
+        entry(
+            q,
+            due('temperature', q.hour, q.sick, r),
+            np.where(celsius[:, None], item_of('temperature', 'C'), item_of('temperature', 'F')),
+            s['temperature'],
+        )
+    ]
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-100
 def chart_neuro(
     q: Rounds,
     r: np.random.Generator,
-)->list:  # of entries
+) -> list:  # of entries
     "The three responses of the coma scale as texts, and their total in CareVue; capillary refill hardly ever."
-    score = gcs_scores(q.truth['consciousness'], q.tube, r); when = due('neuro', q.hour, q.sick, r); sheet = []
+    score = gcs_scores(q.truth['consciousness'], q.tube, r)
+    when = due('neuro', q.hour, q.sick, r)
+    sheet = []
     for part, v in score.items():
         codes = CODES[f"Glascow coma scale {part}{' opening' if part == 'eye' else ' response'}"]
         text = np.array([[codes[t] for t in system[part]] for system in (CAREVUE, METAVISION)])[q.system, v - 1]
-        if part == 'verbal': text = np.where(q.tube, np.array([codes[CAREVUE['tube']], codes[METAVISION['tube']]])[q.system], text)
+        if part == 'verbal':
+            text = np.where(q.tube, np.array([codes[CAREVUE['tube']], codes[METAVISION['tube']]])[q.system], text)
         sheet.append(entry(q, when, item_of(part), text))
     total = np.array([CODES['Glascow coma scale total'].get(str(k), 0) for k in range(16)])[sum(score.values())]
     slow = r.random(len(q)) < expit((90 - q.truth['systolic']) / 8)
-    looked = (r.random(q.stay.max() + 1) < .01)[q.stay] & when
+    looked = (r.random(q.stay.max() + 1) < 0.01)[q.stay] & when
     return sheet + [entry(q, when, item_of('total'), total), entry(q, looked, item_of('capillary'), slow.astype(int))]
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-101
 def chart_labs(
     q: Rounds,
     r: np.random.Generator,
-)->list:  # of entries
+) -> list:  # of entries
     "Glucose from finger or laboratory; blood gases and inspired oxygen mostly where there is a tube or a line."
-    s, n = q.truth, len(q); either = lambda p, a, b: np.where((r.random(n) < p)[:, None], a, b)
-    gas = due('gas', q.hour, q.sick, r) & (q.tube | q.line | (r.random(n) < .15))
-    oxygen = due('oxygen', q.hour, q.sick, r) & (q.tube | (r.random(n) < .04))
-    return [entry(q, due('glucose', q.hour, q.sick, r), either(.6, item_of('glucose', 'stick'), item_of('glucose', 'lab')), np.exp(s['glucose'])),
-            entry(q, gas, either(.5, item_of('ph', 'lab'), item_of('ph', 'chart')), s['ph']),
-            entry(q, oxygen, item_of('oxygen'), s['oxygen'])]
+    s, n = q.truth, len(q)
+
+    def either(p, a, b):
+        return np.where((r.random(n) < p)[:, None], a, b)
+
+    gas = due('gas', q.hour, q.sick, r) & (q.tube | q.line | (r.random(n) < 0.15))
+    oxygen = due('oxygen', q.hour, q.sick, r) & (q.tube | (r.random(n) < 0.04))
+    return [
+        entry(
+            q,
+            due('glucose', q.hour, q.sick, r),
+            either(0.6, item_of('glucose', 'stick'), item_of('glucose', 'lab')),
+            np.exp(s['glucose']),
+        ),
+        entry(q, gas, either(0.5, item_of('ph', 'lab'), item_of('ph', 'chart')), s['ph']),
+        entry(q, oxygen, item_of('oxygen'), s['oxygen']),
+    ]
+
 
 def chart_body(
     q: Rounds,
     height: np.ndarray,  # (n_rounds,) cm
     weight: np.ndarray,  # (n_rounds,) kg
     r: np.random.Generator,
-)->list:                 # of entries
+) -> list:  # of entries
     "Weight at admission and in the morning; height once, and only where the system asks for it."
-    n = len(q); asked = r.random(q.stay.max() + 1)[q.stay]
-    arrived = q.first & (asked < .6); tall = q.first & (asked < np.array([.002, .55])[q.system])
-    daily = due('weight', q.hour, q.sick, r) & (asked < .5)
-    pounds = np.where((arrived & (r.random(n) < .3))[:, None], item_of('weight', 'lb'), item_of('weight', 'kg'))
-    return [entry(q, arrived | daily, pounds, weight + .3 * r.normal(size=n)), entry(q, tall, item_of('height'), height)]
+    n = len(q)
+    asked = r.random(q.stay.max() + 1)[q.stay]
+    arrived = q.first & (asked < 0.6)
+    tall = q.first & (asked < np.array([0.002, 0.55])[q.system])
+    daily = due('weight', q.hour, q.sick, r) & (asked < 0.5)
+    pounds = np.where((arrived & (r.random(n) < 0.3))[:, None], item_of('weight', 'lb'), item_of('weight', 'kg'))
+    return [
+        entry(q, arrived | daily, pounds, weight + 0.3 * r.normal(size=n)),
+        entry(q, tall, item_of('height'), height),
+    ]
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-103
 def write_down(
     q: Rounds,
-    sheet: list,           # of entries
-    stay_id: np.ndarray,   # (n_stays,)
-)->pd.DataFrame:           # stay_id, minute, item (row of `ITEMS`), value (in the item's unit; a text's index for text items)
+    sheet: list,  # of entries
+    stay_id: np.ndarray,  # (n_stays,)
+) -> pd.DataFrame:  # stay_id, minute, item (row of `ITEMS`), value (in the item's unit; a text's index for text items)
     "The chart: raw events in the order of time."
     at, item, value = (np.concatenate(part) for part in zip(*sheet))
     low, high, scale, offset, step = (ITEMS[c].to_numpy()[item] for c in ('low', 'high', 'scale', 'offset', 'step'))
-    text = np.isnan(low); value = np.where(text, value, np.clip(value, low, high))
+    text = np.isnan(low)
+    value = np.where(text, value, np.clip(value, low, high))
     charted = np.where(text, value, np.round((value - offset) / scale / step) * step)
-    order = np.lexsort((item, at)); at, item = at[order], item[order]
-    return pd.DataFrame(dict(stay_id=stay_id[q.stay[at]], minute=q.minute[at], item=item, value=np.round(charted[order], 6)))
+    order = np.lexsort((item, at))
+    at, item = at[order], item[order]
+    return pd.DataFrame(
+        dict(stay_id=stay_id[q.stay[at]], minute=q.minute[at], item=item, value=np.round(charted[order], 6))
+    )
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-105
 ERRORS = [  # what, channel, unit of the item, share of its values, what is written instead
-    ('Fahrenheit in a Celsius field', 'Temperature', '°C', .003, lambda v: np.round(1.8 * v + 32, 1)),
-    ('Celsius in a Fahrenheit field', 'Temperature', '°F', .001, lambda v: np.round((v - 32) / 1.8, 1)),
-    ('no temperature', 'Temperature', '°C', .0004, lambda v: 0 * v),
-    ('a pH without its point', 'pH', None, .002, lambda v: np.round(100 * v)),
-    ('a pH with its point one place on', 'pH', None, .001, lambda v: np.round(10 * v, 1)),
-    ('zero for a missing pressure', 'Systolic blood pressure', None, .002, lambda v: 0 * v),
-    ('zero for a missing pressure', 'Diastolic blood pressure', None, .003, lambda v: 0 * v),
-    ('zero for a missing pressure', 'Mean blood pressure', None, .0003, lambda v: 0 * v),
-    ('zero for a missing pulse', 'Heart Rate', None, .0001, lambda v: 0 * v),
-    ('zero for a missing saturation', 'Oxygen saturation', None, .0002, lambda v: 0 * v),
-    ('a fraction in a percent field', 'Fraction inspired oxygen', '%', .005, lambda v: v / 100),
-    ('pounds in a kilogram field', 'Weight', 'kg', .005, lambda v: np.round(v / .453592, 1)),
-    ('centimetres in an inch field', 'Height', 'inch', .02, lambda v: np.round(2.54 * v))]
+    ('Fahrenheit in a Celsius field', 'Temperature', '°C', 0.003, lambda v: np.round(1.8 * v + 32, 1)),
+    ('Celsius in a Fahrenheit field', 'Temperature', '°F', 0.001, lambda v: np.round((v - 32) / 1.8, 1)),
+    ('no temperature', 'Temperature', '°C', 0.0004, lambda v: 0 * v),
+    ('a pH without its point', 'pH', None, 0.002, lambda v: np.round(100 * v)),
+    ('a pH with its point one place on', 'pH', None, 0.001, lambda v: np.round(10 * v, 1)),
+    ('zero for a missing pressure', 'Systolic blood pressure', None, 0.002, lambda v: 0 * v),
+    ('zero for a missing pressure', 'Diastolic blood pressure', None, 0.003, lambda v: 0 * v),
+    ('zero for a missing pressure', 'Mean blood pressure', None, 0.0003, lambda v: 0 * v),
+    ('zero for a missing pulse', 'Heart Rate', None, 0.0001, lambda v: 0 * v),
+    ('zero for a missing saturation', 'Oxygen saturation', None, 0.0002, lambda v: 0 * v),
+    ('a fraction in a percent field', 'Fraction inspired oxygen', '%', 0.005, lambda v: v / 100),
+    ('pounds in a kilogram field', 'Weight', 'kg', 0.005, lambda v: np.round(v / 0.453592, 1)),
+    ('centimetres in an inch field', 'Height', 'inch', 0.02, lambda v: np.round(2.54 * v)),
+]
+
 
 def mistype(
-    chart: pd.DataFrame,      # as `write_down` returns; its values are changed in place
+    chart: pd.DataFrame,  # as `write_down` returns; its values are changed in place
     r: np.random.Generator,
-)->pd.DataFrame:              # what, channel, values, mistyped
+) -> pd.DataFrame:  # what, channel, values, mistyped
     "Replace some charted values by errors, and count them."
     item, value, rows = chart['item'].to_numpy(), chart['value'].to_numpy(copy=True), []
     for what, channel, unit, rate, wrong in ERRORS:
         kind = ((ITEMS['channel'] == channel) & ((unit is None) | (ITEMS['unit'] == unit))).to_numpy()[item]
-        at = np.flatnonzero(kind & (r.random(len(item)) < rate)); value[at] = wrong(value[at])
+        at = np.flatnonzero(kind & (r.random(len(item)) < rate))
+        value[at] = wrong(value[at])
         rows.append(dict(what=what, channel=channel, values=int(kind.sum()), mistyped=len(at)))
     chart['value'] = value
     return pd.DataFrame(rows)
@@ -474,93 +672,166 @@ def mistype(
 @dataclass
 class Block:
     "Subjects, their stays, the raw chart of the first 48 hours, and the errors in it."
+
     subjects: pd.DataFrame  # one row per subject
-    stays: pd.DataFrame     # one row per stay, with labels
-    chart: pd.DataFrame     # stay_id, minute, item, value: raw charted events
-    errors: pd.DataFrame    # counts by kind
-    states: np.ndarray      # (n_stays, 48, 8) organ states: the truth behind the chart
+    stays: pd.DataFrame  # one row per stay, with labels
+    chart: pd.DataFrame  # stay_id, minute, item, value: raw charted events
+    errors: pd.DataFrame  # counts by kind
+    states: np.ndarray  # (n_stays, 48, 8) organ states: the truth behind the chart
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-111
 def block(
     number: int,  # 0, 1, 2, …
     seed=0,
-)->Block:
+) -> Block:
     "Simulate a block of 400 subjects."
-    draw = lambda what: rng('synthetic', seed, number, what)
-    z = draw_latents(draw('latents')); first = 10001 + number * SUBJECTS
-    subjects = draw_subjects(z, first, draw('subjects')); stays, z = draw_stays(z, first, draw('stays'))
-    x = courses(z, draw('courses')); sick = x.mean(axis=2); tube = ventilated(x, draw('tube'))
-    line = z @ direction(severity=1, acute_heart=1) + .7 * draw('line').normal(size=len(z)) > .5
+
+    def draw(what):
+        return rng('synthetic', seed, number, what)
+
+    z = draw_latents(draw('latents'))
+    first = 10001 + number * SUBJECTS
+    subjects = draw_subjects(z, first, draw('subjects'))
+    stays, z = draw_stays(z, first, draw('stays'))
+    x = courses(z, draw('courses'))
+    sick = x.mean(axis=2)
+    tube = ventilated(x, draw('tube'))
+    line = z @ direction(severity=1, acute_heart=1) + 0.7 * draw('line').normal(size=len(z)) > 0.5
     stay, minute = rounds(sick, stays['los_hours'].to_numpy(), stays['clock'].to_numpy(), draw('rounds'))
-    at = minute // 60; person = subjects.iloc[stays['subject_id'].to_numpy()[stay] - first]
-    q = Rounds(stay, minute, (stays['clock'].to_numpy()[stay] + minute) // 60 % 24, sick[stay, at], tube[stay, at], line[stay],
-               (person['system'] == 'metavision').to_numpy().astype(int), signals(x[stay, at], stay, draw('signals')))
+    at = minute // 60
+    person = subjects.iloc[stays['subject_id'].to_numpy()[stay] - first]
+    q = Rounds(
+        stay,
+        minute,
+        (stays['clock'].to_numpy()[stay] + minute) // 60 % 24,
+        sick[stay, at],
+        tube[stay, at],
+        line[stay],
+        (person['system'] == 'metavision').to_numpy().astype(int),
+        signals(x[stay, at], stay, draw('signals')),
+    )
     sheet = chart_vitals(q, draw('vitals')) + chart_neuro(q, draw('neuro')) + chart_labs(q, draw('labs'))
     sheet += chart_body(q, person['height'].to_numpy(), person['weight'].to_numpy(), draw('body'))
-    chart = write_down(q, sheet, stays['stay_id'].to_numpy()); errors = mistype(chart, draw('errors'))
+    chart = write_down(q, sheet, stays['stay_id'].to_numpy())
+    errors = mistype(chart, draw('errors'))
     return Block(subjects, stays, chart, errors, x)
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-112
 def as_written(
     chart: pd.DataFrame,  # raw charted events, as in a `Block`
-)->pd.DataFrame:          # stay_id, minute, itemid, label, value (text), unit
+) -> pd.DataFrame:  # stay_id, minute, itemid, label, value (text), unit
     "The chart as a hospital's table has it: item numbers and texts."
-    rows = ITEMS.iloc[chart['item']]; texts = {name: list(codes) for name, codes in CODES.items()}
+    rows = ITEMS.iloc[chart['item']]
+    texts = {name: list(codes) for name, codes in CODES.items()}
     value = [texts[c][int(v)] if c in texts else f'{v:g}' for c, v in zip(rows['channel'], chart['value'])]
-    return pd.DataFrame(dict(stay_id=chart['stay_id'].to_numpy(), minute=chart['minute'].to_numpy(), itemid=rows['item'].to_numpy(),
-                             label=rows['label'].to_numpy(), value=value, unit=rows['unit'].replace('text', '').to_numpy()))
+    return pd.DataFrame(
+        dict(
+            stay_id=chart['stay_id'].to_numpy(),
+            minute=chart['minute'].to_numpy(),
+            itemid=rows['item'].to_numpy(),
+            label=rows['label'].to_numpy(),
+            value=value,
+            unit=rows['unit'].replace('text', '').to_numpy(),
+        )
+    )
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-120
 def to_events(
     chart: pd.DataFrame,  # raw charted events in the order of stay and time
-)->pd.DataFrame:          # stay_id, hour, channel (code), value
+) -> pd.DataFrame:  # stay_id, hour, channel (code), value
     "Charted events in the channels of the benchmark."
-    names = [c.name for c in BENCHMARK_CHANNELS]; item = chart['item'].to_numpy()
+    names = [c.name for c in BENCHMARK_CHANNELS]
+    item = chart['item'].to_numpy()
     channel = ITEMS['channel'].map(names.index).to_numpy()[item]
     value = ITEMS['scale'].to_numpy()[item] * chart['value'].to_numpy() + ITEMS['offset'].to_numpy()[item]
     moment = chart['stay_id'].to_numpy() * 10_000 + chart['minute'].to_numpy()
-    order = np.lexsort((value, channel, moment)); key = moment[order] * len(names) + channel[order]
+    order = np.lexsort((value, channel, moment))
+    key = moment[order] * len(names) + channel[order]
     order = order[np.r_[key[1:] != key[:-1], True]]
-    return pd.DataFrame(dict(stay_id=chart['stay_id'].to_numpy()[order], hour=chart['minute'].to_numpy()[order] / 60,
-                             channel=channel[order].astype(np.int8), value=np.round(value[order], 4)))
+    return pd.DataFrame(
+        dict(
+            stay_id=chart['stay_id'].to_numpy()[order],
+            hour=chart['minute'].to_numpy()[order] / 60,
+            channel=channel[order].astype(np.int8),
+            value=np.round(value[order], 4),
+        )
+    )
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-125
 FEWEST = 300  # stays
 VERSION = '1'  # of the simulation: changes whenever the same seed gives other values
 
-def tasks()->list:  # of Task
+
+def tasks() -> list:  # of Task
     "The benchmark's 25 phenotypes and in-hospital mortality, simulated."
-    made = [Task(p.name, 'phenotype', f'Synthetic: liability from {", ".join(FROM[p.ccs])}; {SHARE[p.kind][0]:.0%} of its variance; threshold at the published prevalence {p.prevalence:.3f} (CCS {p.ccs})')
-            for p in benchmark_phenotypes().itertuples()]
-    return made + [Task('In-hospital mortality', 'mortality', f'Synthetic: stays of at least 48 hours; threshold at the published share of deaths {DEATHS:.3f}')]
+    made = [
+        Task(
+            p.name,
+            'phenotype',
+            f'Synthetic: liability from {", ".join(FROM[p.ccs])}; {SHARE[p.kind][0]:.0%} of its variance; threshold at the published prevalence {p.prevalence:.3f} (CCS {p.ccs})',
+        )
+        for p in benchmark_phenotypes().itertuples()
+    ]
+    return made + [
+        Task(
+            'In-hospital mortality',
+            'mortality',
+            f'Synthetic: stays of at least 48 hours; threshold at the published share of deaths {DEATHS:.3f}',
+        )
+    ]
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-126
 def about(
     stays: pd.DataFrame,  # as in the cohort
     seed: int,
-)->dict:
+) -> dict:
     "What a synthetic cohort says of itself."
-    count = lambda step, s: dict(step=step, stays=len(s), subjects=int(s['subject_id'].nunique()))
-    flow = [count('simulated stays', stays), count('of these at least 48 hours: in-hospital mortality', stays[stays['los_hours'] >= 48 - 1e-6])]
-    return dict(source='synthetic', version=VERSION, licence='Apache-2.0', synthetic=True, seed=int(seed), flow=flow, held_out_prevalence=[.05, .30],
-                note='Simulated. It exercises the software and teaches; results on it say nothing about patients or about which method is better for them.')
+
+    def count(step, s):
+        return dict(step=step, stays=len(s), subjects=int(s['subject_id'].nunique()))
+
+    flow = [
+        count('simulated stays', stays),
+        count('of these at least 48 hours: in-hospital mortality', stays[stays['los_hours'] >= 48 - 1e-6]),
+    ]
+    return dict(
+        source='synthetic',
+        version=VERSION,
+        licence='Apache-2.0',
+        synthetic=True,
+        seed=int(seed),
+        flow=flow,
+        held_out_prevalence=[0.05, 0.30],
+        note='Simulated. It exercises the software and teaches; results on it say nothing about patients or about which method is better for them.',
+    )
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-127
 def cohort(
     n=2000,  # stays, at least 300
     seed=0,  # whole number, not negative
-)->Cohort:   # raises BadInput when n is no whole number or too small, or seed is no whole number
+) -> Cohort:  # raises BadInput when n is no whole number or too small, or seed is no whole number
     "A simulated cohort: the first `n` stays of the sequence that `seed` names."
-    whole = lambda v, least: isinstance(v, (int, np.integer)) and v >= least
-    if not whole(seed, 0): raise BadInput(f'seed={seed}: expected a whole number, 0 or above')
-    if not whole(n, FEWEST): raise BadInput(f'n={n}: expected a whole number of stays, at least {FEWEST}, so that every task has both classes')
+
+    def whole(v, least):
+        return isinstance(v, (int, np.integer)) and v >= least
+
+    if not whole(seed, 0):
+        raise BadInput(f'seed={seed}: expected a whole number, 0 or above')
+    if not whole(n, FEWEST):
+        raise BadInput(
+            f'n={n}: expected a whole number of stays, at least {FEWEST}, so that every task has both classes'
+        )
     stays, events, number, found = [], [], 0, 0
     while found < n:
-        b = block(number, seed); s = b.stays.iloc[:int(n) - found]
-        stays.append(s.merge(b.subjects[['subject_id', 'partition']], 'left', on='subject_id')); e = to_events(b.chart)
-        events.append(e[:np.searchsorted(e['stay_id'].to_numpy(), s['stay_id'].iloc[-1], 'right')])
+        b = block(number, seed)
+        s = b.stays.iloc[: int(n) - found]
+        stays.append(s.merge(b.subjects[['subject_id', 'partition']], 'left', on='subject_id'))
+        e = to_events(b.chart)
+        events.append(e[: np.searchsorted(e['stay_id'].to_numpy(), s['stay_id'].iloc[-1], 'right')])
         number, found = number + 1, found + len(s)
-    labels = tasks(); stays = pd.concat(stays, ignore_index=True); events = pd.concat(events, ignore_index=True)
+    labels = tasks()
+    stays = pd.concat(stays, ignore_index=True)
+    events = pd.concat(events, ignore_index=True)
     events['channel'] = pd.Categorical.from_codes(events['channel'], [c.name for c in BENCHMARK_CHANNELS])
     stays = stays[['stay_id', 'subject_id', 'los_hours', 'partition'] + [t.name for t in labels]]
     return Cohort(events, stays, BENCHMARK_CHANNELS, labels, about(stays, seed))

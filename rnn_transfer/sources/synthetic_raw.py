@@ -20,256 +20,509 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, resource, rng, write_atomic
 from . import mimic3, synthetic
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-007
 FACTS = resource('synthetic_tables.json')
 
-def raw_items()->pd.DataFrame:  # itemid, label, category, unit, texts (None: a number), system, source (table), fluid, loinc, low and high (outside: mistyped)
+
+def raw_items() -> (
+    pd.DataFrame
+):  # itemid, label, category, unit, texts (None: a number), system, source (table), fluid, loinc, low and high (outside: mistyped)
     "Every item of the tables."
-    mapped = {i: (channel, label, system) for channel, rows in resource('mimic3_items.json')['items'].items() for i, label, system, _ in rows}
-    texts = {c.name: c.values for c in BENCHMARK_CHANNELS if c.values} | {'Capillary refill rate': ['Normal <3 secs', 'Delayed']}
-    rows = [dict(itemid=i, label=mapped[i][1], category=FACTS['categories'].get(str(i), ''), unit=u, texts=texts.get(mapped[i][0]), system=mapped[i][2], source='CHARTEVENTS')
-            for i, u in ((int(k), u) for k, u in FACTS['units'].items())]
-    for system in ('carevue', 'metavision'): rows += [dict(zip(('itemid', 'label', 'category', 'unit', 'texts'), row), system=system, source='CHARTEVENTS') for row in FACTS[system]]
-    rows += [dict(zip(('itemid', 'label', 'fluid', 'category', 'loinc', 'unit', 'texts'), row), system='lab', source='LABEVENTS') for row in FACTS['mapped_labs'] + FACTS['labs']]
-    rows += [dict(zip(('itemid', 'label', 'system', 'category', 'unit'), row), source='OUTPUTEVENTS') for row in FACTS['outputs']]
-    limits = synthetic.ITEMS.set_index('item')[['low', 'high']].sub(synthetic.ITEMS.set_index('item')['offset'], axis=0).div(synthetic.ITEMS.set_index('item')['scale'], axis=0)
-    rows = pd.DataFrame(rows).assign(texts=lambda d: [t if isinstance(t, list) else None for t in d['texts']]).fillna(dict(fluid='', loinc=''))
+    mapped = {
+        i: (channel, label, system)
+        for channel, rows in resource('mimic3_items.json')['items'].items()
+        for i, label, system, _ in rows
+    }
+    texts = {c.name: c.values for c in BENCHMARK_CHANNELS if c.values} | {
+        'Capillary refill rate': ['Normal <3 secs', 'Delayed']
+    }
+    rows = [
+        dict(
+            itemid=i,
+            label=mapped[i][1],
+            category=FACTS['categories'].get(str(i), ''),
+            unit=u,
+            texts=texts.get(mapped[i][0]),
+            system=mapped[i][2],
+            source='CHARTEVENTS',
+        )
+        for i, u in ((int(k), u) for k, u in FACTS['units'].items())
+    ]
+    for system in ('carevue', 'metavision'):
+        rows += [
+            dict(zip(('itemid', 'label', 'category', 'unit', 'texts'), row), system=system, source='CHARTEVENTS')
+            for row in FACTS[system]
+        ]
+    rows += [
+        dict(
+            zip(('itemid', 'label', 'fluid', 'category', 'loinc', 'unit', 'texts'), row),
+            system='lab',
+            source='LABEVENTS',
+        )
+        for row in FACTS['mapped_labs'] + FACTS['labs']
+    ]
+    rows += [
+        dict(zip(('itemid', 'label', 'system', 'category', 'unit'), row), source='OUTPUTEVENTS')
+        for row in FACTS['outputs']
+    ]
+    limits = (
+        synthetic.ITEMS.set_index('item')[['low', 'high']]
+        .sub(synthetic.ITEMS.set_index('item')['offset'], axis=0)
+        .div(synthetic.ITEMS.set_index('item')['scale'], axis=0)
+    )
+    rows = (
+        pd.DataFrame(rows)
+        .assign(texts=lambda d: [t if isinstance(t, list) else None for t in d['texts']])
+        .fillna(dict(fluid='', loinc=''))
+    )
     return rows.join(limits[~limits.index.duplicated()], on='itemid')
+
 
 RAW = raw_items()
 AT = {item: k for k, item in enumerate(RAW['itemid'])}  # {ITEMID: row of RAW}
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-012
 CONVERTED = [  # from item, to item, share, how
-    (678, 677, 1., lambda v: (v - 32) / 1.8), (676, 679, 1., lambda v: 1.8 * v + 32),      # temperatures
-    (3581, 3580, 1., lambda v: v * .453592), (3581, 3582, 1., lambda v: v * 16),           # pounds, kilograms, ounces
-    (226531, 226512, .5, lambda v: np.floor(v * 4.53592) / 10), (226707, 226730, 1., lambda v: np.round(2.54 * v)),
-    (3420, 189, .03, lambda v: v / 100)]                                                   # a fraction, its unit said to be torr
-SECOND, COPY, BLANK = .04, .02, .003  # shares of rows: with a second reading, copied, repeated without a value
-LOWEST = 20                           # what is charted below is not converted: nobody has 0 °C
+    (678, 677, 1.0, lambda v: (v - 32) / 1.8),
+    (676, 679, 1.0, lambda v: 1.8 * v + 32),  # temperatures
+    (3581, 3580, 1.0, lambda v: v * 0.453592),
+    (3581, 3582, 1.0, lambda v: v * 16),  # pounds, kilograms, ounces
+    (226531, 226512, 0.5, lambda v: np.floor(v * 4.53592) / 10),
+    (226707, 226730, 1.0, lambda v: np.round(2.54 * v)),
+    (3420, 189, 0.03, lambda v: v / 100),
+]  # a fraction, its unit said to be torr
+SECOND, COPY, BLANK = 0.04, 0.02, 0.003  # shares of rows: with a second reading, copied, repeated without a value
+LOWEST = 20  # what is charted below is not converted: nobody has 0 °C
 
 STEP = dict(zip(synthetic.ITEMS['item'], synthetic.ITEMS['step']))  # {ITEMID: the step of its values}
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-013
 def several(
-    chart: pd.DataFrame,     # stay, minute, item (row of RAW), value
+    chart: pd.DataFrame,  # stay, minute, item (row of RAW), value
     r: np.random.Generator,
-)->pd.DataFrame:             # more of the same, in the order of stay and minute
+) -> pd.DataFrame:  # more of the same, in the order of stay and minute
     "The chart with conversions, second readings, copies and blanks."
     item, value, rows = chart['item'].to_numpy(), chart['value'].to_numpy(), [chart]
-    chosen = lambda share: chart[r.random(len(chart)) < share]
+
+    def chosen(share):
+        return chart[r.random(len(chart)) < share]
+
     for a, b, share, how in CONVERTED:
-        c = chart[(item == AT[a]) & (value >= LOWEST)]; c = c[r.random(len(c)) < share]
+        c = chart[(item == AT[a]) & (value >= LOWEST)]
+        c = c[r.random(len(c)) < share]
         rows.append(c.assign(item=AT[b], value=np.round(how(c['value'].to_numpy()), 4)))
-    other = np.full(len(RAW), -1); step = np.zeros(len(RAW))
-    for a, b in FACTS['second'].items(): other[AT[int(a)]] = AT[b]; step[AT[int(a)]] = STEP[int(a)]
-    c = chosen(SECOND); k = c['item'].to_numpy(); c = c[other[k] >= 0]; k = k[other[k] >= 0]
-    rows.append(c.assign(item=other[k], value=np.round(np.maximum(c['value'] - step[k] * r.integers(1, 9, len(c)), 0), 6)))
+    other = np.full(len(RAW), -1)
+    step = np.zeros(len(RAW))
+    for a, b in FACTS['second'].items():
+        other[AT[int(a)]] = AT[b]
+        step[AT[int(a)]] = STEP[int(a)]
+    c = chosen(SECOND)
+    k = c['item'].to_numpy()
+    c = c[other[k] >= 0]
+    k = k[other[k] >= 0]
+    rows.append(
+        c.assign(item=other[k], value=np.round(np.maximum(c['value'] - step[k] * r.integers(1, 9, len(c)), 0), 6))
+    )
     rows += [chosen(COPY), chosen(BLANK).assign(value=np.nan)]
     chart = pd.concat(rows, ignore_index=True)
     return chart.iloc[np.lexsort((chart['minute'], chart['stay']))]
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-018
-URINALYSIS = .1  # share of stays
+URINALYSIS = 0.1  # share of stays
+
 
 def urine(
     b: synthetic.Block,
     system: np.ndarray,  # (n_stays,) 0 CareVue, 1 MetaVision
     r: np.random.Generator,
-)->pd.DataFrame:         # stay, minute, item (row of RAW), value
+) -> pd.DataFrame:  # stay, minute, item (row of RAW), value
     "Urine volumes by the hour, and urinalyses."
-    n = len(b.stays); stay, hour = np.nonzero((r.random((n, 48)) < .6) & (np.arange(1, 49) <= b.stays['los_hours'].to_numpy()[:, None]))
-    much = 80 * np.exp(-.5 * b.states[stay, hour, synthetic.ORGANS.index('kidneys')] + .4 * r.normal(size=len(stay)))
-    volume = pd.DataFrame(dict(stay=stay, minute=60 * hour + 59, item=np.array([AT[40055], AT[226559]])[system[stay]], value=5 * np.round(much / 5)))
-    tested = np.flatnonzero(r.random(n) < URINALYSIS); rows = [volume]
-    for item in (51478, 51491): rows.append(pd.DataFrame(dict(stay=tested, minute=45, item=AT[item], value=r.integers(0, len(RAW['texts'][AT[item]]), len(tested)).astype(float))))
+    n = len(b.stays)
+    stay, hour = np.nonzero((r.random((n, 48)) < 0.6) & (np.arange(1, 49) <= b.stays['los_hours'].to_numpy()[:, None]))
+    much = 80 * np.exp(-0.5 * b.states[stay, hour, synthetic.ORGANS.index('kidneys')] + 0.4 * r.normal(size=len(stay)))
+    volume = pd.DataFrame(
+        dict(
+            stay=stay,
+            minute=60 * hour + 59,
+            item=np.array([AT[40055], AT[226559]])[system[stay]],
+            value=5 * np.round(much / 5),
+        )
+    )
+    tested = np.flatnonzero(r.random(n) < URINALYSIS)
+    rows = [volume]
+    for item in (51478, 51491):
+        rows.append(
+            pd.DataFrame(
+                dict(
+                    stay=tested,
+                    minute=45,
+                    item=AT[item],
+                    value=r.integers(0, len(RAW['texts'][AT[item]]), len(tested)).astype(float),
+                )
+            )
+        )
     return pd.concat(rows, ignore_index=True)
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-019
 def raw_chart(
     b: synthetic.Block,
-    seed, number,  # of the block
-)->pd.DataFrame:   # stay (position), minute, item (row of RAW), value
+    seed,
+    number,  # of the block
+) -> pd.DataFrame:  # stay (position), minute, item (row of RAW), value
     "Everything that is charted in the first 48 hours of a block's stays."
-    draw = lambda what: rng('synthetic_raw', seed, number, what)
-    system = (b.stays['subject_id'].map(b.subjects.set_index('subject_id')['system']) == 'metavision').to_numpy().astype(int)
+
+    def draw(what):
+        return rng('synthetic_raw', seed, number, what)
+
+    system = (
+        (b.stays['subject_id'].map(b.subjects.set_index('subject_id')['system']) == 'metavision').to_numpy().astype(int)
+    )
     code = synthetic.ITEMS['item'].map(AT).to_numpy()
-    chart = pd.DataFrame(dict(stay=np.searchsorted(b.stays['stay_id'], b.chart['stay_id']), minute=b.chart['minute'], item=code[b.chart['item']], value=b.chart['value']))
+    chart = pd.DataFrame(
+        dict(
+            stay=np.searchsorted(b.stays['stay_id'], b.chart['stay_id']),
+            minute=b.chart['minute'],
+            item=code[b.chart['item']],
+            value=b.chart['value'],
+        )
+    )
     return several(pd.concat([chart, urine(b, system, draw('urine'))], ignore_index=True), draw('several'))
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-024
 FURTHER = {  # kind: share of the simulated stays that have one, and how it differs
-    'moved': (.12, 'an earlier admission in which the patient changed ward or care unit'),
-    'pair': (.06, 'an earlier admission with two stays in intensive care'),
-    'returned': (.06, 'a second stay in the same admission, with a change of unit: the first is kept'),
-    'minor': (.18, 'a newborn or a child, another subject'),
-    'no diagnosis': (.01, 'an adult without any diagnosis, another subject'),
-    'no chart': (.01, 'an adult about whom nothing was charted, another subject')}
+    'moved': (0.12, 'an earlier admission in which the patient changed ward or care unit'),
+    'pair': (0.06, 'an earlier admission with two stays in intensive care'),
+    'returned': (0.06, 'a second stay in the same admission, with a change of unit: the first is kept'),
+    'minor': (0.18, 'a newborn or a child, another subject'),
+    'no diagnosis': (0.01, 'an adult without any diagnosis, another subject'),
+    'no chart': (0.01, 'an adult about whom nothing was charted, another subject'),
+}
 ALONE = ['minor', 'no diagnosis', 'no chart']  # subjects of their own
-APART = 10_000_000        # added to their subject's number once, twice, three times
+APART = 10_000_000  # added to their subject's number once, twice, three times
 FURTHER_ID = 500_000_000  # stays that are not the cohort's begin here
-ADMISSION = 10**9         # added to the number of its first stay: the number of an admission
+ADMISSION = 10**9  # added to the number of its first stay: the number of an admission
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-026
 def further_stays(
     stays: pd.DataFrame,  # of a block: stay_id, subject_id, los_hours, clock, died
     r: np.random.Generator,
-)->pd.DataFrame:          # twin (position in `stays`), kind, SUBJECT_ID, ICUSTAY_ID, HADM_ID, order (within the subject)
+) -> pd.DataFrame:  # twin (position in `stays`), kind, SUBJECT_ID, ICUSTAY_ID, HADM_ID, order (within the subject)
     "The simulated stays and the further ones, in the order of subject and time."
-    place = dict(kept=5, moved=0, pair=1, returned=6); rows = []
-    for kind, share in dict(kept=1., **{k: s for k, (s, _) in FURTHER.items()}).items():
-        twin = np.flatnonzero(r.random(len(stays)) < share); t = stays.iloc[twin]
-        subject = t['subject_id'].to_numpy() + APART * (1 + ALONE.index(kind) if kind in ALONE else 0); nth = t['stay_id'].to_numpy() % 10
-        at = lambda k: pd.DataFrame(dict(twin=twin, kind=kind, SUBJECT_ID=subject, order=10 * nth + place.get(kind, 5) + k, new=True))
+    place = dict(kept=5, moved=0, pair=1, returned=6)
+    rows = []
+    for kind, share in dict(kept=1.0, **{k: s for k, (s, _) in FURTHER.items()}).items():
+        twin = np.flatnonzero(r.random(len(stays)) < share)
+        t = stays.iloc[twin]
+        subject = t['subject_id'].to_numpy() + APART * (1 + ALONE.index(kind) if kind in ALONE else 0)
+        nth = t['stay_id'].to_numpy() % 10
+
+        def at(k):
+            return pd.DataFrame(
+                dict(twin=twin, kind=kind, SUBJECT_ID=subject, order=10 * nth + place.get(kind, 5) + k, new=True)
+            )
+
         rows += [at(0), at(1).assign(new=False)] if kind == 'pair' else [at(0).assign(new=kind != 'returned')]
-    s = pd.concat(rows, ignore_index=True).drop_duplicates(['SUBJECT_ID', 'order']).sort_values(['SUBJECT_ID', 'order'], ignore_index=True)
+    s = (
+        pd.concat(rows, ignore_index=True)
+        .drop_duplicates(['SUBJECT_ID', 'order'])
+        .sort_values(['SUBJECT_ID', 'order'], ignore_index=True)
+    )
     number = FURTHER_ID + 20 * s['SUBJECT_ID'] + s.groupby('SUBJECT_ID').cumcount()
     s['ICUSTAY_ID'] = np.where(s['kind'] == 'kept', stays['stay_id'].to_numpy()[s['twin']], number)
     return s.assign(HADM_ID=s.groupby(s['new'].cumsum())['ICUSTAY_ID'].transform('first') + ADMISSION)
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-032
-DAY = 1440                                  # minutes
+DAY = 1440  # minutes
 START = np.datetime64('2100-01-01', 's')
 
+
 def when(
-    s: pd.DataFrame,      # as `further_stays` returns
+    s: pd.DataFrame,  # as `further_stays` returns
     stays: pd.DataFrame,  # of the block
     r: np.random.Generator,
-)->pd.DataFrame:          # with INTIME, OUTTIME, ADMITTIME, DISCHTIME, LOS, los_hours, died
+) -> pd.DataFrame:  # with INTIME, OUTTIME, ADMITTIME, DISCHTIME, LOS, los_hours, died
     "Stays with their times."
-    t = stays.iloc[s['twin']]; los = t['los_hours'].to_numpy(); died = t['died'].to_numpy() & (s['kind'] == 'kept').to_numpy(); n = len(s)
-    first = (~s['SUBJECT_ID'].duplicated()).to_numpy(); days = np.ceil(los / 24).astype(int) + 1
+    t = stays.iloc[s['twin']]
+    los = t['los_hours'].to_numpy()
+    died = t['died'].to_numpy() & (s['kind'] == 'kept').to_numpy()
+    n = len(s)
+    first = (~s['SUBJECT_ID'].duplicated()).to_numpy()
+    days = np.ceil(los / 24).astype(int) + 1
     gap = np.where(first, r.integers(0, 36_000, n), np.where(s['new'], r.integers(30, 700, n), r.integers(1, 4, n)))
-    by = s['SUBJECT_ID'].to_numpy(); day = pd.Series(gap).groupby(by).cumsum().to_numpy() + pd.Series(days).groupby(by).cumsum().to_numpy() - days
-    entered = START + (day * DAY + t['clock'].to_numpy()).astype('timedelta64[m]'); left = entered + np.round(los * 3600).astype('timedelta64[s]')
+    by = s['SUBJECT_ID'].to_numpy()
+    day = pd.Series(gap).groupby(by).cumsum().to_numpy() + pd.Series(days).groupby(by).cumsum().to_numpy() - days
+    entered = START + (day * DAY + t['clock'].to_numpy()).astype('timedelta64[m]')
+    left = entered + np.round(los * 3600).astype('timedelta64[s]')
     s = s.assign(INTIME=entered, OUTTIME=left, LOS=np.round(los / 24, 4), los_hours=los, died=died)
     s['ADMITTIME'] = entered - r.integers(0, 360, n).astype('timedelta64[m]')
     s['DISCHTIME'] = left + np.where(died, 0, r.integers(0, 20, n) * 60).astype('timedelta64[m]')
     stay_in = s.groupby('HADM_ID')
-    return s.assign(ADMITTIME=stay_in['ADMITTIME'].transform('first'), DISCHTIME=stay_in['DISCHTIME'].transform('last'), dead=stay_in['died'].transform('max'))
+    return s.assign(
+        ADMITTIME=stay_in['ADMITTIME'].transform('first'),
+        DISCHTIME=stay_in['DISCHTIME'].transform('last'),
+        dead=stay_in['died'].transform('max'),
+    )
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-037
 UNITS = [('MICU', 52), ('SICU', 33), ('CCU', 7), ('CSRU', 15), ('TSICU', 14)]  # care units, a ward of each
 
+
 def patients(
-    s: pd.DataFrame,         # as `when` returns
+    s: pd.DataFrame,  # as `when` returns
     subjects: pd.DataFrame,  # of the block
     r: np.random.Generator,
-)->pd.DataFrame:             # the table PATIENTS, without ROW_ID
+) -> pd.DataFrame:  # the table PATIENTS, without ROW_ID
     "Births and deaths."
-    p = s.groupby('SUBJECT_ID').agg(first=('INTIME', 'first'), last=('DISCHTIME', 'last'), dead=('dead', 'max'), kind=('kind', 'first')).reset_index(); n = len(p)
+    p = (
+        s.groupby('SUBJECT_ID')
+        .agg(first=('INTIME', 'first'), last=('DISCHTIME', 'last'), dead=('dead', 'max'), kind=('kind', 'first'))
+        .reset_index()
+    )
+    n = len(p)
     like = subjects.set_index('subject_id').loc[p['SUBJECT_ID'] % APART]
-    age = np.where(p['kind'] == 'minor', np.where(r.random(n) < .8, 0, r.integers(1, 17, n)), like['age']); age = np.where(age > 89, 300, age)
-    born = p['first'].dt.normalize() - pd.to_timedelta((age * 365.25).astype(int) + 1, unit='D').astype('timedelta64[s]')
+    age = np.where(p['kind'] == 'minor', np.where(r.random(n) < 0.8, 0, r.integers(1, 17, n)), like['age'])
+    age = np.where(age > 89, 300, age)
+    born = p['first'].dt.normalize() - pd.to_timedelta((age * 365.25).astype(int) + 1, unit='D').astype(
+        'timedelta64[s]'
+    )
     later = p['last'].dt.normalize() + r.integers(2, 1000, n).astype('timedelta64[D]').astype('timedelta64[s]')
-    dod = p['last'].dt.normalize().where(p['dead'], later.where(r.random(n) < .25))
-    return pd.DataFrame(dict(SUBJECT_ID=p['SUBJECT_ID'], GENDER=like['sex'].to_numpy(), DOB=born, DOD=dod, DOD_HOSP=dod.where(p['dead']), DOD_SSN=dod.where(r.random(n) < .8), EXPIRE_FLAG=dod.notna().astype(int)))
+    dod = p['last'].dt.normalize().where(p['dead'], later.where(r.random(n) < 0.25))
+    return pd.DataFrame(
+        dict(
+            SUBJECT_ID=p['SUBJECT_ID'],
+            GENDER=like['sex'].to_numpy(),
+            DOB=born,
+            DOD=dod,
+            DOD_HOSP=dod.where(p['dead']),
+            DOD_SSN=dod.where(r.random(n) < 0.8),
+            EXPIRE_FLAG=dod.notna().astype(int),
+        )
+    )
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-038
 def admissions(
-    s: pd.DataFrame,         # as `when` returns
+    s: pd.DataFrame,  # as `when` returns
     r: np.random.Generator,
-)->pd.DataFrame:             # the table ADMISSIONS, without ROW_ID
+) -> pd.DataFrame:  # the table ADMISSIONS, without ROW_ID
     "Admissions of the stays."
-    a = s.drop_duplicates('HADM_ID').reset_index(drop=True); n = len(a); minor = a['kind'] == 'minor'
-    pick = lambda *texts: np.array(texts, object)[r.integers(0, len(texts), n)]
-    emergency = pd.Series(r.random(n) < .6) & ~minor; waited = a['ADMITTIME'] - r.integers(60, 400, n).astype('timedelta64[m]')
-    return pd.DataFrame(dict(SUBJECT_ID=a['SUBJECT_ID'], HADM_ID=a['HADM_ID'], ADMITTIME=a['ADMITTIME'], DISCHTIME=a['DISCHTIME'], DEATHTIME=a['DISCHTIME'].where(a['dead']),
-        ADMISSION_TYPE=np.where(minor, 'NEWBORN', np.where(emergency, 'EMERGENCY', 'ELECTIVE')), ADMISSION_LOCATION=pick('EMERGENCY ROOM ADMIT', 'TRANSFER FROM HOSP/EXTRAM', 'PHYS REFERRAL/NORMAL DELI'),
-        DISCHARGE_LOCATION=np.where(a['dead'], 'DEAD/EXPIRED', pick('HOME', 'SNF', 'HOME HEALTH CARE')), INSURANCE=pick('Medicare', 'Private', 'Medicaid'), LANGUAGE=pick('ENGL', None, 'SPAN'),
-        RELIGION=pick('CATHOLIC', 'NOT SPECIFIED', None), MARITAL_STATUS=pick('MARRIED', 'SINGLE', 'WIDOWED', None), ETHNICITY=pick('WHITE', 'BLACK/AFRICAN AMERICAN', 'UNKNOWN/NOT SPECIFIED', 'ASIAN'),
-        EDREGTIME=waited.where(emergency), EDOUTTIME=a['ADMITTIME'].where(emergency), DIAGNOSIS=np.where(minor, 'NEWBORN', pick('SEPSIS', 'PNEUMONIA', 'CHEST PAIN;TELEMETRY', 'FALL, S/P', 'STROKE "CODE"')),
-        HOSPITAL_EXPIRE_FLAG=a['dead'].astype(int), HAS_CHARTEVENTS_DATA=(a['kind'] != 'no chart').astype(int)))
+    a = s.drop_duplicates('HADM_ID').reset_index(drop=True)
+    n = len(a)
+    minor = a['kind'] == 'minor'
+
+    def pick(*texts):
+        return np.array(texts, object)[r.integers(0, len(texts), n)]
+
+    emergency = pd.Series(r.random(n) < 0.6) & ~minor
+    waited = a['ADMITTIME'] - r.integers(60, 400, n).astype('timedelta64[m]')
+    return pd.DataFrame(
+        dict(
+            SUBJECT_ID=a['SUBJECT_ID'],
+            HADM_ID=a['HADM_ID'],
+            ADMITTIME=a['ADMITTIME'],
+            DISCHTIME=a['DISCHTIME'],
+            DEATHTIME=a['DISCHTIME'].where(a['dead']),
+            ADMISSION_TYPE=np.where(minor, 'NEWBORN', np.where(emergency, 'EMERGENCY', 'ELECTIVE')),
+            ADMISSION_LOCATION=pick('EMERGENCY ROOM ADMIT', 'TRANSFER FROM HOSP/EXTRAM', 'PHYS REFERRAL/NORMAL DELI'),
+            DISCHARGE_LOCATION=np.where(a['dead'], 'DEAD/EXPIRED', pick('HOME', 'SNF', 'HOME HEALTH CARE')),
+            INSURANCE=pick('Medicare', 'Private', 'Medicaid'),
+            LANGUAGE=pick('ENGL', None, 'SPAN'),
+            RELIGION=pick('CATHOLIC', 'NOT SPECIFIED', None),
+            MARITAL_STATUS=pick('MARRIED', 'SINGLE', 'WIDOWED', None),
+            ETHNICITY=pick('WHITE', 'BLACK/AFRICAN AMERICAN', 'UNKNOWN/NOT SPECIFIED', 'ASIAN'),
+            EDREGTIME=waited.where(emergency),
+            EDOUTTIME=a['ADMITTIME'].where(emergency),
+            DIAGNOSIS=np.where(
+                minor, 'NEWBORN', pick('SEPSIS', 'PNEUMONIA', 'CHEST PAIN;TELEMETRY', 'FALL, S/P', 'STROKE "CODE"')
+            ),
+            HOSPITAL_EXPIRE_FLAG=a['dead'].astype(int),
+            HAS_CHARTEVENTS_DATA=(a['kind'] != 'no chart').astype(int),
+        )
+    )
+
 
 def icustays(
-    s: pd.DataFrame,         # as `when` returns
-    system: np.ndarray,      # (n,) 0 CareVue, 1 MetaVision
+    s: pd.DataFrame,  # as `when` returns
+    system: np.ndarray,  # (n,) 0 CareVue, 1 MetaVision
     r: np.random.Generator,
-)->pd.DataFrame:             # the table ICUSTAYS, without ROW_ID
+) -> pd.DataFrame:  # the table ICUSTAYS, without ROW_ID
     "Stays, with the wards and units in which they began and ended."
-    unit = r.integers(0, len(UNITS), len(s)); moved = s['kind'].isin(['moved', 'returned']).to_numpy(); only_ward = r.random(len(s)) < .4
-    name, ward = (np.array(x, object) for x in zip(*UNITS)); young = (s['kind'] == 'minor').to_numpy(); last = (unit + 1) % len(UNITS)
-    return pd.DataFrame(dict(SUBJECT_ID=s['SUBJECT_ID'], HADM_ID=s['HADM_ID'], ICUSTAY_ID=s['ICUSTAY_ID'], DBSOURCE=np.array(['carevue', 'metavision'], object)[system],
-        FIRST_CAREUNIT=np.where(young, 'NICU', name[unit]), LAST_CAREUNIT=np.where(young, 'NICU', name[np.where(moved & ~only_ward, last, unit)]),
-        FIRST_WARDID=ward[unit].astype(int), LAST_WARDID=ward[np.where(moved, last, unit)].astype(int), INTIME=s['INTIME'], OUTTIME=s['OUTTIME'], LOS=s['LOS']))
+    unit = r.integers(0, len(UNITS), len(s))
+    moved = s['kind'].isin(['moved', 'returned']).to_numpy()
+    only_ward = r.random(len(s)) < 0.4
+    name, ward = (np.array(x, object) for x in zip(*UNITS))
+    young = (s['kind'] == 'minor').to_numpy()
+    last = (unit + 1) % len(UNITS)
+    return pd.DataFrame(
+        dict(
+            SUBJECT_ID=s['SUBJECT_ID'],
+            HADM_ID=s['HADM_ID'],
+            ICUSTAY_ID=s['ICUSTAY_ID'],
+            DBSOURCE=np.array(['carevue', 'metavision'], object)[system],
+            FIRST_CAREUNIT=np.where(young, 'NICU', name[unit]),
+            LAST_CAREUNIT=np.where(young, 'NICU', name[np.where(moved & ~only_ward, last, unit)]),
+            FIRST_WARDID=ward[unit].astype(int),
+            LAST_WARDID=ward[np.where(moved, last, unit)].astype(int),
+            INTIME=s['INTIME'],
+            OUTTIME=s['OUTTIME'],
+            LOS=s['LOS'],
+        )
+    )
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-043
 CODES = {p['name']: p['icd9'].split() for p in resource('phenotypes.json')['phenotypes']}  # {phenotype: ICD-9 codes}
-TWO, UNKNOWN = .15, .03  # shares: of phenotypes with a second code, of admissions with an unknown code
+TWO, UNKNOWN = 0.15, 0.03  # shares: of phenotypes with a second code, of admissions with an unknown code
+
 
 def diagnoses(
-    s: pd.DataFrame,      # as `when` returns
+    s: pd.DataFrame,  # as `when` returns
     stays: pd.DataFrame,  # of the block, with the phenotypes
     r: np.random.Generator,
-)->pd.DataFrame:          # the table DIAGNOSES_ICD, without ROW_ID
+) -> pd.DataFrame:  # the table DIAGNOSES_ICD, without ROW_ID
     "Codes of each admission, in any order."
-    a = s[s['new']].reset_index(drop=True); known = (a['kind'] != 'no diagnosis').to_numpy(); n = len(a); rows = []
-    def add(which, codes): at = np.flatnonzero(which); rows.append(pd.DataFrame(dict(at=at, ICD9_CODE=np.array(codes, object)[r.integers(0, len(codes), len(at))])))
+    a = s[s['new']].reset_index(drop=True)
+    known = (a['kind'] != 'no diagnosis').to_numpy()
+    n = len(a)
+    rows = []
+
+    def add(which, codes):
+        at = np.flatnonzero(which)
+        rows.append(pd.DataFrame(dict(at=at, ICD9_CODE=np.array(codes, object)[r.integers(0, len(codes), len(at))])))
+
     for name, codes in CODES.items():
         has = known & (stays[name].to_numpy() == 1)[a['twin']]
-        add(has, codes); add(has & (r.random(n) < TWO), codes)
-    add(known, [c for c, _ in FACTS['diagnoses']]); add(~known | (r.random(n) < UNKNOWN), [FACTS['unknown_diagnosis']])
-    d = pd.concat(rows, ignore_index=True).drop_duplicates(); d = d.iloc[np.lexsort((r.random(len(d)), d['at']))].reset_index(drop=True)
-    return pd.DataFrame(dict(SUBJECT_ID=a['SUBJECT_ID'].to_numpy()[d['at']], HADM_ID=a['HADM_ID'].to_numpy()[d['at']], SEQ_NUM=d.groupby('at').cumcount() + 1, ICD9_CODE=d['ICD9_CODE']))
+        add(has, codes)
+        add(has & (r.random(n) < TWO), codes)
+    add(known, [c for c, _ in FACTS['diagnoses']])
+    add(~known | (r.random(n) < UNKNOWN), [FACTS['unknown_diagnosis']])
+    d = pd.concat(rows, ignore_index=True).drop_duplicates()
+    d = d.iloc[np.lexsort((r.random(len(d)), d['at']))].reset_index(drop=True)
+    return pd.DataFrame(
+        dict(
+            SUBJECT_ID=a['SUBJECT_ID'].to_numpy()[d['at']],
+            HADM_ID=a['HADM_ID'].to_numpy()[d['at']],
+            SEQ_NUM=d.groupby('at').cumcount() + 1,
+            ICD9_CODE=d['ICD9_CODE'],
+        )
+    )
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-047
-def dictionaries()->dict:  # {table: frame}
+def dictionaries() -> dict:  # {table: frame}
     "The three dictionaries, without ROW_ID."
-    empty = lambda c: c.replace('', None); items = RAW[RAW['source'] != 'LABEVENTS']; labs = RAW[RAW['source'] == 'LABEVENTS']; mv = items['system'] == 'metavision'
+
+    def empty(c):
+        return c.replace('', None)
+
+    items = RAW[RAW['source'] != 'LABEVENTS']
+    labs = RAW[RAW['source'] == 'LABEVENTS']
+    mv = items['system'] == 'metavision'
     titles = [(c, name) for name, codes in CODES.items() for c in codes] + FACTS['diagnoses']
     return dict(
-        D_ITEMS=pd.DataFrame(dict(ITEMID=items['itemid'], LABEL=items['label'], ABBREVIATION=items['label'].where(mv), DBSOURCE=items['system'], LINKSTO=items['source'].str.lower(), CATEGORY=empty(items['category']),
-            UNITNAME=empty(items['unit']).where(mv), PARAM_TYPE=pd.Series(np.where(items['texts'].isna(), 'Numeric', 'Text'), items.index).where(mv), CONCEPTID=None)),
-        D_LABITEMS=pd.DataFrame(dict(ITEMID=labs['itemid'], LABEL=labs['label'], FLUID=labs['fluid'], CATEGORY=labs['category'], LOINC_CODE=empty(labs['loinc']))),
-        D_ICD_DIAGNOSES=pd.DataFrame(dict(ICD9_CODE=[c for c, _ in titles], SHORT_TITLE=[t[:24] for _, t in titles], LONG_TITLE=[t for _, t in titles])))
+        D_ITEMS=pd.DataFrame(
+            dict(
+                ITEMID=items['itemid'],
+                LABEL=items['label'],
+                ABBREVIATION=items['label'].where(mv),
+                DBSOURCE=items['system'],
+                LINKSTO=items['source'].str.lower(),
+                CATEGORY=empty(items['category']),
+                UNITNAME=empty(items['unit']).where(mv),
+                PARAM_TYPE=pd.Series(np.where(items['texts'].isna(), 'Numeric', 'Text'), items.index).where(mv),
+                CONCEPTID=None,
+            )
+        ),
+        D_LABITEMS=pd.DataFrame(
+            dict(
+                ITEMID=labs['itemid'],
+                LABEL=labs['label'],
+                FLUID=labs['fluid'],
+                CATEGORY=labs['category'],
+                LOINC_CODE=empty(labs['loinc']),
+            )
+        ),
+        D_ICD_DIAGNOSES=pd.DataFrame(
+            dict(
+                ICD9_CODE=[c for c, _ in titles],
+                SHORT_TITLE=[t[:24] for _, t in titles],
+                LONG_TITLE=[t for _, t in titles],
+            )
+        ),
+    )
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-050
 def follow(
     chart: pd.DataFrame,  # as `raw_chart` returns
-    s: pd.DataFrame,      # as `when` returns
-)->tuple:                 # position in `s`, minute, item, value: four arrays, in the order of `s` and of time
+    s: pd.DataFrame,  # as `when` returns
+) -> tuple:  # position in `s`, minute, item, value: four arrays, in the order of `s` and of time
     "The chart of every stay of `s`, to its end."
     twin, los = s['twin'].to_numpy(), s['los_hours'].to_numpy()
-    first = np.searchsorted(chart['stay'], np.arange(chart['stay'].iloc[-1] + 2)); size = np.diff(first)
+    first = np.searchsorted(chart['stay'], np.arange(chart['stay'].iloc[-1] + 2))
+    size = np.diff(first)
     again = np.where(s['kind'] == 'no chart', 0, np.ceil(los / 48)).astype(int)
-    stay = np.repeat(np.arange(len(s)), again); turn = np.arange(len(stay)) - np.repeat(np.cumsum(again) - again, again)
-    n = size[twin[stay]]; row = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + np.repeat(first[twin[stay]], n)
+    stay = np.repeat(np.arange(len(s)), again)
+    turn = np.arange(len(stay)) - np.repeat(np.cumsum(again) - again, again)
+    n = size[twin[stay]]
+    row = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + np.repeat(first[twin[stay]], n)
     stay, minute = np.repeat(stay, n), chart['minute'].to_numpy()[row] + 2880 * np.repeat(turn, n)
-    there = (minute < 60 * los[stay]) & (minute != 2880); row = row[there]  # the benchmark still reads minute 2,880
+    there = (minute < 60 * los[stay]) & (minute != 2880)
+    row = row[there]  # the benchmark still reads minute 2,880
     return stay[there], minute[there], chart['item'].to_numpy()[row], chart['value'].to_numpy()[row]
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-054
 def raw_block(
-    number,          # 0, 1, 2, …
+    number,  # 0, 1, 2, …
     seed=0,
-    stays=10**9,     # at most so many simulated stays of it
-)->tuple:            # simulated stays in it, {small table: frame}, arrays of `follow`
+    stays=10**9,  # at most so many simulated stays of it
+) -> tuple:  # simulated stays in it, {small table: frame}, arrays of `follow`
     "A block of simulated subjects as raw tables."
-    draw = lambda what: rng('synthetic_raw', seed, number, what)
-    b = synthetic.block(number, seed); s = when(further_stays(b.stays, draw('further')), b.stays, draw('when'))
-    system = (b.subjects.set_index('subject_id')['system'].loc[s['SUBJECT_ID'] % APART] == 'metavision').to_numpy().astype(int)
-    small = dict(PATIENTS=patients(s, b.subjects, draw('patients')), ADMISSIONS=admissions(s, draw('admissions')), ICUSTAYS=icustays(s, system, draw('units')), DIAGNOSES_ICD=diagnoses(s, b.stays, draw('diagnoses')))
-    keep = (s['twin'] < stays).to_numpy(); s = s[keep].reset_index(drop=True); small['ICUSTAYS'] = small['ICUSTAYS'][keep]
+
+    def draw(what):
+        return rng('synthetic_raw', seed, number, what)
+
+    b = synthetic.block(number, seed)
+    s = when(further_stays(b.stays, draw('further')), b.stays, draw('when'))
+    system = (
+        (b.subjects.set_index('subject_id')['system'].loc[s['SUBJECT_ID'] % APART] == 'metavision')
+        .to_numpy()
+        .astype(int)
+    )
+    small = dict(
+        PATIENTS=patients(s, b.subjects, draw('patients')),
+        ADMISSIONS=admissions(s, draw('admissions')),
+        ICUSTAYS=icustays(s, system, draw('units')),
+        DIAGNOSES_ICD=diagnoses(s, b.stays, draw('diagnoses')),
+    )
+    keep = (s['twin'] < stays).to_numpy()
+    s = s[keep].reset_index(drop=True)
+    small['ICUSTAYS'] = small['ICUSTAYS'][keep]
     small['PATIENTS'] = small['PATIENTS'][small['PATIENTS']['SUBJECT_ID'].isin(s['SUBJECT_ID'])]
-    for name in ('ADMISSIONS', 'DIAGNOSES_ICD'): small[name] = small[name][small[name]['HADM_ID'].isin(s['HADM_ID'])]
+    for name in ('ADMISSIONS', 'DIAGNOSES_ICD'):
+        small[name] = small[name][small[name]['HADM_ID'].isin(s['HADM_ID'])]
     of, subject = b.subjects.set_index('subject_id')['partition'], small['PATIENTS']['SUBJECT_ID'].to_numpy()
     small['partitions'] = pd.DataFrame(dict(subject_id=subject, partition=of.loc[subject % APART].to_numpy()))
     return min(stays, len(b.stays)), small, follow(raw_chart(b, seed, number), s)
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-057
 NO_STAY, NO_ADMISSION = 1000, 97  # one chart row in so many has no ICUSTAY_ID, one laboratory row no HADM_ID
-FIRST = {name: AT[FACTS[name][0][0]] for name in ('carevue', 'metavision', 'labs')}  # rows of RAW where the other items begin
+FIRST = {
+    name: AT[FACTS[name][0][0]] for name in ('carevue', 'metavision', 'labs')
+}  # rows of RAW where the other items begin
+
 
 def expanded(
-    table,    # a large table
-    others,   # rows of other items for each row
-)->str:       # numbers n and k, ids, item, time t, VALUE, whether it is mistyped (wrong) or an outpatient's (away)
+    table,  # a large table
+    others,  # rows of other items for each row
+) -> str:  # numbers n and k, ids, item, time t, VALUE, whether it is mistyped (wrong) or an outpatient's (away)
     "SQL: the rows of a large table, and beside each the others (k = 1, 2, …)."
-    size = len(FACTS['carevue']); labs = len(FACTS['labs'])
-    other = dict(CHARTEVENTS=f"CASE mv WHEN 0 THEN {FIRST['carevue']} ELSE {FIRST['metavision']} END + (n * 7 + k * 5) % {size}", LABEVENTS=f"{FIRST['labs']} + (n * 7 + k) % {labs}").get(table, '0')
+    size = len(FACTS['carevue'])
+    labs = len(FACTS['labs'])
+    other = dict(
+        CHARTEVENTS=f"CASE mv WHEN 0 THEN {FIRST['carevue']} ELSE {FIRST['metavision']} END + (n * 7 + k * 5) % {size}",
+        LABEVENTS=f"{FIRST['labs']} + (n * 7 + k) % {labs}",
+    ).get(table, '0')
     number = "CASE WHEN value = trunc(value) THEN value::BIGINT::VARCHAR WHEN i.system = 'carevue' THEN format('{:.17g}', value::FLOAT::DOUBLE) ELSE value::VARCHAR END"
     return f'''SELECT n, k, n * {others + 1} + k + 1 AS ROW_ID, SUBJECT_ID, HADM_ID, ICUSTAY_ID, i.itemid AS ITEMID, make_timestamp(us) AS t, nullif(i.unit, '') AS VALUEUOM, i.system AS system, i.category AS category, i.texts IS NOT NULL AS worded,
             CASE WHEN i.texts IS NULL THEN {number} ELSE i.texts[1 + CASE WHEN k = 0 THEN value::BIGINT ELSE (n // 97 + k) % len(i.texts) END] END AS VALUE,
@@ -285,37 +538,82 @@ LARGE = {  # the official columns, from `expanded`
         CASE WHEN system = 'carevue' AND category IN ('ABG', 'Chemistry') THEN 'Final' END AS RESULTSTATUS, CASE WHEN system = 'carevue' THEN 'NotStopd' END AS STOPPED''',
     'LABEVENTS': f'''ROW_ID, SUBJECT_ID, CASE WHEN n % {NO_ADMISSION} > 0 AND NOT away THEN HADM_ID END AS HADM_ID, ITEMID, t - to_days(CASE WHEN away THEN 40 ELSE 0 END) AS CHARTTIME,
         VALUE, CASE WHEN NOT worded THEN VALUE ELSE nullif(regexp_extract(VALUE, '^[0-9.]+$'), '') END AS VALUENUM, VALUEUOM, CASE WHEN n % 5 < 2 THEN 'abnormal' END AS FLAG''',
-    'OUTPUTEVENTS': '''ROW_ID, SUBJECT_ID, HADM_ID, ICUSTAY_ID, t AS CHARTTIME, ITEMID, VALUE, VALUEUOM, t + to_minutes(n % 60) AS STORETIME, 14000 + n % 7919 AS CGID, NULL AS STOPPED, NULL AS NEWBOTTLE, NULL AS ISERROR'''}
+    'OUTPUTEVENTS': '''ROW_ID, SUBJECT_ID, HADM_ID, ICUSTAY_ID, t AS CHARTTIME, ITEMID, VALUE, VALUEUOM, t + to_minutes(n % 60) AS STORETIME, 14000 + n % 7919 AS CGID, NULL AS STOPPED, NULL AS NEWBOTTLE, NULL AS ISERROR''',
+}
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-060
 def write_table(
-    con,   # DuckDB connection
-    sql,   # of the rows
+    con,  # DuckDB connection
+    sql,  # of the rows
     path,  # .csv or .csv.gz
 ):
     "Write a CSV file quoted as MIMIC-III's are: texts in quotes, numbers, times and nothing without."
-    q = con.sql(sql); quote = [c for c, t in zip(q.columns, q.types) if str(t) == 'VARCHAR' and c != 'VALUENUM']
-    options = ['FORMAT csv', 'HEADER false', "PREFIX '" + ','.join(f'"{c}"' for c in q.columns) + "\n', SUFFIX '\n'", *(['COMPRESSION gzip'] if str(path).endswith('.gz') else [])]
-    con.execute(f"COPY ({sql}) TO {mimic3.quoted(path)} ({', '.join(options + (['FORCE_QUOTE (' + ', '.join(quote) + ')'] if quote else []))})")
+    q = con.sql(sql)
+    quote = [c for c, t in zip(q.columns, q.types) if str(t) == 'VARCHAR' and c != 'VALUENUM']
+    options = [
+        'FORMAT csv',
+        'HEADER false',
+        "PREFIX '" + ','.join(f'"{c}"' for c in q.columns) + "\n', SUFFIX '\n'",
+        *(['COMPRESSION gzip'] if str(path).endswith('.gz') else []),
+    ]
+    con.execute(
+        f"COPY ({sql}) TO {mimic3.quoted(path)} ({', '.join(options + (['FORCE_QUOTE (' + ', '.join(quote) + ')'] if quote else []))})"
+    )
+
 
 def write_blocks(
-    folder,      # receives a Parquet file for each large table
-    n, seed,     # as `write_raw`
-)->dict:         # {small table: frame}
+    folder,  # receives a Parquet file for each large table
+    n,
+    seed,  # as `write_raw`
+) -> dict:  # {small table: frame}
     "Simulate block after block; only the small tables stay in memory."
-    kind = RAW['source'].map({t: i for i, t in enumerate(LARGE)}).to_numpy(); small, done, at = {}, 0, np.zeros(len(LARGE), int)
-    schema = pa.schema(dict(n=pa.int64(), SUBJECT_ID=pa.int32(), HADM_ID=pa.int32(), ICUSTAY_ID=pa.int32(), mv=pa.int8(), us=pa.int64(), item=pa.int16(), value=pa.float64()))
+    kind = RAW['source'].map({t: i for i, t in enumerate(LARGE)}).to_numpy()
+    small, done, at = {}, 0, np.zeros(len(LARGE), int)
+    schema = pa.schema(
+        dict(
+            n=pa.int64(),
+            SUBJECT_ID=pa.int32(),
+            HADM_ID=pa.int32(),
+            ICUSTAY_ID=pa.int32(),
+            mv=pa.int8(),
+            us=pa.int64(),
+            item=pa.int16(),
+            value=pa.float64(),
+        )
+    )
     files = [pq.ParquetWriter(f'{folder}/{t}.parquet', schema, compression='zstd') for t in LARGE]
     for number in count():
-        if done >= n: break
-        k, frames, (stay, minute, item, value) = raw_block(number, seed, n - done); done += k; s = frames['ICUSTAYS']
-        entered = s['INTIME'].astype('datetime64[us]').astype('int64').to_numpy(); of = [s[c].to_numpy() for c in ('SUBJECT_ID', 'HADM_ID', 'ICUSTAY_ID')] + [(s['DBSOURCE'] == 'metavision').to_numpy().astype(int)]
-        for name, frame in frames.items(): small.setdefault(name, []).append(frame)
+        if done >= n:
+            break
+        k, frames, (stay, minute, item, value) = raw_block(number, seed, n - done)
+        done += k
+        s = frames['ICUSTAYS']
+        entered = s['INTIME'].astype('datetime64[us]').astype('int64').to_numpy()
+        of = [s[c].to_numpy() for c in ('SUBJECT_ID', 'HADM_ID', 'ICUSTAY_ID')] + [
+            (s['DBSOURCE'] == 'metavision').to_numpy().astype(int)
+        ]
+        for name, frame in frames.items():
+            small.setdefault(name, []).append(frame)
         for i, f in enumerate(files):
-            mine = np.flatnonzero(kind[item] == i); here = stay[mine]; numbers = at[i] + np.arange(len(mine)); at[i] += len(mine)
-            columns = [numbers, *(c[here] for c in of), entered[here] + minute[mine] * 60_000_000, item[mine], value[mine]]
-            f.write_table(pa.Table.from_arrays([pa.array(c, from_pandas=True).cast(t.type) for c, t in zip(columns, schema)], schema=schema), row_group_size=50_000)
-    for f in files: f.close()
+            mine = np.flatnonzero(kind[item] == i)
+            here = stay[mine]
+            numbers = at[i] + np.arange(len(mine))
+            at[i] += len(mine)
+            columns = [
+                numbers,
+                *(c[here] for c in of),
+                entered[here] + minute[mine] * 60_000_000,
+                item[mine],
+                value[mine],
+            ]
+            f.write_table(
+                pa.Table.from_arrays(
+                    [pa.array(c, from_pandas=True).cast(t.type) for c, t in zip(columns, schema)], schema=schema
+                ),
+                row_group_size=50_000,
+            )
+    for f in files:
+        f.close()
     return {name: pd.concat(frames, ignore_index=True) for name, frames in small.items()}
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-061
@@ -324,78 +622,117 @@ partitions.csv: the partition (train, val, test) of each subject of the syntheti
 Results on these tables say nothing about patients, or about which method is better for them.
 """
 
+
 def check_size(
-    n, seed, others, compression,  # as `write_raw`
+    n,
+    seed,
+    others,
+    compression,  # as `write_raw`
 ):
     "BadInput unless the arguments of `write_raw` can be used."
     for name, v, least in ('n', n, synthetic.FEWEST), ('seed', seed, 0), ('others', others, 0):
-        if not isinstance(v, (int, np.integer)) or v < least: raise BadInput(f'{name}={v}: expected a whole number, {least} or above')
-    if compression not in (None, 'gzip'): raise BadInput(f"compression={compression!r}: expected None or 'gzip'")
+        if not isinstance(v, (int, np.integer)) or v < least:
+            raise BadInput(f'{name}={v}: expected a whole number, {least} or above')
+    if compression not in (None, 'gzip'):
+        raise BadInput(f"compression={compression!r}: expected None or 'gzip'")
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-062
 def write_raw(
-    out,               # folder, new or empty; appears whole or not at all
-    n=2000,            # simulated stays, at least 300
-    seed=0,            # whole number, not negative
-    others=1,          # rows of items that no channel uses, for each row; MIMIC-III has five
+    out,  # folder, new or empty; appears whole or not at all
+    n=2000,  # simulated stays, at least 300
+    seed=0,  # whole number, not negative
+    others=1,  # rows of items that no channel uses, for each row; MIMIC-III has five
     compression=None,  # or 'gzip'
-    threads=None,      # default: all cores
-)->dict:               # {table: rows}; raises BadInput on arguments that cannot be used
+    threads=None,  # default: all cores
+) -> dict:  # {table: rows}; raises BadInput on arguments that cannot be used
     "Write the raw tables of the first `n` stays of the sequence that `seed` names."
-    check_size(n, seed, others, compression); out = Path(out); rows = {}
-    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise BadInput(f'{out}: exists and is not empty; name another folder')
+    check_size(n, seed, others, compression)
+    out = Path(out)
+    rows = {}
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f'{out}: exists and is not empty; name another folder')
     with write_atomic(out, folder=True) as folder, mimic3.store('1GB', threads, folder) as con:
         with tempfile.TemporaryDirectory(dir=folder) as blocks:
-            con.execute('SET preserve_insertion_order=true'); path = lambda name: folder/f'{name}.csv{".gz" if compression else ""}'
-            small = write_blocks(blocks, n, seed); small.pop('partitions').to_csv(folder/'partitions.csv', index=False)
+            con.execute('SET preserve_insertion_order=true')
+
+            def path(name):
+                return folder / f'{name}.csv{".gz" if compression else ""}'
+
+            small = write_blocks(blocks, n, seed)
+            small.pop('partitions').to_csv(folder / 'partitions.csv', index=False)
             for name, frame in (small | dictionaries()).items():
-                frame = frame.reset_index(drop=True); frame.insert(0, 'ROW_ID', frame.index + 1); con.register('frame', frame); write_table(con, 'FROM frame', path(name)); rows[name] = len(frame)
-            con.register('items', RAW); con.execute("SET VARIABLE items = (SELECT list(items) FROM items)")
+                frame = frame.reset_index(drop=True)
+                frame.insert(0, 'ROW_ID', frame.index + 1)
+                con.register('frame', frame)
+                write_table(con, 'FROM frame', path(name))
+                rows[name] = len(frame)
+            con.register('items', RAW)
+            con.execute("SET VARIABLE items = (SELECT list(items) FROM items)")
             for name, columns in LARGE.items():
-                beside = dict(CHARTEVENTS=others, LABEVENTS=3 * others).get(name, 0); con.execute(f"CREATE VIEW rows_{name} AS FROM {mimic3.quoted(f'{blocks}/{name}.parquet')}")
-                write_table(con, f'SELECT {columns} FROM ({expanded(name, beside)})', path(name)); rows[name] = pq.read_metadata(f'{blocks}/{name}.parquet').num_rows * (beside + 1)
-        (folder/'SYNTHETIC.txt').write_text(NOTE)
+                beside = dict(CHARTEVENTS=others, LABEVENTS=3 * others).get(name, 0)
+                con.execute(f"CREATE VIEW rows_{name} AS FROM {mimic3.quoted(f'{blocks}/{name}.parquet')}")
+                write_table(con, f'SELECT {columns} FROM ({expanded(name, beside)})', path(name))
+                rows[name] = pq.read_metadata(f'{blocks}/{name}.parquet').num_rows * (beside + 1)
+        (folder / 'SYNTHETIC.txt').write_text(NOTE)
     return rows
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-077
 TOLERANCE = 2e-4  # the synthetic cohort rounds to four decimals, CareVue to four bytes
 
+
 def compare(
-    read: Cohort,       # by `mimic3.cohort`, from raw tables
+    read: Cohort,  # by `mimic3.cohort`, from raw tables
     simulated: Cohort,  # of the same stays
-)->pd.DataFrame:        # events by what happened to them
+) -> pd.DataFrame:  # events by what happened to them
     "Where the events read differ from those simulated, and by which rule."
-    m = read.events.merge(simulated.events, 'outer', on=['stay_id', 'hour', 'channel'], suffixes=('', '_simulated'), indicator='side')
-    v, w, channel = m['value'], m['value_simulated'], m['channel']; blood = channel.isin(['Glucose', 'pH']); both = m['side'] == 'both'
-    text = lambda x: x.fillna(0).astype(int).astype(str)
-    rules = {'the same': both & ((v - w).abs() <= TOLERANCE),
-             'urine': blood & (~both & w.isna() | both & (v > w)),
-             'order of texts': both & channel.isin(mimic3.NUMBER_TEXT) & (v < w) & (text(v) > text(w)),
-             'whole centimetres': both & (channel == 'Height') & (v == np.round(w)),
-             'size, not field': both & (channel == 'Temperature') & ((v < 79) & (w < 25) | (w >= 79)),
-             'no admission': blood & (m['side'] == 'right_only')}
+    m = read.events.merge(
+        simulated.events, 'outer', on=['stay_id', 'hour', 'channel'], suffixes=('', '_simulated'), indicator='side'
+    )
+    v, w, channel = m['value'], m['value_simulated'], m['channel']
+    blood = channel.isin(['Glucose', 'pH'])
+    both = m['side'] == 'both'
+
+    def text(x):
+        return x.fillna(0).astype(int).astype(str)
+
+    rules = {
+        'the same': both & ((v - w).abs() <= TOLERANCE),
+        'urine': blood & (~both & w.isna() | both & (v > w)),
+        'order of texts': both & channel.isin(mimic3.NUMBER_TEXT) & (v < w) & (text(v) > text(w)),
+        'whole centimetres': both & (channel == 'Height') & (v == np.round(w)),
+        'size, not field': both & (channel == 'Temperature') & ((v < 79) & (w < 25) | (w >= 79)),
+        'no admission': blood & (m['side'] == 'right_only'),
+    }
     what = np.select(list(rules.values()), list(rules), 'unexplained')
     return pd.DataFrame({'events': pd.Series(what).value_counts().reindex([*rules, 'unexplained'], fill_value=0)})
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-084
 VERSION = f'{synthetic.VERSION}.1'  # of the simulation, and of these tables
 
+
 def as_synthetic(
     c: Cohort,  # by `mimic3.cohort`
-    seed,       # of the tables
-)->Cohort:
+    seed,  # of the tables
+) -> Cohort:
     "The cohort with what a synthetic cohort says of itself."
     there = {t.name for t in c.tasks}
-    said = synthetic.about(c.stays, seed) | dict(version=VERSION, flow=c.meta['flow'], counts_of_rows=c.meta['counts_of_rows'], left_out=c.meta['left_out'], route='raw tables')
+    said = synthetic.about(c.stays, seed) | dict(
+        version=VERSION,
+        flow=c.meta['flow'],
+        counts_of_rows=c.meta['counts_of_rows'],
+        left_out=c.meta['left_out'],
+        route='raw tables',
+    )
     return Cohort(c.events, c.stays, c.channels, [t for t in synthetic.tasks() if t.name in there], said)
 
+
 def cohort(
-    n=2000,         # stays, at least 300
-    seed=0,         # whole number, not negative
-    others=0,       # as `write_raw`; more of them change nothing but the time
-    threads=None,   # default: all cores
-    scratch=None,   # folder for the tables, about 230 MB for 2,000 stays; default: the system's temporary folder
-)->Cohort:          # raises BadInput on arguments that cannot be used
+    n=2000,  # stays, at least 300
+    seed=0,  # whole number, not negative
+    others=0,  # as `write_raw`; more of them change nothing but the time
+    threads=None,  # default: all cores
+    scratch=None,  # folder for the tables, about 230 MB for 2,000 stays; default: the system's temporary folder
+) -> Cohort:  # raises BadInput on arguments that cannot be used
     "The synthetic cohort by way of raw tables and `mimic3`."
     with tempfile.TemporaryDirectory(prefix='rnn_transfer-', dir=scratch) as d:
         write_raw(f'{d}/raw', n, seed, others, threads=threads)
