@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from rnn_transfer.model import initial, multilabel_loss
-from rnn_transfer.paper import PROFILES, plan
+from rnn_transfer.model import init_network, multilabel_loss
+from rnn_transfer.paper import PROFILES, plan_steps
 from rnn_transfer.transfer import parse_model
 
 PAPER = PROFILES["paper"]
@@ -24,7 +24,7 @@ TRAINED = ("recurrent", "multi-task")
 
 def update(hidden: int, repeats: int = 6) -> float:
     "Processor seconds of one update on a batch of 128 stays, 48 hours, 76 columns, one core."
-    X, y, net = torch.randn(128, 48, 76), (torch.rand(128, 20) < 0.2).float(), initial(76, hidden, 20, 0).train()
+    X, y, net = torch.randn(128, 48, 76), (torch.rand(128, 20) < 0.2).float(), init_network(76, hidden, 20, 0).train()
     adam = torch.optim.Adam(net.parameters(), PAPER["lr"], fused=True)
     for i in range(repeats + 2):
         if i == 2:
@@ -78,7 +78,7 @@ def main():
     print("| hidden units | seconds of an update |\n|--:|--:|")
     print(*(f"| {h} | {c:.3f} |" for h, c in cost.items()), sep="\n")
     print(
-        f"\n{sum(s.kind == 'transfer' for s in plan(PAPER))} transfer runs; pre-training {pretraining(a.run, cost, a.slower) / 3600:,.0f} core hours\n"
+        f"\n{sum(s.kind == 'transfer' for s in plan_steps(PAPER))} transfer runs; pre-training {pretraining(a.run, cost, a.slower) / 3600:,.0f} core hours\n"
     )
     both = (
         pd.DataFrame({h: transfer(a.run, cost, a.slower, h) for h in (min(PAPER["hidden"]), max(PAPER["hidden"]))})

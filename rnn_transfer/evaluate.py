@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .data import BadInput, Prepared, markdown_table, write_atomic
-from .evaluation.checklists import counted, reforms, tripod
+from .data import BadInput, PreparedCohort, markdown_table, write_atomic
+from .evaluation.checklists import summarise_items, fill_reforms, fill_tripod
 from rnn_transfer.evaluation.checks import (
     agreement_sheet,
     control_frame,
@@ -31,11 +31,11 @@ from rnn_transfer.evaluation.checks import (
     variance_frame,
     variance_sheets,
 )
-from .evaluation.claims import claims_table, evidence, tally_verdicts
+from .evaluation.claims import claims_table, gather_evidence, count_verdicts
 from rnn_transfer.evaluation.figures import (
-    LOOKS,
+    LINE_STYLES,
     PANELS,
-    Picture,
+    ReportFigure,
     figure_2,
     figure_calibration,
     figure_differences,
@@ -43,65 +43,65 @@ from rnn_transfer.evaluation.figures import (
     figure_systems,
     forest_frame,
     label_ends,
-    look,
+    line_style,
     panels,
     pictures,
     reliability_frame,
 )
 from rnn_transfer.evaluation.measures import (
-    LEVEL,
+    CONFIDENCE_LEVEL,
     METRICS,
     Bootstrap,
     auprc,
     auroc,
     brier,
-    calibration,
-    counts,
-    coverage,
-    interval,
+    calibration_line,
+    weighted_counts,
+    simulate_coverage,
+    percentile_interval,
     logistic_fit,
-    measure,
-    reliability,
-    tally,
+    evaluate_predictions,
+    reliability_curve,
+    group_by_score,
 )
 from rnn_transfer.evaluation.report import (
     CSS,
-    ENOUGH,
-    FIRST,
+    MIN_POSITIVES,
+    CLAIMS_TITLE,
     LIMITS,
-    block,
-    headline,
+    render_item,
+    headline_text,
     html_table,
-    limits,
-    opening,
-    report,
+    describe_limits,
+    page_header,
+    render_report,
     same_size,
     too_few,
 )
 from rnn_transfer.evaluation.results import (
-    CONTRACT,
-    FURTHER,
-    GROUPS,
-    PROFILES,
+    RESULT_COLUMNS,
+    EXTRA_COLUMNS,
+    SYSTEM_GROUPS,
+    PROFILE_NOTES,
     Evaluation,
-    align,
-    caption,
-    evaluate,
-    evaluate_part,
-    facts,
-    group,
+    align_predictions,
+    data_caption,
+    evaluate_run,
+    evaluate_folder,
+    run_info,
+    display_group,
     nested_mean,
-    number,
-    numbers,
-    order,
-    order_models,
+    format_estimate,
+    format_column,
+    display_order,
+    sort_systems,
     parse,
-    parts,
-    percent,
-    planned,
-    profile_words,
-    read_part,
-    told,
+    prediction_folders,
+    format_percent,
+    planned_step_folders,
+    describe_profile,
+    read_step_table,
+    read_manifest,
     toy_evaluation,
 )
 from rnn_transfer.evaluation.sparsity import (
@@ -118,28 +118,28 @@ from rnn_transfer.evaluation.sparsity import (
     used_features,
 )
 from rnn_transfer.evaluation.tables import (
-    COMPARISONS,
-    KINDS,
-    Sheet,
-    about_system,
+    SYSTEM_COMPARISONS,
+    TASK_KINDS,
+    ReportTable,
+    describe_system_row,
     difference_sheets,
-    differences,
+    paired_differences,
     failure_sheet,
     flow_sheets,
     headline_frame,
     headline_sheets,
-    in_words,
-    missing_words,
+    describe_differences,
+    describe_missing,
     network_frame,
     network_sheets,
-    plain,
-    pretty,
+    main_systems_only,
+    format_frame,
     quality_sheet,
     settings_sheets,
     system_sheet,
     task_sheet,
     variant_sheets,
-    wide,
+    pivot_by_fraction,
 )
 
 # %% ../nbs/04_evaluate.ipynb #cell-008
@@ -148,7 +148,7 @@ def claim_sheets(
     used,  # as `used_features`
 ) -> list:  # of Sheet
     "The verdict on each claim of the paper, and the parts behind it."
-    parts = evidence(ev, used or None)
+    parts = gather_evidence(ev, used or None)
     d = claims_table(ev, used or None, proof=parts)
     shown = pd.DataFrame(
         {
@@ -159,19 +159,19 @@ def claim_sheets(
             'Verdict': d['verdict'],
         }
     )
-    note = f'{tally_verdicts(d)} Of a claim with several parts the weakest is shown. Intervals over test patients, trained models held fixed; not corrected for the number of claims.'
+    note = f'{count_verdicts(d)} Of a claim with several parts the weakest is shown. Intervals over test patients, trained models held fixed; not corrected for the number of claims.'
     rules = shown[['Section', 'Claim', 'Verdict']].assign(Rule=d['rule'], Remark=d['reason'].replace('', '–'))
-    text = parts.assign(estimate=numbers(parts, 'estimate low high', sign=True))[
+    text = parts.assign(estimate=format_column(parts, 'estimate low high', sign=True))[
         ['claim', 'part', 'unit', 'estimate', 'holds', 'refuted', 'reason']
     ]
     return [
-        Sheet('claims', 'What the paper claims, and what this run shows', d, shown, note),
-        Sheet('claims_rules', 'The rule of each verdict', rules, rules, RULES, folded=True),
-        Sheet(
+        ReportTable('claims', 'What the paper claims, and what this run shows', d, shown, note),
+        ReportTable('claims_rules', 'The rule of each verdict', rules, rules, RULES, folded=True),
+        ReportTable(
             'claims_parts',
             'The parts of each claim',
             parts,
-            pretty(text),
+            format_frame(text),
             'Every comparison behind the verdicts.',
             folded=True,
         ),
@@ -186,21 +186,21 @@ def checklist_sheets(
     run,  # run folder
 ) -> list:  # of Sheet
     "Both reporting checklists, folded."
-    said, prepared = told(run), Prepared.load(run)
+    said, prepared = read_manifest(run), PreparedCohort.load(run)
 
     def sheet(name, title, fill):
         d = fill(ev, said, prepared)
         shown = d[['item', 'section', 'asked', 'state', 'answer', 'left']].fillna('').replace('', '–')
-        return Sheet(
+        return ReportTable(
             name,
             f'{title} checklist',
             d,
             shown.set_axis(['Item', 'Section', 'Asked', 'State', 'Answer', 'For the author'], axis=1).astype(str),
-            counted(d, title),
+            summarise_items(d, title),
             folded=True,
         )
 
-    return [sheet('tripod_ai', 'TRIPOD+AI', tripod), sheet('reforms', 'REFORMS', reforms)]
+    return [sheet('tripod_ai', 'TRIPOD+AI', fill_tripod), sheet('reforms', 'REFORMS', fill_reforms)]
 
 # %% ../nbs/04_evaluate.ipynb #cell-013
 def contents(
@@ -217,7 +217,7 @@ def contents(
     tops = [x for pair in zip_longest(headline_sheets(ev), some('figure_2a', 'figure_2b')) for x in pair if x]
     more, given = some(*(f'systems_{k}' for k in ev.kinds)), lambda *items: [x for x in items if x is not None]
     return {
-        FIRST: claim_sheets(ev, used_features(run)),
+        CLAIMS_TITLE: claim_sheets(ev, used_features(run)),
         'All models, all label fractions': [*tops, system_sheet(ev)],
         'Paired differences': [
             *difference_sheets(ev),
@@ -242,7 +242,7 @@ def contents(
 
 # %% ../nbs/04_evaluate.ipynb #cell-018
 def write_sheet(
-    s: Sheet,
+    s: ReportTable,
     folder: Path,
     source: str,  # the caption of the run
 ):
@@ -260,7 +260,7 @@ def run_evaluate(
 ) -> Evaluation:  # also written: results.parquet, results.csv, tables/, figures/, report.html
     "Evaluate a run: contract 2's results, the tables and figures of the paper, and the report."
     run = Path(run)
-    ev = evaluate(run, replicates, seed)
+    ev = evaluate_run(run, replicates, seed)
     sections = contents(ev, run)
     items = [x for s in sections.values() for x in s]
     with write_atomic(run / 'results.parquet') as tmp:
@@ -269,13 +269,13 @@ def run_evaluate(
         ev.results.to_csv(tmp, index=False)
     with write_atomic(run / 'tables', folder=True) as tmp:
         for s in items:
-            if isinstance(s, Sheet):
-                write_sheet(s, tmp, caption(ev))
-        (tmp / 'headline.txt').write_text(headline(ev), encoding='utf-8')
+            if isinstance(s, ReportTable):
+                write_sheet(s, tmp, data_caption(ev))
+        (tmp / 'headline.txt').write_text(headline_text(ev), encoding='utf-8')
     with write_atomic(run / 'figures', folder=True) as tmp:
         for p in items:
-            if isinstance(p, Picture):
+            if isinstance(p, ReportFigure):
                 p.save(tmp)
     with write_atomic(run / 'report.html') as tmp:
-        tmp.write_text(report(ev, sections), encoding='utf-8')
+        tmp.write_text(render_report(ev, sections), encoding='utf-8')
     return ev

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_transfer.data import resource, run_data, toy_cohort
+from rnn_transfer.data import load_resource, run_data, toy_cohort
 from rnn_transfer.evaluation import checklists as K
 from rnn_transfer.evaluation.results import toy_evaluation
 
@@ -114,14 +114,14 @@ def test_items_are_those_of_the_published_list(name, numbers):
 
 @pytest.mark.parametrize('file', K.CHECKLISTS.values())
 def test_each_list_names_its_source_and_what_was_checked(file):
-    told = resource(file)
+    told = load_resource(file)
     assert {'name', 'source', 'doi', 'wording', 'checked'} <= set(told) and told['doi'].startswith('10.')
 
 
 @pytest.mark.parametrize('name', K.CHECKLISTS)
 def test_every_fact_that_an_answer_speaks_of_is_known_to_a_full_run(name, ev, prepared):
-    facts = K.gather(ev, SAID, prepared)
-    spoken = {f for a in K.checklist(name)['answer'] for f in K.needs(a)}
+    facts = K.collect_facts(ev, SAID, prepared)
+    spoken = {f for a in K.checklist(name)['answer'] for f in K.required_facts(a)}
     assert spoken <= set(facts) and not [f for f in spoken if not facts[f]]
     assert all(isinstance(v, str) for v in facts.values())
 
@@ -140,7 +140,7 @@ ITEMS = pd.DataFrame(
 
 @given(st.fixed_dictionaries({}, optional=dict(x=st.sampled_from(['1', '', None]), y=st.sampled_from(['2', '', None]))))
 def test_a_sentence_is_never_half_filled(facts):
-    found = K.fill(ITEMS, facts)
+    found = K.fill_items(ITEMS, facts)
     x, y = (bool(facts.get(k)) for k in 'xy')
     author = 'for the author'
     assert found['state'].tolist() == [
@@ -158,24 +158,24 @@ def test_a_sentence_is_never_half_filled(facts):
 
 
 def test_counts_add_up(ev, prepared):
-    for name, list_ in (('TRIPOD+AI', K.tripod), ('REFORMS', K.reforms)):
+    for name, list_ in (('TRIPOD+AI', K.fill_tripod), ('REFORMS', K.fill_reforms)):
         found = list_(ev, SAID, prepared)
-        n = [int(x) for x in re.findall(r'\b\d+\b', K.counted(found, name))]
-        assert n[1] == len(found) == n[0] + n[2] + n[3] and K.counted(found, name).startswith(name)
+        n = [int(x) for x in re.findall(r'\b\d+\b', K.summarise_items(found, name))]
+        assert n[1] == len(found) == n[0] + n[2] + n[3] and K.summarise_items(found, name).startswith(name)
         assert n[0] >= len(found) // 4, 'software should fill what it can'
 
 
 def test_less_known_is_never_more_filled(ev, prepared):
-    full, bare = K.tripod(ev, SAID, prepared), K.tripod(ev)
+    full, bare = K.fill_tripod(ev, SAID, prepared), K.fill_tripod(ev)
     rank = {s: k for k, s in enumerate(K.STATES)}
     assert (full['state'].map(rank) <= bare['state'].map(rank)).all() and (
         bare['state'].map(rank) > full['state'].map(rank)
     ).any()
-    assert 'the run does not tell: hardware' in K.reforms(ev, {}, prepared).set_index('item').loc['2c', 'left']
+    assert 'the run does not tell: hardware' in K.fill_reforms(ev, {}, prepared).set_index('item').loc['2c', 'left']
 
 
 def test_facts_of_ones_own_come_first(ev, prepared):
-    found = K.reforms(ev, SAID, prepared, dict(cleaning='By hand.')).set_index('item')
+    found = K.fill_reforms(ev, SAID, prepared, dict(cleaning='By hand.')).set_index('item')
     assert found.loc['4b', 'answer'] == 'By hand.'
 
 
@@ -210,7 +210,7 @@ def test_stays_without_a_measurement_are_counted(ev, prepared):
     cohort = toy_cohort()
     seen = cohort.events[cohort.events['hour'] < 48].groupby('channel', observed=True)['stay_id'].nunique()
     n = len(cohort.stays)
-    for channel, share in re.findall(r'([A-Z][\w ]+?) ([\d.]+) %', K.lacking(prepared).split(': ')[1]):
+    for channel, share in re.findall(r'([A-Z][\w ]+?) ([\d.]+) %', K.missingness(prepared).split(': ')[1]):
         assert float(share) == pytest.approx(100 * (1 - seen[channel] / n), abs=0.06)
 
 
@@ -284,7 +284,7 @@ def test_an_option_that_both_steps_share_is_said_once():
 
 
 def test_what_the_authors_saw_of_the_test_set_is_theirs_to_say(ev, prepared):
-    row = K.reforms(ev, SAID, prepared).set_index('item').loc['5d']
+    row = K.fill_reforms(ev, SAID, prepared).set_index('item').loc['5d']
     assert (
         row['state'] == 'in part'
         and 'before the test set was seen' in row['left']
@@ -307,4 +307,4 @@ def test_numbers_are_those_of_the_results(ev):
 def test_without_replicates_no_interval_is_claimed(prepared):
     ev = toy_evaluation({'LR': 0.4}, kinds={prepared.tasks[0].name: 'phenotype'}, replicates=0)
     assert K.result_facts(ev)['intervals'] == ''
-    assert K.reforms(ev, SAID, prepared).set_index('item').loc['7b', 'state'] == 'for the author'
+    assert K.fill_reforms(ev, SAID, prepared).set_index('item').loc['7b', 'state'] == 'for the author'

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnn_transfer.data import rng
+from rnn_transfer.data import seeded_rng
 from rnn_transfer.evaluation import claims as K
-from rnn_transfer.evaluation.measures import interval
+from rnn_transfer.evaluation.measures import percentile_interval
 from rnn_transfer.evaluation.results import Evaluation, toy_evaluation
 
 RELATIONS = 'ahead', 'equal', 'at least', 'above', 'below'
@@ -51,7 +51,10 @@ def results_made(
                         )
                     )
                     values.append(
-                        np.r_[mean(m, kind, f), mean(m, kind, f) + rng('made', task, m, f, s).normal(0, sd, replicates)]
+                        np.r_[
+                            mean(m, kind, f),
+                            mean(m, kind, f) + seeded_rng('made', task, m, f, s).normal(0, sd, replicates),
+                        ]
                     )
     values = np.array(values)
     return Evaluation(
@@ -83,7 +86,7 @@ def results_made(
     ],
 )
 def test_verdicts_at_the_boundaries(low, high, relation, verdict):
-    assert K.judge(pd.DataFrame([dict(low=low, high=high, low_all=low, high_all=high)]), relation)[0] == verdict
+    assert K.decide(pd.DataFrame([dict(low=low, high=high, low_all=low, high_all=high)]), relation)[0] == verdict
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_verdicts_at_the_boundaries(low, high, relation, verdict):
     ],
 )
 def test_stated_values_have_no_margin(low, high, relation, verdict):
-    assert K.judge(pd.DataFrame([dict(low=low, high=high, low_all=low, high_all=high)]), relation, 0.95)[0] == verdict
+    assert K.decide(pd.DataFrame([dict(low=low, high=high, low_all=low, high_all=high)]), relation, 0.95)[0] == verdict
 
 
 ends = st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)).map(sorted)
@@ -108,30 +111,30 @@ ends = st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)).map(sorted)
 def test_a_narrower_interval_never_turns_a_verdict_round(i, relation, shrink):
     low, high = i
     inner = (low + min(shrink, (high - low) / 2), high - min(shrink, (high - low) / 2))
-    if K.holds(low, high, relation):
-        assert K.holds(*inner, relation)
-    if K.refuted(low, high, relation):
-        assert K.refuted(*inner, relation)
+    if K.supports(low, high, relation):
+        assert K.supports(*inner, relation)
+    if K.contradicts(low, high, relation):
+        assert K.contradicts(*inner, relation)
 
 
 @given(ends)
 def test_relations_agree_with_each_other(i):
-    if K.holds(*i, 'ahead') or K.holds(*i, 'equal'):
-        assert K.holds(*i, 'at least')
-    assert not (K.holds(*i, 'equal') and K.refuted(*i, 'equal')) and not (
-        K.holds(*i, 'at least') and K.refuted(*i, 'at least')
+    if K.supports(*i, 'ahead') or K.supports(*i, 'equal'):
+        assert K.supports(*i, 'at least')
+    assert not (K.supports(*i, 'equal') and K.contradicts(*i, 'equal')) and not (
+        K.supports(*i, 'at least') and K.contradicts(*i, 'at least')
     )
-    if K.holds(*i, 'ahead'):
-        assert not K.holds(-i[1], -i[0], 'ahead')
-    assert K.holds(*i, 'equal') == K.holds(-i[1], -i[0], 'equal')
+    if K.supports(*i, 'ahead'):
+        assert not K.supports(-i[1], -i[0], 'ahead')
+    assert K.supports(*i, 'equal') == K.supports(-i[1], -i[0], 'equal')
 
 
 @given(st.lists(ends, min_size=1, max_size=6), st.sampled_from(RELATIONS))
 def test_all_parts_must_hold_and_one_is_enough_to_refute(found, relation):
     low, high = np.array(found).T
-    verdict, k, n = K.judge(pd.DataFrame(dict(low=low, high=high, low_all=low - 0.01, high_all=high + 0.01)), relation)
-    each = [bool(K.holds(a, b, relation)) for a, b in found]
-    against = [bool(K.refuted(a - 0.01, b + 0.01, relation)) and not ok for (a, b), ok in zip(found, each)]
+    verdict, k, n = K.decide(pd.DataFrame(dict(low=low, high=high, low_all=low - 0.01, high_all=high + 0.01)), relation)
+    each = [bool(K.supports(a, b, relation)) for a, b in found]
+    against = [bool(K.contradicts(a - 0.01, b + 0.01, relation)) and not ok for (a, b), ok in zip(found, each)]
     assert (
         verdict == ('supported' if all(each) else 'not supported' if any(against) else 'undecided')
         and n == sum(each)
@@ -146,7 +149,7 @@ def test_all_parts_must_hold_and_one_is_enough_to_refute(found, relation):
 @pytest.mark.parametrize('relation', RELATIONS)
 def test_no_interval_is_never_a_verdict(relation):
     none = pd.DataFrame([dict(low=np.nan, high=np.nan, low_all=np.nan, high_all=np.nan)])
-    assert K.judge(none, relation) == ('undecided', 0, 0)
+    assert K.decide(none, relation) == ('undecided', 0, 0)
 
 
 # ---------------------------------------------------------------- simultaneous intervals
@@ -155,10 +158,10 @@ def test_no_interval_is_never_a_verdict(relation):
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 8), st.floats(0, 0.99), st.integers(0, 99))
 def test_simultaneous_intervals_hold_all_parts_and_contain_the_separate_ones(k, shared, seed):
-    r = rng('simultaneous', k, seed)
+    r = seeded_rng('simultaneous', k, seed)
     v = shared * r.normal(size=400) + r.normal(size=(k, 400))
     low, high = K.simultaneous(np.c_[v.mean(1), v])
-    one = np.array([interval(np.r_[0, x])[:2] for x in v]).T
+    one = np.array([percentile_interval(np.r_[0, x])[:2] for x in v]).T
     assert (
         ((low <= v.T) & (high >= v.T)).all(1).mean() >= 0.945
         and (low <= one[0] + 0.02).all()
@@ -169,38 +172,38 @@ def test_simultaneous_intervals_hold_all_parts_and_contain_the_separate_ones(k, 
 
 
 def test_simultaneous_intervals_leave_undefined_draws_out():
-    v = rng('gaps').normal(size=(2, 301))
+    v = seeded_rng('gaps').normal(size=(2, 301))
     v[0, 5:25] = np.nan
     low, high = K.simultaneous(v)
     assert np.isfinite([low, high]).all()
     v[1, 20:290] = np.nan
     low, high = K.simultaneous(v)
     assert np.isnan([low[1], high[1]]).all() and (low[0], high[0]) == pytest.approx(
-        interval(v[0])[:2]
+        percentile_interval(v[0])[:2]
     )  # a part without an interval leaves the other its own
     v[0, 20:290] = np.nan
     assert np.isnan(K.simultaneous(v)).all()
 
 
 def test_draws_in_which_the_parts_do_not_meet_leave_no_band():
-    v = rng('apart').normal(size=(2, 301))
+    v = seeded_rng('apart').normal(size=(2, 301))
     v[0, 1:150] = v[1, 150:290] = np.nan
     assert np.isnan(K.simultaneous(v)).all()
 
 
 @pytest.mark.parametrize('undefined', [[np.nan] * 301, [np.nan, *[0.1] * 300], [0.1] * 50 + [np.nan] * 251])
 def test_an_undefined_part_hides_no_refutation(undefined):
-    r = rng('parts')
+    r = seeded_rng('parts')
     v = np.stack([np.r_[m, r.normal(m, 0.01, 300)] for m in (-0.1, 0.1)])
     parts = K.measured([(n, x, {}) for n, x in zip('abc', [*v, np.array(undefined)])])
     assert (
-        K.judge(parts, 'ahead')[0]
-        == K.judge(K.measured([(n, x, {}) for n, x in zip('ab', v)]), 'ahead')[0]
+        K.decide(parts, 'ahead')[0]
+        == K.decide(K.measured([(n, x, {}) for n, x in zip('ab', v)]), 'ahead')[0]
         == 'not supported'
     )
     assert (
         np.isnan(parts.loc[2, ['low_all', 'high_all']].to_numpy(float)).all()
-        and K.judge(parts.iloc[1:].reset_index(drop=True), 'ahead')[0] == 'undecided'
+        and K.decide(parts.iloc[1:].reset_index(drop=True), 'ahead')[0] == 'undecided'
     )
 
 
@@ -234,7 +237,7 @@ def linear(model, kind, f):
 
 def test_gaps_and_growth_are_differences_of_means():
     ev = results_made(linear)
-    t = K.gap([('MN-LR-2', 'RNN-C')], 'every')(ev)
+    t = K.difference_test([('MN-LR-2', 'RNN-C')], 'every')(ev)
     assert len(t) == 8 and t['estimate'].to_numpy() == pytest.approx(
         [linear('MN-LR-2', k, f) - linear('RNN-C', k, f) for k in K.BOTH for f in ev.fractions]
     )
@@ -243,13 +246,17 @@ def test_gaps_and_growth_are_differences_of_means():
         and (t['low_all'] <= t['low']).all()
         and t['n_ahead'].tolist() == [3] * 4 + [1] * 4
     )
-    assert K.growth('MN-LR-2', 'RNN-C', 'smallest', 'full')(ev)['estimate'].to_numpy() == pytest.approx([0.02, 0.02])
-    assert K.growth('MN-LR-2', 'RNN-C', 'small', 'large')(ev, ('phenotype',))['estimate'].item() == pytest.approx(
-        0.015 - 0.02 * -np.log10(0.5) / 4
+    assert K.lead_growth_test('MN-LR-2', 'RNN-C', 'smallest', 'full')(ev)['estimate'].to_numpy() == pytest.approx(
+        [0.02, 0.02]
     )
-    assert len(K.growth('MN-LR-2', 'RNN-C', 'reduced', 'full', each=True)(ev)) == 6
-    assert K.loss(['RNN-C', 'MN-LR-2'])(ev, ('phenotype',))['estimate'].to_numpy() == pytest.approx([0.05, 0.03])
-    assert K.mean_gap([('MN-LR-2', 'LR')])(ev, ('mortality',))['estimate'].item() == pytest.approx(
+    assert K.lead_growth_test('MN-LR-2', 'RNN-C', 'small', 'large')(ev, ('phenotype',))[
+        'estimate'
+    ].item() == pytest.approx(0.015 - 0.02 * -np.log10(0.5) / 4)
+    assert len(K.lead_growth_test('MN-LR-2', 'RNN-C', 'reduced', 'full', each=True)(ev)) == 6
+    assert K.degradation_test(['RNN-C', 'MN-LR-2'])(ev, ('phenotype',))['estimate'].to_numpy() == pytest.approx(
+        [0.05, 0.03]
+    )
+    assert K.mean_difference_test([('MN-LR-2', 'LR')])(ev, ('mortality',))['estimate'].item() == pytest.approx(
         np.mean([linear('MN-LR-2', '', f) - linear('LR', '', f) for f in ev.fractions])
     )
 
@@ -271,9 +278,9 @@ def test_shape_claims_keep_to_tasks_present_at_both_ends():
             :, None
         ]
     )
-    assert K.growth('MN-LR-2', 'RNN-C', 'smallest', 'full')(ev, ('phenotype',))['estimate'].item() == pytest.approx(
-        0.02
-    )
+    assert K.lead_growth_test('MN-LR-2', 'RNN-C', 'smallest', 'full')(ev, ('phenotype',))[
+        'estimate'
+    ].item() == pytest.approx(0.02)
 
 
 def test_sparsity_counts_tasks():
@@ -330,7 +337,7 @@ def test_models_without_a_weight_support_nothing():
         '1 of 6 phenotype fits of MN-LR-1 left out' in t.loc['95 % near zero', 'reason']
         and t.loc['95 % near zero', 'verdict'] == 'not supported'
     )
-    proof = K.evidence(ev).query("claim in @SPARSE and part.str.startswith('MN-LR-1')", engine='python')
+    proof = K.gather_evidence(ev).query("claim in @SPARSE and part.str.startswith('MN-LR-1')", engine='python')
     assert (
         len(proof) == 3
         and proof['reason'].str.contains('1 of 8 phenotype and mortality fits|1 of 6 phenotype fits').all()
@@ -357,7 +364,7 @@ def test_tasks_without_a_weight_do_not_make_features_few(empty, verdict):
     row = t.loc['130 of 300']
     said = f'{empty} of 4 models of MN-LR-1 in split 0 '
     assert row['verdict'] == verdict and row['reason'] == (
-        f'{K.COUNT}; {said}left out: every weight near zero'
+        f'{K.NO_INTERVAL}; {said}left out: every weight near zero'
         if verdict == 'supported'
         else f'{said}have every weight near zero'
     )
@@ -372,20 +379,20 @@ def test_a_count_says_that_it_has_no_interval():
         and t['low'] == t['estimate'] == t['high']
         and 'without an interval' in t['compared']
     )
-    assert set(K.evidence(results_made(linear), used).query("claim == '130 of 300'")['reason']) == {
+    assert set(K.gather_evidence(results_made(linear), used).query("claim == '130 of 300'")['reason']) == {
         'descriptive: no interval'
     }
 
 
 def test_shared_features_are_held_against_chance():
-    r = rng('chance')
+    r = seeded_rng('chance')
     random = pd.DataFrame((r.random((11, 300)) < 0.05).astype(float))
     same = pd.DataFrame(np.tile(r.random(300) < 0.05, (11, 1)).astype(float))
     both = K.shared_features({0: random, 1: same})
-    assert both['low'][0] < 0 < both['high'][0] and not K.holds(both['low'][0], both['high'][0], 'above')
+    assert both['low'][0] < 0 < both['high'][0] and not K.supports(both['low'][0], both['high'][0], 'above')
     alone = (pd.DataFrame(np.eye(11, 300)), pd.DataFrame(np.eye(11, 300) + np.eye(1, 300, 0)))
     assert K.shared_features({0: alone[0]})['estimate'].item() < K.shared_features({0: alone[1]})['estimate'].item()
-    assert K.any_task({0: same})['estimate'].item() == pytest.approx(same.iloc[0].mean())
+    assert K.used_by_any_task({0: same})['estimate'].item() == pytest.approx(same.iloc[0].mean())
 
 
 # ---------------------------------------------------------------- whole tables
@@ -472,7 +479,7 @@ def test_claims_without_their_systems_are_not_run_and_say_why():
     assert (
         t.loc['130 of 300', 'reason'] == 'MN-LR-1: no weights at hand'
         and t.loc['95 % near zero', 'verdict'] == 'not run'
-        and 'not run' in K.tally_verdicts(t)
+        and 'not run' in K.count_verdicts(t)
     )
     ev = toy_evaluation({m: 0.4 for m in ('LR', 'RNN-C', 'MN-LR-2')}, fractions=(0.2, 0.5))
     t = K.claims_table(ev).set_index('claim')
@@ -496,7 +503,7 @@ def test_without_replicates_nothing_is_decided():
 
 def test_the_evidence_holds_every_part():
     ev = results_made(linear)
-    proof = K.evidence(ev)
+    proof = K.gather_evidence(ev)
     t = K.claims_table(ev).set_index('claim')
     counted = proof[proof['part'].notna()].groupby('claim').size()
     for claim, n in counted.items():

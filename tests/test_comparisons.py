@@ -11,9 +11,9 @@ from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
-from rnn_transfer.data import BadInput, rng
+from rnn_transfer.data import BadInput, seeded_rng
 from rnn_transfer.evaluation import comparisons as C
-from rnn_transfer.evaluation.measures import Bootstrap, auroc, coverage, interval
+from rnn_transfer.evaluation.measures import Bootstrap, auroc, simulate_coverage, percentile_interval
 from rnn_transfer.evaluation.results import toy_evaluation
 
 # ---------------------------------------------------------------- DeLong
@@ -68,7 +68,7 @@ def test_delong_equals_all_pairs_and_sklearn(data):
 
 
 def test_delong_equals_all_pairs_on_a_thousand_stays():
-    r = rng('delong')
+    r = seeded_rng('delong')
     y = (r.random(1000) < 0.2).astype(float)
     P = np.round(y + r.normal(size=(4, 1000)), 1)
     auc, cov = C.delong(y, P)
@@ -135,7 +135,7 @@ def test_models_that_tie_everywhere_differ_by_nothing():
 
 
 def test_delong_agrees_with_the_bootstrap_where_both_apply():
-    r = rng('agree')
+    r = seeded_rng('agree')
     n = 2000
     y = (r.random(n) < 0.2).astype(float)
     shared = r.normal(size=n)
@@ -144,7 +144,7 @@ def test_delong_agrees_with_the_bootstrap_where_both_apply():
     v = auroc(y, a, draws.weights) - auroc(y, b, draws.weights)
     found = C.delong_compare(y, a, b)
     assert found['difference'] == pytest.approx(v[0]) and found['se'] == pytest.approx(v[1:].std(), rel=0.06)
-    assert [found['low'], found['high']] == pytest.approx(interval(v)[:2], abs=0.004)
+    assert [found['low'], found['high']] == pytest.approx(percentile_interval(v)[:2], abs=0.004)
 
 
 def test_delong_intervals_cover():
@@ -164,19 +164,19 @@ def test_delong_intervals_cover_over_a_thousand_repetitions():
 
 @pytest.mark.slow
 def test_bootstrap_intervals_cover_over_a_thousand_repetitions():
-    assert 0.93 <= coverage(1000) <= 0.97
+    assert 0.93 <= simulate_coverage(1000) <= 0.97
 
 
 @pytest.mark.slow
 def test_paired_bootstrap_intervals_cover_over_a_thousand_repetitions():
     held = 0
     for k in range(1000):
-        r = rng('paired coverage', k)
+        r = seeded_rng('paired coverage', k)
         subject = np.repeat(np.arange(300), r.integers(1, 3, 300))
         y = (r.random(300) < 0.2)[subject].astype(float)
         a, b = y + np.sqrt(0.5) * (r.normal(size=300)[subject] + r.normal(size=(2, len(subject))))
         w = Bootstrap(subject, 300, k).weights
-        low, high, _ = interval(auroc(y, a, w) - auroc(y, b, w))
+        low, high, _ = percentile_interval(auroc(y, a, w) - auroc(y, b, w))
         held += low <= 0 <= high
     assert 0.93 <= held / 1000 <= 0.97
 
@@ -199,7 +199,7 @@ def test_without_correction_it_is_the_t_test(d):
 
 
 def test_the_correction_widens_with_the_ratio_and_not_with_seeds_alone():
-    d = rng('nb').normal(0.01, 0.01, 10)
+    d = seeded_rng('nb').normal(0.01, 0.01, 10)
 
     def width(ratio):
         return np.ptp([C.nadeau_bengio(d, 1, ratio)[k] for k in ('low', 'high')])
@@ -243,7 +243,7 @@ def test_wilcoxon_equals_all_signs(d):
 
 @pytest.mark.parametrize('n', [3, 10, 25, 45])
 def test_wilcoxon_equals_scipy(n):
-    d = rng('wilcoxon', n).normal(0.01, 0.02, n)
+    d = seeded_rng('wilcoxon', n).normal(0.01, 0.02, n)
     assert C.wilcoxon(d)['p'] == pytest.approx(stats.wilcoxon(d, method='exact').pvalue)
     assert C.wilcoxon(d)['median'] == pytest.approx(np.median([(a + b) / 2 for i, a in enumerate(d) for b in d[i:]]))
 
@@ -291,7 +291,7 @@ def test_monotone_is_isotonic_regression(curve):
     curve = np.array(curve)
     x = np.arange(len(curve))
     want = np.stack([IsotonicRegression().fit_transform(x, c) for c in curve.T], 1)
-    assert C.monotone(curve) == pytest.approx(want, abs=1e-9)
+    assert C.isotonic_curve(curve) == pytest.approx(want, abs=1e-9)
 
 
 @settings(deadline=None)
@@ -299,8 +299,8 @@ def test_monotone_is_isotonic_regression(curve):
 def test_what_is_needed_is_where_the_curve_reaches_it(curve, target):
     curve = np.array(curve)
     x = np.geomspace(0.01, 1, len(curve))
-    found = C.needed(x, curve, np.full(4, target))
-    smooth = C.monotone(curve)
+    found = C.labels_to_reach(x, curve, np.full(4, target))
+    smooth = C.isotonic_curve(curve)
     for v, c in zip(found, smooth.T):
         if v == 0:
             assert c[0] >= target - 1e-9
@@ -308,7 +308,7 @@ def test_what_is_needed_is_where_the_curve_reaches_it(curve, target):
             assert c[-1] < target
         else:
             assert x[0] <= v <= x[-1] + 1e-12 and np.interp(np.log(v), np.log(x), c) == pytest.approx(target, abs=1e-6)
-    assert (C.needed(x, curve, np.full(4, target + 0.05)) >= found).all()
+    assert (C.labels_to_reach(x, curve, np.full(4, target + 0.05)) >= found).all()
 
 
 def test_counts_of_labels_read_as_numbers():
@@ -334,12 +334,12 @@ def test_undefined_replicates_are_counted_and_too_many_leave_no_interval():
 
 def test_agreement_of_bootstrap_and_delong():
     ev = toy_evaluation(n=400, replicates=400)
-    t = C.agreement(ev, 'MN-LR-2', 'LR', 0.1)
+    t = C.bootstrap_vs_delong(ev, 'MN-LR-2', 'LR', 0.1)
     assert len(t) == 2
     assert t['bootstrap_se'].to_numpy() == pytest.approx(t['delong_se'].to_numpy(), rel=0.12)
     ev.predicted = None
     with pytest.raises(BadInput, match='not at hand'):
-        C.agreement(ev, 'MN-LR-2', 'LR', 0.1)
+        C.bootstrap_vs_delong(ev, 'MN-LR-2', 'LR', 0.1)
 
 
 def test_over_seeds_and_tasks_use_what_both_models_have():
@@ -350,25 +350,25 @@ def test_over_seeds_and_tasks_use_what_both_models_have():
     gone = r.index[(r['task'] == 'Sepsis') & (r['seed'] == 1) & (r['model'] == 'LR') & (r['fraction'] == 0.1)]
     r.loc[gone, 'auroc'] = np.nan
     ev.known.clear()
-    row = C.over_seeds(ev, 'MN-LR-2', 'LR').query("fraction == .1 and task_kind == 'phenotype'").iloc[0]
+    row = C.corrected_t_over_seeds(ev, 'MN-LR-2', 'LR').query("fraction == .1 and task_kind == 'phenotype'").iloc[0]
     one = r.query("fraction == .1 and task == 'Shock'").pivot(index='seed', columns='model', values='auroc')
     assert (
         row['n'] == 3
         and row['mean'] == pytest.approx((one['MN-LR-2'] - one['LR']).mean())
         and row['ratio'] == pytest.approx(80 / 32)
     )
-    t = C.over_tasks(ev, [('MN-LR-2', 'LR'), ('LR', 'MN-LR-2'), ('MN-LR-2', 'GBT')], 1.0)
+    t = C.wilcoxon_over_tasks(ev, [('MN-LR-2', 'LR'), ('LR', 'MN-LR-2'), ('MN-LR-2', 'GBT')], 1.0)
     assert len(t) == 4 and t.query("task_kind == 'mortality'")['p'].isna().all()
     assert (t.query("task_kind == 'phenotype'")['p_holm'] >= t.query("task_kind == 'phenotype'")['p']).all()
 
 
 def test_efficiency_keeps_to_tasks_that_are_there_throughout():
     ev = toy_evaluation({'RNN-C': 0.2, 'MN-LR-2': 0.9}, fractions=(0.1, 0.3, 1.0))
-    whole = C.efficiency(ev, 'MN-LR-2', 'RNN-C')
+    whole = C.label_efficiency_table(ev, 'MN-LR-2', 'RNN-C')
     assert whole['n_tasks'].item() == 2 and 0 < whole['needed'].item() < 1
     ev.results.loc[
         (ev.results['task'] == 'Sepsis') & (ev.results['fraction'] == 0.1) & (ev.results['model'] == 'MN-LR-2'), 'auroc'
     ] = np.nan
     ev.known.clear()
-    left = C.efficiency(ev, 'MN-LR-2', 'RNN-C')
+    left = C.label_efficiency_table(ev, 'MN-LR-2', 'RNN-C')
     assert left['n_tasks'].item() == 1 and left['n_tasks_seen'].item() == 2

@@ -76,7 +76,7 @@ def test_shipped_normaliser(shared):
     cohort, gold = golden_cohort(shared)
     g = cohort.grid()
     np.testing.assert_allclose(
-        Normaliser.benchmark('phenotyping').transform(g.X, g.columns), gold['X_norm'], rtol=2e-6, atol=1e-6
+        Normalizer.benchmark('phenotyping').transform(g.X, g.columns), gold['X_norm'], rtol=2e-6, atol=1e-6
     )
 
 
@@ -369,7 +369,7 @@ def test_own_two_files_and_a_hand_written_json_are_enough(tmp_path):
 def test_run_data(tmp_path):
     toy = toy_cohort()
     run_data(toy, tmp_path)
-    p = Prepared.load(tmp_path)
+    p = PreparedCohort.load(tmp_path)
     train = p.rows('train')
     assert p.X.shape == (240, 48, 10) and isinstance(p.X, np.memmap) and p.statistics.shape == (240, 168)
     np.testing.assert_allclose(p.X[train][..., :3].mean((0, 1)), 0, atol=1e-4)
@@ -384,7 +384,7 @@ def test_normaliser_sees_the_train_partition_only(tmp_path):
     b.events.loc[out & (b.events['channel'] == 'Glucose'), 'value'] = 1e4
     run_data(a, tmp_path / 'a')
     run_data(b, tmp_path / 'b')
-    assert Prepared.load(tmp_path / 'a').meta['scale'] == Prepared.load(tmp_path / 'b').meta['scale']
+    assert PreparedCohort.load(tmp_path / 'a').meta['scale'] == PreparedCohort.load(tmp_path / 'b').meta['scale']
 
 
 @pytest.mark.parametrize('bad', [dict(normaliser='mine'), dict(short='pad')])

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from rnn_transfer import evaluate as E
 from rnn_transfer import transfer as T
-from rnn_transfer.data import BadInput, rng, run_data, toy_cohort
+from rnn_transfer.data import BadInput, seeded_rng, run_data, toy_cohort
 from rnn_transfer.evaluation import checks as C
 from rnn_transfer.evaluation import measures as M
 from rnn_transfer.evaluation import sparsity as P
@@ -77,10 +77,10 @@ def test_equal_predictions_give_exactly_one_half(data):
 
 
 def test_calibration_equals_unpenalised_logistic_regression():
-    r = rng('calibration')
+    r = seeded_rng('calibration')
     x = r.normal(size=2000)
     y = (r.random(2000) < 1 / (1 + np.exp(-(0.3 + 0.6 * x)))).astype(float)
-    intercept, slope, reason = E.calibration(y, 1 / (1 + np.exp(-x)))
+    intercept, slope, reason = E.calibration_line(y, 1 / (1 + np.exp(-x)))
     oracle = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(x[:, None], y)
     assert slope == pytest.approx(oracle.coef_[0, 0], abs=1e-4) and reason is None
     assert np.mean(1 / (1 + np.exp(-(x + intercept)))) == pytest.approx(y.mean(), abs=1e-6)
@@ -98,14 +98,14 @@ def test_calibration_equals_unpenalised_logistic_regression():
     ],
 )
 def test_undefined_calibration_says_why(y, p, why):
-    _, slope, reason = E.calibration(y, p)
+    _, slope, reason = E.calibration_line(y, p)
     assert np.isnan(slope) and why in reason
 
 
 def test_calibration_has_a_slope_as_soon_as_the_classes_overlap():
     x = np.array([0.1, 0.5, 0.5, 0.6, 0.9])
     y = np.array([0, 0, 1, 0, 1.0])
-    _, slope, reason = E.calibration(y, x)
+    _, slope, reason = E.calibration_line(y, x)
     oracle = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(np.log(x / (1 - x))[:, None], y)
     assert slope == pytest.approx(oracle.coef_[0, 0], abs=1e-3) and reason is None
 
@@ -118,9 +118,9 @@ def test_a_calibration_that_did_not_converge_is_null_with_a_reason(monkeypatch, 
         return search(A, y, offset, **(dict(steps=1) if A.shape[1] == columns else {}))
 
     monkeypatch.setattr(M, 'logistic_fit', stops)
-    r = rng('calibration')
+    r = seeded_rng('calibration')
     y = (r.random(200) < 0.3).astype(float)
-    intercept, slope, reason = E.calibration(y, r.random(200))
+    intercept, slope, reason = E.calibration_line(y, r.random(200))
     assert np.isnan(slope) and 'did not converge' in reason and np.isnan(intercept) == (columns == 1)
 
 
@@ -128,7 +128,7 @@ def test_a_calibration_that_did_not_converge_is_null_with_a_reason(monkeypatch, 
 
 
 def test_replicates_equal_sklearn_on_resampled_stays():
-    r = rng('resample')
+    r = seeded_rng('resample')
     subjects = r.integers(60, size=100)
     y = (r.random(100) < 0.3).astype(float)
     p = np.round(r.random(100), 1)
@@ -160,13 +160,13 @@ def test_draws_depend_on_the_seed_alone():
 
 def test_interval_leaves_undefined_replicates_out_and_counts_them():
     values = np.r_[0.5, np.linspace(0, 1, 101), [np.nan] * 40]
-    assert E.interval(values) == pytest.approx((0.025, 0.975, 40))
-    low, high, n = E.interval(np.r_[0.5, 0.4, 0.6, [np.nan] * 3])
+    assert E.percentile_interval(values) == pytest.approx((0.025, 0.975, 40))
+    low, high, n = E.percentile_interval(np.r_[0.5, 0.4, 0.6, [np.nan] * 3])
     assert np.isnan([low, high]).all() and n == 3
 
 
 def test_intervals_cover():
-    assert 0.93 - 0.035 <= E.coverage(200) <= 0.985  # three standard errors below 93 %, two above 95 %
+    assert 0.93 - 0.035 <= E.simulate_coverage(200) <= 0.985  # three standard errors below 93 %, two above 95 %
 
 
 # ---------------------------------------------------------------- a run of simulated predictions
@@ -177,7 +177,7 @@ SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2']
 
 def simulated_fit(split, task, model, fraction, seed, y, stay_ids):
     "One fit: its row, its predictions and its weights; a zero model for MN-LR-1 and none for task A, at 5 % and seed 0."
-    r = rng('simulated', split, task, model, fraction, seed)
+    r = seeded_rng('simulated', split, task, model, fraction, seed)
     few = fraction < 0.1 and seed == 0
     n = {'LR': 20, 'RNN-C': None, 'MN-LR-1': 8}.get(model, 16)
     reason = 'training labels: one class in the subset' if few and task == 'Phenotype A' else None
@@ -187,7 +187,12 @@ def simulated_fit(split, task, model, fraction, seed, y, stay_ids):
         np.full(len(y), 0.2)
         if zero
         else 1
-        / (1 + np.exp(1 - (1 + fraction) * y - rng('shared', task).normal(size=len(y)) - 0.5 * r.normal(size=len(y))))
+        / (
+            1
+            + np.exp(
+                1 - (1 + fraction) * y - seeded_rng('shared', task).normal(size=len(y)) - 0.5 * r.normal(size=len(y))
+            )
+        )
     )
     key = dict(split=split, task=task, model=model, fraction=fraction, seed=seed)
     fit = (
@@ -376,7 +381,7 @@ def test_paired_differences_are_differences_of_replicates(done):
     d = ev.compare('MN-LR-2', 'RNN-C').query("task_kind == 'mortality' and fraction == 1").iloc[0]
     one, two = (ev.average(ev.defined(task_kind='mortality', fraction=1.0, model=m)) for m in ('MN-LR-2', 'RNN-C'))
     assert d['difference'] == one[0] - two[0]
-    assert (d['low'], d['high']) == pytest.approx(E.interval(one - two)[:2])
+    assert (d['low'], d['high']) == pytest.approx(E.percentile_interval(one - two)[:2])
     same = ev.compare('LR', 'LR')
     assert (same[['difference', 'low', 'high']] == 0).all(axis=None)
 
@@ -458,7 +463,7 @@ def test_report_is_one_offline_file(page):
 
 def test_every_caption_names_the_data_and_the_profile(done, page):
     captions = re.findall(r'<figcaption>(.*?)</figcaption>', page, flags=re.S)
-    notes = [p.read_text() for p in (done[0] / 'tables').glob('*.md')] + [E.headline(done[0])]
+    notes = [p.read_text() for p in (done[0] / 'tables').glob('*.md')] + [E.headline_text(done[0])]
     assert len(captions) >= 12
     for text in captions + notes:
         assert 'Synthetic data' in text and 'toy' in text and 'quick profile' in text and 'test stays' in text
@@ -481,10 +486,10 @@ def test_every_caption_names_the_data_and_the_profile(done, page):
 def test_captions_say_what_was_changed_of_a_profile(done, told, said):
     run, ev = done
     (run / 'manifest.json').write_text(json.dumps(told))
-    about = E.facts(run, E.Prepared.load(run)) | dict(replicates=60)
+    about = E.run_info(run, E.PreparedCohort.load(run)) | dict(replicates=60)
     (run / 'manifest.json').write_text(json.dumps(dict(profile='quick')))
     again = E.Evaluation(ev.results, ev.values, ev.positives, about, ev.known)
-    assert said in E.caption(again) and 'fewer splits' not in E.caption(again)
+    assert said in E.data_caption(again) and 'fewer splits' not in E.data_caption(again)
     assert (', changed' in E.figure_2(again)._suptitle.get_text()) == bool(told.get('changed'))
 
 
@@ -493,7 +498,7 @@ def test_missing_fits_are_counted_under_the_headline(done, page):
     last = E.headline_frame(ev, 'phenotype').iloc[
         -1
     ]  # task A has no fit at 5 % and seed 0: 5 systems, of 4 tasks x 2 seeds x 5
-    assert list(last) == ['fits missing', '5 of 40', '0 of 20'] and 'fits missing' in E.headline(run)
+    assert list(last) == ['fits missing', '5 of 40', '0 of 20'] and 'fits missing' in E.headline_text(run)
     assert 'fits missing' not in set(E.headline_frame(ev, 'mortality')['Model'])
     notes = {s.name: s.note for s in E.headline_sheets(ev)}
     assert (
@@ -579,13 +584,15 @@ def test_how_the_settings_of_the_open_profile_were_found_is_said_where_they_were
 ):
     ev = done[1]
     about = ev.about | dict(profile=profile, source=source, changed=changed)
-    found = [x for x in E.limits(E.Evaluation(ev.results, ev.values, ev.positives, about)) if 'reaches .80' in x]
+    found = [
+        x for x in E.describe_limits(E.Evaluation(ev.results, ev.values, ev.positives, about)) if 'reaches .80' in x
+    ]
     assert len(found) == said and all(x.startswith('The open profile') for x in found)
 
 
 def test_the_weights_of_multi_task_are_told_where_it_was_run(done, crowd):
     def told(ev):
-        return sum(x.startswith('Multi-task gives every known pair') for x in E.limits(ev))
+        return sum(x.startswith('Multi-task gives every known pair') for x in E.describe_limits(ev))
 
     assert 'multi-task' in crowd[1].models and (told(done[1]), told(crowd[1])) == (0, 1)
 
@@ -594,7 +601,7 @@ def test_the_size_of_rnn_c_is_a_limit_where_it_was_not_its_own_choice(done):
     ev = done[1]
 
     def sizes(e):
-        return [x for x in E.limits(e) if 'RNN-C has the size MIMIC-Net chose' in x]
+        return [x for x in E.describe_limits(e) if 'RNN-C has the size MIMIC-Net chose' in x]
 
     assert len(sizes(ev)) == 1 and 'split 0: 8; split 1: 8' in sizes(ev)[0]
     own = ev.results.assign(hidden=ev.results['hidden'].mask(ev.results['model'].eq('RNN-C'), 16))
@@ -653,13 +660,13 @@ def test_figure_3_counts_used_features(done):
 
 
 def test_reliability_equals_plain_resampling():
-    r = rng('reliability')
+    r = seeded_rng('reliability')
     subjects = r.integers(50, size=90)
     y = [(r.random(90) < 0.4).astype(float) for _ in range(2)]
     y[1][:20] = np.nan
     p = [r.random(90), r.random(90)]
     boot = E.Bootstrap(subjects, 40, 5)
-    got = E.reliability(list(zip(y, p)), boot.weights, bins=4)
+    got = E.reliability_curve(list(zip(y, p)), boot.weights, bins=4)
     Y, P, who = np.concatenate(y), np.concatenate(p), np.tile(np.arange(90), 2)
     keep = ~np.isnan(Y)
     Y, P, who = Y[keep], P[keep], who[keep]
@@ -676,12 +683,12 @@ def test_reliability_equals_plain_resampling():
 
 @pytest.mark.parametrize('k,n', [(0, 7), (3, 9), (9, 9), (50, 1000)])
 def test_wilson_equals_scipy(k, n):
-    assert M.wilson(k, n) == pytest.approx(tuple(binomtest(k, n).proportion_ci(method='wilson')))
+    assert M.wilson_interval(k, n) == pytest.approx(tuple(binomtest(k, n).proportion_ci(method='wilson')))
 
 
 def test_a_bin_without_a_positive_has_an_interval():
     y, p = np.r_[np.zeros(30), np.tile([0.0, 1.0], 15)], np.r_[np.full(30, 0.1), np.full(30, 0.8)]
-    got = E.reliability([(y, p)], E.Bootstrap(np.arange(60), 50).weights, bins=2)
+    got = E.reliability_curve([(y, p)], E.Bootstrap(np.arange(60), 50).weights, bins=2)
     assert (
         got['seen'].tolist() == [0, 0.5]
         and got['low'][0] == 0
@@ -690,7 +697,7 @@ def test_a_bin_without_a_positive_has_an_interval():
 
 
 def test_reliability_of_equal_predictions_is_one_point():
-    got = E.reliability([(np.array([0, 1, 1.0]), np.full(3, 0.2))], E.Bootstrap(np.arange(3), 20).weights)
+    got = E.reliability_curve([(np.array([0, 1, 1.0]), np.full(3, 0.2))], E.Bootstrap(np.arange(3), 20).weights)
     assert len(got) == 1 and got.iloc[0][['said', 'seen', 'n']].tolist() == pytest.approx([0.2, 2 / 3, 3])
 
 
@@ -738,16 +745,16 @@ def test_differences_task_by_task_equal_resampled_sklearn(done):
 
 
 def test_influence_is_the_slope_of_the_auroc():
-    r = rng('influence')
+    r = seeded_rng('influence')
     y = (r.random(40) < 0.3).astype(float)
     p = np.round(r.random(40), 1)
-    got = C.influence(y, p)
+    got = C.auroc_influence(y, p)
     eps = 1e-6
     for i in range(40):
         assert got[i] == pytest.approx(
             (roc_auc_score(y, p, sample_weight=1 + eps * (np.arange(40) == i)) - roc_auc_score(y, p)) / eps, abs=1e-5
         )
-    assert C.influence(np.r_[y, np.nan], np.r_[p, 0.4])[-1] == 0
+    assert C.auroc_influence(np.r_[y, np.nan], np.r_[p, 0.4])[-1] == 0
 
 
 def test_delong_of_an_average_equals_the_jackknife_over_subjects(done):
@@ -826,7 +833,7 @@ def test_names_are_taken_apart_and_put_in_order():
         and E.parse('MN+statistics-LR') == ('MN+statistics-LR', '', 0)
         and E.parse('of my own@home')[2] == 0
     )
-    assert [E.group(m) for m in ('LR', 'GBT', 'no-removal-LR-1', 'last-LR', 'LR:cv', 'LR@1', 'of my own')] == [
+    assert [E.display_group(m) for m in ('LR', 'GBT', 'no-removal-LR-1', 'last-LR', 'LR:cv', 'LR@1', 'of my own')] == [
         "The paper's",
         'Further',
         'Without leakage removal',
@@ -836,8 +843,8 @@ def test_names_are_taken_apart_and_put_in_order():
         'Others',
     ]
     assert (
-        E.order_models(rng('order').permutation(EVERY))
-        == E.order_models(EVERY)
+        E.sort_systems(seeded_rng('order').permutation(EVERY))
+        == E.sort_systems(EVERY)
         == [
             *T.SYSTEMS,
             'of my own',
@@ -865,7 +872,7 @@ def test_every_system_is_explained_tabled_and_drawn(crowd):
     drawn = [m for names in E.PANELS.values() for m in names]
     assert set(T.SYSTEMS) <= set(drawn) and max(map(len, E.PANELS.values())) <= 8
     for names in E.PANELS.values():
-        assert len({E.look(m) for m in names}) == len(names)
+        assert len({E.line_style(m) for m in names}) == len(names)
     assert list(E.panels(EVERY)) == list(E.PANELS)[1:] and E.panels(['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2']) == {}
     v = E.variant_sheets(ev)[0].shown['Model'].tolist()
     assert v == [
@@ -1068,7 +1075,7 @@ def test_rank_correlation_equals_scipy(seed):
 
 def test_features_respond_to_what_they_were_made_of(done, monkeypatch):
     run, ev = done
-    data = E.Prepared.load(run)
+    data = E.PreparedCohort.load(run)
     column = next(
         c for c in data.statistics if data.statistics[c].notna().mean() > 0.9 and data.statistics[c].nunique() > 50
     )
@@ -1100,7 +1107,7 @@ def test_missing_files_and_foreign_predictions_are_named(tmp_path):
     def broken(q, what):
         q.to_parquet(f, index=False)
         with pytest.raises(BadInput, match=what):
-            E.evaluate(run, 5)
+            E.evaluate_run(run, 5)
 
     broken(good.assign(stay_id=good['stay_id'] + 10**6), 'outside the test partition')
     broken(pd.concat([good, good.head(1)]), 'repeat a stay')
@@ -1113,9 +1120,9 @@ def test_missing_files_and_foreign_predictions_are_named(tmp_path):
     broken(good.drop(columns='p'), 'column p is missing')
     f.unlink()
     with pytest.raises(BadInput, match='predictions.parquet: no such file; run 03_transfer'):
-        E.evaluate(run, 5)
+        E.evaluate_run(run, 5)
     with pytest.raises(BadInput, match='run 03_transfer for this run first'):
-        E.parts(tmp_path)
+        E.prediction_folders(tmp_path)
     with pytest.raises(BadInput, match='run 04_evaluate for this run first'):
-        E.headline(tmp_path)
+        E.headline_text(tmp_path)
     assert not (run / 'report.html').exists() and not (run / 'results.parquet').exists()

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_transfer.data import BENCHMARK_CHANNELS, BadInput, Cohort, resource
+from rnn_transfer.data import BENCHMARK_CHANNELS, BadInput, Cohort, load_resource
 from rnn_transfer.sources import mimic3, mimic3_benchmarks, mimic3_export
 
 NAMES = [c.name for c in BENCHMARK_CHANNELS]
@@ -141,7 +141,7 @@ def test_what_the_demo_holds_is_counted_again(demo):
         found.setdefault(NAMES[items.loc[item, "channel"]], []).append(
             [item, items.loc[item, "label"], unit, word or middle, len(g)]
         )
-    assert {c: sorted(v, key=lambda r: (-r[4], r[0], r[3])) for c, v in found.items()} == resource(
+    assert {c: sorted(v, key=lambda r: (-r[4], r[0], r[3])) for c, v in found.items()} == load_resource(
         "mimic3_demo_values.json"
     )["values"]
 
@@ -522,7 +522,10 @@ def test_words_of_duckdb_without_a_path_get_one(tmp_path):
     import duckdb
 
     e = duckdb.IOException("IO Error: Failed to decode gzip stream: data error")
-    with pytest.raises(BadInput, match="^/a b/X.csv.gz: not a whole .gz file"), mimic3.plain_errors("/a b/X.csv.gz"):
+    with (
+        pytest.raises(BadInput, match="^/a b/X.csv.gz: not a whole .gz file"),
+        mimic3.one_line_duckdb_errors("/a b/X.csv.gz"),
+    ):
         raise e
     for text in (
         'IO Error: Cannot open file "/my_gzip_tables/x.csv": Permission denied',
@@ -579,7 +582,7 @@ SORT = "SELECT max(x) FROM (SELECT sum(a) OVER (ORDER BY b) AS x FROM (SELECT ra
 
 def test_duckdb_out_of_disk_is_one_line(tmp_path):
     "Its real words, once for a limit on intermediate files and once for a disk of 8 MB, where the machine allows one."
-    with pytest.raises(BadInput, match="^the disk is full"), mimic3.store("40MB", 1, tmp_path) as con:
+    with pytest.raises(BadInput, match="^the disk is full"), mimic3.duckdb_session("40MB", 1, tmp_path) as con:
         con.execute("SET max_temp_directory_size='1MB'")
         con.execute(SORT).fetchall()
     assert not list(tmp_path.iterdir())
@@ -593,7 +596,7 @@ def test_duckdb_out_of_disk_is_one_line(tmp_path):
         pytest.skip("needs the right to mount a tmpfs")
     try:
         for sql in (BIG, SORT):
-            with pytest.raises(BadInput, match="^the disk is full"), mimic3.store("40MB", 1, disk) as con:
+            with pytest.raises(BadInput, match="^the disk is full"), mimic3.duckdb_session("40MB", 1, disk) as con:
                 con.execute(sql).fetchall()
             assert not list(disk.iterdir())
     finally:
@@ -602,7 +605,7 @@ def test_duckdb_out_of_disk_is_one_line(tmp_path):
 
 def test_duckdb_out_of_memory_names_memory(tmp_path):
     "Too little memory is not a full disk."
-    with pytest.raises(BadInput, match="^memory: .*memory=2GB"), mimic3.store("4MB", 1, tmp_path) as con:
+    with pytest.raises(BadInput, match="^memory: .*memory=2GB"), mimic3.duckdb_session("4MB", 1, tmp_path) as con:
         con.execute(SORT).fetchall()
     assert not list(tmp_path.iterdir())
 

@@ -12,21 +12,21 @@ from rnn_transfer.data import BadInput, run_data, toy_cohort
 from rnn_transfer.model import (
     Autoencoder,
     MIMICNet,
-    about_grid,
+    grid_metadata,
     feature_names,
-    features,
-    initial,
+    extract_features,
+    init_network,
     load_checkpoint,
     multilabel_loss,
-    n_parameters,
+    count_parameters,
     observed_values,
-    pick_device,
-    reads_only,
+    resolve_device,
+    restrict_inputs,
     reconstruction_loss,
     run_model,
     save_checkpoint,
     torch_threads,
-    value_columns,
+    value_and_mask_columns,
 )
 
 
@@ -69,15 +69,15 @@ def grid(n, T, c, seed=0):
     seed=st.integers(0, 99),
 )
 def test_features_are_the_last_states_of_every_layer(n, T, c, h, layers, seed):
-    net, X = initial(c, h, 2, seed, n_layers=layers), grid(n, T, c, seed)
-    Z = features(net, X, batch=2)
+    net, X = init_network(c, h, 2, seed, n_layers=layers), grid(n, T, c, seed)
+    Z = extract_features(net, X, batch=2)
     assert Z.shape == (n, layers * h) and Z.dtype == np.float32 and len(feature_names(h, layers)) == layers * h
     np.testing.assert_allclose(Z, [gru_states(net, x) for x in X.astype(float)], atol=1e-5)
 
 
 def test_classifier_sees_the_top_layer_alone():
-    net, X = initial(3, 4, 2, seed=1).eval(), grid(5, 6, 3)
-    z = features(net, X)[:, 4:]
+    net, X = init_network(3, 4, 2, seed=1).eval(), grid(5, 6, 3)
+    z = extract_features(net, X)[:, 4:]
     want = z @ net.head.weight.detach().numpy().T + net.head.bias.detach().numpy()
     np.testing.assert_allclose(net(torch.from_numpy(X)).detach().numpy(), want, atol=1e-6)
 
@@ -85,15 +85,17 @@ def test_classifier_sees_the_top_layer_alone():
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 99))
 def test_lengths_equal_truncation(lengths, seed):
-    net, X = initial(2, 3, 1, seed), grid(len(lengths), 6, 2, seed)
-    Z = features(net, X, lengths=np.array(lengths), batch=2)
+    net, X = init_network(2, 3, 1, seed), grid(len(lengths), 6, 2, seed)
+    Z = extract_features(net, X, lengths=np.array(lengths), batch=2)
     for z, x, n in zip(Z, X, lengths):
-        np.testing.assert_allclose(z, features(net, x[None, :n])[0], atol=1e-6)
+        np.testing.assert_allclose(z, extract_features(net, x[None, :n])[0], atol=1e-6)
 
 
 def test_lengths_are_clipped_to_the_grid():
-    net, X = initial(2, 3, 1), grid(2, 4, 2)
-    np.testing.assert_allclose(features(net, X, lengths=[0, 99]), features(net, X, lengths=[1, 4]), atol=0)
+    net, X = init_network(2, 3, 1), grid(2, 4, 2)
+    np.testing.assert_allclose(
+        extract_features(net, X, lengths=[0, 99]), extract_features(net, X, lengths=[1, 4]), atol=0
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -125,28 +127,28 @@ FIVE = ['a', 'b->x', 'b->y', 'mask->a', 'mask->b']
 
 
 def test_unread_columns_have_no_say_even_where_they_are_missing():
-    net, X = reads_only(initial(5, 3, 2, seed=1), FIVE, ['a', 'mask->b']), grid(4, 6, 5)
+    net, X = restrict_inputs(init_network(5, 3, 2, seed=1), FIVE, ['a', 'mask->b']), grid(4, 6, 5)
     other = X.copy()
     other[..., [1, 2, 3]] = np.nan
     zeroed = X.copy()
     zeroed[..., [1, 2, 3]] = 0
-    want = features(initial(5, 3, 2, seed=1), zeroed)
+    want = extract_features(init_network(5, 3, 2, seed=1), zeroed)
     for x in (X, other, zeroed):
-        np.testing.assert_array_equal(features(net, x), want)
+        np.testing.assert_array_equal(extract_features(net, x), want)
     net.train()
     net(torch.from_numpy(X)).sum().backward()
     assert not net.rnn.weight_ih_l0.grad[:, [1, 2, 3]].any() and net.rnn.weight_ih_l0.grad[:, [0, 4]].any()
 
 
 def test_a_checkpoint_says_which_columns_it_reads(tmp_path):
-    net, X = reads_only(initial(5, 3, 2, seed=1), FIVE, ['a']), grid(4, 6, 5)
+    net, X = restrict_inputs(init_network(5, 3, 2, seed=1), FIVE, ['a']), grid(4, 6, 5)
     save_checkpoint(net, tmp_path / 'net.safetensors', columns=FIVE)
     back = load_checkpoint(tmp_path / 'net.safetensors')
     assert back.meta['reads'] == ['a'] and json.loads((tmp_path / 'net.json').read_text())['reads'] == ['a']
-    np.testing.assert_array_equal(features(back, X), features(net, X))
+    np.testing.assert_array_equal(extract_features(back, X), extract_features(net, X))
     save_checkpoint(back, tmp_path / 'again.safetensors')
     assert (tmp_path / 'again.json').read_text() == (tmp_path / 'net.json').read_text()
-    save_checkpoint(initial(5, 3, 2), tmp_path / 'all.safetensors', columns=FIVE)
+    save_checkpoint(init_network(5, 3, 2), tmp_path / 'all.safetensors', columns=FIVE)
     assert (
         'reads' not in json.loads((tmp_path / 'all.json').read_text())
         and load_checkpoint(tmp_path / 'all.safetensors').reads is None
@@ -156,18 +158,18 @@ def test_a_checkpoint_says_which_columns_it_reads(tmp_path):
 def test_reading_columns_that_are_not_there_is_refused(tmp_path):
     for kept in (['c'], []):
         with pytest.raises(BadInput, match='one or more of its columns'):
-            reads_only(initial(5, 3, 2), FIVE, kept)
+            restrict_inputs(init_network(5, 3, 2), FIVE, kept)
     with pytest.raises(BadInput, match='of 4 columns, where the network has 5'):
-        reads_only(initial(5, 3, 2), FIVE[:4], ['a'])
-    save_checkpoint(initial(5, 3, 2), tmp_path / 'net.safetensors', columns=FIVE, reads=['z'])
+        restrict_inputs(init_network(5, 3, 2), FIVE[:4], ['a'])
+    save_checkpoint(init_network(5, 3, 2), tmp_path / 'net.safetensors', columns=FIVE, reads=['z'])
     with pytest.raises(BadInput, match="'z'"):
         load_checkpoint(tmp_path / 'net.safetensors')
 
 
 def test_each_value_column_finds_its_mask():
-    assert value_columns(FIVE) == ([0, 1, 2], [3, 4, 4])
-    assert value_columns(['p->q', 'p', 'mask->p', 'p->q->r', 'mask->p->q']) == ([0, 1, 3], [4, 2, 4])
-    assert value_columns(['a', 'b->x']) == ([0, 1], [None, None])
+    assert value_and_mask_columns(FIVE) == ([0, 1, 2], [3, 4, 4])
+    assert value_and_mask_columns(['p->q', 'p', 'mask->p', 'p->q->r', 'mask->p->q']) == ([0, 1, 3], [4, 2, 4])
+    assert value_and_mask_columns(['a', 'b->x']) == ([0, 1], [None, None])
 
 
 @settings(max_examples=15, deadline=None)
@@ -191,7 +193,7 @@ def test_what_is_to_be_written_is_what_was_observed(n, T, seed):
 @settings(max_examples=10, deadline=None)
 @given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=4), seed=st.integers(0, 99))
 def test_the_decoder_starts_from_the_last_states_and_writes_backwards(lengths, seed):
-    auto, X = Autoencoder(initial(5, 3, 2, seed), seed).eval(), grid(len(lengths), 5, 5, seed)
+    auto, X = Autoencoder(init_network(5, 3, 2, seed), seed).eval(), grid(len(lengths), 5, 5, seed)
     got = auto(torch.from_numpy(X), lengths).detach().numpy().reshape(len(X), 5, 2)
     W, b = (v.detach().numpy().astype(float) for v in auto.net.head.parameters())
     for x, n, y in zip(X.astype(float), lengths, got):
@@ -204,10 +206,10 @@ def test_the_decoder_starts_from_the_last_states_and_writes_backwards(lengths, s
 
 def test_the_decoders_weights_depend_on_its_seed_alone():
     torch.manual_seed(1)
-    a = Autoencoder(initial(5, 3, 2), 7).decoder.state_dict()
+    a = Autoencoder(init_network(5, 3, 2), 7).decoder.state_dict()
     torch.manual_seed(2)
-    assert all(torch.equal(v, a[k]) for k, v in Autoencoder(initial(5, 3, 4), 7).decoder.state_dict().items())
-    assert not torch.equal(a['weight_hh_l0'], Autoencoder(initial(5, 3, 2), 8).decoder.weight_hh_l0)
+    assert all(torch.equal(v, a[k]) for k, v in Autoencoder(init_network(5, 3, 4), 7).decoder.state_dict().items())
+    assert not torch.equal(a['weight_hh_l0'], Autoencoder(init_network(5, 3, 2), 8).decoder.weight_hh_l0)
 
 
 def test_extreme_logits_stay_finite():
@@ -216,7 +218,7 @@ def test_extreme_logits_stay_finite():
 
 
 def test_first_weights_depend_on_the_seed_and_not_on_the_tasks():
-    a, b, c = initial(3, 5, 20, seed=4), initial(3, 5, 1, seed=4), initial(3, 5, 1, seed=5)
+    a, b, c = init_network(3, 5, 20, seed=4), init_network(3, 5, 1, seed=4), init_network(3, 5, 1, seed=5)
     for name, w in a.rnn.state_dict().items():
         assert torch.equal(w, b.rnn.state_dict()[name]) and not torch.equal(w, c.rnn.state_dict()[name])
         assert w.abs().max() <= 5**-0.5
@@ -226,49 +228,49 @@ def test_initial_leaves_torchs_generator_alone():
     torch.manual_seed(1)
     want = torch.rand(3)
     torch.manual_seed(1)
-    initial(2, 2, 2, seed=9)
+    init_network(2, 2, 2, seed=9)
     assert torch.equal(torch.rand(3), want)
 
 
 def test_dropout_acts_in_training_between_layers_and_before_the_classifier_only():
     x = torch.from_numpy(grid(64, 5, 3))
-    net = initial(3, 8, 1, dropout=0.5).train()
+    net = init_network(3, 8, 1, dropout=0.5).train()
     torch.manual_seed(0)
     one, two = net.states(x), net.states(x)
     assert torch.equal(one[:, 0], two[:, 0]) and not torch.equal(one[:, 1], two[:, 1])
-    single = initial(3, 8, 1, n_layers=1, dropout=0.5).train()
+    single = init_network(3, 8, 1, n_layers=1, dropout=0.5).train()
     assert torch.equal(single.states(x), single.states(x)) and not torch.equal(single(x), single(x))
     net.eval()
     assert torch.equal(net(x), net(x))
 
 
 def test_features_leave_the_mode_and_the_grid_alone():
-    net, X = initial(2, 3, 1).train(), grid(4, 5, 2)
+    net, X = init_network(2, 3, 1).train(), grid(4, 5, 2)
     X.flags.writeable = False
-    features(net, X)
+    extract_features(net, X)
     assert net.training
 
 
 def test_features_refuse_what_they_cannot_read():
-    net, X = initial(2, 3, 1), grid(4, 5, 2)
+    net, X = init_network(2, 3, 1), grid(4, 5, 2)
     with pytest.raises(BadInput, match='reads 2 columns'):
-        features(net, X[..., :1])
+        extract_features(net, X[..., :1])
     X[3, 2, 1] = np.nan
     with pytest.raises(BadInput, match=r'rows \[3\]'):
-        features(net, X, batch=2)
+        extract_features(net, X, batch=2)
 
 
 def test_number_of_weights():
     for n, h, k, layers in ((76, 100, 20, 2), (5, 3, 1, 3)):
-        assert n_parameters(MIMICNet(n, h, k, layers)) == 3 * h * (n + h + 2) + (layers - 1) * 3 * h * (
+        assert count_parameters(MIMICNet(n, h, k, layers)) == 3 * h * (n + h + 2) + (layers - 1) * 3 * h * (
             2 * h + 2
         ) + k * (h + 1)
 
 
 def test_device_and_threads():
-    assert pick_device('cpu').type == 'cpu'
+    assert resolve_device('cpu').type == 'cpu'
     with pytest.raises(BadInput, match='unknown'):
-        pick_device('gpu')
+        resolve_device('gpu')
     before = torch.get_num_threads()
     with pytest.raises(RuntimeError), torch_threads(1):
         assert torch.get_num_threads() == 1
@@ -278,7 +280,7 @@ def test_device_and_threads():
 
 @pytest.fixture
 def saved(tmp_path):
-    net = initial(3, 4, 2, seed=1)
+    net = init_network(3, 4, 2, seed=1)
     return net, save_checkpoint(net, tmp_path / 'new' / 'net.safetensors', columns=list('abc'), tasks=['t', 'ü'])
 
 
@@ -350,7 +352,7 @@ def test_weights_that_are_no_safetensors_are_refused_even_with_the_right_hash(sa
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
-    net = initial(2, 2, 1)
+    net = init_network(2, 2, 1)
     net.head.bias.data[0] = torch.nan
     with pytest.raises(BadInput, match='not finite'):
         load_checkpoint(save_checkpoint(net, tmp_path / 'net.safetensors'))
@@ -380,12 +382,12 @@ def test_run_model_writes_the_untrained_networks(tmp_path):
         'h-3.safetensors',
     ]
     net = load_checkpoint(tmp_path / 'model' / 'h-3.safetensors', columns=data.columns, tasks=data.phenotypes)
-    for name, w in initial(len(data.columns), 3, 1, seed=5).rnn.state_dict().items():
+    for name, w in init_network(len(data.columns), 3, 1, seed=5).rnn.state_dict().items():
         assert torch.equal(w, net.rnn.state_dict()[name])
     assert (
         net.meta['trained'] is False
-        and about_grid(data).items() <= net.meta.items()
-        and n_parameters(net) == table.weights[1]
+        and grid_metadata(data).items() <= net.meta.items()
+        and count_parameters(net) == table.weights[1]
     )
     first = (tmp_path / 'model' / 'h-3.safetensors').read_bytes()
     run_model(tmp_path, [3], seed=5)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnn_transfer import paper
-from rnn_transfer.data import BadInput, Cohort, Prepared, toy_cohort
+from rnn_transfer.data import BadInput, Cohort, PreparedCohort, toy_cohort
 from rnn_transfer.paper import *
 
 FEW = dict(models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2'], variants=['no-removal'])
@@ -55,7 +55,7 @@ def finished(tmp_path_factory):
         table['stay_id'] += 734_000_000  # ids that no other number looks like
     toy.stays['subject_id'] += 825_000_000
     toy.save(d / 'cohort')
-    outcomes = run_paper(d / 'cohort', d / 'run', 'quick', workers=2, **TINY)
+    outcomes = run_experiment(d / 'cohort', d / 'run', 'quick', workers=2, **TINY)
     return d, outcomes
 
 
@@ -70,7 +70,7 @@ def finished(tmp_path_factory):
     st.integers(1, 3),
 )
 def test_plan_is_complete_and_in_order(splits, fractions, few, rest):
-    steps = plan(dict(splits=splits, fractions=fractions, seeds=[few, rest]))
+    steps = plan_steps(dict(splits=splits, fractions=fractions, seeds=[few, rest]))
     seen = set()
     for s in steps:
         assert set(s.needs) <= seen and s.name not in seen
@@ -85,7 +85,7 @@ def test_profiles_only_use_parameters_that_notebooks_have():
 
 def test_papermill_reads_the_same_parameters():
     "Its parser trips over signs in comments and then passes the parameter unseen."
-    for n in KINDS.values():
+    for n in STEP_NOTEBOOKS.values():
         assert list(paper.papermill.inspect_notebook(str(notebooks_dir() / f'{n}.ipynb'))) == list(
             notebook_parameters(n)
         ), n
@@ -93,9 +93,9 @@ def test_papermill_reads_the_same_parameters():
 
 def test_no_toy_default_of_a_notebook_reaches_a_run():
     for profile in PROFILES.values():
-        for s in plan(profile):
+        for s in plan_steps(profile):
             assert set(notebook_parameters(s.notebook)) - set(s.parameters) == set(), s.name
-    for s in plan(PROFILES['paper']):
+    for s in plan_steps(PROFILES['paper']):
         assert set(s.parameters) <= set(notebook_parameters(s.notebook)), s.name
 
 
@@ -103,12 +103,12 @@ def test_no_toy_default_of_a_notebook_reaches_a_run():
 def test_mistyped_parameters_are_refused_before_anything_starts(tmp_path, option):
     toy_cohort(60).save(tmp_path / 'c')
     with pytest.raises(BadInput, match=re.escape(option)):
-        run_paper(tmp_path / 'c', tmp_path / 'run', **TINY | {option: 1})
+        run_experiment(tmp_path / 'c', tmp_path / 'run', **TINY | {option: 1})
     assert not (tmp_path / 'run').exists() or not any(tmp_path.glob('run/*'))
 
 
 def test_every_option_of_a_step_changes_its_key_and_those_after_it():
-    base = with_keys(plan(PROFILES['quick']), 'f')
+    base = with_keys(plan_steps(PROFILES['quick']), 'f')
     for option, value, first in (
         ('masks', False, 'data'),
         ('model.seed', 1, 'model'),
@@ -116,8 +116,8 @@ def test_every_option_of_a_step_changes_its_key_and_those_after_it():
         ('transfer.lr', 0.5, 'transfer'),
         ('evaluate.replicates', 7, 'evaluate'),
     ):
-        other = with_keys(plan(PROFILES['quick'] | {option: value}), 'f')
-        order = list(KINDS)
+        other = with_keys(plan_steps(PROFILES['quick'] | {option: value}), 'f')
+        order = list(STEP_NOTEBOOKS)
         for a, b in zip(base, other):
             assert (a.key != b.key) == (order.index(a.kind) >= order.index(first)), (option, a.name)
 
@@ -170,15 +170,15 @@ def test_a_run_leaves_what_contract_2_says(finished):
 def test_nothing_is_run_twice(finished):
     d, _ = finished
     before = {p: p.stat().st_mtime_ns for p in (d / 'run').rglob('*.parquet')}
-    assert {o['state'] for o in run_paper(d / 'cohort', d / 'run', 'quick', **TINY)} == {'kept'}
+    assert {o['state'] for o in run_experiment(d / 'cohort', d / 'run', 'quick', **TINY)} == {'kept'}
     assert before == {p: p.stat().st_mtime_ns for p in (d / 'run').rglob('*.parquet')}
 
 
 def test_only_what_depends_on_a_change_is_stale(finished):
     d, _ = finished
     about = about_cohort(d / 'cohort')
-    steps = with_keys(plan(PROFILES['quick'] | TINY | {'transfer.patience': 1}), identity(about))
-    states = {s.kind: state(s, d / 'run') for s in steps}
+    steps = with_keys(plan_steps(PROFILES['quick'] | TINY | {'transfer.patience': 1}), cohort_hash(about))
+    states = {s.kind: step_state(s, d / 'run') for s in steps}
     assert (
         states['pretrain'] == 'done'
         and states['transfer'] == 'stale: parameters changed'
@@ -191,12 +191,12 @@ def test_a_moved_run_is_still_finished(finished, tmp_path):
 
     d, _ = finished
     shutil.copytree(d / 'run', tmp_path / 'elsewhere')
-    assert {o['state'] for o in run_paper(d / 'cohort', tmp_path / 'elsewhere', 'quick', **TINY)} == {'kept'}
+    assert {o['state'] for o in run_experiment(d / 'cohort', tmp_path / 'elsewhere', 'quick', **TINY)} == {'kept'}
 
 
 def test_same_seed_same_results_whatever_the_workers(finished, tmp_path):
     d, _ = finished
-    run_paper(d / 'cohort', tmp_path / 'run', 'quick', workers=1, **TINY)
+    run_experiment(d / 'cohort', tmp_path / 'run', 'quick', workers=1, **TINY)
     a, b = (pd.read_parquet(r / 'results.parquet').drop(columns='seconds') for r in (d / 'run', tmp_path / 'run'))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
 
@@ -220,16 +220,16 @@ def test_nothing_published_names_a_machine_or_a_patient(finished):
 def test_too_few_phenotypes_are_refused_before_anything_starts(tmp_path):
     toy_cohort().save(tmp_path / 'c')
     with pytest.raises(BadInput, match='50 held-out phenotypes, but only'):
-        run_paper(tmp_path / 'c', tmp_path / 'run', **TINY | dict(n_held_out=50))
+        run_experiment(tmp_path / 'c', tmp_path / 'run', **TINY | dict(n_held_out=50))
     assert not (tmp_path / 'run').exists()
 
 
 def test_what_a_cohort_says_of_itself_is_part_of_the_key(tmp_path):
     d = toy_cohort(60).save(tmp_path / 'c')
     about = json.loads((d / 'cohort.json').read_text())
-    before = identity(about_cohort(d))
+    before = cohort_hash(about_cohort(d))
     (d / 'cohort.json').write_text(json.dumps(about | dict(held_out_prevalence=[0, 1])))
-    assert identity(about_cohort(d)) != before
+    assert cohort_hash(about_cohort(d)) != before
     (d / 'cohort.json').write_text('[]')
     with pytest.raises(BadInput, match='not a cohort description'):
         about_cohort(d)
@@ -238,7 +238,7 @@ def test_what_a_cohort_says_of_itself_is_part_of_the_key(tmp_path):
 def test_a_failing_step_is_kept_and_stops_only_what_needs_it(tmp_path):
     toy_cohort().save(tmp_path / 'c')
     with pytest.raises(BadInput, match='split-0/pretrain: cell.*50 held-out phenotypes, but only') as e:
-        run_paper(
+        run_experiment(
             tmp_path / 'c',
             tmp_path / 'run',
             command='rnn_transfer_paper --cohort c',
@@ -296,7 +296,7 @@ def test_a_new_driver_sweeps_only_what_a_run_left(tmp_path):
     for p in ours + theirs:
         p.parent.mkdir(parents=True, exist_ok=True)
         p.touch()
-    step = with_keys(plan(PROFILES['quick']), 'f')[1]
+    step = with_keys(plan_steps(PROFILES['quick']), 'f')[1]
     with one_at_a_time(step, tmp_path):
         with only_driver(tmp_path):
             pass
@@ -329,7 +329,7 @@ def test_time_left_knows_that_a_step_has_one_worker():
 
 def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):
     toy_cohort(60).save(tmp_path / 'cohort')
-    step = with_keys(plan(PROFILES['quick']), 'f')[0]
+    step = with_keys(plan_steps(PROFILES['quick']), 'f')[0]
     calls = []
 
     def once(*a, **k):
@@ -351,7 +351,7 @@ def test_a_killed_kernel_is_tried_once_more(tmp_path):
     from kill_resume import left_behind
 
     toy_cohort(60).save(tmp_path / 'cohort')
-    step = with_keys(plan(PROFILES['quick']), 'f')[0]
+    step = with_keys(plan_steps(PROFILES['quick']), 'f')[0]
     killed = []
 
     def kill():
@@ -371,7 +371,7 @@ def test_a_killed_kernel_is_tried_once_more(tmp_path):
 
 def test_a_worker_with_other_code_refuses(tmp_path):
     toy_cohort(60).save(tmp_path / 'cohort')
-    step = with_keys(plan(PROFILES['quick']), 'f')[0]
+    step = with_keys(plan_steps(PROFILES['quick']), 'f')[0]
     step.parts['version'] = '0.0.0'
     out = execute(step, str(tmp_path), 'cohort')
     assert (
@@ -407,8 +407,8 @@ def test_an_executed_notebook_may_be_saved_again(finished, tmp_path):
     for p in (tmp_path / 'run').rglob('*.ipynb'):
         p.write_text(p.read_text() + '\n')
     (tmp_path / 'run/tables/.DS_Store').touch()
-    steps = with_keys(plan(PROFILES['quick'] | TINY), identity(about_cohort(d / 'cohort')))
-    assert {state(s, tmp_path / 'run') for s in steps} == {'done'}
+    steps = with_keys(plan_steps(PROFILES['quick'] | TINY), cohort_hash(about_cohort(d / 'cohort')))
+    assert {step_state(s, tmp_path / 'run') for s in steps} == {'done'}
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_an_executed_notebook_may_be_saved_again(finished, tmp_path):
 def test_a_value_that_cannot_be_meant_is_refused_before_anything_starts(tmp_path, options, message):
     toy_cohort(60).save(tmp_path / 'c')
     with pytest.raises(BadInput, match=message):
-        run_paper(tmp_path / 'c', tmp_path / 'run', **TINY | options)
+        run_experiment(tmp_path / 'c', tmp_path / 'run', **TINY | options)
     assert not (tmp_path / 'run').exists()
 
 
@@ -467,12 +467,12 @@ def test_features_of_a_checkpoint(finished, tmp_path):
     )
     assert r.returncode == 0, r.stderr
     z = pd.read_parquet(tmp_path / 'z.parquet')
-    data = Prepared.load(d / 'run')
-    from rnn_transfer.model import features, load_checkpoint
+    data = PreparedCohort.load(d / 'run')
+    from rnn_transfer.model import extract_features, load_checkpoint
 
     np.testing.assert_allclose(
         z.drop(columns='stay_id'),
-        features(load_checkpoint(d / 'run/split-0/pretrain/mimic-net.safetensors'), data.X),
+        extract_features(load_checkpoint(d / 'run/split-0/pretrain/mimic-net.safetensors'), data.X),
         atol=1e-5,
     )
     assert list(z['stay_id']) == list(data.stays['stay_id'])
@@ -595,27 +595,27 @@ def test_index_links_every_executed_notebook(finished):
     page = (d / 'run/index.html').read_text()
     links = re.findall(r'<a href="([^"]+\.ipynb)"', page)
     assert len(links) == 6 and all((d / 'run' / l).exists() for l in links) and 'LR 0.' in page and 'synthetic' in page
-    assert all(re.search(rf'<td>{s}</td><td>\d+</td>', page) for s in read_done(d / 'run')['seconds']), (
+    assert all(re.search(rf'<td>{s}</td><td>\d+</td>', page) for s in read_states(d / 'run')['seconds']), (
         'seconds and peak memory of each run'
     )
 
 
 def test_the_numbers_in_a_steps_name():
     assert (
-        numbers_of('split-1/fraction-1e-05/seed-2') == dict(split=1, fraction=1e-5, seed=2)
-        and numbers_of('evaluate') == {}
+        parse_step_name('split-1/fraction-1e-05/seed-2') == dict(split=1, fraction=1e-5, seed=2)
+        and parse_step_name('evaluate') == {}
     )
 
 
 def test_one_step_and_what_it_needs():
-    steps = plan(PROFILES['quick'])
-    assert [s.name for s in needed(steps, 'split-1/pretrain')] == ['data', 'model', 'split-1/pretrain']
+    steps = plan_steps(PROFILES['quick'])
+    assert [s.name for s in with_dependencies(steps, 'split-1/pretrain')] == ['data', 'model', 'split-1/pretrain']
     with pytest.raises(BadInput, match='no such step'):
-        needed(steps, 'split-7')
+        with_dependencies(steps, 'split-7')
 
 
 def test_gpu_runs_claim_a_card():
-    steps = plan(PROFILES['quick'])
+    steps = plan_steps(PROFILES['quick'])
     assert {s.kind for s in steps if resources(s, True)} == {'pretrain', 'transfer'} and not any(
         resources(s, False) for s in steps
     )
@@ -657,7 +657,7 @@ def test_scheduler_and_workers_over_tcp_give_the_same_results(finished, tmp_path
 
     d, _ = finished
     with Cluster() as c:
-        run_paper(d / 'cohort', tmp_path / 'run', 'quick', scheduler=c.address, **TINY)
+        run_experiment(d / 'cohort', tmp_path / 'run', 'quick', scheduler=c.address, **TINY)
         assert re.search(
             r'about \d+\.\d minutes with 2 workers',
             plan_text(d / 'cohort', tmp_path / 'run', 'quick', TINY | {'evaluate.seed': 1}, 16, scheduler=c.address),
@@ -723,13 +723,13 @@ def test_an_interrupt_is_one_line_and_leaves_a_resumable_run(finished, tmp_path,
 def test_no_scheduler_answers(tmp_path):
     toy_cohort(60).save(tmp_path / 'c')
     with pytest.raises(BadInput, match='no Dask scheduler answers'):
-        run_paper(tmp_path / 'c', tmp_path / 'run', scheduler='tcp://127.0.0.1:1', **TINY)
+        run_experiment(tmp_path / 'c', tmp_path / 'run', scheduler='tcp://127.0.0.1:1', **TINY)
 
 
 def test_sharing_a_card_is_the_business_of_a_cluster(tmp_path):
     toy_cohort(60).save(tmp_path / 'c')
     with pytest.raises(BadInput, match='gpus: on a cluster'):
-        run_paper(tmp_path / 'c', tmp_path / 'run', scheduler='tcp://127.0.0.1:1', gpus=0.5, **TINY)
+        run_experiment(tmp_path / 'c', tmp_path / 'run', scheduler='tcp://127.0.0.1:1', gpus=0.5, **TINY)
 
 
 @pytest.mark.slow
@@ -753,7 +753,7 @@ def test_damaged_results_are_noticed_and_made_again(finished, tmp_path):
     blob[-1] ^= 1
     p.write_bytes(blob)
     (tmp_path / 'run/tables/headline.txt').unlink()
-    outcomes = {o['name']: o['state'] for o in run_paper(d / 'cohort', tmp_path / 'run', 'quick', **TINY)}
+    outcomes = {o['name']: o['state'] for o in run_experiment(d / 'cohort', tmp_path / 'run', 'quick', **TINY)}
     assert [n for n, state in outcomes.items() if state == 'done'] == ['split-0/pretrain', 'evaluate']
     a, b = (pd.read_parquet(r / 'results.parquet') for r in (d / 'run', tmp_path / 'run'))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
@@ -765,7 +765,7 @@ def test_a_corrupted_checkpoint_is_one_line_and_a_resumable_run(finished, tmp_pa
     d, _ = finished
     shutil.copytree(d / 'run', tmp_path / 'run')
     p = tmp_path / 'run/split-0/pretrain/mimic-net.safetensors'
-    steps = with_keys(plan(PROFILES['quick'] | TINY), identity(about_cohort(d / 'cohort')))
+    steps = with_keys(plan_steps(PROFILES['quick'] | TINY), cohort_hash(about_cohort(d / 'cohort')))
     transfer = next(s for s in steps if s.kind == 'transfer')
     whole = p.read_bytes()
     p.write_bytes(whole[:100])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnn_transfer.data import BadInput, Cohort, resource
+from rnn_transfer.data import BadInput, Cohort, load_resource
 from rnn_transfer.sources import physionet2012 as p12
 
 HEAD = "Time,Parameter,Value\n"
@@ -87,7 +87,7 @@ def test_real_cohort_is_what_it_should_be(real):
 
 
 def test_committed_report_is_that_of_the_real_data(real):
-    assert p12.report(real) == resource("physionet2012_report.json")
+    assert p12.report(real) == load_resource("physionet2012_report.json")
 
 
 def test_mortality_equals_the_outcomes_files(real, shared):

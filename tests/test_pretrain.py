@@ -12,24 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnn_transfer import pretrain
-from rnn_transfer.data import BadInput, Prepared, Task, run_data, toy_cohort
-from rnn_transfer.model import features, initial, load_checkpoint, reconstruction_loss, run_model
+from rnn_transfer.data import BadInput, PreparedCohort, Task, run_data, toy_cohort
+from rnn_transfer.model import extract_features, init_network, load_checkpoint, reconstruction_loss, run_model
 from rnn_transfer.pretrain import (
-    VARIANTS,
+    ABLATION_NETWORKS,
     Diverged,
-    batches,
-    check_left,
+    iter_batches,
+    check_enough_left,
     choose_hidden,
     draw_splits,
-    fit,
-    fit_each,
+    train_network,
+    fit_with_monitors,
     network_features,
     network_path,
-    prevalences,
+    count_prevalences,
     remove_leakage,
     run_pretrain,
-    total_loss,
-    with_tasks,
+    evaluate_loss,
+    replace_head,
 )
 from rnn_transfer.transfer import run_transfer
 
@@ -89,7 +89,7 @@ def test_too_few_phenotypes(kw, message):
 
 def test_prevalence_is_not_taken_from_the_test_set():
     stays = pd.DataFrame(dict(partition=['train', 'val', 'val', 'test'], A=[1, 0, np.nan, 1.0]))
-    assert prevalences(stays, ['A'])['A'] == 0.5
+    assert count_prevalences(stays, ['A'])['A'] == 0.5
 
 
 cohorts = st.lists(
@@ -144,15 +144,15 @@ def test_removal_that_leaves_nothing_names_the_numbers():
         dict(subject_id=[1, 1, 2, 3], partition=['train', 'train', 'val', 'test'], A=[0, 1, 0, 0.0], B=[0, 0, 1, 0.0])
     )
     with pytest.raises(BadInput, match='train: removing subjects with A leaves 0 of 2 stays'):
-        check_left(remove_leakage(stays, ['A'])[1], ['A'])
+        check_enough_left(remove_leakage(stays, ['A'])[1], ['A'])
     with pytest.raises(BadInput, match='val: removing subjects with B leaves 0 of 1 stays'):
-        check_left(remove_leakage(stays, ['B'])[1], ['B'])
+        check_enough_left(remove_leakage(stays, ['B'])[1], ['B'])
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 20), st.integers(1, 8), st.integers(0, 99))
 def test_each_epoch_visits_every_stay_once(n, size, seed):
-    r = batches(n, size, seed)
+    r = iter_batches(n, size, seed)
     for _ in range(2):
         epoch = [next(r) for _ in range(-(-n // size))]
         assert sorted(torch.cat(epoch).tolist()) == list(range(n)) and all(len(b) == size for b in epoch[:-1])
@@ -170,9 +170,9 @@ FAST = dict(lr=0.02, batch=16, max_updates=30, eval_every=3, patience=3, device=
 
 
 def train(seed=0, data=None, net=None, **kw):
-    net = net or initial(3, 4, 2, seed=1)
+    net = net or init_network(3, 4, 2, seed=1)
     X, y = data or problem()
-    return net, fit(net, X, y, *problem(20, seed=9), **FAST | dict(seed=seed) | kw)
+    return net, train_network(net, X, y, *problem(20, seed=9), **FAST | dict(seed=seed) | kw)
 
 
 def same(a, b):
@@ -200,7 +200,7 @@ def test_best_weights_are_restored():
     net, h = train(lr=0.3, max_updates=60)
     X, y = (torch.from_numpy(a) for a in problem(20, seed=9))
     assert h.stopped == 'patience' and h.best_update < h.updates
-    assert total_loss(net, X, y) == h.best_val == h.curve.val.min() and not net.training
+    assert evaluate_loss(net, X, y) == h.best_val == h.curve.val.min() and not net.training
     assert (h.curve.val.to_numpy()[-FAST['patience'] :] >= h.best_val).all() and h.curve['update'][
         h.curve.val.idxmin()
     ] == h.best_update == h.updates - 3 * FAST['patience']
@@ -208,11 +208,11 @@ def test_best_weights_are_restored():
 
 def test_training_that_only_harms_returns_the_start():
     X, y = problem()
-    net = initial(3, 4, 2, seed=1)
+    net = init_network(3, 4, 2, seed=1)
     with torch.no_grad():
         X_val, y_val = X[:8], (net.eval()(torch.from_numpy(X[:8])) > 0).float().numpy()
-    h = fit(net, X, 1 - np.resize(y_val, (40, 2)), X_val, y_val, **FAST | dict(lr=0.5))
-    assert h.best_update == 0 and same(net, initial(3, 4, 2, seed=1))
+    h = train_network(net, X, 1 - np.resize(y_val, (40, 2)), X_val, y_val, **FAST | dict(lr=0.5))
+    assert h.best_update == 0 and same(net, init_network(3, 4, 2, seed=1))
 
 
 def test_looks_are_an_epoch_or_eval_every_apart():
@@ -224,8 +224,8 @@ def test_looks_are_an_epoch_or_eval_every_apart():
 
 def test_one_update_is_adam_on_the_loss_of_eq_1():
     X, y = problem()
-    net, h = train(net=initial(3, 4, 2, seed=1, dropout=0.0), batch=64, max_updates=1, eval_every=1, patience=9)
-    want = initial(3, 4, 2, seed=1, dropout=0.0)
+    net, h = train(net=init_network(3, 4, 2, seed=1, dropout=0.0), batch=64, max_updates=1, eval_every=1, patience=9)
+    want = init_network(3, 4, 2, seed=1, dropout=0.0)
     p, known = torch.sigmoid(want(torch.from_numpy(X))), ~np.isnan(y)
     loss = -torch.log(torch.where(torch.from_numpy(y == 1), p, 1 - p))[torch.from_numpy(known)].mean()
     loss.backward()
@@ -250,8 +250,8 @@ def test_stays_without_labels_change_nothing():
 
 def test_one_labelled_validation_stay_and_one_task_are_enough():
     X, y = problem(k=1)
-    net = initial(3, 4, 1)
-    h = fit(net, X[:3], y[:3, 0], X[5:9], np.array([np.nan, 1, np.nan, np.nan]), **FAST)
+    net = init_network(3, 4, 1)
+    h = train_network(net, X[:3], y[:3, 0], X[5:9], np.array([np.nan, 1, np.nan, np.nan]), **FAST)
     assert np.isfinite(h.best_val) and 0 < h.updates <= 30
 
 
@@ -261,11 +261,11 @@ def test_watches_do_not_know_of_each_other():
         [(*problem(20, seed=9), None), (*problem(6, seed=5), None), (*problem(11, seed=7), None)],
         FAST | dict(lr=0.2, max_updates=90),
     )
-    together = fit_each(initial(3, 4, 2, seed=1), X, y, vals, **kw)
+    together = fit_with_monitors(init_network(3, 4, 2, seed=1), X, y, vals, **kw)
     assert len({w.history.updates for w in together}) > 1  # they stop at different moments
     for val, w in zip(vals, together):
-        net = initial(3, 4, 2, seed=1)
-        h = fit(net, X, y, *val[:2], **kw)
+        net = init_network(3, 4, 2, seed=1)
+        h = train_network(net, X, y, *val[:2], **kw)
         assert h.curve.equals(w.history.curve) and (h.best_update, h.best_val, h.stopped) == (
             w.best_update,
             w.best_val,
@@ -276,9 +276,11 @@ def test_watches_do_not_know_of_each_other():
 
 def test_another_loss_is_minimised():
     X, _ = problem()
-    net, y = initial(3, 4, 2, seed=1), X.mean(1)[:, :2] * 3
+    net, y = init_network(3, 4, 2, seed=1), X.mean(1)[:, :2] * 3
     y[::3, 0] = np.nan
-    h = fit(net, X, y, X[:20], y[:20], **FAST | dict(lr=0.05, max_updates=150, patience=50), loss=reconstruction_loss)
+    h = train_network(
+        net, X, y, X[:20], y[:20], **FAST | dict(lr=0.05, max_updates=150, patience=50), loss=reconstruction_loss
+    )
     with torch.no_grad():
         got = net(torch.from_numpy(X[:20])).numpy()
     assert h.best_val == pytest.approx(np.nanmean((got - y[:20]) ** 2), rel=1e-4) and h.best_val < 0.3 * np.nanvar(
@@ -293,9 +295,9 @@ def test_lengths_are_used_in_training():
     for i, n in enumerate(lengths):
         noise[i, n:] = 99
     X_val, y_val = problem(20, seed=9)
-    nets = [initial(3, 4, 2) for _ in range(2)]
+    nets = [init_network(3, 4, 2) for _ in range(2)]
     h = [
-        fit(net, x, y, X_val, y_val, lengths=lengths, lengths_val=np.full(20, 5), **FAST).best_val
+        train_network(net, x, y, X_val, y_val, lengths=lengths, lengths_val=np.full(20, 5), **FAST).best_val
         for net, x in zip(nets, (X, noise))
     ]
     assert same(*nets) and h[0] == h[1]
@@ -319,7 +321,7 @@ def test_clear_errors_of_fit():
     with pytest.raises(BadInput, match='training: none of the 0'):
         train(data=(X[:0], y[:0]))
     with pytest.raises(BadInput, match='validation: none of the 3'):
-        fit(initial(3, 4, 2), X, y, X[:3], y[:3] * np.nan, **FAST)
+        train_network(init_network(3, 4, 2), X, y, X[:3], y[:3] * np.nan, **FAST)
     with pytest.raises(BadInput, match='40 stays and 39 rows'):
         train(data=(X, y[1:]))
     for bad in (dict(lr=0), dict(batch=0), dict(patience=0), dict(max_updates=0), dict(eval_every=0)):
@@ -328,9 +330,9 @@ def test_clear_errors_of_fit():
 
 
 def test_validation_loss_does_not_depend_on_batches():
-    net, (X, y) = initial(3, 4, 2).eval(), problem()
+    net, (X, y) = init_network(3, 4, 2).eval(), problem()
     X, y = torch.from_numpy(X), torch.from_numpy(y)
-    assert total_loss(net, X, y, batch=7) == pytest.approx(total_loss(net, X, y), rel=1e-6)
+    assert evaluate_loss(net, X, y, batch=7) == pytest.approx(evaluate_loss(net, X, y), rel=1e-6)
 
 
 def test_choose_hidden():
@@ -340,14 +342,14 @@ def test_choose_hidden():
 
 
 def test_with_tasks_keeps_the_recurrent_weights():
-    start = initial(3, 4, 7, seed=2)
-    net = with_tasks(start, 2, seed=5)
+    start = init_network(3, 4, 7, seed=2)
+    net = replace_head(start, 2, seed=5)
     assert same(net.rnn, start.rnn) and net.head.out_features == 2
     assert net.rnn.weight_hh_l0.data_ptr() != start.rnn.weight_hh_l0.data_ptr()
 
 
 SMALL = dict(n_held_out=2, hidden=[2, 3], lr=0.02, max_updates=6, eval_every=2, patience=2, device='cpu', seed=3)
-NETWORKS = ['mimic-net', *VARIANTS, 'mimic-net@1', 'untrained@1']
+NETWORKS = ['mimic-net', *ABLATION_NETWORKS, 'mimic-net@1', 'untrained@1']
 
 
 @pytest.fixture(scope='module')
@@ -369,8 +371,8 @@ def test_artefacts_of_a_run(run, done):
         ['curves.csv', 'flow.csv', 'split.json'] + [f'{n}.{e}' for n in NETWORKS for e in ('json', 'safetensors')]
     )
     assert json.loads((out / 'split.json').read_text()) == done
-    data, curves, flow = Prepared.load(run), pd.read_csv(out / 'curves.csv'), pd.read_csv(out / 'flow.csv')
-    want = draw_splits(data.tasks, prevalences(data.stays, data.phenotypes), 2, 2, 0.05, 0.3, seed=3)[1]
+    data, curves, flow = PreparedCohort.load(run), pd.read_csv(out / 'curves.csv'), pd.read_csv(out / 'flow.csv')
+    want = draw_splits(data.tasks, count_prevalences(data.stays, data.phenotypes), 2, 2, 0.05, 0.3, seed=3)[1]
     assert (done['source'], done['target']) == (want.source, want.target) and flow.equals(
         remove_leakage(data.stays, want.target)[1]
     )
@@ -383,14 +385,14 @@ def test_artefacts_of_a_run(run, done):
 
 
 def test_networks_of_a_run_are_fit_on_the_stays_that_remain(run, done):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     part = data.stays.partition.to_numpy()
     sick = set(data.stays.subject_id[(data.stays[done['target']] == 1).any(axis=1)])
     left = ~data.stays.subject_id.isin(sick).to_numpy()
     for name, rows in (('mimic-net', left), ('no-removal', left | True)):
         (a, b), h = (np.flatnonzero(rows & (part == p)) for p in ('train', 'val')), done[name]['hidden']
-        net = with_tasks(load_checkpoint(run / 'model' / f'h-{h}.safetensors'), len(done['source']), 3)
-        fit(
+        net = replace_head(load_checkpoint(run / 'model' / f'h-{h}.safetensors'), len(done['source']), 3)
+        train_network(
             net,
             data.X[a],
             data.labels(done['source'])[a],
@@ -439,7 +441,7 @@ def one(run, tmp_path_factory):
 
 @pytest.mark.parametrize('name, unread', [('masks-only', False), ('values-only', True)])
 def test_networks_of_some_columns_do_not_depend_on_the_others(run, one, tmp_path, name, unread):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     mask, X = np.array([c.startswith('mask->') for c in data.columns]), np.array(data.X)
     X[..., mask == unread] = np.random.default_rng(0).normal(size=X[..., mask == unread].shape)
     other = changed(run, tmp_path / 'run', X=X)
@@ -448,7 +450,7 @@ def test_networks_of_some_columns_do_not_depend_on_the_others(run, one, tmp_path
         weights(one, 'mimic-net'), weights(other, 'mimic-net')
     )
     assert weights(one, name).meta['reads'] == [c for c, m in zip(data.columns, mask) if m != unread]
-    a, b = (network_features(r, 1, name, Prepared.load(r))[0] for r in (one, other))
+    a, b = (network_features(r, 1, name, PreparedCohort.load(r))[0] for r in (one, other))
     np.testing.assert_array_equal(a, b)
 
 
@@ -464,12 +466,12 @@ def test_the_autoencoder_needs_no_label_and_no_split(run, one, tmp_path):
     assert same(weights(one, 'autoencoder'), weights(other, 'autoencoder', 0)) and not same(
         weights(one, 'autoencoder').rnn, load_checkpoint(run / 'model/h-3.safetensors').rnn
     )
-    values = [c for c in Prepared.load(run).columns if not c.startswith('mask->')]
+    values = [c for c in PreparedCohort.load(run).columns if not c.startswith('mask->')]
     assert json.loads((one / 'split-1/pretrain/autoencoder.json').read_text())['tasks'] == values
 
 
 def test_the_autoencoder_learns_from_all_train_stays(run, tmp_path):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     starts = []
     for partition in ('train', 'test'):
         X = np.array(data.X)
@@ -484,7 +486,7 @@ def test_damaged_features_are_computed_again(one, tmp_path):
     import shutil
 
     run = shutil.copytree(one, tmp_path / 'run')
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     whole, _ = network_features(run, 1, 'mimic-net', data)
     for cache in (run / 'split-1' / 'features').glob('mimic-net-*.npy'):
         cache.write_bytes(cache.read_bytes()[:50])
@@ -501,15 +503,15 @@ def test_the_autoencoder_has_a_cap_of_its_own(run, tmp_path):
 
 
 def test_other_first_weights(run, one):
-    data, about = Prepared.load(run), json.loads((one / 'split-1/pretrain/split.json').read_text())
+    data, about = PreparedCohort.load(run), json.loads((one / 'split-1/pretrain/split.json').read_text())
     left = remove_leakage(data.stays, about['target'])[0]
     (a, b), y = (
         (np.flatnonzero(left & (data.stays.partition == p).to_numpy()) for p in ('train', 'val')),
         data.labels(about['source']),
     )
-    net = initial(len(data.columns), 3, len(about['source']), 4)
-    np.testing.assert_array_equal(network_features(one, 1, 'untrained@1', data)[0], features(net, data.X))
-    fit(
+    net = init_network(len(data.columns), 3, len(about['source']), 4)
+    np.testing.assert_array_equal(network_features(one, 1, 'untrained@1', data)[0], extract_features(net, data.X))
+    train_network(
         net,
         data.X[a],
         y[a],
@@ -530,19 +532,19 @@ def test_a_network_does_not_depend_on_which_others_are_trained(run, done, tmp_pa
 
 
 def test_features_are_there_when_pretraining_ends(run, done):
-    data, cache = Prepared.load(run), run / 'split-1' / 'features'
+    data, cache = PreparedCohort.load(run), run / 'split-1' / 'features'
     before = {p.name: p.stat().st_mtime_ns for p in cache.iterdir()}
     assert {n.rsplit('-', 1)[0] for n in before} == {'untrained', *NETWORKS}
     for name in ('untrained', *NETWORKS):
         z, names = network_features(run, 1, name, data)
-        np.testing.assert_array_equal(z, features(load_checkpoint(network_path(run, 1, name)), data.X))
+        np.testing.assert_array_equal(z, extract_features(load_checkpoint(network_path(run, 1, name)), data.X))
         assert len(names) == z.shape[1]
     assert before == {p.name: p.stat().st_mtime_ns for p in cache.iterdir()}
     for p in cache.iterdir():
         p.unlink()
     np.testing.assert_array_equal(
         network_features(run, 1, 'mimic-net', data)[0],
-        features(load_checkpoint(network_path(run, 1, 'mimic-net')), data.X),
+        extract_features(load_checkpoint(network_path(run, 1, 'mimic-net')), data.X),
     )
     run_pretrain(run, 1, **SMALL, inits=1)
 
@@ -550,7 +552,7 @@ def test_features_are_there_when_pretraining_ends(run, done):
 def test_features_for_other_stays_respect_which_columns_a_network_reads(one):
     from rnn_transfer.paper import cohort_features
 
-    data = Prepared.load(one)
+    data = PreparedCohort.load(one)
     for name in ('masks-only', 'values-only', 'autoencoder', 'mimic-net@1'):
         z = cohort_features(toy_cohort(120), network_path(one, 1, name))
         np.testing.assert_allclose(z, network_features(one, 1, name, data)[0], atol=1e-6)
@@ -573,9 +575,9 @@ def blow_up(monkeypatch):
         def changed(net, X, *a, **k):
             if which(net, X):
                 raise Diverged('the loss is not finite after 1 updates')
-            return fit(net, X, *a, **k)
+            return train_network(net, X, *a, **k)
 
-        monkeypatch.setattr(pretrain, 'fit', changed)
+        monkeypatch.setattr(pretrain, 'train_network', changed)
 
     return of
 
@@ -601,7 +603,7 @@ def test_a_size_that_diverges_loses_to_the_others(tmp_path, blow_up):
 def test_a_variant_that_diverges_is_left_out_with_the_reason(tmp_path, blow_up):
     run_data(toy_cohort(120), tmp_path)
     run_model(tmp_path, [2])
-    data = Prepared.load(tmp_path)
+    data = PreparedCohort.load(tmp_path)
     blow_up(
         lambda net, X: len(X) == (data.stays['partition'] == 'train').sum()
     )  # those that learn from all train stays
@@ -649,13 +651,13 @@ def test_untrained_control_is_the_start_of_pretraining(run, monkeypatch):
         starts.setdefault(net.config['hidden'], net)
         raise BadInput('stop')
 
-    monkeypatch.setattr(m, 'fit', no_training)
+    monkeypatch.setattr(m, 'train_network', no_training)
     for h in (2, 3):
         with pytest.raises(BadInput, match='stop'):
             m.run_pretrain(run, 0, **SMALL | dict(hidden=[h]))
-        X = Prepared.load(run).X[:9]
+        X = PreparedCohort.load(run).X[:9]
         np.testing.assert_array_equal(
-            features(starts[h], X), features(load_checkpoint(run / 'model' / f'h-{h}.safetensors'), X)
+            extract_features(starts[h], X), extract_features(load_checkpoint(run / 'model' / f'h-{h}.safetensors'), X)
         )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
-from rnn_transfer.data import BENCHMARK_CHANNELS, BadInput, Cohort, resource
+from rnn_transfer.data import BENCHMARK_CHANNELS, BadInput, Cohort, load_resource
 from rnn_transfer.sources import synthetic
 from rnn_transfer.sources.synthetic import block, cohort
 
@@ -81,14 +81,14 @@ def test_a_seed_is_a_whole_number(seed):
 
 def test_prevalences_are_the_published_ones():
     c, n = made(5000), 5000
-    for p in resource("phenotypes.json")["phenotypes"]:
+    for p in load_resource("phenotypes.json")["phenotypes"]:
         target = (35621 * p["prevalence_train"] + 6281 * p["prevalence_test"]) / 41902
         assert abs(c.stays[p["name"]].mean() - target) < 4.5 * np.sqrt(target * (1 - target) / n) + 0.03 * target, p[
             "name"
         ]
     assert abs(c.stays["In-hospital mortality"].mean() - 0.132) < 0.02
     assert len(c.tasks) == 26 and [t.name for t in c.tasks][:25] == [
-        p["name"] for p in resource("phenotypes.json")["phenotypes"]
+        p["name"] for p in load_resource("phenotypes.json")["phenotypes"]
     ]
 
 
@@ -225,7 +225,7 @@ def test_it_says_that_it_is_synthetic(tmp_path):
 
 
 def test_items_are_those_of_the_benchmark():
-    facts = {(name, row[0]): row for name, rows in resource("mimic3_items.json")["items"].items() for row in rows}
+    facts = {(name, row[0]): row for name, rows in load_resource("mimic3_items.json")["items"].items() for row in rows}
     for i in synthetic.ITEMS.itertuples():
         assert facts[i.channel, i.item][1] == i.label
         assert facts[i.channel, i.item][2] in (i.system, "lab")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_transfer.data import BadInput, resource
+from rnn_transfer.data import BadInput, load_resource
 from rnn_transfer.sources import mimic3, synthetic, synthetic_raw
 from rnn_transfer.sources.synthetic_raw import as_synthetic, cohort, compare, write_raw
 
@@ -266,7 +266,7 @@ def test_codes_give_back_phenotypes_and_no_more(raw, simulated):
     known = set(table(raw, "D_ICD_DIAGNOSES")["ICD9_CODE"])
     d = d.merge(table(raw, "ICUSTAYS")[["HADM_ID", "ICUSTAY_ID"]], on="HADM_ID")
     by = d.groupby("ICUSTAY_ID")["ICD9_CODE"].agg(set)[simulated.stays["stay_id"]]
-    for p in resource("phenotypes.json")["phenotypes"]:
+    for p in load_resource("phenotypes.json")["phenotypes"]:
         assert [bool(codes & set(p["icd9"].split())) for codes in by] == (simulated.stays[p["name"]] == 1).tolist(), p[
             "name"
         ]

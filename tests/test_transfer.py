@@ -16,35 +16,35 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 import rnn_transfer.transfer as transfer
-from rnn_transfer.data import BadInput, Prepared, run_data, toy_cohort
-from rnn_transfer.model import features, initial, load_checkpoint, run_model
+from rnn_transfer.data import BadInput, PreparedCohort, run_data, toy_cohort
+from rnn_transfer.model import extract_features, init_network, load_checkpoint, run_model
 from rnn_transfer.pretrain import run_pretrain
 from rnn_transfer.transfer import (
     LAMBDAS,
-    MODELS,
+    SYSTEM_NAMES,
     NEAR_ZERO,
     SYSTEMS,
-    L1Fit,
-    Model,
-    Standardiser,
+    L1LogisticFit,
+    SystemId,
+    Standardizer,
     choose_lambda,
-    describe,
-    fit_cv,
+    describe_system,
+    fit_linear_cv,
     fit_linear,
     fit_recurrent,
     fit_trees,
-    intercept,
-    l1_path,
+    fit_intercept,
+    l1_logistic_path,
     labelled_rows,
     lambda_max,
     model_features,
     multitask_labels,
-    nll,
+    negative_log_likelihood,
     parse_model,
     run_transfer,
-    seen_labels,
+    visible_labels,
     subject_folds,
-    unusable,
+    reason_not_fittable,
 )
 
 TABLES = ('predictions', 'fits', 'weights', 'path')
@@ -65,7 +65,7 @@ VARIED = [
     'MN-FT@1',
     'MN-LR-2:cv@1',
 ]
-ALL = MODELS + VARIED
+ALL = SYSTEM_NAMES + VARIED
 
 
 def objective(Z, y, w, b, lam):
@@ -125,7 +125,7 @@ kinds = st.sampled_from(['plain', 'collinear', 'copies', 'wild'])
 )
 def test_minimum_is_that_of_lbfgsb(n, m, seed, kind, lam):
     Z, y = problem(n, m, seed, kind)
-    f = l1_path(Z, y, [lam])[0]
+    f = l1_logistic_path(Z, y, [lam])[0]
     assert f.objective <= minimum(Z, y, lam) * (1 + 1e-6)
     assert f.objective == pytest.approx(objective(Z, y, f.w, f.b, lam), rel=1e-9) and f.converged
 
@@ -133,7 +133,7 @@ def test_minimum_is_that_of_lbfgsb(n, m, seed, kind, lam):
 @pytest.mark.parametrize('kind, lams', [('plain', [100.0, 10.0, 1.0]), ('collinear', [100.0, 10.0])])
 def test_minimum_is_that_of_saga(kind, lams):
     Z, y = problem(300, 20, 3, kind)
-    for f in l1_path(Z, y, lams):
+    for f in l1_logistic_path(Z, y, lams):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             s = LogisticRegression(
@@ -150,7 +150,7 @@ def test_minimum_is_that_of_saga(kind, lams):
 @given(n=st.integers(4, 60), m=st.integers(1, 60), seed=st.integers(0, 999), kind=kinds)
 def test_the_conditions_of_a_minimum_hold_along_the_path(n, m, seed, kind):
     Z, y = problem(n, m, seed, kind)
-    path = l1_path(Z, y)
+    path = l1_logistic_path(Z, y)
     assert [f.lam for f in path] == sorted(LAMBDAS, reverse=True)
     for f in path:
         slope = Z.T @ (y - expit(f.logits(Z)))
@@ -167,18 +167,18 @@ def test_the_conditions_of_a_minimum_hold_along_the_path(n, m, seed, kind):
 def test_all_weights_are_zero_from_lambda_max_on_and_not_below(n, m, seed, kind):
     Z, y = problem(n, m, seed, kind)
     top = lambda_max(Z, y)
-    at, below = l1_path(Z, y, [top * (1 + 1e-12), top * 0.97])
+    at, below = l1_logistic_path(Z, y, [top * (1 + 1e-12), top * 0.97])
     assert not at.w.any() and at.steps == 0 and expit(at.b) == pytest.approx(y.mean(), abs=1e-12)
     assert below.w.any()
 
 
 def test_the_gap_bounds_the_error():
     Z, y = problem(200, 30, 1, 'collinear')
-    best = l1_path(Z, y, [1.0], tol=1e-12)[0].objective
+    best = l1_logistic_path(Z, y, [1.0], tol=1e-12)[0].objective
     for tol in (1e-1, 1e-2, 1e-4):
-        f = l1_path(Z, y, [1.0], tol=tol)[0]
+        f = l1_logistic_path(Z, y, [1.0], tol=tol)[0]
         assert 0 <= f.objective / best - 1 <= f.gap <= tol
-    loose = l1_path(Z, y, [1.0], max_steps=1)[0]
+    loose = l1_logistic_path(Z, y, [1.0], max_steps=1)[0]
     assert not loose.converged and loose.objective / best - 1 <= loose.gap
 
 
@@ -187,7 +187,7 @@ def test_the_gap_bounds_the_error():
     'n, m, kind', [(3200, 600, 'plain'), (3200, 714, 'collinear'), (32, 714, 'collinear'), (4000, 600, 'plain')]
 )
 def test_realistic_shapes_are_certified(n, m, kind):
-    assert all(f.converged for f in l1_path(*problem(n, m, 0, kind)))
+    assert all(f.converged for f in l1_logistic_path(*problem(n, m, 0, kind)))
 
 
 # The intercept
@@ -196,8 +196,8 @@ def test_realistic_shapes_are_certified(n, m, kind):
 def test_shifting_and_scaling_features_changes_no_probability():
     Z, y = problem(150, 6, 2)
     F = Z * [1, 2, 30, 0.5, 4, 1] + [100, -3, 0, 7, 1000, 5]
-    s = Standardiser.fit(F)
-    for a, b, c in zip(l1_path(Z, y), l1_path(s.transform(F), y), l1_path(Z + 3, y)):
+    s = Standardizer.fit(F)
+    for a, b, c in zip(l1_logistic_path(Z, y), l1_logistic_path(s.transform(F), y), l1_logistic_path(Z + 3, y)):
         np.testing.assert_allclose(expit(a.logits(Z)), expit(b.logits(s.transform(F))), atol=1e-4)
         np.testing.assert_allclose(expit(a.logits(Z)), expit(c.logits(Z + 3)), atol=2e-3)
         assert a.objective == pytest.approx(c.objective, rel=1e-6)
@@ -207,7 +207,7 @@ def test_liblinear_penalises_the_intercept_and_is_worse():
     Z, y = problem(150, 6, 2)
     y[:] = 0
     y[:9] = 1
-    best = l1_path(Z, y, [10.0])[0]
+    best = l1_logistic_path(Z, y, [10.0])[0]
     lib = LogisticRegression(l1_ratio=1.0, C=1 / 10, solver='liblinear', tol=1e-8).fit(Z, y)
     assert objective(Z, y, lib.coef_[0], lib.intercept_[0], 10.0) > 1.01 * best.objective
     assert abs(expit(best.logits(Z)).sum() - 9) < 1e-6 < abs(lib.predict_proba(Z)[:, 1].sum() - 9)
@@ -218,10 +218,10 @@ def test_liblinear_penalises_the_intercept_and_is_worse():
 def test_intercept_balances_any_logits(eta, seed):
     eta, y = np.array(eta), (np.random.default_rng(seed).random(len(eta)) < 0.4).astype(float)
     y[:2] = 0, 1
-    b = intercept(eta, y)
+    b = fit_intercept(eta, y)
 
     def f(b):
-        return nll(eta + b, y)
+        return negative_log_likelihood(eta + b, y)
 
     assert f(b) <= min(f(b - 0.01), f(b + 0.01)) + 1e-9
 
@@ -238,14 +238,14 @@ def test_intercept_balances_any_logits(eta, seed):
 )
 def test_what_cannot_be_fitted_is_refused(Z, y, lams, message):
     with pytest.raises(BadInput, match=message):
-        l1_path(Z, np.array(y), lams)
+        l1_logistic_path(Z, np.array(y), lams)
 
 
 # Lambda
 
 
 def fake(lam, w):
-    return L1Fit(lam, np.array([w]), 0.0, 0.0, 0.0, 0.0, 0, True)
+    return L1LogisticFit(lam, np.array([w]), 0.0, 0.0, 0.0, 0.0, 0, True)
 
 
 def test_lambda_by_validation_loss_ties_to_the_sparser():
@@ -264,7 +264,7 @@ def test_choice_decides_what_is_predicted():
     for choose in ('nll', 'literal'):
         f = fit_linear(Z, y, rows, LAMBDAS, choose)
         lam = f.facts['lambda']
-        want = next(x for x in l1_path(Z[:60], y[:60]) if x.lam == lam)
+        want = next(x for x in l1_logistic_path(Z[:60], y[:60]) if x.lam == lam)
         np.testing.assert_array_equal(f.p, expit(want.logits(Z[90:])))
     assert {'lambda', 'lambda_literal', 'n_features', 'n_near_zero'} <= set(f.facts)
 
@@ -275,7 +275,7 @@ def test_choice_decides_what_is_predicted():
 def test_standardiser_by_hand():
     nan = np.nan
     F = np.array([[1.0, nan, 5, 2], [3, nan, 5, nan], [nan, nan, 5, 2]], np.float32)
-    s = Standardiser.fit(F)
+    s = Standardizer.fit(F)
     assert s.kept.tolist() == [True, False, False, False]
     np.testing.assert_allclose(s.mean, [2]), np.testing.assert_allclose(s.std, [(2 / 3) ** 0.5])
     np.testing.assert_allclose(s.transform(np.array([[nan, 1, 1, 1], [4, nan, nan, nan]])), [[0], [2 / (2 / 3) ** 0.5]])
@@ -311,7 +311,7 @@ def done(run):
 
 
 def test_layers_of_each_network(run):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     about = json.loads((run / 'split-0/pretrain/split.json').read_text())
     h = about['hidden']
     for name, path in (
@@ -319,7 +319,7 @@ def test_layers_of_each_network(run):
         ('no-removal', 'split-0/pretrain/no-removal'),
         ('untrained', f'model/h-{h}'),
     ):
-        z = features(load_checkpoint(run / f'{path}.safetensors'), np.array(data.X), np.array(data.lengths))
+        z = extract_features(load_checkpoint(run / f'{path}.safetensors'), np.array(data.X), np.array(data.lengths))
         one, two = model_features(run, 0, data, f'{name}-LR-1'), model_features(run, 0, data, f'{name}-LR-2')
         np.testing.assert_array_equal(two[0], z)
         np.testing.assert_array_equal(one[0], z[:, z.shape[1] // 2 :])
@@ -346,7 +346,7 @@ def kind(m):
 
 
 def test_every_system_predicts_every_test_stay(run, done):
-    data, p, f, w = Prepared.load(run), done['predictions'], done['fits'], done['weights']
+    data, p, f, w = PreparedCohort.load(run), done['predictions'], done['fits'], done['weights']
     target = json.loads((run / 'split-0/pretrain/split.json').read_text())['target']
     assert f['task'].unique().tolist() == target + ['Mortality'] and f['reason'].isna().all()
     assert f.groupby('task')['model'].apply(list).map(lambda m: m == ALL).all()
@@ -375,7 +375,7 @@ def test_every_system_predicts_every_test_stay(run, done):
 
 
 def test_weights_give_the_predictions_back(run, done):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     F, names = model_features(run, 0, data, 'MN-LR-2')
     train = F[data.rows('train')].astype(float)
     Z = (F - train.mean(0)) / train.std(0)
@@ -394,7 +394,7 @@ def test_weights_give_the_predictions_back(run, done):
 
 
 def test_subsets_are_those_of_the_counts(run, done):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     for f in done['fits'].to_dict('records'):
         rows = labelled_rows(data, f['task'], 0.5, 0, full_val=':full-val' in f['model'])
         y = data.stays[f['task']]
@@ -409,7 +409,7 @@ def test_subsets_are_those_of_the_counts(run, done):
 @settings(max_examples=20, deadline=None)
 @given(a=st.floats(0.01, 1), b=st.floats(0.01, 1), seed=st.integers(0, 9))
 def test_subsets_are_nested_and_stratified(run, a, b, seed):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     small, large = (labelled_rows(data, 'Mortality', f, seed) for f in sorted((a, b)))
     y = data.stays['Mortality'].to_numpy()
     for part in ('train', 'val'):
@@ -426,7 +426,7 @@ def poisoned(run, to, change):
     "A copy of the run whose prepared stays or grid were changed."
     copy_of(run, to)
     stays, X = pd.read_parquet(to / 'data/stays.parquet'), np.load(to / 'data/grid.npy')
-    change(Prepared.load(run), stays, X)
+    change(PreparedCohort.load(run), stays, X)
     stays.to_parquet(to / 'data/stays.parquet', index=False)
     np.save(to / 'data/grid.npy', X)
     return to
@@ -461,17 +461,17 @@ def run_and_read(run, fraction=1.0, seed=0, **k):
 
 
 def test_no_fit_reads_a_label_outside_its_rows(run):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     rows, y = labelled_rows(data, 'Mortality', 0.5, 0), data.stays['Mortality'].to_numpy()
     blind = np.full(len(y), np.nan)
     for part in ('train', 'val'):
         blind[rows[part]] = y[rows[part]]
     F, _ = model_features(run, 0, data, 'MN-LR-2')
-    Z = Standardiser.fit(F[data.rows('train')]).transform(F)
+    Z = Standardizer.fit(F[data.rows('train')]).transform(F)
     np.testing.assert_array_equal(fit_linear(Z, y, rows).p, fit_linear(Z, blind, rows).p)
 
     def recurrent(y):
-        return fit_recurrent(data, {'': (y, rows)}, [initial(len(data.columns), 3, 1)], **QUICK)[''].p
+        return fit_recurrent(data, {'': (y, rows)}, [init_network(len(data.columns), 3, 1)], **QUICK)[''].p
 
     np.testing.assert_array_equal(recurrent(y), recurrent(blind))
 
@@ -486,7 +486,7 @@ def test_test_labels_never_influence_a_prediction(run, done, tmp_path):
 
 
 def test_labels_outside_the_subset_never_influence_a_prediction(run, done, tmp_path, monkeypatch):
-    data, drawn = Prepared.load(run), {}
+    data, drawn = PreparedCohort.load(run), {}
     for task in done['fits']['task'].unique():
         for full in (False, True):
             drawn[task, full] = labelled_rows(data, task, 0.5, 0, full)
@@ -531,7 +531,7 @@ def test_null_labels_are_not_in_the_tasks_cohort(run, tmp_path):
 
     t = run_and_read(poisoned(run, tmp_path / 'other', change), models=['LR', 'RNN-C'])
     q, f = t['predictions'].query("task == 'Mortality'"), t['fits'].query("task == 'Mortality'")
-    data = Prepared.load(tmp_path / 'other')
+    data = PreparedCohort.load(tmp_path / 'other')
     known = data.stays['Mortality'].notna().to_numpy()
     assert len(q) == 2 * known[data.rows('test')].sum() and (f['n_train'] == known[data.rows('train')].sum()).all()
 
@@ -550,7 +550,7 @@ def test_null_labels_are_not_in_the_tasks_cohort(run, tmp_path):
     ],
 )
 def test_names_are_taken_apart(name, want):
-    assert parse_model(name) == Model(name, *want) and describe(name).startswith(SYSTEMS[want[0]].text)
+    assert parse_model(name) == SystemId(name, *want) and describe_system(name).startswith(SYSTEMS[want[0]].text)
 
 
 @pytest.mark.parametrize(
@@ -615,17 +615,19 @@ def test_folds_part_no_subject_and_leave_both_classes(rows, seed):
 def test_cross_validation_written_out_a_second_time():
     Z, y = problem(120, 8, 5)
     subject, rows = np.arange(120) // 2, dict(train=np.arange(60), val=np.arange(60, 90), test=np.arange(90, 120))
-    f = fit_cv(Z, y, rows, subject, ('t', 1))
+    f = fit_linear_cv(Z, y, rows, subject, ('t', 1))
     fold, loss = subject_folds(y[:90], subject[:90], 't', 1), {}
     for lam in LAMBDAS:
         loss[lam] = 0
         for i in range(5):
-            w = l1_path(Z[:90][fold != i], y[:90][fold != i], [lam])[0]
+            w = l1_logistic_path(Z[:90][fold != i], y[:90][fold != i], [lam])[0]
             p = expit(w.logits(Z[:90][fold == i]))
             loss[lam] -= np.log(np.where(y[:90][fold == i] == 1, p, 1 - p)).sum()
     assert f.facts['lambda'] == min(LAMBDAS, key=lambda l: (round(loss[l], 6), -l))
     np.testing.assert_allclose(f.path.set_index('lambda')['val_nll'][LAMBDAS], [loss[l] for l in LAMBDAS], rtol=1e-3)
-    np.testing.assert_allclose(f.p, expit(l1_path(Z[:90], y[:90], [f.facts['lambda']])[0].logits(Z[90:])), atol=1e-3)
+    np.testing.assert_allclose(
+        f.p, expit(l1_logistic_path(Z[:90], y[:90], [f.facts['lambda']])[0].logits(Z[90:])), atol=1e-3
+    )
 
 
 def test_a_variant_is_what_its_setting_would_give(run, done, tmp_path):
@@ -656,7 +658,7 @@ def test_a_variant_is_what_its_setting_would_give(run, done, tmp_path):
 
 
 def test_what_is_shared_is_fitted_once(run, tmp_path, monkeypatch):
-    count = dict(l1_path=0, fit_each=0)
+    count = dict(l1_logistic_path=0, fit_with_monitors=0)
     for name in count:
 
         def counted(*a, name=name, f=getattr(transfer, name), **k):
@@ -673,7 +675,7 @@ def test_what_is_shared_is_fitted_once(run, tmp_path, monkeypatch):
 
 
 def test_other_first_weights_are_read_from_their_own_network(run):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     for model, path in (
         ('MN-LR-2@1', 'mimic-net@1'),
         ('untrained-LR-2@1', 'untrained@1'),
@@ -681,7 +683,7 @@ def test_other_first_weights_are_read_from_their_own_network(run):
     ):
         np.testing.assert_array_equal(
             model_features(run, 0, data, model)[0],
-            features(load_checkpoint(run / f'split-0/pretrain/{path}.safetensors'), data.X),
+            extract_features(load_checkpoint(run / f'split-0/pretrain/{path}.safetensors'), data.X),
         )
 
 
@@ -689,7 +691,7 @@ def test_other_first_weights_are_read_from_their_own_network(run):
 
 
 def test_what_the_controls_read(run):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
 
     def read(m):
         return model_features(run, 0, data, m)
@@ -711,7 +713,7 @@ def test_a_channel_never_measured_counts_as_zero(run, tmp_path):
     S = pd.read_parquet(other / 'data/statistics.parquet')
     S.loc[[0, 5], [c for c in S if c.startswith('Glucose')]] = np.nan
     S.to_parquet(other / 'data/statistics.parquet', index=False)
-    F, names = model_features(other, 0, Prepared.load(other), 'masks-LR')
+    F, names = model_features(other, 0, PreparedCohort.load(other), 'masks-LR')
     assert (F[[0, 5]][:, [n.startswith('Glucose') for n in names]] == 0).all() and np.isfinite(F).all()
 
 
@@ -722,28 +724,28 @@ def test_shuffled_labels_keep_their_number_and_their_place(y, seed):
     known = np.flatnonzero(~np.isnan(y))
     rows = dict(train=known[::3], val=known[1::3], test=known[2::3])
     for shuffle in ((), ('task', seed)):
-        seen = seen_labels(y, rows, shuffle)
+        seen = visible_labels(y, rows, shuffle)
         assert set(np.flatnonzero(~np.isnan(seen))) == set(rows['train']) | set(rows['val'])
         for part in ('train', 'val'):
             assert sorted(seen[rows[part]]) == sorted(y[rows[part]])
-        np.testing.assert_array_equal(seen, seen_labels(y, rows, shuffle))
+        np.testing.assert_array_equal(seen, visible_labels(y, rows, shuffle))
 
 
 def test_shuffled_labels_are_those_the_control_learns_from_and_not_those_it_is_tested_on(run, done):
-    data = Prepared.load(run)
+    data = PreparedCohort.load(run)
     rows, y = labelled_rows(data, 'Mortality', 0.5, 0), data.stays['Mortality'].to_numpy()
     F, _ = model_features(run, 0, data, 'MN-LR-2')
-    seen = seen_labels(y, rows, ('Mortality', 0))
+    seen = visible_labels(y, rows, ('Mortality', 0))
     assert (seen[rows['train']] != y[rows['train']]).any()
     q = done['predictions'].query("task == 'Mortality' and model == 'shuffled-MN-LR-2'")
     np.testing.assert_array_equal(
-        q['p'], fit_linear(Standardiser.fit(F[data.rows('train')]).transform(F), seen, rows).p.astype(np.float32)
+        q['p'], fit_linear(Standardizer.fit(F[data.rows('train')]).transform(F), seen, rows).p.astype(np.float32)
     )
     np.testing.assert_array_equal(q['y'], y[rows['test']])
 
 
 def test_labels_of_the_multi_task_network_against_a_loop(run):
-    data, about = Prepared.load(run), json.loads((run / 'split-0/pretrain/split.json').read_text())
+    data, about = PreparedCohort.load(run), json.loads((run / 'split-0/pretrain/split.json').read_text())
     tasks = about['target'] + ['Mortality']
     subsets = {t: labelled_rows(data, t, 0.3, 0) for t in tasks}
     Y = multitask_labels(data, about['source'], about['target'], subsets)
@@ -760,11 +762,11 @@ def test_labels_of_the_multi_task_network_against_a_loop(run):
 def test_where_recurrent_systems_start(run, tmp_path, monkeypatch):
     started = []
 
-    def remember(net, *a, f=transfer.fit_each, **k):
+    def remember(net, *a, f=transfer.fit_with_monitors, **k):
         started.append((net.config['n_tasks'], {n: v.clone() for n, v in net.rnn.state_dict().items()}))
         return f(net, *a, **k)
 
-    monkeypatch.setattr(transfer, 'fit_each', remember)
+    monkeypatch.setattr(transfer, 'fit_with_monitors', remember)
     about = json.loads((run / 'split-0/pretrain/split.json').read_text())
     n = len(about['target']) + 1
     run_and_read(copy_of(run, tmp_path / 'other'), 0.5, models=['MN-FT', 'MN-FT@1', 'multi-task', 'RNN-C'])
@@ -773,7 +775,7 @@ def test_where_recurrent_systems_start(run, tmp_path, monkeypatch):
         (1, load_checkpoint(pre / 'mimic-net@1.safetensors'))
     ] * n
     want += [(len(about['source']) + n, load_checkpoint(run / f'model/h-{h}.safetensors'))] + [
-        (1, initial(len(Prepared.load(run).columns), h, 1, 0))
+        (1, init_network(len(PreparedCohort.load(run).columns), h, 1, 0))
     ] * n
     assert len(started) == len(want)
     for (k, rnn), (wanted, net) in zip(started, want):
@@ -813,7 +815,7 @@ def test_trees_stop_where_validation_says():
                 else None
             )
             if eta is not None:
-                best[k] = nll(eta, y[150:225])
+                best[k] = negative_log_likelihood(eta, y[150:225])
     k = got.facts['best_update']
     assert 0 < k <= 75 and best[k] == pytest.approx(min(best.values()), rel=1e-6)
     want = (
@@ -850,7 +852,7 @@ def test_one_class_is_recorded_for_every_model_and_the_rest_goes_on(run, tmp_pat
     t = run_and_read(poisoned(run, tmp_path / 'other', change), 0.2)
     f = t['fits'].set_index('task')
     assert (
-        len(f.loc['Mortality']) == len(MODELS)
+        len(f.loc['Mortality']) == len(SYSTEM_NAMES)
         and f.loc['Mortality', 'reason'].str.contains('0 positive').all()
         and f.loc['Mortality', 'lambda'].isna().all()
     )
@@ -964,14 +966,14 @@ def test_a_multi_task_training_that_diverges_is_not_tried_for_each_task(run, tmp
 
 
 def test_a_size_of_rnn_c_that_diverges_loses_to_the_others(run, tmp_path, monkeypatch):
-    whole = transfer.fit_each
+    whole = transfer.fit_with_monitors
 
     def diverging(net, *a, **k):
         if net.config['hidden'] == 4:
             raise transfer.Diverged('the loss is not finite after 7 updates')
         return whole(net, *a, **k)
 
-    monkeypatch.setattr(transfer, 'fit_each', diverging)
+    monkeypatch.setattr(transfer, 'fit_with_monitors', diverging)
     fits = run_and_read(copy_of(run, tmp_path / 'other'), 0.5, models=['RNN-C'], rnnc_hidden=[3, 4])['fits']
     assert fits['reason'].isna().all() and (fits['hidden'] == 3).all()
     fits = run_and_read(copy_of(run, tmp_path / 'none'), 0.5, models=['RNN-C'], rnnc_hidden=[4])['fits']
@@ -979,8 +981,8 @@ def test_a_size_of_rnn_c_that_diverges_loses_to_the_others(run, tmp_path, monkey
 
 
 def test_reasons():
-    assert unusable(np.array([0.0, 1]), np.array([0.0])) is None
-    assert '1 positive' in unusable(np.ones(1), np.zeros(3)) and 'no labelled val' in unusable(
+    assert reason_not_fittable(np.array([0.0, 1]), np.array([0.0])) is None
+    assert '1 positive' in reason_not_fittable(np.ones(1), np.zeros(3)) and 'no labelled val' in reason_not_fittable(
         np.array([0.0, 1]), np.array([])
     )
 
@@ -1044,5 +1046,5 @@ def test_no_warning_leaks(run, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         Z, y = problem(60, 80, 0, 'collinear')
-        l1_path(Z, y)
+        l1_logistic_path(Z, y)
         run_and_read(copy_of(run, tmp_path / 'other'), 0.5, models=ALL)

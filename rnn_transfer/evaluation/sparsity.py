@@ -20,21 +20,21 @@ from matplotlib.figure import Figure as Canvas
 from scipy.stats import rankdata
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-004
-from ..data import COLOURS, Prepared, plot_style, rng
-from .figures import BLUE, ORANGE, Picture, few, stamp
+from ..data import COLORS, PreparedCohort, set_plot_style, seeded_rng
+from .figures import BLUE, ORANGE, ReportFigure, few_label_fraction, add_source_caption
 from rnn_transfer.evaluation.results import (
-    RULES,
+    SELECTION_RULES,
     Evaluation,
-    group,
-    number,
-    order,
-    order_models,
+    display_group,
+    format_estimate,
+    display_order,
+    sort_systems,
     parse,
-    parts,
-    percent,
-    read_part,
+    prediction_folders,
+    format_percent,
+    read_step_table,
 )
-from .tables import Sheet, plain, wide
+from .tables import ReportTable, main_systems_only, pivot_by_fraction
 from ..pretrain import network_features, network_path
 from ..transfer import NEAR_ZERO
 
@@ -75,10 +75,10 @@ def table_1_words(
     )
 
 
-def sparsity_sheet(ev: Evaluation) -> Sheet:
+def sparsity_sheet(ev: Evaluation) -> ReportTable:
     "Mean and standard deviation over target tasks of the share of near-zero weights."
     top = ev.fractions[-1]
-    r = plain(ev.results).query('fraction == @top and n_features > 0')
+    r = main_systems_only(ev.results).query('fraction == @top and n_features > 0')
     r = r.assign(share=(r['n_near_zero'] / r['n_features']).astype(float))
     cells = (
         r.groupby(['task_kind', 'model', 'split', 'task'])['share']
@@ -89,11 +89,12 @@ def sparsity_sheet(ev: Evaluation) -> Sheet:
     )
     cells['paper'] = [TABLE_1.get(k, {}).get(m, '–') for k, m in zip(cells['task_kind'], cells['model'])]
     cells['text'] = [
-        number(m) + (f' ± {number(s)}' if pd.notna(s) else '') for m, s in zip(cells['mean'], cells['std'])
+        format_estimate(m) + (f' ± {format_estimate(s)}' if pd.notna(s) else '')
+        for m, s in zip(cells['mean'], cells['std'])
     ]
     kinds, models = (
-        order(cells['task_kind'], ev.kinds),
-        [m for m in order_models(cells['model']) if group(m) != 'Controls' or m.startswith('untrained')],
+        display_order(cells['task_kind'], ev.kinds),
+        [m for m in sort_systems(cells['model']) if display_group(m) != 'Controls' or m.startswith('untrained')],
     )
     rows = cells.set_index(['task_kind', 'model'])
     shown = [
@@ -101,9 +102,9 @@ def sparsity_sheet(ev: Evaluation) -> Sheet:
         for k in kinds
         for who, column in (('paper (MIMIC-III)', 'paper'), ('this run', 'text'))
     ]
-    return Sheet(
+    return ReportTable(
         'table_1',
-        f'Table 1: share of weights near zero, {percent(top)} of the labels',
+        f'Table 1: share of weights near zero, {format_percent(top)} of the labels',
         cells.drop(columns='text'),
         pd.DataFrame(shown),
         TABLE_1_NOTE + table_1_words(r),
@@ -125,8 +126,8 @@ def read_paths(
 ) -> pd.DataFrame:  # one row per fit and lambda: with n_features, n_val, chosen (bool) and literal (bool); empty where no path was written
     "The path of lambda of every linear model of a run, beside what its fit chose."
     rows = [
-        read_part(d, 'path', PATH).assign(split=int(s), fraction=f, seed=int(k))
-        for s, f, k, d in parts(run)
+        read_step_table(d, 'path', PATH).assign(split=int(s), fraction=f, seed=int(k))
+        for s, f, k, d in prediction_folders(run)
         if (d / 'path.parquet').exists()
     ]
     by = ['split', 'task', 'model', 'fraction', 'seed']
@@ -150,14 +151,14 @@ def zero_counts(
 def all_zero_sheet(
     ev: Evaluation,
     path=None,  # as `read_paths`; adds the literal rule where it was not run
-) -> Sheet:
+) -> ReportTable:
     "Share of fits in which every weight is nearly zero, by system, rule and fraction."
     tidy = zero_counts(ev.results[[parse(m)[2] == 0 for m in ev.results['model']]])
     if path is not None and len(path):
         named = {
             f'{m}:literal': m
             for m in set(path['model'])
-            if group(m) in ("The paper's", 'Further', 'Without leakage removal')
+            if display_group(m) in ("The paper's", 'Further', 'Without leakage removal')
             and f'{m}:literal' not in set(tidy['model'])
         }
         d = path[path['literal'] & path['model'].isin(named.values())]
@@ -165,13 +166,13 @@ def all_zero_sheet(
     last = sorted(
         set(tidy['model']),
         key=lambda m: (
-            order_models(tidy['model'].map(lambda x: parse(x)[0])).index(parse(m)[0]),
-            order([parse(m)[1], *RULES], RULES).index(parse(m)[1]),
+            sort_systems(tidy['model'].map(lambda x: parse(x)[0])).index(parse(m)[0]),
+            display_order([parse(m)[1], *SELECTION_RULES], SELECTION_RULES).index(parse(m)[1]),
         ),
     )
     text = tidy.assign(text=[f'{k} of {n}' for k, n in zip(tidy['n_all_zero'], tidy['n_fits'])])
     note = 'Fits of all target tasks, splits and seeds. Such a model says (nearly) the same for everybody. After a colon: the rule that chose lambda, plain by the likelihood of the labelled validation stays.'
-    return Sheet('all_zero', 'Models whose weights are all near zero', tidy, wide(text, last), note)
+    return ReportTable('all_zero', 'Models whose weights are all near zero', tidy, pivot_by_fraction(text, last), note)
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-016
 def path_frame(
@@ -205,8 +206,8 @@ def figure_path(
     d: pd.DataFrame,  # as `path_frame`
 ) -> Canvas:
     "Weights kept, validation loss and the chosen lambda along the path: a column a system, colours for few and all labels."
-    plot_style()
-    models, fractions = order_models(d['model']), sorted(d['fraction'].unique())
+    set_plot_style()
+    models, fractions = sort_systems(d['model']), sorted(d['fraction'].unique())
     looks = dict(zip(fractions[::-1], (BLUE, ORANGE)))
     lambdas = sorted(d['lambda'].unique())
     fig = Canvas(figsize=(2.9 * len(models) + 0.8, 5.4), layout='constrained')
@@ -237,7 +238,7 @@ def figure_path(
         ax.set_ylabel(text, fontsize=9)
     for f, y in zip(looks, (0.97, 0.87)):
         axes[0, -1].annotate(
-            f'{percent(f)} of the labels',
+            f'{format_percent(f)} of the labels',
             (0.97, y),
             xycoords='axes fraction',
             color=looks[f],
@@ -245,7 +246,7 @@ def figure_path(
             va='top',
             ha='right',
         )
-    return stamp(fig, ev)
+    return add_source_caption(fig, ev)
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-023
 WEIGHTS = dict(task=pa.string(), model=pa.string(), feature=pa.string(), weight=pa.float64())
@@ -257,11 +258,11 @@ def used_features(
 ) -> dict:  # split -> DataFrame of absolute weights: tasks down, all features across
     "Absolute weights of one model at the largest fraction, first seed, for each split."
     found = {}
-    top = max(f for _, f, _, _ in parts(run))
-    for s, f, _, folder in parts(run):
+    top = max(f for _, f, _, _ in prediction_folders(run))
+    for s, f, _, folder in prediction_folders(run):
         if f != top or s in found or not (folder / 'weights.parquet').exists():
             continue
-        w = read_part(folder, 'weights', WEIGHTS).query('model == @model')
+        w = read_step_table(folder, 'weights', WEIGHTS).query('model == @model')
         if len(w):
             found[int(s)] = w.pivot(index='task', columns='feature', values='weight').abs()[w['feature'].unique()]
     return found
@@ -272,7 +273,7 @@ def figure_3(
     used: dict,  # as `used_features` gives
 ) -> Canvas:
     "Absolute weights of the features used by at least one target task, one panel a split."
-    plot_style()
+    set_plot_style()
     fig = Canvas(figsize=(9.2, 1.2 + 0.27 * sum(len(w) + 2.2 for w in used.values())), layout='constrained')
     axes = fig.subplots(len(used), 1, squeeze=False, height_ratios=[len(w) for w in used.values()])[:, 0]
     top = max(w.max().max() for w in used.values())
@@ -291,7 +292,7 @@ def figure_3(
         cells = ax.pcolormesh(kept.where(kept >= NEAR_ZERO), cmap='viridis_r', vmin=0, vmax=top, rasterized=True)
         fig.colorbar(cells, ax=ax, label='absolute weight', pad=0.01)
     axes[-1].set_xlabel('features with a weight of at least .001 for some task')
-    return stamp(fig, ev)
+    return add_source_caption(fig, ev)
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-028
 def rank_correlation(
@@ -338,10 +339,10 @@ def responses(
     stays=5000,  # train stays, drawn where there are more
 ) -> pd.DataFrame:  # split, feature, rank, channel, statistic, rho; empty where the features are not at hand
     "What features of MIMIC-Net respond to."
-    data, out = Prepared.load(run), []
+    data, out = PreparedCohort.load(run), []
     rows = data.rows('train')
     if len(rows) > stays:
-        rows = np.sort(rng('responses').choice(rows, stays, replace=False))
+        rows = np.sort(seeded_rng('responses').choice(rows, stays, replace=False))
     S = data.statistics.iloc[rows]
     S, names = S.to_numpy(float), list(S.columns)
     for split, features in used.items():
@@ -393,7 +394,10 @@ def response_sheets(
     if not len(found):
         return []
     text = found.assign(
-        text=[f'{s.replace("|", ", ")} ({number(r, sign=True)})' for s, r in zip(found['statistic'], found['rho'])]
+        text=[
+            f'{s.replace("|", ", ")} ({format_estimate(r, sign=True)})'
+            for s, r in zip(found['statistic'], found['rho'])
+        ]
     ).pivot(index=['split', 'feature'], columns='rank', values='text')
     text.columns = [f'{k} statistic' for k in ('Strongest', 'Second', 'Third')[: text.shape[1]]]
 
@@ -405,12 +409,12 @@ def response_sheets(
             .rename(columns=dict(split='Split', feature='Feature'))
             .fillna('–')
         )
-        return Sheet(
+        return ReportTable(
             f'responses_{m}',
             f'What the most used features of {m} respond to',
             d.merge(found, on=['split', 'feature']),
             shown,
-            RESPONSES.format(model=m, fraction=percent(ev.fractions[-1])),
+            RESPONSES.format(model=m, fraction=format_percent(ev.fractions[-1])),
         )
 
     return [sheet(m, d) for m, d in top.items() if len(d)]
@@ -422,7 +426,7 @@ RESPONSES = (
 )
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-039
-def feature_picture(ev: Evaluation, used) -> Picture:
+def feature_picture(ev: Evaluation, used) -> ReportFigure:
     "Figure 3, with the counts in words."
     kept = {s: set(w.columns[(w >= NEAR_ZERO).any()]) for s, w in used.items()}
     width = max(w.shape[1] for w in used.values())
@@ -432,10 +436,10 @@ def feature_picture(ev: Evaluation, used) -> Picture:
         + '.'
     )
     note = (
-        f'{percent(ev.fractions[-1])} of the labels, first seed; white: below .001. Counted over all splits by position, as the paper may have done, '
+        f'{format_percent(ev.fractions[-1])} of the labels, first seed; white: below .001. Counted over all splits by position, as the paper may have done, '
         f'{len(set().union(*kept.values()))} of {width} features are used (paper: 130 of 300), though the networks of two splits share no features.'
     )
-    return Picture(
+    return ReportFigure(
         'figure_3', 'Figure 3: features of MN-LR-1 that at least one target task uses', alt, figure_3(ev, used), note
     )
 
@@ -447,15 +451,15 @@ def sparsity_pictures(
 ) -> list:
     "The sparsity path and Figure 3, as far as the run has them."
     used, out = used_features(run), []
-    d = path_frame(path, fractions=sorted({few(ev), ev.fractions[-1]})) if len(path) else path
+    d = path_frame(path, fractions=sorted({few_label_fraction(ev), ev.fractions[-1]})) if len(path) else path
     if len(d):
         where = '; '.join(
-            f'{m}, {percent(f)}: {g["lambda"].iloc[g["chosen"].to_numpy().argmax()]:g}'
+            f'{m}, {format_percent(f)}: {g["lambda"].iloc[g["chosen"].to_numpy().argmax()]:g}'
             for (m, f), g in d.groupby(['model', 'fraction'])
         )
         note = 'Medians over tasks, splits and seeds; bands hold the middle half of the fits. Diamonds: the lambda chosen most often. Loss: negative log-likelihood of the labelled validation stays, less that of the model with the largest lambda.'
         out.append(
-            Picture(
+            ReportFigure(
                 'path',
                 'The path of lambda',
                 f'Share of weights kept, validation loss and chosen lambda over lambda, by system. Most often chosen: {where}.',

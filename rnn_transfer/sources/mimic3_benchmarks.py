@@ -23,12 +23,12 @@ from rnn_transfer.sources.mimic3 import (
     PHENOTYPES,
     check_lines,
     events_frame,
-    finish,
-    header,
+    build_cohort,
+    csv_header,
     published_subjects,
-    quoted,
+    quote_sql,
     read_text,
-    store,
+    duckdb_session,
     test_and_rest,
 )
 
@@ -162,7 +162,7 @@ def columns_of(
     path,  # of an episode
 ) -> tuple:
     "The columns of a file; BadInput if one that is needed is missing."
-    names = header(path)
+    names = csv_header(path)
     lost = [c for c in ('Hours', *CODES) if c not in names]
     if lost:
         raise BadInput(f'{path}: column {", ".join(lost[:3])} is missing; make the folder again')
@@ -178,7 +178,7 @@ def scan_files(
     types = {n: 'DOUBLE' if n == 'Hours' else 'VARCHAR' for n in names}
     code = 'CASE name ' + ' '.join(f"WHEN '{n}' THEN {i}" for n, i in CODES.items()) + ' END'
     return f'''SELECT filename AS file, "Hours" AS hour, {code} AS channel, text FROM (
-        UNPIVOT (SELECT * REPLACE (parse_filename(filename) AS filename) FROM read_csv([{', '.join(quoted(p) for p in paths)}], auto_detect=false, header=true, delim=',', quote='"', escape='"', filename=true, columns={types}) WHERE "Hours" < {hours + EPS})
+        UNPIVOT (SELECT * REPLACE (parse_filename(filename) AS filename) FROM read_csv([{', '.join(quote_sql(p) for p in paths)}], auto_detect=false, header=true, delim=',', quote='"', escape='"', filename=true, columns={types}) WHERE "Hours" < {hours + EPS})
         ON {', '.join(f'"{n}"' for n in CODES)} INTO NAME name VALUE text)'''
 
 # %% ../../nbs/sources/mimic3_benchmarks.ipynb #cell-024
@@ -256,7 +256,7 @@ def cohort(
     "The cohort of a mimic3-benchmarks folder; BadInput names the file."
     said, stays, subjects = about_export(path), listed_stays(path), Path(path) / 'root' / 'all_stays.csv'
     known = numbers(read_text(subjects, ['SUBJECT_ID'], ''), 'SUBJECT_ID', subjects) if subjects.exists() else None
-    with store(memory, threads, scratch) as con:
+    with duckdb_session(memory, threads, scratch) as con:
         read_files(con, path, stays, hours, progress)
         events, bad = events_frame(con, hour='hour')
 
@@ -270,7 +270,7 @@ def cohort(
             step='of at least 48 h, with an event within them: mortality', **count(stays[stays[MORTALITY.name].notna()])
         ),
     ]
-    return finish(
+    return build_cohort(
         events,
         stays.drop(columns=['stay', 'side'] + (['age'] if stays['age'].isna().all() else [])),
         out,

@@ -24,23 +24,23 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..data import BENCHMARK_CHANNELS, BadInput, resource, write_atomic
+from ..data import BENCHMARK_CHANNELS, BadInput, load_resource, write_atomic
 from rnn_transfer.sources.mimic3 import (
     EPS,
     NO_TEXT,
     PHENOTYPES,
     PLAIN,
     about_folder,
-    cells,
+    cells_sql,
     check_corrections,
     count_touched,
-    measure,
+    extract_events,
     missing_laboratory,
     partition_of,
     phenotype_labels,
     read_partitions,
     share_times,
-    store,
+    duckdb_session,
     toy_tables,
 )
 
@@ -135,7 +135,7 @@ ETHNICITIES = dict(ASIAN=1, BLACK=2, HISPANIC=3, WHITE=4, OTHER=5) | {
     'UNKNOWN': 0,
     '': 0,
 }
-EPISODE_CODES = resource('mimic3_items.json')['episode_diagnoses'].split()
+EPISODE_CODES = load_resource('mimic3_items.json')['episode_diagnoses'].split()
 EPISODE_HEADER = ','.join(
     ['Icustay', 'Ethnicity', 'Gender', 'Age', 'Height', 'Weight', 'Length of Stay', 'Mortality']
     + [f'Diagnosis {c}' for c in EPISODE_CODES]
@@ -243,7 +243,7 @@ def write_tasks(
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-033
 def write_about(
-    con,  # after `measure`
+    con,  # after `extract_events`
     out,  # Path
     said,  # of `about_folder`
     corrected,  # names of corrections
@@ -252,7 +252,7 @@ def write_about(
     "Write `about.json`: version, licence, whether simulated, and how many events each correction touched."
     touched = {}
     if corrected:
-        con.execute(f'CREATE TABLE cells AS {cells()}')
+        con.execute(f'CREATE TABLE cells AS {cells_sql()}')
         share_times(con)
         touched = count_touched(con, corrected)
         con.execute('DROP TABLE cells; DROP TABLE shared')
@@ -261,7 +261,7 @@ def write_about(
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-036
 def stay_rows(
-    con,  # after `measure`
+    con,  # after `extract_events`
     size=50_000,
 ):
     "Yield ICUSTAY_ID, hours and lines of each episode."
@@ -279,7 +279,7 @@ def stay_rows(
 
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-037
 def write_subjects(
-    con,  # after `measure`
+    con,  # after `extract_events`
     out,  # Path
     given=None,  # of `read_partitions`
 ) -> dict:  # ICUSTAY_ID -> dict of its row, with partition, folder and codes
@@ -288,7 +288,7 @@ def write_subjects(
     (out / 'root').mkdir(parents=True)
     part = dict(zip(stays['SUBJECT_ID'], partition_of(stays['SUBJECT_ID'], given)))
     stays.to_csv(out / 'root' / 'all_stays.csv', index=False)
-    groups = {c: p['name'] for p in resource('phenotypes.json')['phenotypes'] for c in p['icd9'].split()}
+    groups = {c: p['name'] for p in load_resource('phenotypes.json')['phenotypes'] for c in p['icd9'].split()}
     dx = con.execute(
         'SELECT SUBJECT_ID, HADM_ID, SEQ_NUM, ICD9_CODE, SHORT_TITLE, LONG_TITLE, ICUSTAY_ID FROM diagnoses ORDER BY ICUSTAY_ID, SEQ_NUM'
     ).df()
@@ -331,8 +331,12 @@ def export(
     given = read_partitions(partitions or simulated) if partitions or simulated else None
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f'{out}: exists and is not empty; name a new folder')
-    with store(memory, threads, scratch, progress) as con, write_atomic(out, folder=True) as tmp, ExitStack() as stack:
-        about = measure(con, path, corrected)
+    with (
+        duckdb_session(memory, threads, scratch, progress) as con,
+        write_atomic(out, folder=True) as tmp,
+        ExitStack() as stack,
+    ):
+        about = extract_events(con, path, corrected)
         write_about(con, tmp, said, corrected, missing_laboratory(about))
         known = write_subjects(con, tmp, given)
         labels = phenotype_labels(con)

@@ -22,7 +22,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm
 
-from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, resource, rng
+from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, load_resource, seeded_rng
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-007
 ORGANS = ['heart', 'vessels', 'lungs', 'kidneys', 'liver', 'brain', 'infection', 'metabolism']
@@ -101,7 +101,7 @@ def benchmark_phenotypes() -> (
     pd.DataFrame
 ):  # one row per phenotype: name, kind (acute, mixed, chronic), ccs, prevalence
     "The benchmark's phenotypes with their prevalence over its training and test stays together."
-    facts = resource('phenotypes.json')
+    facts = load_resource('phenotypes.json')
     p = pd.DataFrame(facts['phenotypes'])
     n, m = facts['stays_train'], facts['stays_test']
     return p[['name', 'kind', 'ccs']].assign(
@@ -468,7 +468,7 @@ def due(
 # %% ../../nbs/sources/synthetic.ipynb #cell-093
 def charted_items() -> pd.DataFrame:  # one row per item and charting system
     "The items that are charted, their unit, and the way to the benchmark's channel."
-    return pd.DataFrame(resource('synthetic_items.json')['items']).fillna(
+    return pd.DataFrame(load_resource('synthetic_items.json')['items']).fillna(
         dict(variant='', scale=1.0, offset=0.0, step=1.0)
     )
 
@@ -687,7 +687,7 @@ def block(
     "Simulate a block of 400 subjects."
 
     def draw(what):
-        return rng('synthetic', seed, number, what)
+        return seeded_rng('synthetic', seed, number, what)
 
     z = draw_latents(draw('latents'))
     first = 10001 + number * SUBJECTS

@@ -21,11 +21,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, resource, rng, write_atomic
+from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, load_resource, seeded_rng, write_atomic
 from . import mimic3, synthetic
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-007
-FACTS = resource('synthetic_tables.json')
+FACTS = load_resource('synthetic_tables.json')
 
 
 def raw_items() -> (
@@ -34,7 +34,7 @@ def raw_items() -> (
     "Every item of the tables."
     mapped = {
         i: (channel, label, system)
-        for channel, rows in resource('mimic3_items.json')['items'].items()
+        for channel, rows in load_resource('mimic3_items.json')['items'].items()
         for i, label, system, _ in rows
     }
     texts = {c.name: c.values for c in BENCHMARK_CHANNELS if c.values} | {
@@ -176,7 +176,7 @@ def raw_chart(
     "Everything that is charted in the first 48 hours of a block's stays."
 
     def draw(what):
-        return rng('synthetic_raw', seed, number, what)
+        return seeded_rng('synthetic_raw', seed, number, what)
 
     system = (
         (b.stays['subject_id'].map(b.subjects.set_index('subject_id')['system']) == 'metavision').to_numpy().astype(int)
@@ -373,7 +373,9 @@ def icustays(
     )
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-043
-CODES = {p['name']: p['icd9'].split() for p in resource('phenotypes.json')['phenotypes']}  # {phenotype: ICD-9 codes}
+CODES = {
+    p['name']: p['icd9'].split() for p in load_resource('phenotypes.json')['phenotypes']
+}  # {phenotype: ICD-9 codes}
 TWO, UNKNOWN = 0.15, 0.03  # shares: of phenotypes with a second code, of admissions with an unknown code
 
 
@@ -480,7 +482,7 @@ def raw_block(
     "A block of simulated subjects as raw tables."
 
     def draw(what):
-        return rng('synthetic_raw', seed, number, what)
+        return seeded_rng('synthetic_raw', seed, number, what)
 
     b = synthetic.block(number, seed)
     s = when(further_stays(b.stays, draw('further')), b.stays, draw('when'))
@@ -557,7 +559,7 @@ def write_table(
         *(['COMPRESSION gzip'] if str(path).endswith('.gz') else []),
     ]
     con.execute(
-        f"COPY ({sql}) TO {mimic3.quoted(path)} ({', '.join(options + (['FORCE_QUOTE (' + ', '.join(quote) + ')'] if quote else []))})"
+        f"COPY ({sql}) TO {mimic3.quote_sql(path)} ({', '.join(options + (['FORCE_QUOTE (' + ', '.join(quote) + ')'] if quote else []))})"
     )
 
 
@@ -651,7 +653,7 @@ def write_raw(
     rows = {}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f'{out}: exists and is not empty; name another folder')
-    with write_atomic(out, folder=True) as folder, mimic3.store('1GB', threads, folder) as con:
+    with write_atomic(out, folder=True) as folder, mimic3.duckdb_session('1GB', threads, folder) as con:
         with tempfile.TemporaryDirectory(dir=folder) as blocks:
             con.execute('SET preserve_insertion_order=true')
 
@@ -670,7 +672,7 @@ def write_raw(
             con.execute("SET VARIABLE items = (SELECT list(items) FROM items)")
             for name, columns in LARGE.items():
                 beside = dict(CHARTEVENTS=others, LABEVENTS=3 * others).get(name, 0)
-                con.execute(f"CREATE VIEW rows_{name} AS FROM {mimic3.quoted(f'{blocks}/{name}.parquet')}")
+                con.execute(f"CREATE VIEW rows_{name} AS FROM {mimic3.quote_sql(f'{blocks}/{name}.parquet')}")
                 write_table(con, f'SELECT {columns} FROM ({expanded(name, beside)})', path(name))
                 rows[name] = pq.read_metadata(f'{blocks}/{name}.parquet').num_rows * (beside + 1)
         (folder / 'SYNTHETIC.txt').write_text(NOTE)
