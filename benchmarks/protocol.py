@@ -16,7 +16,7 @@ import torch
 
 from rnn_transfer.model import init_network, multilabel_loss
 from rnn_transfer.paper import PROFILES, plan_steps
-from rnn_transfer.transfer import parse_model
+from rnn_transfer.learning.systems import parse_model
 
 PAPER = PROFILES["paper"]
 TRAINED = ("recurrent", "multi-task")

@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .data import BadInput, PreparedCohort, markdown_table, write_atomic
+from .data import PreparedCohort
+from .utilities.errors import BadInput
+from .utilities.display import markdown_table
+from .utilities.files import write_atomic
 from .evaluation.checklists import summarise_items, fill_reforms, fill_tripod
 from rnn_transfer.evaluation.checks import (
     agreement_sheet,

@@ -60,11 +60,14 @@ from traitlets import default
 
 # %% ../nbs/05_paper.ipynb #cell-005
 import rnn_transfer
-from .data import BadInput, Cohort, Normalizer, Task, toy_cohort, write_atomic
+from .data import Cohort, Normalizer, Task
+from .utilities.errors import BadInput
+from .testing import toy_cohort
+from .utilities.files import write_atomic
 from .evaluate import headline_text
 from .model import feature_names, extract_features, load_checkpoint
 from .pretrain import ABLATION_NETWORKS, draw_splits, count_prevalences
-from .transfer import SYSTEM_NAMES, parse_model
+from .learning.systems import SYSTEM_NAMES, parse_model
 
 # %% ../nbs/05_paper.ipynb #cell-008
 PROTOCOL = dict(

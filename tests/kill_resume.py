@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnn_transfer.data import toy_cohort
+from rnn_transfer.testing import toy_cohort
 
 VICTIMS = 'driver', 'worker', 'scheduler', 'driver on a scheduler'
 BIN = Path(sys.executable).parent

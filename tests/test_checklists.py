@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_transfer.data import load_resource, run_data, toy_cohort
+from rnn_transfer.data import run_data
+from rnn_transfer.utilities.files import load_resource
+from rnn_transfer.testing import toy_cohort
 from rnn_transfer.evaluation import checklists as K
 from rnn_transfer.evaluation.results import toy_evaluation
 

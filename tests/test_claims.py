@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnn_transfer.data import seeded_rng
+from rnn_transfer.utilities.seeds import seeded_rng
 from rnn_transfer.evaluation import claims as K
 from rnn_transfer.evaluation.measures import percentile_interval
 from rnn_transfer.evaluation.results import Evaluation, toy_evaluation

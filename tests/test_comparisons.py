@@ -11,7 +11,8 @@ from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
-from rnn_transfer.data import BadInput, seeded_rng
+from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.seeds import seeded_rng
 from rnn_transfer.evaluation import comparisons as C
 from rnn_transfer.evaluation.measures import Bootstrap, auroc, simulate_coverage, percentile_interval
 from rnn_transfer.evaluation.results import toy_evaluation

@@ -14,6 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnn_transfer.data import *
+from rnn_transfer.testing import toy_cohort, toy_icu
+from rnn_transfer.utilities.display import *
+from rnn_transfer.utilities.errors import BadInput, format_row_numbers
+from rnn_transfer.utilities.files import load_resource, read_parquet, write_atomic
+from rnn_transfer.utilities.seeds import seeded_rng
 from rnn_transfer.data import segment_sums
 
 # ---- golden values of mimic3-benchmarks on the MIMIC-III demo

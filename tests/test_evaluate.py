@@ -15,8 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from rnn_transfer import evaluate as E
-from rnn_transfer import transfer as T
-from rnn_transfer.data import BadInput, seeded_rng, run_data, toy_cohort
+from rnn_transfer.learning.systems import SYSTEMS
+from rnn_transfer.data import run_data
+from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.seeds import seeded_rng
+from rnn_transfer.testing import toy_cohort
 from rnn_transfer.evaluation import checks as C
 from rnn_transfer.evaluation import measures as M
 from rnn_transfer.evaluation import sparsity as P
@@ -809,7 +812,7 @@ def test_bootstrap_and_delong_agree(done):
 # ---------------------------------------------------------------- thirty systems
 
 EVERY = [
-    *T.SYSTEMS,
+    *SYSTEMS,
     'MN-LR-2:cv',
     'MN-LR-2:literal',
     'MN-LR-2:full-val',
@@ -846,7 +849,7 @@ def test_names_are_taken_apart_and_put_in_order():
         E.sort_systems(seeded_rng('order').permutation(EVERY))
         == E.sort_systems(EVERY)
         == [
-            *T.SYSTEMS,
+            *SYSTEMS,
             'of my own',
             'LR:cv',
             'RNN-C:full-val',
@@ -867,10 +870,10 @@ def test_every_system_is_explained_tabled_and_drawn(crowd):
     assert (
         shown[:4] == ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2']
         and not [m for m in shown if ':' in m or '@' in m]
-        and set(T.SYSTEMS) <= set(shown)
+        and set(SYSTEMS) <= set(shown)
     )
     drawn = [m for names in E.PANELS.values() for m in names]
-    assert set(T.SYSTEMS) <= set(drawn) and max(map(len, E.PANELS.values())) <= 8
+    assert set(SYSTEMS) <= set(drawn) and max(map(len, E.PANELS.values())) <= 8
     for names in E.PANELS.values():
         assert len({E.line_style(m) for m in names}) == len(names)
     assert list(E.panels(EVERY)) == list(E.PANELS)[1:] and E.panels(['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2']) == {}

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnn_transfer.data import BadInput, run_data, toy_cohort
+from rnn_transfer.data import run_data
+from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.testing import toy_cohort
 from rnn_transfer.model import (
-    Autoencoder,
     MIMICNet,
     grid_metadata,
     feature_names,
@@ -19,15 +20,13 @@ from rnn_transfer.model import (
     load_checkpoint,
     multilabel_loss,
     count_parameters,
-    observed_values,
-    resolve_device,
     restrict_inputs,
-    reconstruction_loss,
     run_model,
     save_checkpoint,
-    torch_threads,
     value_and_mask_columns,
 )
+from rnn_transfer.learning.autoencoder import Autoencoder, observed_values, reconstruction_loss
+from rnn_transfer.learning.training import resolve_device, torch_threads
 
 
 def sigmoid(x):

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnn_transfer.data import BadInput, Cohort, load_resource
+from rnn_transfer.data import Cohort
+from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.files import load_resource
 from rnn_transfer.sources import physionet2012 as p12
 
 HEAD = "Time,Parameter,Value\n"

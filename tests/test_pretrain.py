@@ -12,25 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnn_transfer import pretrain
-from rnn_transfer.data import BadInput, PreparedCohort, Task, run_data, toy_cohort
-from rnn_transfer.model import extract_features, init_network, load_checkpoint, reconstruction_loss, run_model
+from rnn_transfer.data import PreparedCohort, Task, run_data
+from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.testing import toy_cohort
+from rnn_transfer.model import extract_features, init_network, load_checkpoint, run_model
+from rnn_transfer.learning.autoencoder import reconstruction_loss
 from rnn_transfer.pretrain import (
     ABLATION_NETWORKS,
-    Diverged,
-    iter_batches,
     check_enough_left,
-    choose_hidden,
     draw_splits,
-    train_network,
-    fit_with_monitors,
-    network_features,
-    network_path,
     count_prevalences,
     remove_leakage,
     run_pretrain,
-    evaluate_loss,
-    replace_head,
 )
+from rnn_transfer.learning.training import (
+    Diverged,
+    iter_batches,
+    choose_hidden,
+    train_network,
+    fit_with_monitors,
+    evaluate_loss,
+)
+from rnn_transfer.learning.networks import network_features, network_path
+from rnn_transfer.model import replace_head
 from rnn_transfer.transfer import run_transfer
 
 TASKS = [Task(f'P{i}') for i in range(12)] + [Task('death', 'mortality')]

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
-from rnn_transfer.data import BENCHMARK_CHANNELS, BadInput, Cohort, load_resource
+from rnn_transfer.data import BENCHMARK_CHANNELS, Cohort
+from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.files import load_resource
 from rnn_transfer.sources import synthetic
 from rnn_transfer.sources.synthetic import block, cohort
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_transfer.data import BadInput, load_resource
+from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.files import load_resource
 from rnn_transfer.sources import mimic3, synthetic, synthetic_raw
 from rnn_transfer.sources.synthetic_raw import as_synthetic, cohort, compare, write_raw
 

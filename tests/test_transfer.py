@@ -16,36 +16,36 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 import rnn_transfer.transfer as transfer
-from rnn_transfer.data import BadInput, PreparedCohort, run_data, toy_cohort
+from rnn_transfer.data import PreparedCohort, run_data
+from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.testing import toy_cohort
 from rnn_transfer.model import extract_features, init_network, load_checkpoint, run_model
 from rnn_transfer.pretrain import run_pretrain
 from rnn_transfer.transfer import (
-    LAMBDAS,
-    SYSTEM_NAMES,
-    NEAR_ZERO,
-    SYSTEMS,
-    L1LogisticFit,
-    SystemId,
-    Standardizer,
-    choose_lambda,
-    describe_system,
     fit_linear_cv,
     fit_linear,
     fit_recurrent,
     fit_trees,
-    fit_intercept,
-    l1_logistic_path,
     labelled_rows,
-    lambda_max,
     model_features,
     multitask_labels,
-    negative_log_likelihood,
-    parse_model,
     run_transfer,
     visible_labels,
     subject_folds,
     reason_not_fittable,
 )
+from rnn_transfer.learning.l1_logistic import (
+    LAMBDAS,
+    NEAR_ZERO,
+    L1LogisticFit,
+    Standardizer,
+    choose_lambda,
+    fit_intercept,
+    l1_logistic_path,
+    lambda_max,
+    negative_log_likelihood,
+)
+from rnn_transfer.learning.systems import SYSTEM_NAMES, SYSTEMS, SystemId, describe_system, parse_model
 
 TABLES = ('predictions', 'fits', 'weights', 'path')
 QUICK = dict(lr=0.02, max_updates=4, eval_every=2, patience=2, device='cpu')
@@ -671,7 +671,7 @@ def test_what_is_shared_is_fitted_once(run, tmp_path, monkeypatch):
         0.5,
         models=['LR', 'LR:literal', 'LR:full-val', 'RNN-C', 'RNN-C:full-val', 'multi-task', 'multi-task:full-val'],
     )['fits']['task'].nunique()
-    assert count == dict(l1_path=tasks, fit_each=tasks + 1)
+    assert count == dict(l1_logistic_path=tasks, fit_with_monitors=tasks + 1)
 
 
 def test_other_first_weights_are_read_from_their_own_network(run):

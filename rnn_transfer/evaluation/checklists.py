@@ -14,7 +14,7 @@ from string import Formatter
 import pandas as pd
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-004
-from ..data import load_resource
+from ..utilities.files import load_resource
 from .measures import CONFIDENCE_LEVEL
 from .results import SYSTEM_GROUPS, format_estimate, format_percent
 

@@ -21,7 +21,7 @@ from scipy.special import ndtri
 from scipy.stats import t as student
 
 # %% ../../nbs/evaluation/checks.ipynb #cell-004
-from ..data import set_plot_style
+from ..utilities.display import set_plot_style
 from rnn_transfer.evaluation.comparisons import (
     bootstrap_vs_delong,
     label_efficiency_table,

@@ -20,12 +20,12 @@ import pandas as pd
 from scipy.stats import rankdata
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-004
-from ..data import seeded_rng
+from ..utilities.seeds import seeded_rng
 from .checks import t_interval
 from .comparisons import label_efficiency_table, format_labels, curve_averages
 from .measures import CONFIDENCE_LEVEL, percentile_interval
 from .results import format_estimate, format_percent
-from ..transfer import NEAR_ZERO
+from ..learning.l1_logistic import NEAR_ZERO
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-007
 MARGIN = 0.01  # AUROC; differences smaller than this are taken for none

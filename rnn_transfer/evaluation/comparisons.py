@@ -16,7 +16,8 @@ from scipy.stats import rankdata
 from scipy.stats import t as student
 
 # %% ../../nbs/evaluation/comparisons.ipynb #cell-003
-from ..data import BadInput, seeded_rng
+from ..utilities.errors import BadInput
+from ..utilities.seeds import seeded_rng
 from .measures import CONFIDENCE_LEVEL, percentile_interval
 from .results import format_percent
 

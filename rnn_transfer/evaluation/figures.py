@@ -26,7 +26,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullLocator
 
 # %% ../../nbs/evaluation/figures.ipynb #cell-004
-from ..data import COLORS, set_plot_style
+from ..utilities.display import COLORS, set_plot_style
 from .measures import percentile_interval, reliability_curve
 from rnn_transfer.evaluation.results import (
     SYSTEM_GROUPS,

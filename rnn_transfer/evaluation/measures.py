@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.special import expit, logit, ndtr, ndtri
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-003
-from ..data import seeded_rng
+from ..utilities.seeds import seeded_rng
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-006
 def group_by_score(

@@ -47,7 +47,7 @@ from fastcore.xml import (
 )
 
 # %% ../../nbs/evaluation/report.ipynb #cell-004
-from ..data import BadInput
+from ..utilities.errors import BadInput
 from .figures import ReportFigure
 from .results import Evaluation, data_caption
 from .tables import TASK_KINDS, paired_differences, headline_frame

@@ -24,7 +24,10 @@ from fastcore.basics import patch
 from scipy.special import expit
 
 # %% ../../nbs/evaluation/results.ipynb #cell-004
-from ..data import BadInput, PreparedCohort, format_row_numbers, read_parquet, seeded_rng
+from ..data import PreparedCohort
+from ..utilities.errors import BadInput, format_row_numbers
+from ..utilities.files import read_parquet
+from ..utilities.seeds import seeded_rng
 from rnn_transfer.evaluation.measures import (
     CONFIDENCE_LEVEL,
     METRICS,
@@ -32,7 +35,7 @@ from rnn_transfer.evaluation.measures import (
     percentile_interval,
     evaluate_predictions,
 )
-from ..transfer import SELECTION_RULES, SYSTEMS
+from ..learning.systems import SELECTION_RULES, SYSTEMS
 
 # %% ../../nbs/evaluation/results.ipynb #cell-007
 SYSTEM_GROUPS = {

@@ -20,7 +20,9 @@ from matplotlib.figure import Figure as Canvas
 from scipy.stats import rankdata
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-004
-from ..data import COLORS, PreparedCohort, set_plot_style, seeded_rng
+from ..data import PreparedCohort
+from ..utilities.display import COLORS, set_plot_style
+from ..utilities.seeds import seeded_rng
 from .figures import BLUE, ORANGE, ReportFigure, few_label_fraction, add_source_caption
 from rnn_transfer.evaluation.results import (
     SELECTION_RULES,
@@ -35,8 +37,8 @@ from rnn_transfer.evaluation.results import (
     read_step_table,
 )
 from .tables import ReportTable, main_systems_only, pivot_by_fraction
-from ..pretrain import network_features, network_path
-from ..transfer import NEAR_ZERO
+from ..learning.networks import network_features, network_path
+from ..learning.l1_logistic import NEAR_ZERO
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-008
 TABLE_1 = {

@@ -21,7 +21,8 @@ import pandas as pd
 from fastcore.basics import patch
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-004
-from ..data import BadInput, markdown_table
+from ..utilities.errors import BadInput
+from ..utilities.display import markdown_table
 from rnn_transfer.evaluation.results import (
     SYSTEM_GROUPS,
     SELECTION_RULES,
@@ -37,7 +38,7 @@ from rnn_transfer.evaluation.results import (
     planned_step_folders,
     read_manifest,
 )
-from ..transfer import describe_system
+from ..learning.systems import describe_system
 
 # %% ../../nbs/evaluation/tables.ipynb #cell-009
 @dataclass

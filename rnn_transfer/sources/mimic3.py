@@ -29,7 +29,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, load_resource
+from ..data import BENCHMARK_CHANNELS, Cohort, Task
+from ..utilities.errors import BadInput
+from ..utilities.files import load_resource
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-007
 TABLES = {  # table: {column: type}

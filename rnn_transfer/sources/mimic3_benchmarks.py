@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..data import BENCHMARK_CHANNELS, BadInput, Cohort
+from ..data import BENCHMARK_CHANNELS, Cohort
+from ..utilities.errors import BadInput
 from rnn_transfer.sources.mimic3 import (
     CODES,
     EPS,

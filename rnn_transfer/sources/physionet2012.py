@@ -26,7 +26,9 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, partition_subjects, write_atomic
+from ..data import BENCHMARK_CHANNELS, Cohort, Task, partition_subjects
+from ..utilities.errors import BadInput
+from ..utilities.files import write_atomic
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-009
 def read_table(

@@ -22,7 +22,10 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm
 
-from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, Task, load_resource, seeded_rng
+from ..data import BENCHMARK_CHANNELS, Cohort, Task
+from ..utilities.errors import BadInput
+from ..utilities.files import load_resource
+from ..utilities.seeds import seeded_rng
 
 # %% ../../nbs/sources/synthetic.ipynb #cell-007
 ORGANS = ['heart', 'vessels', 'lungs', 'kidneys', 'liver', 'brain', 'infection', 'metabolism']

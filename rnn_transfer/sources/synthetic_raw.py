@@ -21,7 +21,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..data import BENCHMARK_CHANNELS, BadInput, Cohort, load_resource, seeded_rng, write_atomic
+from ..data import BENCHMARK_CHANNELS, Cohort
+from ..utilities.errors import BadInput
+from ..utilities.files import load_resource, write_atomic
+from ..utilities.seeds import seeded_rng
 from . import mimic3, synthetic
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-007
