@@ -67,19 +67,11 @@ from rnn_transfer.evaluation.measures import (
     reliability_curve,
     group_by_score,
 )
+from .evaluation.limits import describe_limits
 from rnn_transfer.evaluation.report import (
-    CSS,
-    MIN_POSITIVES,
     CLAIMS_TITLE,
-    LIMITS,
-    render_item,
     headline_text,
-    html_table,
-    describe_limits,
-    page_header,
     render_report,
-    same_size,
-    too_few,
 )
 from rnn_transfer.evaluation.results import (
     RESULT_COLUMNS,
@@ -152,7 +144,7 @@ def claim_sheets(
 ) -> list:  # of Sheet
     "The verdict on each claim of the paper, and the parts behind it."
     parts = gather_evidence(ev, used or None)
-    d = claims_table(ev, used or None, proof=parts)
+    d = claims_table(ev, used or None, evidence=parts)
     shown = pd.DataFrame(
         {
             'Section': d['section'],
