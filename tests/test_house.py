@@ -1,7 +1,6 @@
 "The tree is in step with its sources and speaks of nothing but the project."
 
 import configparser
-import json
 import re
 import subprocess
 import sys
@@ -62,7 +61,7 @@ def tracked() -> list[Path]:
 
 
 def test_library_notebooks_and_readme_are_in_step():
-    assert out_of_step() == {}, "mend with `make export`"
+    assert out_of_step() == {}, "fix with `make export`"
 
 
 def test_version_lives_in_settings():
