@@ -51,8 +51,14 @@ MENU = [
                 "figures",
                 "sparsity",
                 "checks",
+                "claim_rules",
+                "claim_tests",
+                "claim_features",
+                "claim_register",
                 "claims",
+                "checklist_facts",
                 "checklists",
+                "limits",
                 "report",
             )
         ],
@@ -68,7 +74,8 @@ MENU = [
             "sources/mimic3_benchmarks.ipynb",
         ],
     ),
-    ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
+    ("", ["results.ipynb", "benchmarks.md"]),
+    ("The software", ["architecture.md", "glossary.md", "changelog.md"]),
 ]
 
 
