@@ -60,13 +60,16 @@ from traitlets import default
 
 # %% ../nbs/05_paper.ipynb #cell-005
 import rnn_transfer
-from .data import Cohort, Normalizer, Task
+from .data import Cohort
+from .cohorts.normalization import Normalizer
+from .cohorts.channels import Task
 from .utilities.errors import BadInput
 from .testing import toy_cohort
 from .utilities.files import write_atomic
-from .evaluate import headline_text
+from .evaluation.report import headline_text
 from .model import feature_names, extract_features, load_checkpoint
-from .pretrain import ABLATION_NETWORKS, draw_splits, count_prevalences
+from .learning.systems import ABLATION_NETWORKS
+from .learning.splits import draw_splits, count_prevalences
 from .learning.systems import SYSTEM_NAMES, parse_model
 
 # %% ../nbs/05_paper.ipynb #cell-008

@@ -26,7 +26,7 @@ from rnn_transfer.evaluation.checklists import (
     required_facts,
     summarise_items,
 )
-from rnn_transfer.evaluation.results import toy_evaluation
+from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.utilities.files import load_resource
 

@@ -27,8 +27,9 @@ from rnn_transfer.evaluation.claim_tests import (
     parts_from_replicates,
 )
 from rnn_transfer.evaluation.claims import claims_table, count_verdicts, gather_evidence, section
-from rnn_transfer.evaluation.measures import percentile_interval
-from rnn_transfer.evaluation.results import Evaluation, toy_evaluation
+from rnn_transfer.evaluation.intervals import percentile_interval
+from rnn_transfer.evaluation.results import Evaluation
+from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.utilities.seeds import seeded_rng
 
 RELATIONS = ("higher", "equal", "at least", "above", "below")

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_transfer.data import BENCHMARK_CHANNELS, Cohort
+from rnn_transfer.data import Cohort
+from rnn_transfer.cohorts.channels import BENCHMARK_CHANNELS
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.files import load_resource
 from rnn_transfer.sources import mimic3, mimic3_benchmarks, mimic3_export

@@ -29,7 +29,7 @@ from rnn_transfer.evaluation.claim_tests import (
     lead_growth_test,
     mean_difference_test,
 )
-from .results import format_estimate
+from .formats import format_estimate
 
 # %% ../../nbs/evaluation/claim_register.ipynb #cell-007
 @dataclass

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/claim_rules.ipynb #cell-004
-from .measures import CONFIDENCE_LEVEL, percentile_interval
+from .intervals import CONFIDENCE_LEVEL, percentile_interval
 
 # %% ../../nbs/evaluation/claim_rules.ipynb #cell-007
 MARGIN = 0.01  # AUROC; smaller differences count as none (half of .870 - .848, Harutyunyan et al. 2019)

@@ -10,7 +10,7 @@ import numpy as np
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-003
 from .results import Evaluation
-from .tables import paired_differences
+from .differences import paired_differences
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-006
 MIN_POSITIVES = 100  # positives of a task in the test set; Vergouwe et al., J Clin Epidemiol 2005;58:475-83

@@ -14,16 +14,13 @@ from fastcore.xml import FT, NotStr, ft, to_xml
 
 # %% ../../nbs/evaluation/report.ipynb #cell-004
 from .claims import count_verdicts
-from .figures import ReportFigure
+from .plotting import ReportFigure
 from .limits import describe_limits, describe_small_test_set
-from .results import Evaluation, data_caption
-from rnn_transfer.evaluation.tables import (
-    TASK_KINDS,
-    ReportTable,
-    describe_differences,
-    headline_frame,
-    paired_differences,
-)
+from .results import Evaluation
+from .captions import data_caption
+from .layout import TASK_KINDS, ReportTable
+from .differences import describe_differences, paired_differences
+from .learning_curves import headline_frame
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/evaluation/report.ipynb #cell-009

@@ -29,7 +29,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from ..data import BENCHMARK_CHANNELS, Cohort, Task
+from ..data import Cohort
+from ..cohorts.channels import BENCHMARK_CHANNELS, Task
 from ..utilities.errors import BadInput
 from ..utilities.files import load_resource
 

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..data import BENCHMARK_CHANNELS, Cohort
+from ..data import Cohort
+from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..utilities.errors import BadInput
 from rnn_transfer.sources.mimic3 import (
     CODES,

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..data import BENCHMARK_CHANNELS
+from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..utilities.errors import BadInput
 from ..utilities.files import load_resource, write_atomic
 from rnn_transfer.sources.mimic3 import (
