@@ -14,9 +14,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from rnn_transfer.model import init_network, multilabel_loss
-from rnn_transfer.paper import PROFILES, plan_steps
+from rnn_transfer.experiment.plan import plan_steps
+from rnn_transfer.experiment.profiles import PROFILES
 from rnn_transfer.learning.systems import parse_model
+from rnn_transfer.model import init_network, multilabel_loss
 
 PAPER = PROFILES["paper"]
 TRAINED = ("recurrent", "multi-task")
@@ -54,7 +55,7 @@ def transfer(run: Path, cost: dict, slower: float, hidden: int) -> pd.Series:
     "Core seconds of all transfer runs by system, when MIMIC-Net has `hidden` units."
     r = pd.read_parquet(run / "results.parquet").dropna(subset="seconds")
     r = r[~r["model"].str.contains(":literal|:full-val")].assign(
-        kind=lambda d: [parse_model(m).about.kind for m in d["model"]]
+        kind=lambda d: [parse_model(m).definition.kind for m in d["model"]]
     )
     trained = r["kind"].isin(TRAINED)
     factor = (

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from rnn_transfer import paper
 from rnn_transfer.data import Cohort, PreparedCohort
-from rnn_transfer.utilities.errors import BadInput
-from rnn_transfer.testing import toy_cohort
 from rnn_transfer.paper import *
+from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities.errors import BadInput
 
 FEW = dict(models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2'], variants=['no-removal'])
 TINY = (

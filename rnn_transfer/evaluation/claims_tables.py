@@ -61,5 +61,5 @@ def claims_section(
     "The verdict on each claim of the paper, and the parts it rests on."
     used = used_features(run) if run is not None else None
     parts = gather_evidence(ev, used or None)
-    d = claims_table(ev, used or None, proof=parts)
+    d = claims_table(ev, used or None, evidence=parts)
     return Section(CLAIMS_TITLE, [_verdict_table(d), _rule_table(d), _part_table(parts)])

@@ -25,7 +25,16 @@ from rnn_transfer.evaluation.layout import (
 from .intervals import CONFIDENCE_LEVEL
 from .results import Evaluation
 from ..learning.systems import SELECTION_RULES
-from .formats import SYSTEM_GROUPS, display_group, display_order, format_column, format_estimate, format_percent, parse, sort_systems
+from rnn_transfer.evaluation.formats import (
+    SYSTEM_GROUPS,
+    display_group,
+    display_order,
+    format_column,
+    format_estimate,
+    format_percent,
+    parse,
+    sort_systems,
+)
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-010
 CONTROLS = SYSTEM_GROUPS['Without leakage removal'] + SYSTEM_GROUPS['Controls']

@@ -34,7 +34,14 @@ from rnn_transfer.evaluation.plotting import (
 )
 from .results import Evaluation
 from ..learning.systems import SELECTION_RULES
-from .formats import display_group, display_order, format_estimate, format_percent, parse, sort_systems
+from rnn_transfer.evaluation.formats import (
+    display_group,
+    display_order,
+    format_estimate,
+    format_percent,
+    parse,
+    sort_systems,
+)
 from .run_folder import prediction_folders, read_step_table
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-009
