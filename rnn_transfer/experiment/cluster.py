@@ -51,7 +51,7 @@ def local_workers(
     slots = [c for c in range(cards) for _ in range(max(1, round(1 / share)))]
     return [slots[i] if i < len(slots) else None for i in range(max(workers, 1))]
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-013
+# %% ../../nbs/experiment/cluster.ipynb #cell-014
 _LOCAL = dict(host='127.0.0.1', silence_logs=50)
 _NO_DASHBOARD = dict(dashboard=False, dashboard_address='127.0.0.1:0')  # a batch needs no page; any free port
 
@@ -65,7 +65,7 @@ def _worker_spec(card: int | None) -> dict:
         options |= dict(env=dict(CUDA_VISIBLE_DEVICES=str(card)), resources={'GPU': 1})
     return dict(cls=Nanny, options=options)
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-014
+# %% ../../nbs/experiment/cluster.ipynb #cell-015
 @contextmanager
 def local_cluster(
     cards: list[int | None],  # of `local_workers`
@@ -84,7 +84,7 @@ def local_cluster(
     with cluster:
         yield cluster
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-015
+# %% ../../nbs/experiment/cluster.ipynb #cell-018
 def _count_cards(device: str) -> int:
     "GPUs of this machine that a run may use."
     if device == 'cpu':
@@ -109,7 +109,7 @@ def _connect(scheduler: str) -> 'Client':
             'start one with `dask scheduler`, or leave the option out'
         ) from None
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-016
+# %% ../../nbs/experiment/cluster.ipynb #cell-019
 def _workers_have_cards(client: 'Client', scheduler: str, device: str) -> bool:
     "Whether workers of an existing cluster declare GPUs for this run; BadInput where it has no workers, or needs GPUs."
     try:
@@ -126,7 +126,7 @@ def _workers_have_cards(client: 'Client', scheduler: str, device: str) -> bool:
         )
     return cards and device != 'cpu'
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-017
+# %% ../../nbs/experiment/cluster.ipynb #cell-021
 @contextmanager
 def connect_cluster(
     workers: int,  # local worker processes
@@ -152,7 +152,7 @@ def connect_cluster(
     with _connect(scheduler) as client:
         yield client, _workers_have_cards(client, scheduler, device)
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-019
+# %% ../../nbs/experiment/cluster.ipynb #cell-024
 def step_resources(
     step: Step,  # what to run
     cards: bool,  # whether the cluster has GPUs for this run
@@ -160,7 +160,7 @@ def step_resources(
     "What a step claims on a worker: a GPU for training on one, else nothing."
     return {'GPU': 1} if cards and step.kind in ('pretrain', 'transfer') else {}
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-021
+# %% ../../nbs/experiment/cluster.ipynb #cell-026
 def _execute_step(*args, **kwargs) -> dict:
     "Run a step on a worker; what it needs is imported there, and not by the driver."
     from rnn_transfer.experiment.execute import execute_step
@@ -176,7 +176,7 @@ def _kept_steps(steps: list[Step], run: Path) -> dict[str, dict]:
             kept[step.name] = dict(name=step.name, state='kept')
     return kept
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-022
+# %% ../../nbs/experiment/cluster.ipynb #cell-027
 def _submit(client: 'Client', todo: list[Step], kept: dict, run: Path, cohort: str, cards: bool) -> dict:
     "Give the steps to Dask, each with the futures of those it needs."
     futures, session = {}, uuid.uuid4().hex[:12]
@@ -196,7 +196,16 @@ def _outcome(future: 'Future', name: str) -> dict:
         lost = f'the worker was lost ({type(future.exception()).__name__})'
     return dict(name=name, state='failed', why=lost)
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-023
+# %% ../../nbs/experiment/cluster.ipynb #cell-028
+def _progress_bar(futures: Iterator['Future'], total: int, progress: bool | None) -> Iterator['Future']:
+    "The futures, with a bar in a terminal and in Jupyter unless it is switched off."
+    if progress is False:
+        return futures
+    from tqdm.auto import tqdm
+
+    return tqdm(futures, total=total, unit='step', disable=None if progress is None and not IN_NOTEBOOK else False)
+
+# %% ../../nbs/experiment/cluster.ipynb #cell-029
 def execute_all(
     steps: list[Step],  # with keys, in the order of the plan
     run: Path,  # run folder
@@ -208,34 +217,33 @@ def execute_all(
 ) -> list[dict]:  # one outcome per step: name, state (kept, done, failed, skipped), seconds or why
     "Run what is missing or stale; every other step is kept."
     from dask.distributed import as_completed
-    from tqdm.auto import tqdm
 
     options, outcomes = options or {}, _kept_steps(steps, run)
     todo = [step for step in steps if step.name not in outcomes]
     if not todo:
         return list(outcomes.values())
-    hidden = None if progress is None and not IN_NOTEBOOK else progress is False
     gpu = options.get('device', 'auto'), options.get('gpus', 1)
     with connect_cluster(min(workers, len(todo)), scheduler, *gpu) as (client, cards):
         futures = _submit(client, todo, dict(outcomes), run, cohort, cards)
         names = {future.key: name for name, future in futures.items()}
-        for future in tqdm(as_completed(list(futures.values())), total=len(todo), unit='step', disable=hidden):
+        for future in _progress_bar(as_completed(list(futures.values())), len(todo), progress):
             outcome = _outcome(future, names[future.key])
             outcomes[outcome['name']] = outcome
-            _report_step(outcome, len(outcomes), len(steps))
+            if progress is not False or outcome['state'] in ('failed', 'skipped'):
+                _report_step(outcome, len(outcomes), len(steps))
     return [outcomes[step.name] for step in steps]
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-024
+# %% ../../nbs/experiment/cluster.ipynb #cell-032
 def _report_step(outcome: dict, n: int, total: int) -> None:
     "One line per finished step, where there is no terminal for a progress bar; failures always."
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     result = f'{outcome["seconds"]:.0f} s' if 'seconds' in outcome else ''
     result = f'{outcome["state"]} {result}'.strip() if result else f'{outcome["state"]}: {outcome.get("why", "")}'
     if outcome['state'] in ('failed', 'skipped') or not sys.stderr.isatty():
         tqdm.write(f'[{n:>{len(str(total))}}/{total}] {outcome["name"]} {result}', file=sys.stderr)
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-025
+# %% ../../nbs/experiment/cluster.ipynb #cell-034
 def describe_failures(
     outcomes: list[dict],  # of `execute_all`
     command: str,  # that repeats the run

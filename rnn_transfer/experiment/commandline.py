@@ -59,7 +59,7 @@ def command(
 class Terminated(KeyboardInterrupt):
     "The process was asked to end (SIGTERM)."
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-010
+# %% ../../nbs/experiment/commandline.ipynb #cell-011
 @contextmanager
 def ends_on_sigterm() -> Iterator[None]:
     "Within the block SIGTERM unwinds the program as an interrupt does, so that nothing is left half-written."
@@ -77,7 +77,7 @@ def ends_on_sigterm() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-011
+# %% ../../nbs/experiment/commandline.ipynb #cell-013
 def _exit_code_and_text(e: BaseException, again: str) -> tuple[int, str]:
     "How a command ends after an error or an interrupt."
     if isinstance(e, Terminated):
@@ -105,14 +105,14 @@ def one_line_errors(
         print(f'error: {text}', file=sys.stderr)
         raise SystemExit(code) from None
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-014
+# %% ../../nbs/experiment/commandline.ipynb #cell-017
 def parse_names(
     text: str,  # such as `fio2_item,ages`, or `all`
 ) -> str | tuple[str, ...]:
     "Corrections from the command line: 'all', or a tuple of names."
     return text if text == 'all' else tuple(t.strip() for t in text.split(',') if t.strip())
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-016
+# %% ../../nbs/experiment/commandline.ipynb #cell-019
 def parse_setting(
     text: str,  # name=value
 ) -> tuple[str, object]:  # name and value; BadInput without an equals sign
@@ -125,7 +125,7 @@ def parse_setting(
     except (ValueError, SyntaxError):
         return name.strip(), value
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-018
+# %% ../../nbs/experiment/commandline.ipynb #cell-022
 def available_cpus() -> int:
     "Processors that this process may use: an allocation of a batch system can be smaller than the machine."
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

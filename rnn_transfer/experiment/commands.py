@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rnn_transfer.data import Cohort
 
-# %% ../../nbs/experiment/commands.ipynb #cell-008
+# %% ../../nbs/experiment/commands.ipynb #cell-010
 def describe_cohort(
     made: 'Cohort',  # just built
 ) -> str:  # several lines
@@ -52,18 +52,19 @@ def _flow_lines(flow: list[dict]) -> list[str]:
     subjects = [f' {step["subjects"]:>8,} subjects' if 'subjects' in step else '' for step in flow]
     return [line + more for line, more in zip(lines, subjects)]
 
-# %% ../../nbs/experiment/commands.ipynb #cell-010
+# %% ../../nbs/experiment/commands.ipynb #cell-012
 SOURCES = ['synthetic', 'mimic3', 'mimic3_benchmarks', 'physionet2012']
 
-# %% ../../nbs/experiment/commands.ipynb #cell-011
+# %% ../../nbs/experiment/commands.ipynb #cell-013
+# options of each source
 SOURCE_OPTIONS = dict(
     synthetic=['n', 'seed'],
     physionet2012=['path', 'test', 'seed'],
     mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory'],
     mimic3_benchmarks=['path'],
-)  # options of each
+)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-012
+# %% ../../nbs/experiment/commands.ipynb #cell-014
 def _check_cohort_options(source: str, given: dict, out: Path) -> None:
     "BadInput for an unknown source, an option it has not, or a folder that cannot be written: before anything is read."
     if source not in SOURCES:
@@ -81,7 +82,17 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
     except OSError as e:
         raise BadInput(f'--out {out}: {there} cannot be written ({e.strerror}); name another folder') from None
 
-# %% ../../nbs/experiment/commands.ipynb #cell-013
+# %% ../../nbs/experiment/commands.ipynb #cell-018
+def _build_cohort(source: str, given: dict) -> 'Cohort':
+    "The cohort of a source. Synthetic data go the way of MIMIC-III's: raw tables first."
+    module = 'synthetic_raw' if source == 'synthetic' else source
+    if source == 'mimic3':
+        given |= dict(corrected=parse_names(given.get('corrected', '')))
+    if source.startswith('mimic3'):
+        given |= dict(progress=sys.stderr.isatty())
+    return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
+
+# %% ../../nbs/experiment/commands.ipynb #cell-019
 @command
 def rnn_transfer_cohort(
     source: str,  # synthetic, mimic3, mimic3_benchmarks or physionet2012
@@ -95,25 +106,17 @@ def rnn_transfer_cohort(
     memory: str = '',  # mimic3: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
     seed: int | None = None,  # synthetic, physionet2012: draws the stays, or the partition (default: 0)
     debug: store_true = False,  # show the traceback of an error
-):
+) -> None:
     "Build a cohort (events.parquet, stays.parquet, cohort.json) from a source"
     with one_line_errors(debug):
         given = dict(path=path, n=n, test=test, corrected=corrected, partitions=partitions)
         given |= dict(scratch=scratch, memory=memory, seed=seed)
         out = out or f'cohorts/{source}'
         _check_cohort_options(source, given, Path(out))
-        given = {k: v for k, v in given.items() if v not in ('', None)}
-        # the synthetic data go the way of MIMIC-III's: raw tables first
-        module = 'synthetic_raw' if source == 'synthetic' else source
-        make = importlib.import_module(f'rnn_transfer.sources.{module}').cohort
-        if source == 'mimic3':
-            given |= dict(corrected=parse_names(corrected))
-        if source.startswith('mimic3'):
-            given |= dict(progress=sys.stderr.isatty())
-        made = make(**given)
+        made = _build_cohort(source, {name: value for name, value in given.items() if value not in ('', None)})
         print(f'{made.save(out)}: {describe_cohort(made)}')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-014
+# %% ../../nbs/experiment/commands.ipynb #cell-023
 def _check_paper_options(profile: str, options: dict, cohort: str, workers: int, dry_run: bool) -> None:
     "BadInput for what no run can be made of, before anything is read or written."
     from rnn_transfer.experiment.profiles import PROFILES, check_options
@@ -126,7 +129,31 @@ def _check_paper_options(profile: str, options: dict, cohort: str, workers: int,
         raise BadInput(f'--workers {workers}: expected a whole number above 0')
     check_options(PROFILES[profile] | options)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-015
+# %% ../../nbs/experiment/commands.ipynb #cell-024
+def _paper_options(splits, fractions, seeds, hidden, device, further) -> dict:
+    "Options of the command line as options of a run; those that were not given stay the profile's."
+    from rnn_transfer.experiment.profiles import parse_numbers
+
+    given = dict(splits=splits, device=device)
+    given |= dict(fractions=fractions and parse_numbers(fractions, float, 'fractions'))
+    given |= dict(seeds=seeds and parse_numbers(seeds, int, 'seeds'))
+    given |= dict(hidden=hidden and parse_numbers(hidden, int, 'hidden'))
+    options = {name: value for name, value in given.items() if value is not None}
+    return options | dict(parse_setting(text) for text in further.split(';') if text.strip())
+
+
+def _run_and_print(cohort, out, profile, workers, scheduler, only, options) -> None:
+    "Run the experiment, then print the headline table and where the report is."
+    from rnn_transfer.evaluation.report import headline_text
+    from rnn_transfer.experiment.run import run_experiment
+
+    again = f'rnn_transfer_paper {shlex.join(sys.argv[1:])}'
+    run_experiment(cohort, out, profile, workers, scheduler, only, command=again, **options)
+    if only in ('', 'evaluate'):
+        print(headline_text(out))
+        print(f'\nreport: {Path(out) / "report.html"}')
+
+# %% ../../nbs/experiment/commands.ipynb #cell-025
 @command
 def rnn_transfer_paper(
     cohort: str = '',  # cohort folder (default: a synthetic one is made)
@@ -143,46 +170,32 @@ def rnn_transfer_paper(
     only: str = '',  # run just this step and what it needs, such as split-0/pretrain
     dry_run: store_true = False,  # only say what would run, why, and how long it may take
     debug: store_true = False,  # show the traceback of an error
-):
+) -> None:
     "Run the experiment on a cohort, print the headline table and where the report lies"
-    from rnn_transfer.evaluation.report import headline_text
-    from rnn_transfer.experiment.profiles import parse_numbers
-    from rnn_transfer.experiment.run import describe_plan, ensure_synthetic_cohort, run_experiment
+    from rnn_transfer.experiment.run import describe_plan, ensure_synthetic_cohort
 
     with one_line_errors(debug, 'the same command goes on from here'):
-        given = dict(
-            splits=splits,
-            fractions=fractions and parse_numbers(fractions, float, 'fractions'),
-            seeds=seeds and parse_numbers(seeds, int, 'seeds'),
-            hidden=hidden and parse_numbers(hidden, int, 'hidden'),
-            device=device,
-        )
-        options = {name: value for name, value in given.items() if value is not None}
-        options |= dict(parse_setting(text) for text in set.split(';') if text.strip())
+        options = _paper_options(splits, fractions, seeds, hidden, device, set)
         _check_paper_options(profile, options, cohort, workers, dry_run)
         workers = workers or available_cpus()
         cohort = cohort or ensure_synthetic_cohort(Path(out) / 'cohort')
         if dry_run:
             return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
-        again = f'rnn_transfer_paper {shlex.join(sys.argv[1:])}'
-        run_experiment(cohort, out, profile, workers, scheduler, only, command=again, **options)
-        if only in ('', 'evaluate'):
-            print(headline_text(out))
-            print(f'\nreport: {Path(out) / "report.html"}')
+        _run_and_print(cohort, out, profile, workers, scheduler, only, options)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-016
+# %% ../../nbs/experiment/commands.ipynb #cell-028
 @command
 def rnn_transfer_status(
     run: str,  # run folder
     debug: store_true = False,  # show the traceback of an error
-):
+) -> None:
     "Say how far a run is, that goes on or has stopped"
     from rnn_transfer.experiment.status import describe_status
 
     with one_line_errors(debug):
         print(describe_status(Path(run)))
 
-# %% ../../nbs/experiment/commands.ipynb #cell-017
+# %% ../../nbs/experiment/commands.ipynb #cell-031
 def extract_cohort_features(
     cohort: 'Cohort',  # any cohort with the channels the network was trained on
     checkpoint: str,  # NAME.safetensors
@@ -213,14 +226,14 @@ def extract_cohort_features(
         columns=feature_names(net.config['hidden'], net.config['n_layers']),
     )
 
-# %% ../../nbs/experiment/commands.ipynb #cell-018
+# %% ../../nbs/experiment/commands.ipynb #cell-033
 @command
 def rnn_transfer_features(
     cohort: str = '',  # cohort folder
-    checkpoint: str = '',  # NAME.safetensors next to NAME.json, such as RUN/split-0/pretrain/mimic-net.safetensors
+    checkpoint: str = '',  # NAME.safetensors, next to NAME.json; RUN/split-0/pretrain has some
     out: str = '',  # .parquet or .csv to write
     debug: store_true = False,  # show the traceback of an error
-):
+) -> None:
     "Write one row of features per stay: the final hidden states of a pre-trained network"
     from rnn_transfer.data import Cohort
     from rnn_transfer.utilities.files import write_atomic
@@ -236,7 +249,7 @@ def rnn_transfer_features(
             z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-020
+# %% ../../nbs/experiment/commands.ipynb #cell-036
 @command
 def rnn_transfer_export(
     path: str = '',  # folder with the CSV files of MIMIC-III v1.4
@@ -246,7 +259,7 @@ def rnn_transfer_export(
     scratch: str = '',  # folder for intermediate files (default: the system's temporary folder)
     memory: str = '',  # DuckDB's limit (default: 700MB)
     debug: store_true = False,  # show the traceback of an error
-):
+) -> None:
     "Write the folders of mimic3-benchmarks (root and a folder per task) from raw MIMIC-III tables"
     with one_line_errors(debug):
         for name, given in (('path', path), ('out', out)):
@@ -259,7 +272,7 @@ def rnn_transfer_export(
         folder = export(path, out, parse_names(corrected), progress=sys.stderr.isatty(), **given)
         print(f'{folder}: written')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-021
+# %% ../../nbs/experiment/commands.ipynb #cell-039
 def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]":
     "The comparisons that the given folders allow."
     from rnn_transfer.data import Cohort
@@ -268,7 +281,7 @@ def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]
     tables = [verify(Cohort.load(cohort))] if cohort else []
     return tables + ([verify_export(export, hashes, sys.stderr.isatty())] if export else [])
 
-# %% ../../nbs/experiment/commands.ipynb #cell-022
+# %% ../../nbs/experiment/commands.ipynb #cell-040
 def _print_comparison(table: 'pd.DataFrame') -> bool:
     "Print a comparison and say whether all of it is the same."
     print(table.to_string(na_rep='', justify='left'), end='\n\n')
@@ -278,14 +291,14 @@ def _print_comparison(table: 'pd.DataFrame') -> bool:
         return bool(table['same'].ne(False).all())
     return not (table['differ'].any() or table['missing'].any())
 
-# %% ../../nbs/experiment/commands.ipynb #cell-023
+# %% ../../nbs/experiment/commands.ipynb #cell-041
 @command
 def rnn_transfer_verify(
-    cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: its counts, compared with the published ones
+    cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: counts to compare with the published ones
     export: str = '',  # benchmark folder: its files, compared with --hashes
     hashes: str = '',  # list of hashes (task, file, md5), or the folder with the benchmark authors' lists
     debug: store_true = False,  # show the traceback of an error
-):
+) -> None:
     "Check a MIMIC-III build against the published counts and hashes; exit code 1 if something differs"
     with one_line_errors(debug):
         if bool(export) != bool(hashes) or (not cohort and not export):

@@ -15,7 +15,7 @@ from .notebooks import STEP_NOTEBOOKS
 from .profiles import check_options, step_parameters
 from ..utilities.errors import BadInput
 
-# %% ../../nbs/experiment/plan.ipynb #cell-006
+# %% ../../nbs/experiment/plan.ipynb #cell-007
 @dataclass
 class Step:
     "One papermill run of one numbered notebook."
@@ -23,62 +23,63 @@ class Step:
     name: str  # such as split-0/fraction-0.05/seed-1; also the step's folder in the run folder
     notebook: str  # such as 03_transfer
     parameters: dict  # what papermill sets
-    needs: list  # names of the steps before it
+    needs: list[str]  # names of the steps before it
     parts: dict = field(default_factory=dict)  # what its result depends on, as hashes
 
     @property
     def key(self) -> str:
+        "A hash of all that the result depends on."
         return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()
 
     @property
     def kind(self) -> str:
-        return self.notebook[3:]
+        "data, model, pretrain, transfer or evaluate."
+        return next(kind for kind, notebook in STEP_NOTEBOOKS.items() if notebook == self.notebook)
 
-# %% ../../nbs/experiment/plan.ipynb #cell-007
+# %% ../../nbs/experiment/plan.ipynb #cell-009
+_FEW_LABELS = 0.05  # up to this fraction the first number of seeds counts; design of the protocol
+
+
+def _plan_transfer(options: dict) -> list[tuple[int, float, int]]:
+    "Split, fraction and seed of each transfer run, the largest fractions first."
+    seeds = options['seeds'] if isinstance(options['seeds'], (list, tuple)) else [options['seeds']]
+    fractions = options['fractions'] if isinstance(options['fractions'], (list, tuple)) else [options['fractions']]
+    runs = []
+    for fraction in sorted({float(f) for f in fractions}, reverse=True):
+        n_seeds = seeds[0] if fraction <= _FEW_LABELS else seeds[-1]
+        runs += [(split, fraction, seed) for split in range(options['splits']) for seed in range(n_seeds)]
+    return runs
+
+# %% ../../nbs/experiment/plan.ipynb #cell-010
 def plan_steps(
     options: dict,  # of a profile, changed by the command line
-) -> list:  # of Step
+) -> list[Step]:  # in the order in which they are started; BadInput for an impossible option
     "All steps of a run: data, model, pre-training per split, transfer per split, fraction and seed, evaluation."
     check_options(options)
 
-    def several(v):
-        return list(v) if isinstance(v, (list, tuple)) else [v]
-
-    few, rest = (several(options['seeds']) * 2)[:2]
-
-    def make(name, kind, needs, **own):
-        return Step(name, STEP_NOTEBOOKS[kind], step_parameters(kind, options) | dict(run='.') | own, needs)
+    def make(name: str, kind: str, needs: list[str], **own) -> Step:
+        parameters = step_parameters(kind, options) | dict(run='.') | own
+        return Step(name, STEP_NOTEBOOKS[kind], parameters, needs)
 
     steps = [make('data', 'data', [], cohort='cohort'), make('model', 'model', ['data'])]
-    splits = range(options['splits'])
-    last = []
-    steps += [make(f'split-{s}/pretrain', 'pretrain', ['model'], split=s) for s in splits]
-    for f in sorted(set(map(float, several(options['fractions']))), reverse=True):
-        for s in splits:
-            for k in range(few if f <= 0.05 else rest):
-                last.append(
-                    make(
-                        f'split-{s}/fraction-{f:g}/seed-{k}',
-                        'transfer',
-                        [f'split-{s}/pretrain'],
-                        split=s,
-                        fraction=f,
-                        seed=k,
-                    )
-                )
-    return steps + last + [make('evaluate', 'evaluate', [t.name for t in last])]
+    steps += [make(f'split-{s}/pretrain', 'pretrain', ['model'], split=s) for s in range(options['splits'])]
+    transfer = []
+    for split, fraction, seed in _plan_transfer(options):
+        name, needs = f'split-{split}/fraction-{fraction:g}/seed-{seed}', [f'split-{split}/pretrain']
+        transfer.append(make(name, 'transfer', needs, split=split, fraction=fraction, seed=seed))
+    return [*steps, *transfer, make('evaluate', 'evaluate', [step.name for step in transfer])]
 
-# %% ../../nbs/experiment/plan.ipynb #cell-011
+# %% ../../nbs/experiment/plan.ipynb #cell-015
 def with_dependencies(
-    steps: list,  # of Step, in order
+    steps: list[Step],  # in order
     only: str,  # a step's name; empty: all
-) -> list:
+) -> list[Step]:  # BadInput for a name that is not planned
     "A step and all it needs."
     if not only:
         return steps
-    names = {only}
-    if only not in [s.name for s in steps]:
+    if only not in [step.name for step in steps]:
         raise BadInput(f'--only {only}: no such step; steps are named like {steps[-2].name}')
-    for s in reversed(steps):
-        names |= set(s.needs) if s.name in names else set()
-    return [s for s in steps if s.name in names]
+    names = {only}
+    for step in reversed(steps):
+        names |= set(step.needs) if step.name in names else set()
+    return [step for step in steps if step.name in names]

@@ -20,12 +20,14 @@ import rnn_transfer
 from .profiles import PROFILES
 from ..utilities.errors import BadInput
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-006
-def first_line(text) -> str:
-    "The first line of a message, that it may stand in a list."
+# %% ../../nbs/experiment/provenance.ipynb #cell-007
+def first_line(
+    text: object,  # a message, or an error
+) -> str:
+    "The first line of a message, so that it fits into a list."
     return next(iter(str(text).strip().splitlines()), '')
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-007
+# %% ../../nbs/experiment/provenance.ipynb #cell-009
 def git_commit() -> str:
     "Commit of the checkout the package lies in, `-dirty` if it was changed; empty elsewhere."
 
@@ -38,60 +40,47 @@ def git_commit() -> str:
         return ''
     return head.stdout.strip() + ('-dirty' if dirty.stdout.strip() else '') if head.returncode == 0 else ''
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-008
+# %% ../../nbs/experiment/provenance.ipynb #cell-011
 def describe_hardware() -> dict:
     "The machine of this process, and the card it sees."
     import torch
 
-    found = dict(
-        system=platform.system(),
-        machine=platform.machine(),
-        cpus=os.cpu_count(),
-        memory_gb=round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30),
-    )
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
+    found = dict(system=platform.system(), machine=platform.machine(), cpus=os.cpu_count(), memory_gb=round(memory))
     if not torch.cuda.device_count():
         return found
+    query = ['nvidia-smi', '--query-gpu=name', '--format=csv,noheader']  # asking torch would take a part of the card
     try:
-        said = subprocess.run(
-            ['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'], capture_output=True, text=True
-        ).stdout  # asking torch would take a part of the card
+        names = subprocess.run(query, capture_output=True, text=True).stdout
     except OSError:
-        said = ''
-    return found | dict(gpu=first_line(said) or 'a GPU')
+        names = ''
+    return found | dict(gpu=first_line(names) or 'a GPU')
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-009
+# %% ../../nbs/experiment/provenance.ipynb #cell-013
 def software_versions() -> dict:
     "Versions and commit."
     names = ['torch', 'numpy', 'scipy', 'pandas', 'pyarrow', 'scikit-learn', 'papermill', 'dask', 'matplotlib']
-    return dict(
-        versions=dict(
-            rnn_transfer=rnn_transfer.__version__,
-            python=platform.python_version(),
-            **{n: metadata.version(n) for n in names},
-        ),
-        commit=git_commit(),
-    )
+    versions = dict(rnn_transfer=rnn_transfer.__version__, python=platform.python_version())
+    versions |= {name: metadata.version(name) for name in names}
+    return dict(versions=versions, commit=git_commit())
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-011
+# %% ../../nbs/experiment/provenance.ipynb #cell-016
 def make_manifest(
     options: dict,  # of the run
     profile: str,  # its name
-    about: dict,  # the cohort's meta and fingerprint
-) -> dict:
+    cohort: dict,  # of `read_cohort_description`
+) -> dict:  # profile, changed, options, cohort, versions, commit, hardware
     "Parameters, versions, commit, cohort and hardware of a run."
-    changed = sorted(k for k, v in options.items() if v != PROFILES[profile].get(k, v if k == 'gpus' else None))
-    return dict(
-        profile=profile,
-        changed=changed,
-        options=options,
-        cohort={k: about.get(k) for k in ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')},
-        **software_versions(),
-        hardware=describe_hardware(),
-    )
+    usual = PROFILES[profile]
+    changed = [name for name, value in options.items() if value != usual.get(name, value if name == 'gpus' else None)]
+    kept = ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')
+    found = dict(profile=profile, changed=sorted(changed), options=options)
+    found |= dict(cohort={name: cohort.get(name) for name in kept})
+    return found | software_versions() | dict(hardware=describe_hardware())
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-013
+# %% ../../nbs/experiment/provenance.ipynb #cell-019
 def read_cohort_description(
-    path,  # cohort folder
+    path: str | Path,  # cohort folder
 ) -> dict:  # its cohort.json, with a fingerprint computed if it has none
     "What a cohort says of itself, without reading its events if it can be helped."
     from rnn_transfer.data import Cohort
@@ -99,7 +88,8 @@ def read_cohort_description(
     path = Path(path)
     if not (path / 'cohort.json').exists():
         raise BadInput(
-            f'{path}: no cohort.json; a cohort is a folder with events.parquet, stays.parquet and cohort.json: make one with rnn_transfer_cohort'
+            f'{path}: no cohort.json; a cohort is a folder with events.parquet, stays.parquet and cohort.json: '
+            'make one with rnn_transfer_cohort'
         )
     try:
         about = json.loads((path / 'cohort.json').read_text(encoding='utf-8'))
@@ -110,19 +100,19 @@ def read_cohort_description(
         ) from None
     return about if about.get('fingerprint') else about | dict(fingerprint=Cohort.load(path).fingerprint)
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-014
+# %% ../../nbs/experiment/provenance.ipynb #cell-020
 def cohort_hash(
     about: dict,  # of `read_cohort_description`
-) -> str:
+) -> str:  # 64 hexadecimal digits
     "A hash of all that the cohort says of itself: content, source, licence, range of held-out prevalence."
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-016
+# %% ../../nbs/experiment/provenance.ipynb #cell-024
 def check_splits(
-    cohort,  # cohort folder
+    cohort: str | Path,  # cohort folder
     about: dict,  # of `read_cohort_description`
     options: dict,  # of the run
-):
+) -> None:
     "BadInput, before anything runs, where the cohort has too few phenotypes for the splits."
     import pandas as pd
 
@@ -138,12 +128,7 @@ def check_splits(
     except (OSError, ValueError, KeyError):
         Cohort.load(cohort)
         raise
-    draw_splits(
-        tasks,
-        count_prevalences(stays, named),
-        options['splits'],
-        options['n_held_out'],
-        low if options.get('low') is None else options['low'],
-        high if options.get('high') is None else options['high'],
-        options['seed'],
-    )
+    low = low if options.get('low') is None else options['low']
+    high = high if options.get('high') is None else options['high']
+    prevalence = count_prevalences(stays, named)
+    draw_splits(tasks, prevalence, options['splits'], options['n_held_out'], low, high, options['seed'])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_modules', 'hash_code', 'fill_in_keys', 'output_hashes', 'read_done', 'input_hashes', 'step_state',
-           'read_failure', 'lock', 'one_at_a_time', 'is_locked', 'driver_at_work', 'only_driver', 'stale_temporaries']
+           'read_failure', 'one_at_a_time', 'is_locked', 'driver_at_work', 'only_driver', 'stale_temporaries']
 
 # %% ../../nbs/experiment/store.ipynb #cell-002
 import ast
@@ -14,8 +14,10 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 # %% ../../nbs/experiment/store.ipynb #cell-003
 import rnn_transfer
@@ -98,7 +100,7 @@ def _hash_text(text: str) -> str:
     "The first 16 hexadecimal digits of SHA-256."
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-# %% ../../nbs/experiment/store.ipynb #cell-015
+# %% ../../nbs/experiment/store.ipynb #cell-016
 def fill_in_keys(
     steps: list,  # of Step, in order
     fingerprint: str,  # of the cohort
@@ -112,7 +114,7 @@ def fill_in_keys(
         keys[s.name] = s.key
     return steps
 
-# %% ../../nbs/experiment/store.ipynb #cell-017
+# %% ../../nbs/experiment/store.ipynb #cell-018
 def output_hashes(
     step: Step,  # that was run
     run: Path,  # run folder
@@ -143,10 +145,10 @@ def output_hashes(
 
     return {p.relative_to(run).as_posix(): read(p) for p in sorted(files)}
 
-# %% ../../nbs/experiment/store.ipynb #cell-018
+# %% ../../nbs/experiment/store.ipynb #cell-020
 def read_done(
-    name: str,
-    run: Path,  # step and run folder
+    name: str,  # of a step
+    run: Path,  # run folder
 ) -> dict:  # {} where it is not finished
     "A step's `done.json`."
     try:
@@ -154,17 +156,17 @@ def read_done(
     except (OSError, ValueError):
         return {}
 
-# %% ../../nbs/experiment/store.ipynb #cell-019
+# %% ../../nbs/experiment/store.ipynb #cell-021
 def input_hashes(
-    step: Step,
-    run: Path,  # as `output_hashes`
+    step: Step,  # whose needs are asked for
+    run: Path,  # run folder
 ) -> dict:  # {step it needs: hash of what that wrote}
     "What the steps before it wrote."
 
     written = {name: read_done(name, run).get('outputs', {}) for name in step.needs}
     return {name: _hash_text(json.dumps(files, sort_keys=True)) for name, files in written.items()}
 
-# %% ../../nbs/experiment/store.ipynb #cell-020
+# %% ../../nbs/experiment/store.ipynb #cell-022
 def step_state(
     step: Step,  # with its parts filled in
     run: Path,  # run folder
@@ -180,10 +182,10 @@ def step_state(
     changed = [k for k in step.parts if done.get('parts', {}).get(k) != step.parts[k]]
     return f'stale: {", ".join(changed)} changed'
 
-# %% ../../nbs/experiment/store.ipynb #cell-021
+# %% ../../nbs/experiment/store.ipynb #cell-023
 def read_failure(
-    name: str,
-    run: Path,  # step and run folder
+    name: str,  # of a step
+    run: Path,  # run folder
 ) -> str:  # '' where it did not fail
     "Why a step failed the last time it was tried."
     try:
@@ -191,41 +193,41 @@ def read_failure(
     except (OSError, ValueError, KeyError):
         return ''
 
-# %% ../../nbs/experiment/store.ipynb #cell-026
-def lock(
-    f,  # open file
-    how,  # of fcntl.flock
+# %% ../../nbs/experiment/store.ipynb #cell-030
+def _lock(
+    file: IO,  # open file
+    how: int,  # of fcntl.flock
 ) -> bool:  # False where another process holds it and `how` does not wait; BadInput where there are no locks
     "Lock a file."
     import fcntl
 
     try:
-        fcntl.flock(f, how)
+        fcntl.flock(file, how)
         return True
     except BlockingIOError:
         return False
     except OSError as e:
         raise BadInput(
-            f'{f.name}: this file system has no locks ({e.strerror}); '
+            f'{file.name}: this file system has no locks ({e.strerror}); '
             'put the run folder on another one, or mount it with them (Lustre: -o flock)'
         ) from None
 
-# %% ../../nbs/experiment/store.ipynb #cell-027
+# %% ../../nbs/experiment/store.ipynb #cell-031
 @contextmanager
 def one_at_a_time(
-    step: Step,
-    run: Path,  # as `execute`
-):
+    step: Step,  # to be executed
+    run: Path,  # run folder
+) -> Iterator[None]:
     "Hold a step's lock: a worker left over from a driver that was killed is waited for."
     import fcntl
 
     work = run / '.executing'
     work.mkdir(parents=True, exist_ok=True)
     with open(work / f'{step.name.replace("/", "+")}.lock', 'w') as f:
-        lock(f, fcntl.LOCK_EX)
+        _lock(f, fcntl.LOCK_EX)
         yield
 
-# %% ../../nbs/experiment/store.ipynb #cell-028
+# %% ../../nbs/experiment/store.ipynb #cell-032
 def is_locked(
     path: Path,  # a lock's file
 ) -> bool:
@@ -235,27 +237,27 @@ def is_locked(
     if not path.exists():
         return False
     with open(path) as f:
-        return not lock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return not _lock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
-# %% ../../nbs/experiment/store.ipynb #cell-029
+# %% ../../nbs/experiment/store.ipynb #cell-033
 def driver_at_work(
     run: Path,  # run folder
 ) -> bool:
     "Whether a driver holds the run folder's lock."
     return is_locked(run / '.lock')
 
-# %% ../../nbs/experiment/store.ipynb #cell-030
+# %% ../../nbs/experiment/store.ipynb #cell-036
 @contextmanager
 def only_driver(
     run: Path,  # run folder
-):
+) -> Iterator[None]:
     "Hold the run folder's lock; a second driver on the same folder is rejected."
     import fcntl
 
     run.mkdir(parents=True, exist_ok=True)
     with open(run / '.lock', 'w') as f:
         for _ in range(10):  # `rnn_transfer_status` may look for an instant
-            if lock(f, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if _lock(f, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 break
             time.sleep(0.05)
         else:
@@ -264,7 +266,7 @@ def only_driver(
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         yield
 
-# %% ../../nbs/experiment/store.ipynb #cell-032
+# %% ../../nbs/experiment/store.ipynb #cell-038
 def stale_temporaries(
     run: Path,  # run folder
 ) -> list:  # of paths
