@@ -22,13 +22,13 @@ from rnn_transfer.evaluation import (
     sparsity,
     variance,
 )
+from .evaluation.captions import data_caption
 from .evaluation.checklist_tables import checklists_section
 from .evaluation.claims_tables import claims_section
 from .evaluation.layout import ReportTable, Section
 from .evaluation.plotting import ReportFigure
 from .evaluation.report import headline_text, render_report
 from .evaluation.results import Evaluation
-from .evaluation.captions import data_caption
 from .evaluation.scoring import evaluate_run
 from .utilities.files import write_atomic
 

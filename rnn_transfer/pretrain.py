@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../nbs/02_pretrain.ipynb #cell-004
+from .cohorts.hourly import value_and_mask_columns
 from .data import PreparedCohort
 from .learning.autoencoder import Autoencoder, observed_values, reconstruction_loss
 from .learning.networks import network_features
@@ -31,8 +32,15 @@ from rnn_transfer.learning.training import (
     torch_threads,
     train_network,
 )
-from .model import MIMICNet, grid_metadata, init_network, load_checkpoint, replace_head, restrict_inputs, save_checkpoint
-from .cohorts.hourly import value_and_mask_columns
+from rnn_transfer.model import (
+    MIMICNet,
+    grid_metadata,
+    init_network,
+    load_checkpoint,
+    replace_head,
+    restrict_inputs,
+    save_checkpoint,
+)
 from .utilities.errors import BadInput
 from .utilities.files import write_atomic
 

@@ -12,16 +12,16 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from rnn_transfer.data import PreparedCohort
 from rnn_transfer.evaluate import run_evaluate
-from rnn_transfer.evaluation.learning_curves import figure_2
-from rnn_transfer.evaluation.measures import Bootstrap
-from rnn_transfer.evaluation.intervals import percentile_interval
-from rnn_transfer.evaluation.report import headline_text
-from rnn_transfer.evaluation.limits import describe_limits
-from rnn_transfer.evaluation.results import Evaluation
 from rnn_transfer.evaluation.captions import data_caption, run_info
 from rnn_transfer.evaluation.formats import display_group, parse, sort_systems
-from rnn_transfer.evaluation.scoring import evaluate_run
+from rnn_transfer.evaluation.intervals import percentile_interval
+from rnn_transfer.evaluation.learning_curves import figure_2
+from rnn_transfer.evaluation.limits import describe_limits
+from rnn_transfer.evaluation.measures import Bootstrap
+from rnn_transfer.evaluation.report import headline_text
+from rnn_transfer.evaluation.results import Evaluation
 from rnn_transfer.evaluation.run_folder import prediction_folders
+from rnn_transfer.evaluation.scoring import evaluate_run
 from rnn_transfer.learning.systems import SYSTEMS
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.seeds import seeded_rng

@@ -10,8 +10,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from rnn_transfer.evaluation import measures
-from rnn_transfer.evaluation.measures import Bootstrap, auprc, auroc, brier, calibration_line, reliability_curve, simulate_coverage
 from rnn_transfer.evaluation.intervals import percentile_interval, wilson_interval
+from rnn_transfer.evaluation.measures import (
+    Bootstrap,
+    auprc,
+    auroc,
+    brier,
+    calibration_line,
+    reliability_curve,
+    simulate_coverage,
+)
 from rnn_transfer.utilities.seeds import seeded_rng
 
 # ---------------------------------------------------------------- metrics

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnn_transfer import pretrain
-from rnn_transfer.data import PreparedCohort, run_data
 from rnn_transfer.cohorts.channels import Task
+from rnn_transfer.data import PreparedCohort, run_data
 from rnn_transfer.learning.autoencoder import reconstruction_loss
 from rnn_transfer.learning.networks import network_features, network_path
 from rnn_transfer.learning.splits import check_enough_left, count_prevalences, draw_splits, remove_leakage

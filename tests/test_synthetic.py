@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
-from rnn_transfer.data import Cohort
 from rnn_transfer.cohorts.channels import BENCHMARK_CHANNELS
+from rnn_transfer.data import Cohort
 from rnn_transfer.sources import synthetic_chart, synthetic_patients
 from rnn_transfer.sources.synthetic import cohort, format_chart, simulate_block
 from rnn_transfer.sources.synthetic_patients import conditional_threshold, draw_factors

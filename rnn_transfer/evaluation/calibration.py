@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/calibration.ipynb #cell-004
+from .formats import SYSTEM_GROUPS, format_column, format_percent
 from .layout import ReportTable, Section, few_and_all_fractions
 from .measures import reliability_curve
 from rnn_transfer.evaluation.plotting import (
@@ -25,7 +26,6 @@ from rnn_transfer.evaluation.plotting import (
     new_figure,
 )
 from .results import Evaluation
-from .formats import SYSTEM_GROUPS, format_column, format_percent
 
 # %% ../../nbs/evaluation/calibration.ipynb #cell-010
 _COLUMNS = ['task_kind', 'model', 'fraction', 'bin', 'predicted', 'observed', 'low', 'high', 'n']

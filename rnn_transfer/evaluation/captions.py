@@ -9,11 +9,10 @@ __all__ = ['PROFILE_NOTES', 'run_info', 'describe_profile', 'data_caption']
 from pathlib import Path
 
 # %% ../../nbs/evaluation/captions.ipynb #cell-003
-from .intervals import CONFIDENCE_LEVEL
-from .run_folder import read_manifest
-
 from ..data import PreparedCohort
+from .intervals import CONFIDENCE_LEVEL
 from .results import Evaluation
+from .run_folder import read_manifest
 
 # %% ../../nbs/evaluation/captions.ipynb #cell-006
 def run_info(

@@ -10,9 +10,9 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-003
 from ..data import PreparedCohort
+from .formats import SYSTEM_GROUPS, format_estimate, format_percent
 from .intervals import CONFIDENCE_LEVEL
 from .results import Evaluation
-from .formats import SYSTEM_GROUPS, format_estimate, format_percent
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-008
 def _join_words(words, last=' and ') -> str:

@@ -16,9 +16,9 @@ import pandas as pd
 # %% ../../nbs/evaluation/checklists.ipynb #cell-004
 from ..data import PreparedCohort
 from .checklist_facts import collect_facts
+from .layout import ReportTable
 from .results import Evaluation
 from .run_folder import read_manifest
-from .layout import ReportTable
 from ..utilities.files import load_resource
 
 # %% ../../nbs/evaluation/checklists.ipynb #cell-007

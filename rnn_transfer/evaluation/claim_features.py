@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/claim_features.ipynb #cell-004
-from .controls import t_interval
 from .claim_tests import BOTH_KINDS, NotRun, fractions_for, parts_from_replicates, require
+from .controls import t_interval
 from .intervals import CONFIDENCE_LEVEL
 from .results import Evaluation
 from ..learning.l1_logistic import NEAR_ZERO

@@ -15,10 +15,10 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/claim_tests.ipynb #cell-004
 from .claim_rules import simultaneous_intervals
-from .label_efficiency import curve_averages, label_efficiency_table
-from .intervals import percentile_interval
-from .results import Evaluation
 from .formats import format_percent
+from .intervals import percentile_interval
+from .label_efficiency import curve_averages, label_efficiency_table
+from .results import Evaluation
 
 # %% ../../nbs/evaluation/claim_tests.ipynb #cell-007
 BOTH_KINDS = ('phenotype', 'mortality')  # the kinds of task that a claim without a restriction is about

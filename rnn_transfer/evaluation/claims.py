@@ -14,10 +14,10 @@ from .claim_features import join_remarks
 from .claim_register import CLAIMS, register_table
 from .claim_rules import contradicts, decide, supports
 from .claim_tests import NotRun
-from .label_efficiency import format_labels
-from .results import Evaluation
 from .formats import format_column, format_estimate
+from .label_efficiency import format_labels
 from .layout import ReportTable, format_frame
+from .results import Evaluation
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-006
 _EVIDENCE = ['claim', 'relation', 'at', 'unit', 'part', 'estimate', 'low', 'high', 'low_all', 'high_all']

@@ -14,10 +14,10 @@ import pandas as pd
 # %% ../../nbs/evaluation/claims_tables.ipynb #cell-004
 from .claims import claims_table, count_verdicts, gather_evidence
 from .features import used_features
+from .formats import format_column
 from .layout import ReportTable, Section, format_frame
 from .report import CLAIMS_TITLE
 from .results import Evaluation
-from .formats import format_column
 
 # %% ../../nbs/evaluation/claims_tables.ipynb #cell-008
 _VERDICTS_NOTE = (

@@ -13,18 +13,6 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-004
-from rnn_transfer.evaluation.layout import (
-    TASK_KINDS,
-    ReportTable,
-    Section,
-    describe_interval,
-    describe_known_system,
-    few_and_all_fractions,
-    pivot_by_fraction,
-)
-from .intervals import CONFIDENCE_LEVEL
-from .results import Evaluation
-from ..learning.systems import SELECTION_RULES
 from rnn_transfer.evaluation.formats import (
     SYSTEM_GROUPS,
     display_group,
@@ -35,6 +23,18 @@ from rnn_transfer.evaluation.formats import (
     parse,
     sort_systems,
 )
+from .intervals import CONFIDENCE_LEVEL
+from rnn_transfer.evaluation.layout import (
+    TASK_KINDS,
+    ReportTable,
+    Section,
+    describe_interval,
+    describe_known_system,
+    few_and_all_fractions,
+    pivot_by_fraction,
+)
+from .results import Evaluation
+from ..learning.systems import SELECTION_RULES
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-010
 CONTROLS = SYSTEM_GROUPS['Without leakage removal'] + SYSTEM_GROUPS['Controls']

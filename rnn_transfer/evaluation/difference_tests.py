@@ -15,6 +15,8 @@ import pandas as pd
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-004
 from .comparisons import corrected_t_over_seeds, wilcoxon_over_tasks
 from .delong import bootstrap_vs_delong, placements
+from .formats import format_column, format_estimate, format_percent
+from .intervals import CONFIDENCE_LEVEL
 from rnn_transfer.evaluation.layout import (
     COMPARISONS_WITH_FURTHER,
     SYSTEM_COMPARISONS,
@@ -23,9 +25,7 @@ from rnn_transfer.evaluation.layout import (
     few_and_all_fractions,
     sort_by_kind,
 )
-from .intervals import CONFIDENCE_LEVEL
 from .results import Evaluation
-from .formats import format_column, format_estimate, format_percent
 from .variance import COPIES_NOTE
 
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-010

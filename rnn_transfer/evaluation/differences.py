@@ -14,6 +14,7 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-004
 from .difference_tests import agreement_table, four_tests_table
+from .formats import format_column, format_estimate, format_percent
 from rnn_transfer.evaluation.layout import (
     COMPARISONS_WITH_FURTHER,
     SYSTEM_COMPARISONS,
@@ -36,7 +37,6 @@ from rnn_transfer.evaluation.plotting import (
     zero_line,
 )
 from .results import Evaluation
-from .formats import format_column, format_estimate, format_percent
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-010
 def paired_differences(

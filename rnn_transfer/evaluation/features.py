@@ -18,10 +18,10 @@ import pyarrow as pa
 
 # %% ../../nbs/evaluation/features.ipynb #cell-004
 from ..data import PreparedCohort
+from .formats import format_estimate, format_percent
 from .layout import ReportTable, Section
 from .plotting import ReportFigure, add_source_caption, new_figure
 from .results import Evaluation
-from .formats import format_estimate, format_percent
 from .run_folder import prediction_folders, read_step_table
 from ..learning.l1_logistic import NEAR_ZERO
 from ..utilities.seeds import seeded_rng

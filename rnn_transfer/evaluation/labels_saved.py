@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-004
+from .formats import format_percent
 from .label_efficiency import label_efficiency_table
 from .layout import ReportTable, Section, compared_pairs, sort_by_kind
 from .plotting import ReportFigure, add_source_caption, fraction_axis, line_style, new_figure
 from .results import Evaluation
-from .formats import format_percent
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-010
 EFFICIENCY_PAIRS = [(a, b) for b in ('LR', 'RNN-C') for a in ('MN-LR-2', 'MN-LR-1')]

@@ -19,8 +19,8 @@ import pandas as pd
 from fastcore.basics import patch
 
 # %% ../../nbs/evaluation/layout.ipynb #cell-004
-from .results import Evaluation
 from .formats import SYSTEM_GROUPS, display_group, format_percent
+from .results import Evaluation
 from ..learning.systems import describe_system
 from ..utilities.display import markdown_table
 from ..utilities.errors import BadInput

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-004
+from .formats import SYSTEM_GROUPS, format_column, format_estimate, format_percent, sort_systems
 from rnn_transfer.evaluation.layout import (
     TASK_KINDS,
     ReportTable,
@@ -31,7 +32,6 @@ from rnn_transfer.evaluation.plotting import (
 )
 from .results import Evaluation
 from ..learning.systems import SELECTION_RULES
-from .formats import SYSTEM_GROUPS, format_column, format_estimate, format_percent, sort_systems
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-010
 def _column_counts(ev: Evaluation, kind: str) -> dict:

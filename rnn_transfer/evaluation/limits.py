@@ -9,8 +9,8 @@ __all__ = ['MIN_POSITIVES', 'describe_small_test_set', 'describe_limits']
 import numpy as np
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-003
-from .results import Evaluation
 from .differences import paired_differences
+from .results import Evaluation
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-006
 MIN_POSITIVES = 100  # positives of a task in the test set; Vergouwe et al., J Clin Epidemiol 2005;58:475-83

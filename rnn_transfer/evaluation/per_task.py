@@ -9,9 +9,9 @@ __all__ = ['section']
 import pandas as pd
 
 # %% ../../nbs/evaluation/per_task.ipynb #cell-003
+from .formats import SYSTEM_GROUPS, display_group, format_column, format_percent
 from .layout import ReportTable, Section
 from .results import Evaluation
-from .formats import SYSTEM_GROUPS, display_group, format_column, format_percent
 
 # %% ../../nbs/evaluation/per_task.ipynb #cell-009
 def _shown_systems(ev: Evaluation) -> list[str]:

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 # %% ../../nbs/evaluation/plotting.ipynb #cell-004
-from .results import Evaluation
 from .formats import format_percent, parse
+from .results import Evaluation
 from ..utilities.display import COLORS, set_plot_style
 
 # %% ../../nbs/evaluation/plotting.ipynb #cell-008

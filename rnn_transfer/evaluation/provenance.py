@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/provenance.ipynb #cell-004
+from .formats import display_group, format_estimate, format_percent, sort_systems
 from .layout import ReportTable, Section, describe_known_system, format_frame
 from .results import Evaluation
-from .formats import display_group, format_estimate, format_percent, sort_systems
 from .run_folder import planned_step_folders, read_manifest
 
 # %% ../../nbs/evaluation/provenance.ipynb #cell-009

@@ -13,14 +13,14 @@ import pandas as pd
 from fastcore.xml import FT, NotStr, ft, to_xml
 
 # %% ../../nbs/evaluation/report.ipynb #cell-004
-from .claims import count_verdicts
-from .plotting import ReportFigure
-from .limits import describe_limits, describe_small_test_set
-from .results import Evaluation
 from .captions import data_caption
-from .layout import TASK_KINDS, ReportTable
+from .claims import count_verdicts
 from .differences import describe_differences, paired_differences
+from .layout import TASK_KINDS, ReportTable
 from .learning_curves import headline_frame
+from .limits import describe_limits, describe_small_test_set
+from .plotting import ReportFigure
+from .results import Evaluation
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/evaluation/report.ipynb #cell-009

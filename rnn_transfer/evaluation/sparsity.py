@@ -17,6 +17,14 @@ import pandas as pd
 import pyarrow as pa
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-004
+from rnn_transfer.evaluation.formats import (
+    display_group,
+    display_order,
+    format_estimate,
+    format_percent,
+    parse,
+    sort_systems,
+)
 from rnn_transfer.evaluation.layout import (
     ReportTable,
     Section,
@@ -33,16 +41,8 @@ from rnn_transfer.evaluation.plotting import (
     zero_line,
 )
 from .results import Evaluation
-from ..learning.systems import SELECTION_RULES
-from rnn_transfer.evaluation.formats import (
-    display_group,
-    display_order,
-    format_estimate,
-    format_percent,
-    parse,
-    sort_systems,
-)
 from .run_folder import prediction_folders, read_step_table
+from ..learning.systems import SELECTION_RULES
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-009
 TABLE_1 = {  # Gupta et al. 2018, Table 1; MIMIC-III, 10 phenotypes

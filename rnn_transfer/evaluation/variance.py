@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/variance.ipynb #cell-004
+from .formats import format_column, format_estimate, format_percent
 from .layout import TASK_KINDS, ReportTable, Section
 from .results import Evaluation
-from .formats import format_column, format_estimate, format_percent
 
 # %% ../../nbs/evaluation/variance.ipynb #cell-010
 class Spread(NamedTuple):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..cohorts.hourly import value_and_mask_columns
 from ..data import PreparedCohort
 from .networks import network_features
 from .systems import parse_model
-from ..cohorts.hourly import value_and_mask_columns
 
 # %% ../../nbs/learning/features.ipynb #cell-006
 def _last_hour(data: PreparedCohort) -> tuple[np.ndarray, list[str]]:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data import Cohort
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.partitions import partition_subjects
+from ..data import Cohort
 from rnn_transfer.sources.physionet2012_files import (
     PARAMETERS,
     find_sets,

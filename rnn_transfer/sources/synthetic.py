@@ -14,8 +14,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from ..data import Cohort
 from ..cohorts.channels import BENCHMARK_CHANNELS, Task
+from ..data import Cohort
 from rnn_transfer.sources.synthetic_chart import (
     ITEMS,
     VALUE_INDEX,

@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 
 from ..data import Cohort
 from . import mimic3
+from .duckdb_tables import duckdb_session, quote_sql
+from .mimic3_rules import NUMBER_TEXT, item_map
 from rnn_transfer.sources.synthetic import (
     MIN_STAYS,
     SIMULATION_VERSION,
@@ -200,7 +202,7 @@ def _write_csv(con, sql: str, path: Path):
     quoted = [c for c, t in zip(query.columns, query.types) if str(t) == 'VARCHAR' and c != 'VALUENUM']
     if quoted:
         options.append(f'FORCE_QUOTE ({", ".join(quoted)})')
-    con.execute(f'COPY ({sql}) TO {mimic3.quote_sql(path)} ({", ".join(options)})')
+    con.execute(f'COPY ({sql}) TO {quote_sql(path)} ({", ".join(options)})')
 
 
 def _write_small_tables(con, tables: dict, folder: Path, suffix: str) -> dict:
@@ -220,7 +222,7 @@ def _write_large_tables(con, parquet: Path, folder: Path, suffix: str, others: i
     con.execute('SET VARIABLE items = (SELECT list(items) FROM items)')
     for name, columns in _LARGE_TABLES.items():
         n_others = dict(CHARTEVENTS=others, LABEVENTS=3 * others).get(name, 0)
-        con.execute(f'CREATE VIEW rows_{name} AS FROM {mimic3.quote_sql(f"{parquet}/{name}.parquet")}')
+        con.execute(f'CREATE VIEW rows_{name} AS FROM {quote_sql(f"{parquet}/{name}.parquet")}')
         _write_csv(con, f'SELECT {columns} FROM ({_expanded_sql(name, n_others)})', folder / f'{name}{suffix}')
         n_rows[name] = pq.read_metadata(f'{parquet}/{name}.parquet').num_rows * (n_others + 1)
     return n_rows
@@ -256,7 +258,7 @@ def write_raw(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f'{out}: exists and is not empty; name another folder')
     suffix = '.csv.gz' if compression else '.csv'
-    with write_atomic(out, folder=True) as folder, mimic3.duckdb_session('1GB', threads, folder) as con:
+    with write_atomic(out, folder=True) as folder, duckdb_session('1GB', threads, folder) as con:
         with tempfile.TemporaryDirectory(dir=folder) as parquet:
             con.execute('SET preserve_insertion_order=true')
             tables = _write_blocks(parquet, n, seed)
@@ -284,7 +286,7 @@ def compare_events(
     def as_text(values):
         return values.fillna(0).astype(int).astype(str)
 
-    later_text = channel.isin(mimic3.NUMBER_TEXT) & (value < expected) & (as_text(value) > as_text(expected))
+    later_text = channel.isin(NUMBER_TEXT) & (value < expected) & (as_text(value) > as_text(expected))
     by_size = (value < 79) & (expected < 25) | (expected >= 79)
     rules = {
         'the same': both & ((value - expected).abs() <= _TOLERANCE),
