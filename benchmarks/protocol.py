@@ -2,8 +2,10 @@
 
     python benchmarks/protocol.py RUN [--slower 10]
 
-RUN is a finished run with all systems. Its networks' updates are multiplied by --slower, for Adam's step of the profile paper is that much smaller than the run's (1e-4 instead of 1e-3), up to the profile's cap;
-the time of an update of h units is measured here, on one core. Linear models and trees take what they took. It is an estimate by these rules and no measurement: how many updates a slower step needs is not known before the run.
+RUN is a finished run with all systems. Its networks' updates are multiplied by --slower, because the learning rate of
+the profile paper is that much smaller than the run's (1e-4 instead of 1e-3), up to the profile's cap; the time of an
+update of h units is measured here, on one core. Linear models and trees take what they took. It is an estimate by these
+rules and no measurement: how many updates a smaller learning rate needs is not known before the run.
 """
 
 import argparse
@@ -79,7 +81,8 @@ def main():
     print("| hidden units | seconds of an update |\n|--:|--:|")
     print(*(f"| {h} | {c:.3f} |" for h, c in cost.items()), sep="\n")
     print(
-        f"\n{sum(s.kind == 'transfer' for s in plan_steps(PAPER))} transfer runs; pre-training {pretraining(a.run, cost, a.slower) / 3600:,.0f} core hours\n"
+        f"\n{sum(s.kind == 'transfer' for s in plan_steps(PAPER))} transfer runs; "
+        f"pre-training {pretraining(a.run, cost, a.slower) / 3600:,.0f} core hours\n"
     )
     both = (
         pd.DataFrame({h: transfer(a.run, cost, a.slower, h) for h in (min(PAPER["hidden"]), max(PAPER["hidden"]))})

@@ -27,16 +27,29 @@ from math_core import LatexError, LatexToMathML
 ROOT = Path(__file__).resolve().parents[1]
 # the order of the sidebar; what does not exist (yet) is left out
 MENU = [
-    ("", ["index.ipynb", "getting-started.md", "own-data.md", "clusters.md"]),
+    ("", ["index.ipynb", "getting-started.md", "own-data.md", "clusters.md", "glossary.md", "architecture.md"]),
     (
         "The method",
+        [f"{name}.ipynb" for name in ("00_data", "01_model", "02_pretrain", "03_transfer", "04_evaluate", "05_paper")],
+    ),
+    (
+        "Cohorts",
         [
-            "00_data.ipynb",
-            "01_model.ipynb",
-            "02_pretrain.ipynb",
-            "03_transfer.ipynb",
-            "04_evaluate.ipynb",
-            "05_paper.ipynb",
+            f"cohorts/{name}.ipynb"
+            for name in (
+                *("channels", "validation", "storage", "partitions"),
+                *("hourly", "statistics", "normalization"),
+            )
+        ],
+    ),
+    (
+        "Learning",
+        [
+            f"learning/{name}.ipynb"
+            for name in (
+                *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
+                *("l1_logistic", "linear", "recurrent", "multitask", "trees", "outputs"),
+            )
         ],
     ),
     (
@@ -44,38 +57,41 @@ MENU = [
         [
             f"evaluation/{name}.ipynb"
             for name in (
-                "measures",
-                "results",
-                "comparisons",
-                "tables",
-                "figures",
-                "sparsity",
-                "checks",
-                "claim_rules",
-                "claim_tests",
-                "claim_features",
-                "claim_register",
-                "claims",
-                "checklist_facts",
-                "checklists",
-                "limits",
-                "report",
+                *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
+                *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
+                *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
+                *("sparsity", "features", "per_task", "calibration", "provenance"),
+                *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims", "claims_tables"),
+                *("checklist_facts", "checklists", "checklist_tables", "limits", "report"),
+            )
+        ],
+    ),
+    (
+        "The experiment",
+        [
+            f"experiment/{name}.ipynb"
+            for name in (
+                *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "run"),
+                *("status", "commandline", "commands"),
             )
         ],
     ),
     (
         "Sources of data",
         [
-            "sources/synthetic.ipynb",
-            "sources/synthetic_raw.ipynb",
-            "sources/physionet2012.ipynb",
-            "sources/mimic3.ipynb",
-            "sources/mimic3_export.ipynb",
-            "sources/mimic3_benchmarks.ipynb",
+            f"sources/{name}.ipynb"
+            for name in (
+                *("synthetic", "synthetic_patients", "synthetic_course", "synthetic_chart"),
+                *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
+                *("physionet2012", "physionet2012_files", "threshold_tasks"),
+                *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
+                *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),
+                *("csv_files", "duckdb_tables"),
+            )
         ],
     ),
-    ("", ["results.ipynb", "benchmarks.md"]),
-    ("The software", ["architecture.md", "glossary.md", "changelog.md"]),
+    ("Utilities", [f"utilities/{name}.ipynb" for name in ("errors", "seeds", "files", "display")] + ["testing.ipynb"]),
+    ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
 ]
 
 

@@ -92,6 +92,25 @@ def test_installed_packages_fit_together():
     assert ran.returncode == 0, ran.stdout
 
 
+def test_the_public_face_is_lazy_and_complete():
+    import rnn_transfer
+
+    assert len(rnn_transfer.__all__) > 20
+    for name in rnn_transfer.__all__:
+        assert getattr(rnn_transfer, name) is not None
+    heavy = "{'torch', 'numpy', 'pandas', 'sklearn', 'matplotlib', 'dask'}"
+    code = f"import sys, rnn_transfer; print(*{heavy} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == []
+
+
+@pytest.mark.parametrize("name", ["commands", "run", "status", "cluster", "profiles"])
+def test_the_command_line_imports_nothing_heavy(name):
+    heavy = "{'torch', 'pandas', 'sklearn', 'matplotlib', 'distributed', 'papermill', 'nbdev'}"
+    code = f"import sys, rnn_transfer.experiment.{name}; print(*{heavy} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0 and ran.stdout.split() == [], ran.stdout + ran.stderr
+
+
 def test_commands_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     installed = {e.name: e for e in metadata.entry_points(group="console_scripts") if e.name in project["scripts"]}
