@@ -410,6 +410,23 @@ class Links(HTMLParser):
             self.loads.append(attrs["href"])
 
 
+def link_to_classes(site: Path) -> None:
+    "A method has no heading of its own: a link to it leads to its class."
+    pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    ids = {path: Links(text).ids for path, text in pages.items()}
+
+    def link(m, path):
+        target = (path.parent / unquote(m[1])).resolve() if m[1] else path
+        known = ids.get(target, set())
+        method = m[2]
+        return m[0] if method in known or method.split(".")[0] not in known else f'href="{m[1]}#{method.split(".")[0]}"'
+
+    for path, text in pages.items():
+        fixed = re.sub(r'href="([^"#:]*)#([\w]+\.[\w.]+)"', functools.partial(link, path=path.resolve()), text)
+        if fixed != text:
+            path.write_text(fixed, encoding="utf-8")
+
+
 def broken(site: Path) -> list[str]:
     "Every link, anchor and file that a page asks for and the site lacks, and what it would load from elsewhere."
     pages = {p.relative_to(site).as_posix(): Links(p.read_text(encoding="utf-8")) for p in sorted(site.rglob("*.html"))}
@@ -469,6 +486,7 @@ def build(root: Path = ROOT, out: Path | None = None) -> Path:
                     finish_page(path.read_text(encoding="utf-8"), name, options["website"]["site-url"]),
                     encoding="utf-8",
                 )
+        link_to_classes(site.resolve())
         if found := broken(site):
             raise SiteError("\n".join(found))
         fresh = out.with_name(out.name + ".new")

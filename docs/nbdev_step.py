@@ -27,6 +27,15 @@ def parameter(p, docs, eval_str=False, original=docments._get_full):
     return original(p, docs, eval_str)
 
 
+def signature(obj, *, eval_str=False, original=docments.signature):
+    "As inspect does; types that only a type checker imports stay text."
+    try:
+        return original(obj, eval_str=eval_str)
+    except NameError:
+        return original(obj)
+
+
 docments._get_full = parameter
+docments.signature = signature
 nbdev.doclinks._build_modidx()
 nbdev.serve.proc_nbs(force=True, n_workers=0)
