@@ -1661,7 +1661,7 @@ def rnn_transfer_verify(
 # %% ../nbs/05_paper.ipynb #cell-121
 def verify_tables(cohort, export, hashes) -> list:  # of data frames
     "The comparisons that the given folders allow."
-    from rnn_transfer.sources.mimic3_export import verify, verify_export
+    from rnn_transfer.sources.mimic3_verify import verify, verify_export
 
     tables = [verify(Cohort.load(cohort))] if cohort else []
     return tables + ([verify_export(export, hashes, sys.stderr.isatty())] if export else [])

@@ -12,6 +12,7 @@ import pytest
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.files import load_resource
 from rnn_transfer.sources import mimic3, synthetic, synthetic_raw
+from rnn_transfer.sources.mimic3_rules import item_map
 from rnn_transfer.sources.synthetic_raw import as_synthetic, cohort, compare, write_raw
 
 N, SEED = 600, 3  # two blocks
@@ -217,7 +218,7 @@ def test_stays_follow_each_other_within_their_admissions(raw):
 
 def test_the_chart_is_as_untidy_as_the_real_one(raw):
     c, lab = table(raw, "CHARTEVENTS"), table(raw, "LABEVENTS")
-    mapped = c[c["ITEMID"].isin(mimic3.item_map()["itemid"])]
+    mapped = c[c["ITEMID"].isin(item_map()["itemid"])]
     assert 0.3 < len(mapped) / len(c) < 0.6 and c["VALUE"].isna().any() and c["HADM_ID"].notna().all()
     assert 0 < c["ICUSTAY_ID"].isna().mean() < 0.01 and 0.05 < lab["HADM_ID"].isna().mean() < 0.3
     same = mapped.groupby(["ICUSTAY_ID", "ITEMID", "CHARTTIME"])["VALUE"].agg(["size", "nunique"])

@@ -26,6 +26,8 @@ from ..utilities.errors import BadInput
 from ..utilities.files import load_resource, write_atomic
 from ..utilities.seeds import seeded_rng
 from . import mimic3, synthetic
+from .duckdb_tables import duckdb_session, quote_sql
+from .mimic3_rules import NUMBER_TEXT, item_map
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-007
 FACTS = load_resource('synthetic_tables.json')
@@ -562,7 +564,7 @@ def write_table(
         *(['COMPRESSION gzip'] if str(path).endswith('.gz') else []),
     ]
     con.execute(
-        f"COPY ({sql}) TO {mimic3.quote_sql(path)} ({', '.join(options + (['FORCE_QUOTE (' + ', '.join(quote) + ')'] if quote else []))})"
+        f"COPY ({sql}) TO {quote_sql(path)} ({', '.join(options + (['FORCE_QUOTE (' + ', '.join(quote) + ')'] if quote else []))})"
     )
 
 
@@ -656,7 +658,7 @@ def write_raw(
     rows = {}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f'{out}: exists and is not empty; name another folder')
-    with write_atomic(out, folder=True) as folder, mimic3.duckdb_session('1GB', threads, folder) as con:
+    with write_atomic(out, folder=True) as folder, duckdb_session('1GB', threads, folder) as con:
         with tempfile.TemporaryDirectory(dir=folder) as blocks:
             con.execute('SET preserve_insertion_order=true')
 
@@ -675,7 +677,7 @@ def write_raw(
             con.execute("SET VARIABLE items = (SELECT list(items) FROM items)")
             for name, columns in LARGE.items():
                 beside = dict(CHARTEVENTS=others, LABEVENTS=3 * others).get(name, 0)
-                con.execute(f"CREATE VIEW rows_{name} AS FROM {mimic3.quote_sql(f'{blocks}/{name}.parquet')}")
+                con.execute(f"CREATE VIEW rows_{name} AS FROM {quote_sql(f'{blocks}/{name}.parquet')}")
                 write_table(con, f'SELECT {columns} FROM ({expanded(name, beside)})', path(name))
                 rows[name] = pq.read_metadata(f'{blocks}/{name}.parquet').num_rows * (beside + 1)
         (folder / 'SYNTHETIC.txt').write_text(NOTE)
@@ -703,7 +705,7 @@ def compare(
     rules = {
         'the same': both & ((v - w).abs() <= TOLERANCE),
         'urine': blood & (~both & w.isna() | both & (v > w)),
-        'order of texts': both & channel.isin(mimic3.NUMBER_TEXT) & (v < w) & (text(v) > text(w)),
+        'order of texts': both & channel.isin(NUMBER_TEXT) & (v < w) & (text(v) > text(w)),
         'whole centimetres': both & (channel == 'Height') & (v == np.round(w)),
         'size, not field': both & (channel == 'Temperature') & ((v < 79) & (w < 25) | (w >= 79)),
         'no admission': blood & (m['side'] == 'right_only'),
