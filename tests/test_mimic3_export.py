@@ -1,6 +1,5 @@
 "The folders of mimic3-benchmarks: written, compared with hashes, and read back."
 
-import json
 import shutil
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from mimic3_copies import rewrite, spoil
+from mimic3_copies import rewrite, spoil, write
 
 from rnn_transfer.data import Cohort
 from rnn_transfer.sources import mimic3, mimic3_benchmarks
@@ -67,7 +66,9 @@ def test_what_differs_or_is_missing_is_named(benchmark, tmp_path):
         "missing": 6,
         "not comparable": 1,
         "which differ": "train/9_episode1_timeseries.csv",
-        "which are missing": "test/gone_listfile.csv, test/100_episode1_timeseries.csv, test/101_episode1_timeseries.csv and 3 more",
+        "which are missing": (
+            "test/gone_listfile.csv, test/100_episode1_timeseries.csv, test/101_episode1_timeseries.csv and 3 more"
+        ),
     }
     d = verify_export(benchmark, [tmp_path / "pheno.csv", str(tmp_path / "both.csv")])
     assert (
@@ -81,7 +82,7 @@ def test_what_differs_or_is_missing_is_named(benchmark, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, text, says",
+    "name, text, message",
     [
         ("ihm.csv", "", "ihm.csv: no hash in it"),
         ("all.csv", "task,file,md5\n", "all.csv: no hash in it"),
@@ -94,9 +95,9 @@ def test_what_differs_or_is_missing_is_named(benchmark, tmp_path):
         ("ihm.pkl", b"\x80\x03}q\x00", "a .pkl is not read"),
     ],
 )
-def test_a_wrong_list_of_hashes_is_named(benchmark, tmp_path, name, text, says):
+def test_a_wrong_list_of_hashes_is_named(benchmark, tmp_path, name, text, message):
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(BadInput, match=says):
+    with pytest.raises(BadInput, match=message):
         verify_export(benchmark, tmp_path / name)
 
 
@@ -111,8 +112,10 @@ def test_a_folder_without_lists_or_export_is_named(benchmark, tmp_path):
 
 
 def test_verify_says_same_only_where_it_is_so(toy):
-    v = verify(mimic3.cohort(toy))
-    assert not any(v["same"]) and list(v["here"][:3]) == [4, 3, 1] and v["same"].iloc[-1] is None
+    table = verify(mimic3.cohort(toy))
+    assert not any(table["same"])
+    assert list(table["here"][:3]) == [4, 3, 1]
+    assert table["same"].iloc[-1] is None
 
 
 def test_an_export_is_verified_without_a_cohort(toy, tmp_path):
@@ -142,20 +145,16 @@ def test_a_corrected_or_simulated_export_stays_one(toy, tmp_path):
     made, back = mimic3.cohort(folder, "all"), mimic3_benchmarks.cohort(out, out=tmp_path / "cohort")
     for key in ("synthetic", "version", "licence", "corrected", "note", "eligible_subjects"):
         assert back.meta[key] == made.meta[key], key
-    assert (
-        back.meta["synthetic"] is True
-        and "simulated" in back.meta["version"]
-        and set(back.meta["corrected"]) == set(CORRECTIONS)
-        and back.fingerprint == made.fingerprint
-    )
+    assert back.meta["synthetic"] is True
+    assert "simulated" in back.meta["version"]
+    assert set(back.meta["corrected"]) == set(CORRECTIONS)
+    assert back.fingerprint == made.fingerprint
     assert Cohort.load(tmp_path / "cohort").meta["synthetic"] is True
-    assert not [
-        p for p in out.rglob("about.json") if p.parent != out
-    ]  # outside the task folders and root, where the reference hashes
+    assert list(out.rglob("about.json")) == [out / "about.json"]  # outside the folders that have published hashes
     plain = mimic3_benchmarks.cohort(export(toy, tmp_path / "plain"))
-    assert (
-        plain.meta["synthetic"] is False and plain.meta["version"] == "MIMIC-III v1.4" and plain.meta["corrected"] == {}
-    )
+    assert plain.meta["synthetic"] is False
+    assert plain.meta["version"] == "MIMIC-III v1.4"
+    assert plain.meta["corrected"] == {}
 
 
 def test_a_note_about_the_tables_goes_along(toy, tmp_path):
@@ -251,12 +250,11 @@ LISTS = {
 
 @pytest.mark.parametrize("fault", LISTS)
 def test_a_wrong_benchmark_folder_is_one_line(benchmark, tmp_path, fault):
-    where, change, says = LISTS[fault]
+    pattern, change, message = LISTS[fault]
     shutil.copytree(benchmark, tmp_path / "data")
-    for p in (tmp_path / "data").glob(where):
-        text = change(p.read_text())
-        p.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(BadInput, match=says) as e:
+    for p in (tmp_path / "data").glob(pattern):
+        write(p, change)
+    with pytest.raises(BadInput, match=message) as e:
         mimic3_benchmarks.cohort(tmp_path / "data", out=tmp_path / "out")
     assert "\n" not in str(e.value) and not (tmp_path / "out").exists()
 
@@ -282,7 +280,8 @@ def test_progress_is_shown_only_when_asked_for(toy, benchmark, tmp_path, capfd):
         mimic3_benchmarks.cohort(benchmark, progress=on)
         read = capfd.readouterr().err
         verify_export(benchmark, tmp_path / "pheno.csv", progress=on)
-        held = capfd.readouterr().err
-        assert [("4/4" in exported and "stay" in exported), ("4/4" in read and "file" in read), "1/1" in held] == [
-            on
-        ] * 3 and on == bool(exported + read + held)
+        verified = capfd.readouterr().err
+        assert ("4/4" in exported and "stay" in exported) == on
+        assert ("4/4" in read and "file" in read) == on
+        assert ("1/1" in verified) == on
+        assert bool(exported + read + verified) == on

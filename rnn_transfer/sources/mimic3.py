@@ -117,6 +117,13 @@ def build_cohort(
     return built
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-016
+def _keep_cells_of(con: duckdb.DuckDBPyConnection, stays: pd.DataFrame) -> None:
+    "Drop the events, which take the most room, and the cells of stays that are not in the cohort."
+    con.register('kept', stays[['stay_id']])
+    con.execute('DELETE FROM cells WHERE stay_id NOT IN (SELECT stay_id FROM kept)')
+    con.execute('DROP TABLE events')
+
+# %% ../../nbs/sources/mimic3.ipynb #cell-017
 def cohort(
     path: str | Path,  # folder with the CSV files of MIMIC-III v1.4, plain or .gz
     corrected: str | Collection[str] = (),  # corrections, by name, or 'all'
@@ -138,13 +145,10 @@ def cohort(
         counts['times_shared_by_two_stays'] = pool_overlapping_stays(con)
         touched = count_touched(con, corrected)
         subjects = con.execute('SELECT DISTINCT SUBJECT_ID FROM stays').fetchnumpy()['SUBJECT_ID']
-        eligible = count_eligible_subjects(subjects, given)
         stays = label_stays(con, flow, given)
-        con.register('kept', stays[['stay_id']])
-        con.execute('DELETE FROM cells WHERE stay_id NOT IN (SELECT stay_id FROM kept)')
-        con.execute('DROP TABLE events')
+        _keep_cells_of(con, stays)
         events, counts['unreadable_cells'] = read_events(con)
-    metadata = provenance.metadata() | dict(
-        source='mimic3', flow=flow, eligible_subjects=eligible, counts_of_rows=counts, corrected=touched
-    )
-    return build_cohort(events, stays, metadata | dict(note=laboratory_note(counts)), out)
+    metadata = provenance.metadata() | dict(source='mimic3', flow=flow)
+    metadata['eligible_subjects'] = count_eligible_subjects(subjects, given)
+    metadata |= dict(counts_of_rows=counts, corrected=touched, note=laboratory_note(counts))
+    return build_cohort(events, stays, metadata, out)

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..data import HOUR_TOLERANCE, Cohort
 from .csv_files import csv_header, raise_for_lines, read_text_table

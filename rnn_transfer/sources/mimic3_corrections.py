@@ -116,7 +116,7 @@ def corrected_rules(
         rules |= dict.fromkeys(NUMBER_TEXT, VALUE_SQL)
     return rules
 
-# %% ../../nbs/sources/mimic3_corrections.ipynb #cell-030
+# %% ../../nbs/sources/mimic3_corrections.ipynb #cell-029
 def _channel_is(channel: str) -> str:
     "SQL: the row is of a channel."
     return f'channel = {CHANNEL_INDEX[channel]}'
@@ -131,7 +131,7 @@ def _is_impossible_sql() -> str:
     ]
     return f'coalesce(CASE channel {" ".join(channels)} END, false)'
 
-# %% ../../nbs/sources/mimic3_corrections.ipynb #cell-031
+# %% ../../nbs/sources/mimic3_corrections.ipynb #cell-030
 TOUCHED_SQL = {  # {correction: SQL condition over an event}
     'fluids': 'itemid IN (51478, 51094, 51491, 50831)',
     'fio2_set': 'itemid = 190',

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 # %% ../../nbs/sources/mimic3_export.ipynb #cell-003
 import duckdb
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..data import BENCHMARK_CHANNELS, HOUR_TOLERANCE
 from .duckdb_tables import duckdb_session

@@ -82,19 +82,19 @@ def _pressure_rule(group: int) -> str:  # 1 systolic, 2 diastolic
 CLEANING_RULES['Systolic blood pressure'] = _pressure_rule(1)
 CLEANING_RULES['Diastolic blood pressure'] = _pressure_rule(2)
 
-# %% ../../nbs/sources/mimic3_rules.ipynb #cell-021
+# %% ../../nbs/sources/mimic3_rules.ipynb #cell-022
 CLEANING_RULES['Capillary refill rate'] = '''CASE
     WHEN v IN ('Normal <3 secs', 'Brisk') THEN 0
     WHEN v IN ('Abnormal >3 secs', 'Delayed') THEN 1
 END'''
 
-# %% ../../nbs/sources/mimic3_rules.ipynb #cell-026
+# %% ../../nbs/sources/mimic3_rules.ipynb #cell-027
 CLEANING_RULES['Fraction inspired oxygen'] = f"""CASE
     WHEN contains(unit, 'torr') THEN {VALUE_SQL}
     ELSE {VALUE_SQL} / 100
 END"""
 
-# %% ../../nbs/sources/mimic3_rules.ipynb #cell-031
+# %% ../../nbs/sources/mimic3_rules.ipynb #cell-033
 _PLAIN_NUMBER = f"CASE WHEN regexp_full_match(v, '\\d+(\\.\\d*)?|\\.\\d+') THEN {VALUE_SQL} END"
 CLEANING_RULES['Glucose'] = _PLAIN_NUMBER
 CLEANING_RULES['pH'] = _PLAIN_NUMBER
@@ -103,13 +103,13 @@ CLEANING_RULES['Oxygen saturation'] = f"""CASE
     ELSE {_PLAIN_NUMBER}
 END"""
 
-# %% ../../nbs/sources/mimic3_rules.ipynb #cell-037
+# %% ../../nbs/sources/mimic3_rules.ipynb #cell-039
 CLEANING_RULES['Temperature'] = f"""CASE
     WHEN {VALUE_SQL} >= 79 THEN ({VALUE_SQL} - 32) * 5 / 9
     ELSE {VALUE_SQL}
 END"""
 
-# %% ../../nbs/sources/mimic3_rules.ipynb #cell-042
+# %% ../../nbs/sources/mimic3_rules.ipynb #cell-045
 def _unit_is(text: str) -> str:
     "SQL: the unit or the label names a unit."
     return f"(contains(unit, '{text}') OR contains(label, '{text}'))"
@@ -125,6 +125,6 @@ CLEANING_RULES['Height'] = f"""CASE
     ELSE {VALUE_SQL}
 END"""
 
-# %% ../../nbs/sources/mimic3_rules.ipynb #cell-049
+# %% ../../nbs/sources/mimic3_rules.ipynb #cell-052
 TEXT_CHANNELS = [c.name for c in BENCHMARK_CHANNELS if c.name not in CLEANING_RULES]
 NUMBER_TEXT = [c.name for c in BENCHMARK_CHANNELS if c.name in TEXT_CHANNELS and not c.values]  # numbers kept as text

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 # %% ../../nbs/sources/mimic3_verify.ipynb #cell-003
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..data import Cohort
 from .csv_files import NumberedRow, read_rows

@@ -27,7 +27,7 @@ from ..utilities.files import load_resource, write_atomic
 from ..utilities.seeds import seeded_rng
 from . import mimic3, synthetic
 from .duckdb_tables import duckdb_session, quote_sql
-from .mimic3_rules import NUMBER_TEXT, item_map
+from .mimic3_rules import NUMBER_TEXT
 
 # %% ../../nbs/sources/synthetic_raw.ipynb #cell-007
 FACTS = load_resource('synthetic_tables.json')
