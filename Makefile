@@ -1,4 +1,4 @@
-# make paper | make test | make docs | make export | make clean       (`make` alone explains them)
+# make paper | make test | make lint | make docs | make export | make dev | make clean       (`make` alone explains them)
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -20,20 +20,23 @@ DEVICE ?=
 ARGS ?=
 
 BIN := $(VENV)/bin
+CHECKED := nbs tests docs benchmarks
 INSTALLED := $(VENV)/.installed
 FLAGS = $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
 
-.PHONY: help install paper test slow docs export readme clean
+.PHONY: help install dev paper lint test slow docs export readme clean
 
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
 	@echo '              SOURCE=physionet2012 DATA=FOLDER for open ICU data; PROFILE=quick|open|paper OUT=FOLDER'
 	@echo '              SPLITS= FRACTIONS= SEEDS= WORKERS= SCHEDULER= DEVICE= ARGS="..." go to rnn_transfer_paper'
-	@echo 'make test     every check: library, notebooks, README and site'
+	@echo 'make test     every check: style, library, notebooks, README and site'
+	@echo 'make lint     the style alone: ruff over notebooks, tests, docs and benchmarks; export in step'
 	@echo 'make slow     the tests that take minutes: killed runs, coverage of intervals'
 	@echo 'make docs     the site, in _docs/index.html'
 	@echo 'make export   library and README from the notebooks'
+	@echo 'make dev      the environment, and git hooks that check style and export before each commit'
 	@echo 'make clean    removes what the others built, but neither runs/ nor cohorts/'
 	@echo 'Each makes $(VENV) itself when it is not there; PYTHON=... chooses the Python (3.11 or later).'
 
@@ -57,8 +60,15 @@ paper: $(INSTALLED)
 	@$(BIN)/rnn_transfer_cohort "$(SOURCE)" $(if $(DATA),--path "$(DATA)") --out "$(COHORT)"
 	@$(BIN)/rnn_transfer_paper --cohort "$(COHORT)" --out "$(OUT)" --profile "$(PROFILE)" $(FLAGS)
 
-test: $(INSTALLED)
+lint: $(INSTALLED)
+	@$(BIN)/ruff check --quiet $(CHECKED)
+	@$(BIN)/ruff format --quiet --check $(CHECKED) || { echo 'fix with `$(BIN)/ruff format $(CHECKED)`' >&2; exit 1; }
 	@$(BIN)/python tests/in_step.py
+
+dev: $(INSTALLED)
+	@$(BIN)/pre-commit install
+
+test: lint
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
 
 slow: $(INSTALLED)

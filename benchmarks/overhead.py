@@ -1,10 +1,14 @@
-"""What Dask, the plan and the driver add to a batch of runs: wall time against the steps' own seconds, with 1, 2, … workers.
+"""What Dask, the plan and the driver add to a batch of runs, with 1, 2, … workers.
+
+Wall time is compared with the steps' own seconds.
 
     python benchmarks/overhead.py WORK [--workers 1 2] [--runs 40] [--updates 20]
 
-makes a synthetic cohort of 2,000 stays and pre-trains on it once under WORK; then, for each number of workers, a copy of that run folder gets --runs transfer runs
-(seeds of all the labels) and an evaluation, started by the command as a person starts it. --updates is how many updates each of a run's small networks gets: a run should take 10 s or more.
-A step's own seconds, from its done.json, begin when a worker takes it and end when its results are written: the start of its kernel is in them. Wall time begins with the command and ends with it.
+makes a synthetic cohort of 2,000 stays and pre-trains on it once under WORK; then, for each number of workers, a copy
+of that run folder gets --runs transfer runs (seeds of all the labels) and an evaluation, started by the command as a
+person starts it. --updates is how many updates each of a run's small networks gets: a run should take 10 s or more.
+A step's own seconds, from its done.json, begin when a worker takes it and end when its results are written: the start
+of its kernel is in them. Wall time begins with the command and ends with it.
 """
 
 import argparse
@@ -23,7 +27,8 @@ BIN = Path(sys.executable).parent
 
 def call(cohort: Path, run: Path, runs: int, updates: int, workers: int, *more) -> float:
     "Seconds that the command takes."
-    settings = f"n_held_out=2; transfer.lr=1e-6; transfer.max_updates={updates}; transfer.patience=10000; transfer.models=['RNN-C', 'MN-LR-2']; pretrain.max_updates=20; replicates=100"
+    settings = f"n_held_out=2; transfer.lr=1e-6; transfer.max_updates={updates}; transfer.patience=10000; "
+    settings += "transfer.models=['RNN-C', 'MN-LR-2']; pretrain.max_updates=20; replicates=100"
     start = time.perf_counter()
     subprocess.run(
         [
@@ -76,7 +81,8 @@ def main():
     call(cohort, base, a.runs, a.updates, 1, "--only", "split-0/pretrain")
     before = seconds(base)
     print(
-        "| workers | runs | seconds of a run, median | sum of own seconds | sum / workers | wall seconds | wall / (sum / workers) | load before |\n|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| workers | runs | seconds of a run, median | sum of own seconds | sum / workers | wall seconds "
+        "| wall / (sum / workers) | load before |\n|--:|--:|--:|--:|--:|--:|--:|--:|",
         flush=True,
     )
     for workers in a.workers:
@@ -88,7 +94,8 @@ def main():
         ideal = own.sum() / workers
         fits = own[own.index.str.contains("seed-")]
         print(
-            f"| {workers} | {len(fits)} + evaluation | {fits.median():.1f} | {own.sum():.1f} | {ideal:.1f} | {wall:.1f} | {wall / ideal:.3f} | {load:.1f} |",
+            f"| {workers} | {len(fits)} + evaluation | {fits.median():.1f} | {own.sum():.1f} | {ideal:.1f} "
+            f"| {wall:.1f} | {wall / ideal:.3f} | {load:.1f} |",
             flush=True,
         )
 

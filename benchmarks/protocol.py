@@ -2,8 +2,10 @@
 
     python benchmarks/protocol.py RUN [--slower 10]
 
-RUN is a finished run with all systems. Its networks' updates are multiplied by --slower, for Adam's step of the profile paper is that much smaller than the run's (1e-4 instead of 1e-3), up to the profile's cap;
-the time of an update of h units is measured here, on one core. Linear models and trees take what they took. It is an estimate by these rules and no measurement: how many updates a slower step needs is not known before the run.
+RUN is a finished run with all systems. Its networks' updates are multiplied by --slower, because the learning rate of
+the profile paper is that much smaller than the run's (1e-4 instead of 1e-3), up to the profile's cap; the time of an
+update of h units is measured here, on one core. Linear models and trees take what they took. It is an estimate by these
+rules and no measurement: how many updates a smaller learning rate needs is not known before the run.
 """
 
 import argparse
@@ -14,9 +16,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from rnn_transfer.model import init_network, multilabel_loss
-from rnn_transfer.paper import PROFILES, plan_steps
+from rnn_transfer.experiment.plan import plan_steps
+from rnn_transfer.experiment.profiles import PROFILES
 from rnn_transfer.learning.systems import parse_model
+from rnn_transfer.model import init_network, multilabel_loss
 
 PAPER = PROFILES["paper"]
 TRAINED = ("recurrent", "multi-task")
@@ -54,7 +57,7 @@ def transfer(run: Path, cost: dict, slower: float, hidden: int) -> pd.Series:
     "Core seconds of all transfer runs by system, when MIMIC-Net has `hidden` units."
     r = pd.read_parquet(run / "results.parquet").dropna(subset="seconds")
     r = r[~r["model"].str.contains(":literal|:full-val")].assign(
-        kind=lambda d: [parse_model(m).about.kind for m in d["model"]]
+        kind=lambda d: [parse_model(m).definition.kind for m in d["model"]]
     )
     trained = r["kind"].isin(TRAINED)
     factor = (
@@ -78,7 +81,8 @@ def main():
     print("| hidden units | seconds of an update |\n|--:|--:|")
     print(*(f"| {h} | {c:.3f} |" for h, c in cost.items()), sep="\n")
     print(
-        f"\n{sum(s.kind == 'transfer' for s in plan_steps(PAPER))} transfer runs; pre-training {pretraining(a.run, cost, a.slower) / 3600:,.0f} core hours\n"
+        f"\n{sum(s.kind == 'transfer' for s in plan_steps(PAPER))} transfer runs; "
+        f"pre-training {pretraining(a.run, cost, a.slower) / 3600:,.0f} core hours\n"
     )
     both = (
         pd.DataFrame({h: transfer(a.run, cost, a.slower, h) for h in (min(PAPER["hidden"]), max(PAPER["hidden"]))})

@@ -1,10 +1,12 @@
-"""Raw MIMIC-III-shaped tables to a cohort at growing size: time and memory against rows, and what they mean for the whole of MIMIC-III.
+"""Time and memory of reading raw MIMIC-III-shaped tables of growing size, and an estimate for the whole of MIMIC-III.
 
     python benchmarks/raw_scale.py WORK [--rows 3e6 30e6 100e6] [--others 5] [--threads N] [--seed 0] [--keep]
 
-writes the synthetic tables of each size under WORK (about 90 bytes a row; 100 million rows need 10 GB free), reads them with mimic3.cohort in a process of its own,
-.csv and then .csv.gz, with DuckDB's count(*) over the same CHARTEVENTS timed beside it, and prints Markdown tables. One size and one packing lie on the disk at a time.
-Others is the number of rows of items that no channel uses beside each row; with 5 a sixth of the chart rows is of a mapped item, as in the MIMIC-III demo.
+writes the synthetic tables of each size under WORK (about 90 bytes a row; 100 million rows need 10 GB free), reads them
+with mimic3.cohort in a process of its own, .csv and then .csv.gz, times DuckDB's count(*) over the same CHARTEVENTS for
+comparison, and prints Markdown tables. One size and one packing lie on the disk at a time.
+Others is the number of rows of items that no channel uses for each row of one that is used; with 5 a sixth of the chart
+rows is of a mapped item, as in the MIMIC-III demo.
 """
 
 import argparse
@@ -20,12 +22,29 @@ from pathlib import Path
 import numpy as np
 
 LARGE = ("CHARTEVENTS", "LABEVENTS", "OUTPUTEVENTS")
-WHOLE = 330_712_483 + 27_854_055 + 4_349_218  # rows of the three tables in MIMIC-III v1.4
-BYTES = 110  # room a row may need, plain
+MIMIC3_ROWS = 330_712_483 + 27_854_055 + 4_349_218  # of the three tables in MIMIC-III v1.4
+BYTES_PER_ROW = 110  # on disk, at most, plain
+COLUMNS = [
+    "tables",
+    "chart rows",
+    "rows in all",
+    "stays",
+    "GB",
+    "seconds to write",
+    "MB to write",
+    "count(*) seconds",
+    "cohort seconds",
+    "CPU seconds",
+    "µs a row",
+    "times count(*)",
+    "peak MB",
+    "events",
+    "load",
+]
 
 
-def peak() -> int:
-    "The process's own largest resident memory in MB. Where Linux tells it, as getrusage counts the parent's before the start too."
+def peak_memory() -> int:
+    "The process's own largest resident memory in MB; from /proc on Linux, as getrusage counts the parent's too."
     try:
         return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) // 1024
     except OSError:
@@ -33,17 +52,20 @@ def peak() -> int:
 
 
 def stays_for(rows: float, others: int, seed: int) -> int:
-    "How many stays have so many chart rows, from the first blocks."
-    from rnn_transfer.sources import synthetic_raw as s
+    "How many stays have so many chart rows, estimated from the first blocks."
+    from rnn_transfer.sources.synthetic import MIN_STAYS
+    from rnn_transfer.sources.synthetic_raw import simulate_raw_block
+    from rnn_transfer.sources.synthetic_raw_chart import RAW_ITEMS
 
-    chart = s.RAW["source"].eq("CHARTEVENTS").to_numpy()
-    blocks = [s.raw_block(k, seed) for k in range(4)]
-    per = sum(chart[b[2][2]].sum() for b in blocks) * (others + 1) / sum(b[0] for b in blocks)
-    return max(int(np.ceil(1.03 * rows / per)), s.synthetic.FEWEST)
+    is_chart = RAW_ITEMS["source"].eq("CHARTEVENTS").to_numpy()
+    blocks = [simulate_raw_block(number, seed) for number in range(4)]
+    n_chart_rows = sum(is_chart[block.rows.item].sum() for block in blocks) * (others + 1)
+    rows_per_stay = n_chart_rows / sum(block.n_stays for block in blocks)
+    return max(int(np.ceil(1.03 * rows / rows_per_stay)), MIN_STAYS)
 
 
 def write(folder: str, n=0, others=5, seed=0, compression=None, threads=None) -> dict:
-    "The tables; a size that turns out too small is an error."
+    "Write the tables of `n` stays."
     from rnn_transfer.sources import synthetic_raw
 
     start = time.perf_counter(), time.process_time()
@@ -51,7 +73,7 @@ def write(folder: str, n=0, others=5, seed=0, compression=None, threads=None) ->
     return dict(
         seconds=time.perf_counter() - start[0],
         cpu=time.process_time() - start[1],
-        peak=peak(),
+        peak=peak_memory(),
         rows={t: rows[t] for t in LARGE},
     )
 
@@ -64,7 +86,7 @@ def count(folder: str, threads=None, **_) -> dict:
     duckdb.sql(f"SET threads={threads or os.cpu_count()}")
     start = time.perf_counter(), time.process_time()
     duckdb.sql(f"SELECT count(*) FROM read_csv('{path}', header=true, quote='\"', escape='\"')").fetchall()
-    return dict(seconds=time.perf_counter() - start[0], cpu=time.process_time() - start[1], peak=peak())
+    return dict(seconds=time.perf_counter() - start[0], cpu=time.process_time() - start[1], peak=peak_memory())
 
 
 def build(folder: str, threads=None, n=0, **_) -> dict:
@@ -76,111 +98,126 @@ def build(folder: str, threads=None, n=0, **_) -> dict:
     seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     if len(cohort.stays) != n:
         raise SystemExit(f"{len(cohort.stays)} stays came back of {n}")
-    return dict(seconds=seconds, cpu=cpu, peak=peak(), events=len(cohort.events))
+    return dict(seconds=seconds, cpu=cpu, peak=peak_memory(), events=len(cohort.events))
 
 
-def alone(what: str, folder: Path, **kwargs) -> dict:
+def run_alone(what: str, folder: Path, **kwargs) -> dict:
     "Run a measurement in a process of its own."
-    ran = subprocess.run(
+    done = subprocess.run(
         [sys.executable, __file__, str(folder), "--only", what, "--with", json.dumps(kwargs)],
         stdout=subprocess.PIPE,
         text=True,
     )
-    if ran.returncode:
+    if done.returncode:
         raise SystemExit(f"{what} of {folder.name} failed; the reason stands above")
-    return json.loads(ran.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(work: Path, rows: float, a: argparse.Namespace) -> list:
+def raise_for_space(work: Path, rows: float, compression: str | None):
+    "Stop if the disk has too little room for the tables."
+    free, need = shutil.disk_usage(work).free, rows * BYTES_PER_ROW * (0.35 if compression else 1.3)
+    if free < need:
+        raise SystemExit(f"error: {work}: {free / 1e9:.1f} GB are free, {rows:,.0f} rows need {need / 1e9:.1f}")
+
+
+def measure_tables(work: Path, rows: float, n: int, compression: str | None, args: argparse.Namespace) -> dict:
+    "Write, count and read the tables of one size and one packing."
+    raise_for_space(work, rows, compression)
+    folder = work / f"rows-{rows:.0f}{'-gz' if compression else ''}"
+    common = dict(n=n, threads=args.threads)
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        wrote = run_alone("write", folder, others=args.others, seed=args.seed, compression=compression, **common)
+        size = sum(p.stat().st_size for p in folder.iterdir())
+        counted, built = run_alone("count", folder, **common), run_alone("build", folder, **common)
+    finally:
+        if not args.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    return dict(
+        tables=".csv.gz" if compression else ".csv",
+        stays=n,
+        size=size,
+        chart=wrote["rows"]["CHARTEVENTS"],
+        all=sum(wrote["rows"].values()),
+        load=os.getloadavg()[0],
+        write=wrote,
+        count=counted,
+        build=built,
+    )
+
+
+def format_row(r: dict) -> str:
+    "A measurement as a row of the Markdown table with the header `COLUMNS`."
+    wrote, counted, built = r["write"], r["count"], r["build"]
+    cells = [
+        r["tables"],
+        f"{r['chart']:,}",
+        f"{r['all']:,}",
+        f"{r['stays']:,}",
+        f"{r['size'] / 1e9:.2f}",
+        f"{wrote['seconds']:.1f}",
+        f"{wrote['peak']}",
+        f"{counted['seconds']:.1f}",
+        f"{built['seconds']:.1f}",
+        f"{built['cpu']:.1f}",
+        f"{built['seconds'] / r['all'] * 1e6:.2f}",
+        f"{built['seconds'] / counted['seconds']:.2f}",
+        f"{built['peak']}",
+        f"{built['events']:,}",
+        f"{r['load']:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def measure(work: Path, rows: float, args: argparse.Namespace) -> list:
     "One size, plain and packed."
-    n, made = stays_for(rows, a.others, a.seed), []
+    n, measured = stays_for(rows, args.others, args.seed), []
     for compression in (None, "gzip"):
-        room, need = shutil.disk_usage(work).free, rows * BYTES * (0.35 if compression else 1.3)
-        if room < need:
-            raise SystemExit(f"error: {work}: {room / 1e9:.1f} GB are free, {rows:,.0f} rows need {need / 1e9:.1f}")
-        folder, same = work / f"rows-{rows:.0f}{'-gz' if compression else ''}", dict(n=n, threads=a.threads)
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            wrote = alone("write", folder, others=a.others, seed=a.seed, compression=compression, **same)
-            size = sum(p.stat().st_size for p in folder.iterdir())
-            counted, built = alone("count", folder, **same), alone("build", folder, **same)
-        finally:
-            if not a.keep:
-                shutil.rmtree(folder, ignore_errors=True)
-        made.append(
-            dict(
-                tables=".csv.gz" if compression else ".csv",
-                stays=n,
-                size=size,
-                chart=wrote["rows"]["CHARTEVENTS"],
-                all=sum(wrote["rows"].values()),
-                load=os.getloadavg()[0],
-                wrote=wrote,
-                count=counted,
-                build=built,
-            )
-        )
-        r = made[-1]
-        print(
-            f"| {r['tables']} | {r['chart']:,} | {r['all']:,} | {n:,} | {size / 1e9:.2f} | {wrote['seconds']:.1f} | {wrote['peak']} | {counted['seconds']:.1f} | {built['seconds']:.1f} | {built['cpu']:.1f} | "
-            f"{built['seconds'] / r['all'] * 1e6:.2f} | {built['seconds'] / counted['seconds']:.2f} | {built['peak']} | {built['events']:,} | {r['load']:.1f} |",
-            flush=True,
-        )
-    return made
+        measured.append(measure_tables(work, rows, n, compression, args))
+        print(format_row(measured[-1]), flush=True)
+    return measured
 
 
-def summary(made: list):
-    "The exponents, and the whole of MIMIC-III."
+def print_estimates(measured: list):
+    "The exponents of the rows, and estimates for the whole of MIMIC-III."
     print("\n| tables | measure | exponent of the rows | at MIMIC-III's size |\n|:--|:--|--:|--:|")
     for tables in (".csv", ".csv.gz"):
-        m = [r for r in made if r["tables"] == tables]
-        rows = np.array([r["all"] for r in m], float)
-        for name, of, unit in (
-            ("seconds", lambda r: r["build"]["seconds"], "minutes"),
-            ("CPU seconds", lambda r: r["build"]["cpu"], "minutes"),
-            ("peak MB", lambda r: r["build"]["peak"], "MB"),
-        ):
-            y = np.array([of(r) for r in m])
+        builds = [r["build"] for r in measured if r["tables"] == tables]
+        rows = np.array([r["all"] for r in measured if r["tables"] == tables], float)
+        for name, key in (("seconds", "seconds"), ("CPU seconds", "cpu"), ("peak MB", "peak")):
+            y = np.array([b[key] for b in builds])
             power = np.polyfit(np.log(rows), np.log(y), 1)[0]
-            whole = (
-                y[-1] * (WHOLE / rows[-1]) ** power
-                if unit == "minutes"
-                else np.polyval(np.polyfit(rows[-2:], y[-2:], 1), WHOLE)
-            )
-            print(
-                f"| {tables} | {name} | {power:.2f} | {whole / 60:.1f} minutes |"
-                if unit == "minutes"
-                else f"| {tables} | {name} | {power:.2f} | {whole:,.0f} MB |"
-            )
+            if key == "peak":
+                estimate = f"{np.polyval(np.polyfit(rows[-2:], y[-2:], 1), MIMIC3_ROWS):,.0f} MB"
+            else:
+                estimate = f"{y[-1] * (MIMIC3_ROWS / rows[-1]) ** power / 60:.1f} minutes"
+            print(f"| {tables} | {name} | {power:.2f} | {estimate} |")
     print(
-        f"\nMIMIC-III's size: {WHOLE:,} rows of CHARTEVENTS, LABEVENTS and OUTPUTEVENTS; times from the largest size by the exponent, memory by a straight line through the two largest. The tables are synthetic: real ones have other items, texts and stays."
+        f"\nMIMIC-III's size: {MIMIC3_ROWS:,} rows of CHARTEVENTS, LABEVENTS and OUTPUTEVENTS; times from the largest "
+        "size by the exponent, memory by a straight line through the two largest. The tables are synthetic: real ones "
+        "have other items, texts and stays."
     )
 
 
 def main():
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("work", type=Path)
-    a.add_argument("--rows", type=float, nargs="+", default=[3e6, 30e6, 100e6])
-    a.add_argument("--others", type=int, default=5)
-    a.add_argument("--threads", type=int)
-    a.add_argument("--seed", type=int, default=0)
-    a.add_argument("--keep", action="store_true")
-    a.add_argument("--only")
-    a.add_argument("--with", dest="given", type=json.loads)
-    a = a.parse_args()
-    if a.only:
-        print(json.dumps(dict(write=write, count=count, build=build)[a.only](str(a.work), **a.given)))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--rows", type=float, nargs="+", default=[3e6, 30e6, 100e6])
+    parser.add_argument("--others", type=int, default=5)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--only")
+    parser.add_argument("--with", dest="given", type=json.loads)
+    args = parser.parse_args()
+    if args.only:
+        print(json.dumps(dict(write=write, count=count, build=build)[args.only](str(args.work), **args.given)))
         return
-    a.work.mkdir(parents=True, exist_ok=True)
-    print(
-        "| tables | chart rows | rows in all | stays | GB | seconds to write | MB to write | count(*) seconds | cohort seconds | CPU seconds | µs a row | times count(*) | peak MB | events | load |\n|:--"
-        + "|--:" * 14
-        + "|",
-        flush=True,
-    )
-    made = [r for rows in sorted(a.rows) for r in measure(a.work, rows, a)]
-    if len(a.rows) > 1:
-        summary(made)
+    args.work.mkdir(parents=True, exist_ok=True)
+    print(f"| {' | '.join(COLUMNS)} |\n|:--{'|--:' * (len(COLUMNS) - 1)}|", flush=True)
+    measured = [r for rows in sorted(args.rows) for r in measure(args.work, rows, args)]
+    if len(args.rows) > 1:
+        print_estimates(measured)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Build the site into _docs, offline, from the notebooks as they were saved: nbdev's documentation step, then smalldocs, then the mending both need.
+"""Build the site into _docs, offline, from the notebooks as they were saved.
 
-It works on a copy, so the tree stays as it is, and fails on a broken link, a missing anchor, a warning of smalldocs or TeX that is not understood.
+nbdev's documentation step, then smalldocs, then the corrections that both need. It works on a copy, so the tree stays
+as it is, and fails on a broken link, a missing anchor, a warning of smalldocs or TeX that is not understood.
 """
 
 import argparse
+import ast
+import functools
 import html
 import json
 import logging
@@ -24,16 +27,29 @@ from math_core import LatexError, LatexToMathML
 ROOT = Path(__file__).resolve().parents[1]
 # the order of the sidebar; what does not exist (yet) is left out
 MENU = [
-    ("", ["index.ipynb", "getting-started.md", "own-data.md", "clusters.md"]),
+    ("", ["index.ipynb", "getting-started.md", "own-data.md", "clusters.md", "glossary.md", "architecture.md"]),
     (
         "The method",
+        [f"{name}.ipynb" for name in ("00_data", "01_model", "02_pretrain", "03_transfer", "04_evaluate", "05_paper")],
+    ),
+    (
+        "Cohorts",
         [
-            "00_data.ipynb",
-            "01_model.ipynb",
-            "02_pretrain.ipynb",
-            "03_transfer.ipynb",
-            "04_evaluate.ipynb",
-            "05_paper.ipynb",
+            f"cohorts/{name}.ipynb"
+            for name in (
+                *("channels", "validation", "storage", "partitions"),
+                *("hourly", "statistics", "normalization"),
+            )
+        ],
+    ),
+    (
+        "Learning",
+        [
+            f"learning/{name}.ipynb"
+            for name in (
+                *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
+                *("l1_logistic", "linear", "recurrent", "multitask", "trees", "outputs"),
+            )
         ],
     ),
     (
@@ -41,30 +57,40 @@ MENU = [
         [
             f"evaluation/{name}.ipynb"
             for name in (
-                "measures",
-                "results",
-                "comparisons",
-                "tables",
-                "figures",
-                "sparsity",
-                "checks",
-                "claims",
-                "checklists",
-                "report",
+                *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
+                *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
+                *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
+                *("sparsity", "features", "per_task", "calibration", "provenance"),
+                *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims", "claims_tables"),
+                *("checklist_facts", "checklists", "checklist_tables", "limits", "report"),
+            )
+        ],
+    ),
+    (
+        "The experiment",
+        [
+            f"experiment/{name}.ipynb"
+            for name in (
+                *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "run"),
+                *("status", "commandline", "commands"),
             )
         ],
     ),
     (
         "Sources of data",
         [
-            "sources/synthetic.ipynb",
-            "sources/synthetic_raw.ipynb",
-            "sources/physionet2012.ipynb",
-            "sources/mimic3.ipynb",
-            "sources/mimic3_export.ipynb",
-            "sources/mimic3_benchmarks.ipynb",
+            f"sources/{name}.ipynb"
+            for name in (
+                *("synthetic", "synthetic_patients", "synthetic_course", "synthetic_chart"),
+                *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
+                *("physionet2012", "physionet2012_files", "threshold_tasks"),
+                *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
+                *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),
+                *("csv_files", "duckdb_tables"),
+            )
         ],
     ),
+    ("Utilities", [f"utilities/{name}.ipynb" for name in ("errors", "seeds", "files", "display")] + ["testing.ipynb"]),
     ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
 ]
 
@@ -84,10 +110,32 @@ def copy_sources(root: Path, work: Path) -> None:
     shutil.copy2(root / "settings.ini", work / "settings.ini")
     for path in sorted((work / "nbs").rglob("*.ipynb")):
         split_heading(path)
+        fold_code(path)
+
+
+def fold_code(path: Path) -> None:
+    "nbdev shows the signatures of exported code and hides the code: keep a folded copy below them."
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    shown = []
+    for cell in nb["cells"]:
+        shown.append(cell)
+        text = "".join(cell["source"])
+        if cell["cell_type"] != "code" or not re.search(r"^#\|\s*export\b", text, re.M):
+            continue
+        code = "\n".join(line for line in text.splitlines() if not line.startswith("#|")).strip()
+        if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(code).body):
+            continue
+        folded = f"<details class=\"exported\"><summary>Code</summary>\n\n```python\n{code}\n```\n\n</details>"
+        shown.append({"cell_type": "markdown", "id": f"code-{len(shown)}", "metadata": {}, "source": folded})
+    nb["cells"] = shown
+    path.write_text(json.dumps(nb), encoding="utf-8")
 
 
 def split_heading(path: Path) -> None:
-    "nbdev turns the whole cell of the H1 into the page's title and subtitle: keep the sentences below them in a cell of their own."
+    """Keep the sentences below a page's title and subtitle in a cell of their own.
+
+    nbdev turns the whole cell of the H1 into title and subtitle.
+    """
     nb = json.loads(path.read_text(encoding="utf-8"))
     for i, cell in enumerate(nb["cells"]):
         text = "".join(cell["source"])
@@ -122,7 +170,7 @@ def process(work: Path) -> Path:
     return work / "_proc"
 
 
-# ---- mending the sources of the pages
+# ---- the sources of the pages
 
 
 def page_names(proc: Path) -> dict[str, str]:
@@ -142,8 +190,8 @@ def planned() -> set[str]:
     return {page for _, pages in MENU for page in pages}
 
 
-def mend_links(markdown: str, source: str, names: dict[str, str]) -> str:
-    "Links between notebooks and to files of the tree become links between pages; a page still to be written becomes its text."
+def rewrite_links(markdown: str, source: str, names: dict[str, str]) -> str:
+    "Links between notebooks and to files of the tree become links between pages."
     here = posixpath.dirname(source)
 
     def link(m):
@@ -166,7 +214,7 @@ def mend_links(markdown: str, source: str, names: dict[str, str]) -> str:
     return re.sub(r"(?<!!)\[([^\]\[]*)\]\(([^)\s#]+)(#[^)\s]*)?\)", link, markdown)
 
 
-def mend_equations(markdown: str, numbers: dict[str, str]) -> str:
+def rewrite_equations(markdown: str, numbers: dict[str, str]) -> str:
     "`$$…$$ {#eq-name}` gets an anchor, `\\tag{n}` a number beside it, `@eq-name` a link."
 
     def equation(m):
@@ -177,11 +225,10 @@ def mend_equations(markdown: str, numbers: dict[str, str]) -> str:
             numbers[label] = number
         tex = re.sub(r"\\tag\*?\{[^}]*\}|\\label\{[^}]*\}", "", tex).strip()
         attrs = f' id="{label}"' if label else ""
-        return (
-            f"\n\n```{{=html}}\n<div class=\"equation\"{attrs} data-number=\"{number}\">\\[{html.escape(tex)}\\]</div>\n```\n\n"
-            if label or tag
-            else m[0]
-        )
+        if not (label or tag):
+            return m[0]
+        block = f'<div class="equation"{attrs} data-number="{number}">\\[{html.escape(tex)}\\]</div>'
+        return f"\n\n```{{=html}}\n{block}\n```\n\n"
 
     return re.sub(r"\$\$(.+?)\$\$[ \t]*(?:\{#(eq-[\w-]+)\})?", equation, markdown, flags=re.S)
 
@@ -198,8 +245,8 @@ def outside_code(markdown: str, change) -> str:
     return "".join(out)
 
 
-def mend_notebook(path: Path, source: str, names: dict[str, str], numbers: dict[str, str]) -> None:
-    "Mend the Markdown of one notebook of the build copy."
+def rewrite_notebook(path: Path, source: str, names: dict[str, str], numbers: dict[str, str]) -> None:
+    "Rewrite links and equations in the Markdown of one notebook of the build copy."
     nb = json.loads(path.read_text(encoding="utf-8"))
     for cell in nb["cells"]:
         if cell["cell_type"] == "raw":
@@ -207,7 +254,7 @@ def mend_notebook(path: Path, source: str, names: dict[str, str], numbers: dict[
         if cell["cell_type"] != "markdown":
             continue
         text = "".join(cell["source"])
-        text = outside_code(text, lambda s: mend_equations(mend_links(s, source, names), numbers))
+        text = outside_code(text, lambda s: rewrite_equations(rewrite_links(s, source, names), numbers))
         cell["source"] = text
     for cell in nb["cells"]:
         if cell["cell_type"] == "markdown":
@@ -221,11 +268,11 @@ def mend_notebook(path: Path, source: str, names: dict[str, str], numbers: dict[
 def add_pages(root: Path, proc: Path, names: dict[str, str]) -> None:
     "The pages that are not notebooks: docs/pages and the changelog."
     for path in sorted((root / "docs" / "pages").glob("*.md")):
-        text = path.read_text(encoding="utf-8")
-        (proc / path.name).write_text(
-            outside_code(text, lambda s: mend_links(re.sub(r"\]\(\.\./\.\./nbs/", "](", s), path.name, names)),
-            encoding="utf-8",
-        )
+        text = path.read_text(encoding="utf-8").replace("](../../nbs/", "](")
+        page = outside_code(text, functools.partial(rewrite_links, source=path.name, names=names))
+        (proc / path.name).write_text(page, encoding="utf-8")
+    for path in sorted((root / "docs" / "pages").glob("*.svg")):
+        shutil.copy2(path, proc / path.name)
     changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     (proc / "changelog.md").write_text(re.sub(r"\A# (.+)\n", r"---\ntitle: \1\n---\n", changes), encoding="utf-8")
 
@@ -267,6 +314,7 @@ def configure(root: Path, proc: Path, names: dict[str, str]) -> None:
     rest = sorted(p for p in known - seen if not Path(p).name.startswith("_"))
     if rest:
         contents.append({"section": "More", "contents": [{"text": title(proc / p), "href": p} for p in rest]})
+    licence = cfg["license"].replace("apache2", "Apache License 2.0")
     options = {
         "project": {"type": "website", "output-dir": "_site"},
         "format": {
@@ -286,9 +334,7 @@ def configure(root: Path, proc: Path, names: dict[str, str]) -> None:
             "favicon": "favicon.svg",
             "navbar": {"search": True, "right": [{"text": "Source", "href": cfg["git_url"]}]},
             "sidebar": {"style": "docked", "contents": contents},
-            "page-footer": {
-                "left": f"{cfg['title']} {cfg['version']}, {cfg['license'].replace('apache2', 'Apache License 2.0')}"
-            },
+            "page-footer": {"left": f"{cfg['title']} {cfg['version']}, {licence}"},
         },
     }
     (proc / "_quarto.yml").write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -296,7 +342,7 @@ def configure(root: Path, proc: Path, names: dict[str, str]) -> None:
         shutil.copy2(root / "docs" / name, proc / name)
 
 
-# ---- mending the pages
+# ---- the finished pages
 
 
 def mathml(page: str, name: str) -> str:
@@ -329,7 +375,7 @@ def mathml(page: str, name: str) -> str:
     return re.sub(r'\s*<(link|script)\b[^>]*katex[^>]*>(</script>)?', "", page)
 
 
-def mend_page(page: str, name: str, host: str) -> str:
+def finish_page(page: str, name: str, host: str) -> str:
     "One finished page: MathML, relative links, tables that scroll."
     up = "../" * name.count("/")
     page = mathml(page, name)
@@ -365,7 +411,7 @@ class Links(HTMLParser):
 
 
 def broken(site: Path) -> list[str]:
-    "Every link, anchor and file that a page asks for and the site does not have; whatever a page would load from elsewhere."
+    "Every link, anchor and file that a page asks for and the site lacks, and what it would load from elsewhere."
     pages = {p.relative_to(site).as_posix(): Links(p.read_text(encoding="utf-8")) for p in sorted(site.rglob("*.html"))}
     found = []
     for name, page in pages.items():
@@ -409,7 +455,7 @@ def build(root: Path = ROOT, out: Path | None = None) -> Path:
         proc = process(work)
         names = page_names(proc)
         for source, name in names.items():
-            mend_notebook(proc / source, source, names, {})
+            rewrite_notebook(proc / source, source, names, {})
             (proc / source).rename(proc / name)
         add_pages(root, proc, names)
         reports = add_reports(root, proc)
@@ -420,7 +466,8 @@ def build(root: Path = ROOT, out: Path | None = None) -> Path:
             name = path.relative_to(site).as_posix()
             if name not in reports:
                 path.write_text(
-                    mend_page(path.read_text(encoding="utf-8"), name, options["website"]["site-url"]), encoding="utf-8"
+                    finish_page(path.read_text(encoding="utf-8"), name, options["website"]["site-url"]),
+                    encoding="utf-8",
                 )
         if found := broken(site):
             raise SiteError("\n".join(found))

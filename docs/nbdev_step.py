@@ -1,4 +1,7 @@
-"nbdev's documentation step for the tree in the current folder: nbs -> _proc. Called by build.py in a process of its own."
+"""nbdev's documentation step for the tree in the current folder: nbs -> _proc.
+
+build.py calls it in a process of its own.
+"""
 
 import fastcore.docments as docments
 import nbdev.doclinks

@@ -4,30 +4,35 @@
 
 # %% auto #0
 __all__ = ['MIMICNet', 'count_parameters', 'multilabel_loss', 'init_network', 'replace_head', 'restrict_inputs',
-           'value_and_mask_columns', 'feature_names', 'extract_features', 'save_checkpoint', 'read_checkpoint',
-           'load_checkpoint', 'grid_metadata', 'run_model']
+           'iter_batch_outputs', 'feature_names', 'extract_features', 'save_checkpoint', 'Checkpoint',
+           'read_checkpoint', 'load_checkpoint', 'grid_metadata', 'run_model']
 
 # %% ../nbs/01_model.ipynb #cell-003
 import hashlib
 import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+# %% ../nbs/01_model.ipynb #cell-004
 import numpy as np
 import pandas as pd
 import safetensors.torch as safetensors
 import torch
-from .utilities.errors import BadInput
-from .utilities.files import write_atomic
+from fastcore.basics import patch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.rnn import pack_padded_sequence
 
+# %% ../nbs/01_model.ipynb #cell-005
 import rnn_transfer
 from .data import PreparedCohort
+from .utilities.errors import BadInput
+from .utilities.files import write_atomic
 
-# %% ../nbs/01_model.ipynb #cell-008
+# %% ../nbs/01_model.ipynb #cell-013
 class MIMICNet(nn.Module):
-    "L layers of gated recurrent units under one linear layer with an output for each of K tasks (Section 3.1)"
+    "L layers of gated recurrent units under one linear layer with an output for each of K tasks (Section 3.1)."
 
     def __init__(
         self,
@@ -35,68 +40,64 @@ class MIMICNet(nn.Module):
         hidden: int,  # h, units in each layer
         n_tasks: int,  # K, binary tasks
         n_layers: int = 2,  # L; Section 4: "number of hidden layers L = 2"
-        dropout: float = 0.3,  # share of non-recurrent connections dropped in training; Section 4
+        dropout: float = 0.3,  # fraction of non-recurrent connections dropped in training; Section 4
     ):
         super().__init__()
         self.config = dict(n_columns=n_columns, hidden=hidden, n_tasks=n_tasks, n_layers=n_layers, dropout=dropout)
         self.rnn = nn.GRU(n_columns, hidden, n_layers, batch_first=True, dropout=dropout if n_layers > 1 else 0.0)
         self.drop, self.head = nn.Dropout(dropout), nn.Linear(hidden, n_tasks)
-        self.register_buffer('reads', None, persistent=False)
-        self.meta = {}
+        self.register_buffer('input_mask', None, persistent=False)  # (n_columns,) bool, False: read as 0; None: all
+        self.meta = {}  # what a checkpoint says of the network
 
-    def states(
+    def forward(
         self,
         x: torch.Tensor,  # (n, T, n_columns) float32, normalised
-        lengths=None,  # (n,) true number of hours of each stay, clipped to 1..T; none: all T
-    ) -> torch.Tensor:  # (n, L, h), the state of every layer at the last hour
-        "Hidden states z of all layers at the last time step, the lowest layer first"
-        if self.reads is not None:
-            x = torch.where(self.reads, x, 0.0)
-        if lengths is not None:
-            lengths = torch.as_tensor(lengths, dtype=torch.int64, device='cpu').clamp(1, x.shape[1])
-            if (lengths < x.shape[1]).any():
-                x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        return self.rnn(x)[1].transpose(0, 1)
-
-    def forward(self, x: torch.Tensor, lengths=None) -> torch.Tensor:  # (n, K) logits
-        "Logits of the K tasks; their sigmoid is the estimate of eq. (1)"
+        lengths: Sequence[int] | None = None,  # (n,) true hours of each stay; None: all T
+    ) -> torch.Tensor:  # (n, K) logits
+        "Logits of the K tasks; their sigmoid is the estimate of eq. (1)."
         return self.head(self.drop(self.states(x, lengths)[:, -1]))
 
-# %% ../nbs/01_model.ipynb #cell-016
+# %% ../nbs/01_model.ipynb #cell-014
+@patch
+def states(
+    self: MIMICNet,
+    x: torch.Tensor,  # (n, T, n_columns) float32, normalised
+    lengths: Sequence[int] | None = None,  # (n,) true hours of each stay, clipped to 1..T; None: all T
+) -> torch.Tensor:  # (n, L, h), the state of every layer at the last hour, the lowest layer first
+    "Final hidden states z of all layers."
+    if self.input_mask is not None:
+        x = torch.where(self.input_mask, x, 0.0)
+    if lengths is not None:
+        lengths = torch.as_tensor(lengths, dtype=torch.int64, device='cpu').clamp(1, x.shape[1])
+        if (lengths < x.shape[1]).any():
+            x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    return self.rnn(x)[1].transpose(0, 1)
+
+# %% ../nbs/01_model.ipynb #cell-022
 def count_parameters(
     net: nn.Module,  # any network
-) -> int:  # number of trained weights
-    "Number of weights and biases"
+) -> int:  # number of trained weights and biases
+    "Number of weights and biases."
     return sum(p.numel() for p in net.parameters())
 
-# %% ../nbs/01_model.ipynb #cell-020
-def _repr_markdown_(self):
-    "The network's sizes as a table"
-    c = self.config
-    rows = [
-        (
-            f'GRU layer {i + 1}',
-            c['hidden'] if i else c['n_columns'],
-            c['hidden'],
-            sum(p.numel() for n, p in self.rnn.named_parameters() if n.endswith(f'l{i}')),
-        )
-        for i in range(c['n_layers'])
-    ]
-    rows.append(('classifier', c['hidden'], c['n_tasks'], count_parameters(self.head)))
-    return '\n'.join(
-        ['| part | inputs | outputs | weights |', '|:---|---:|---:|---:|']
-        + [f'| {a} | {b} | {d} | {n:,} |' for a, b, d, n in rows]
-    )
 
+@patch
+def _repr_markdown_(self: MIMICNet) -> str:
+    "The network's sizes as a table."
+    h, n_columns, n_tasks = (self.config[k] for k in ('hidden', 'n_columns', 'n_tasks'))
+    lines = ['| part | inputs | outputs | weights |', '|:---|---:|---:|---:|']
+    for i in range(self.config['n_layers']):
+        weights = sum(p.numel() for name, p in self.rnn.named_parameters() if name.endswith(f'l{i}'))
+        lines.append(f'| GRU layer {i + 1} | {h if i else n_columns} | {h} | {weights:,} |')
+    lines.append(f'| classifier | {h} | {n_tasks} | {count_parameters(self.head):,} |')
+    return '\n'.join(lines)
 
-MIMICNet._repr_markdown_ = _repr_markdown_
-
-# %% ../nbs/01_model.ipynb #cell-023
+# %% ../nbs/01_model.ipynb #cell-025
 def multilabel_loss(
     logits: torch.Tensor,  # (n, K)
     y: torch.Tensor,  # (n, K) of 0, 1 or NaN for a null label
 ) -> torch.Tensor:  # scalar; 0 where no label is known
-    "Cross-entropy of eq. (1), averaged over the pairs of stay and task whose label is known"
+    "Cross-entropy of eq. (1), averaged over the pairs of stay and task whose label is known."
     known = ~torch.isnan(y)
     losses = binary_cross_entropy_with_logits(logits, torch.where(known, y, 0.0), reduction='none')
     return (losses * known).sum() / known.sum().clamp(min=1)
@@ -109,209 +110,216 @@ def init_network(
     seed: int = 0,  # draws the weights; the state of torch's own generator is not touched
     n_layers: int = 2,  # L
     dropout: float = 0.3,  # as in MIMICNet
-) -> MIMICNet:  # on the CPU, with its first weights
-    "A network with first weights by seed, those of the recurrent layers independent of the number of tasks"
+) -> MIMICNet:  # on the CPU, untrained
+    "A network with initial weights by seed, those of the recurrent layers independent of the number of tasks."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MIMICNet(n_columns, hidden, n_tasks, n_layers, dropout)
 
 # %% ../nbs/01_model.ipynb #cell-032
 def replace_head(
-    start: MIMICNet,  # its recurrent weights are taken over
+    start: MIMICNet,  # its recurrent weights are copied
     n_tasks: int,  # K of the new classifier
-    seed: int = 0,  # draws the classifier's first weights
-) -> MIMICNet:
-    "A copy of a network with a fresh classifier for other tasks"
+    seed: int = 0,  # draws the classifier's initial weights
+) -> MIMICNet:  # on the CPU, with the same columns left out
+    "A copy of a network with a new classifier for other tasks."
     c = start.config
     net = init_network(c['n_columns'], c['hidden'], n_tasks, seed, c['n_layers'], c['dropout'])
     net.rnn.load_state_dict(start.rnn.state_dict())
-    if start.reads is not None:
-        net.reads, net.meta['reads'] = start.reads, start.meta['reads']
+    if start.input_mask is not None:
+        net.input_mask, net.meta['reads'] = start.input_mask, start.meta['reads']
     return net
 
 # %% ../nbs/01_model.ipynb #cell-035
 def restrict_inputs(
     net: MIMICNet,  # changed in place
     columns: list[str],  # all columns of the grid, in order
-    kept: list[str],  # those it is to read; BadInput for a name that is not a column, or none
+    inputs: list[str],  # those it is to read; BadInput for a name that is not a column, or none
 ) -> MIMICNet:  # the same network
-    "Let a network take every other column for 0"
-    unknown = [c for c in kept if c not in columns]
-    if unknown or not len(kept) or len(columns) != net.config['n_columns']:
+    "Let a network read every other column as 0."
+    unknown = [c for c in inputs if c not in columns]
+    if unknown or not len(inputs) or len(columns) != net.config['n_columns']:
         raise BadInput(
-            f'reads: {unknown or kept} of {len(columns)} columns, where the network has {net.config["n_columns"]}: name one or more of its columns'
+            f'inputs: {unknown or inputs} of {len(columns)} columns, where the network has {net.config["n_columns"]}: '
+            'name one or more of its columns'
         )
-    net.reads = torch.tensor([c in kept for c in columns])
-    net.meta['reads'] = list(kept)
+    net.input_mask = torch.tensor([c in inputs for c in columns])
+    net.meta['reads'] = list(inputs)  # a key of checkpoints
     return net
 
-
-def value_and_mask_columns(
-    columns: list[str],  # of a grid
-) -> tuple[
-    list[int], list
-]:  # positions of the value columns, and of the mask of each; None where the grid has no masks
-    "Which columns hold values, and which mask belongs to each"
-    masks = {c.removeprefix('mask->'): i for i, c in enumerate(columns) if c.startswith('mask->')}
-    values = [i for i, c in enumerate(columns) if not c.startswith('mask->')]
-
-    def owner(c):
-        return max((m for m in masks if c == m or c.startswith(f'{m}->')), key=len, default=None)
-
-    return values, [masks.get(owner(columns[i])) for i in values]
+# %% ../nbs/01_model.ipynb #cell-039
+def iter_batch_outputs(
+    net: nn.Module,  # on any device; in evaluation mode while batches are computed, then as it was
+    X: np.ndarray | torch.Tensor,  # (n, T, n_columns) float32, normalised; may be mapped into memory
+    lengths: Sequence[int] | None = None,  # (n,) true hours of each stay; None: all T
+    batch: int = 512,  # stays at once
+    compute: Callable | None = None,  # function of (x, lengths); None: the network itself, which gives logits
+) -> Iterator[tuple[slice, torch.Tensor]]:  # rows of X, and their output on the network's device
+    "What a network computes, one batch after the other, without dropout and without gradients."
+    was_training, device = net.training, next(net.parameters()).device
+    net.eval()
+    try:
+        for start in range(0, len(X), batch):
+            rows = slice(start, start + batch)
+            x = X[rows] if isinstance(X, torch.Tensor) else torch.from_numpy(np.array(X[rows], np.float32))
+            with torch.inference_mode():
+                output = (compute or net)(x.to(device), None if lengths is None else lengths[rows])
+            yield rows, output
+    finally:
+        net.train(was_training)
 
 # %% ../nbs/01_model.ipynb #cell-042
 def feature_names(
     hidden: int,  # h, units in each layer
     n_layers: int = 2,  # L
 ) -> list[str]:  # L*h names, the lowest layer first
-    "Names of the features in the order of `extract_features`"
-    return [f'z{l + 1}[{j}]' for l in range(n_layers) for j in range(hidden)]
+    "Names of the features in the order of `extract_features`."
+    return [f'z{layer + 1}[{unit}]' for layer in range(n_layers) for unit in range(hidden)]
 
 
 def extract_features(
     net: MIMICNet,  # on any device
     X: np.ndarray,  # (n, T, n_columns) float32, normalised
-    lengths=None,  # (n,) true number of hours; none: all T
+    lengths: Sequence[int] | None = None,  # (n,) true hours of each stay; None: all T
     batch: int = 512,  # stays at once
 ) -> np.ndarray:  # (n, L*h) float32, the lowest layer first; BadInput for wrong columns or missing values
-    "The states of all layers at the last hour, one row per stay, without dropout"
-    n, c = net.config['n_layers'] * net.config['hidden'], net.config['n_columns']
-    if X.ndim != 3 or X.shape[2] != c:
+    "Final hidden states of all layers, one row per stay, without dropout."
+    n_features, n_columns = net.config['n_layers'] * net.config['hidden'], net.config['n_columns']
+    if X.ndim != 3 or X.shape[2] != n_columns:
         raise BadInput(
-            f'the network reads {c} columns, the grid has shape {X.shape}: use the columns the network was trained on'
+            f'the network reads {n_columns} columns, the grid has shape {X.shape}: '
+            'use the columns the network was trained on'
         )
-    was, device, out = net.training, next(net.parameters()).device, np.empty((len(X), n), np.float32)
-    net.eval()
-    with torch.inference_mode():
-        for i in range(0, len(X), batch):
-            x = torch.from_numpy(np.array(X[i : i + batch], np.float32)).to(device)
-            out[i : i + batch] = (
-                net.states(x, None if lengths is None else lengths[i : i + batch]).flatten(1).cpu().numpy()
-            )
-    net.train(was)
-    bad = np.flatnonzero(~np.isfinite(out).all(1))
-    if len(bad):
-        raise BadInput(
-            f'the grid holds missing or infinite values in rows {bad[:5].tolist()}: fill and normalise it first'
-        )
-    return out
+    Z = np.empty((len(X), n_features), np.float32)
+    for rows, states in iter_batch_outputs(net, X, lengths, batch, net.states):
+        Z[rows] = states.flatten(1).cpu().numpy()
+    bad = np.flatnonzero(~np.isfinite(Z).all(1))[:5].tolist()
+    if bad:
+        raise BadInput(f'the grid holds missing or infinite values in rows {bad}: fill and normalise it first')
+    return Z
 
-# %% ../nbs/01_model.ipynb #cell-049
+# %% ../nbs/01_model.ipynb #cell-045
+_FORMAT = 'rnn_transfer checkpoint 1'
+_SIZES = ('n_columns', 'hidden', 'n_tasks', 'n_layers', 'dropout')  # keys of the JSON that `MIMICNet` takes
+
+
 def save_checkpoint(
     net: MIMICNet,  # on any device
-    path,  # file NAME.safetensors; NAME.json is written beside it
+    path: str | Path,  # file NAME.safetensors; NAME.json is written next to it
     **meta,  # what else to keep, as JSON: columns, tasks, normaliser ...
 ) -> Path:  # the file with the weights
-    "Write weights and their description, each whole or not at all"
+    "Write weights and their description, each whole or not at all."
     path = Path(path)
-    blob = safetensors.save({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()})
-    about = dict(
-        format='rnn_transfer checkpoint 1',
+    weights = safetensors.save({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()})
+    description = dict(
+        format=_FORMAT,
         **net.config,
         **(net.meta | meta),
         versions=dict(rnn_transfer=rnn_transfer.__version__, torch=torch.__version__.split('+')[0]),
-        sha256=hashlib.sha256(blob).hexdigest(),
+        sha256=hashlib.sha256(weights).hexdigest(),
     )
-    text = json.dumps(about, indent=1, ensure_ascii=False)
+    text = json.dumps(description, indent=1, ensure_ascii=False)
     with write_atomic(path) as tmp:
-        tmp.write_bytes(blob)
+        tmp.write_bytes(weights)
     with write_atomic(path.with_suffix('.json')) as tmp:
         tmp.write_text(text, encoding='utf-8')
     return path
 
-# %% ../nbs/01_model.ipynb #cell-051
-def read_checkpoint(
-    path,  # file NAME.safetensors, with NAME.json beside it
-) -> tuple[
-    dict, bytes
-]:  # description, weights as stored; BadInput where one is missing, unreadable or not of the other
-    "What a checkpoint says of itself, and its weights, after the hash was checked"
-    path = Path(path).with_suffix('.safetensors')
-    for p in (path, path.with_suffix('.json')):
-        if not p.is_file():
-            raise BadInput(f'{p}: no such file; a checkpoint is NAME.safetensors with NAME.json beside it')
-    try:
-        about = json.loads(path.with_suffix('.json').read_text(encoding='utf-8'))
-        if about['format'] != 'rnn_transfer checkpoint 1':
-            raise ValueError
-        about['sha256'], [about[k] for k in MIMICNet(1, 1, 1).config]
-    except (ValueError, KeyError, TypeError):
-        raise BadInput(
-            f"{path.with_suffix('.json')}: not the description of a checkpoint; fetch or train it again"
-        ) from None
-    blob = path.read_bytes()
-    if hashlib.sha256(blob).hexdigest() != about['sha256']:
-        raise BadInput(f'{path}: the weights are not those of its .json (hash differs); fetch or train it again')
-    return about, blob
+# %% ../nbs/01_model.ipynb #cell-046
+class Checkpoint(NamedTuple):
+    "A stored network that has not been built yet."
 
-# %% ../nbs/01_model.ipynb #cell-052
-def load_checkpoint(
-    path,  # file NAME.safetensors, with NAME.json beside it
-    columns: list[str] | None = None,  # columns of the grid it is to read; none: not compared
-    tasks: list[str] | None = None,  # tasks of its classifier; none: not compared
-) -> MIMICNet:  # on the CPU, in evaluation mode, with the description in `.meta`; BadInput for a file that is missing, damaged or of something else
-    "A network from its checkpoint"
-    about, blob = read_checkpoint(path)
-    for name, want in (('columns', columns), ('tasks', tasks)):
-        if want is not None and list(want) != about.get(name):
-            raise BadInput(
-                f'{path}: made for {len(about.get(name) or [])} {name} that are not the {len(want)} given, or stand in another order; use a checkpoint of this run'
-            )
-    config = {k: about.pop(k) for k in MIMICNet(1, 1, 1).config}
+    description: dict  # the object of NAME.json
+    weights: bytes  # NAME.safetensors, whose hash is that of the description
+
+
+def read_checkpoint(
+    path: str | Path,  # file NAME.safetensors, with NAME.json next to it
+) -> Checkpoint:  # BadInput where a file is missing, unreadable, or does not belong to the other
+    "What a checkpoint says of itself, and its weights, after the hash was checked."
+    path = Path(path).with_suffix('.safetensors')
+    json_path = path.with_suffix('.json')
+    for p in (path, json_path):
+        if not p.is_file():
+            raise BadInput(f'{p}: no such file; a checkpoint is NAME.safetensors with NAME.json next to it')
     try:
-        net = MIMICNet(**config)
-        net.load_state_dict(safetensors.load(blob))
+        description = json.loads(json_path.read_text(encoding='utf-8'))
+        is_checkpoint = description['format'] == _FORMAT and {'sha256', *_SIZES} <= set(description)
+    except (ValueError, KeyError, TypeError):
+        is_checkpoint = False
+    if not is_checkpoint:
+        raise BadInput(f'{json_path}: not the description of a checkpoint; fetch or train it again')
+    weights = path.read_bytes()
+    if hashlib.sha256(weights).hexdigest() != description['sha256']:
+        raise BadInput(f'{path}: the weights are not those of its .json (hash differs); fetch or train it again')
+    return Checkpoint(description, weights)
+
+# %% ../nbs/01_model.ipynb #cell-047
+def _build_network(
+    checkpoint: Checkpoint,  # whose hash was checked
+    path: Path,  # named in messages
+) -> MIMICNet:  # on the CPU; BadInput if weights and sizes do not fit, or a weight is not finite
+    "The network that a checkpoint describes."
+    try:
+        net = MIMICNet(**{k: checkpoint.description[k] for k in _SIZES})
+        net.load_state_dict(safetensors.load(checkpoint.weights))
     except Exception as e:
+        reason = type(e).__name__
         raise BadInput(
-            f'{path}: the weights do not fit the sizes in its .json ({type(e).__name__}); fetch or train it again'
+            f'{path}: the weights do not fit the sizes in its .json ({reason}); fetch or train it again'
         ) from None
     if not all(p.isfinite().all() for p in net.parameters()):
         raise BadInput(f'{path}: holds weights that are not finite; train it again')
-    net.meta = {k: v for k, v in about.items() if k not in ('format', 'versions', 'sha256')}
+    return net
+
+# %% ../nbs/01_model.ipynb #cell-048
+def load_checkpoint(
+    path: str | Path,  # file NAME.safetensors, with NAME.json next to it
+    columns: list[str] | None = None,  # columns of the grid it is to read; None: not compared
+    tasks: list[str] | None = None,  # tasks of its classifier; None: not compared
+) -> (
+    MIMICNet
+):  # on the CPU, in evaluation mode, described by `.meta`; BadInput if missing, damaged or not the one meant
+    "A network from its checkpoint."
+    checkpoint = read_checkpoint(path)
+    for name, wanted in (('columns', columns), ('tasks', tasks)):
+        stored = checkpoint.description.get(name)
+        if wanted is not None and list(wanted) != stored:
+            raise BadInput(
+                f'{path}: made for {len(stored or [])} {name} that are not the {len(wanted)} given, '
+                'or stand in another order; use a checkpoint of this run'
+            )
+    net = _build_network(checkpoint, path)
+    not_meta = {'format', 'versions', 'sha256', *_SIZES}
+    net.meta = {k: v for k, v in checkpoint.description.items() if k not in not_meta}
     if 'reads' in net.meta:
         restrict_inputs(net, net.meta.get('columns') or [], net.meta['reads'])
     return net.eval()
 
-# %% ../nbs/01_model.ipynb #cell-062
+# %% ../nbs/01_model.ipynb #cell-054
 def grid_metadata(
     data: PreparedCohort,  # what the data step wrote
 ) -> dict:  # columns, hours, masks, short, normaliser and its scale, channels, the cohort's fingerprint
-    "What a checkpoint must say of the grid it reads, so that other stays can be put into the same form"
-    return dict(
-        columns=data.columns,
-        **{k: data.meta[k] for k in ('hours', 'masks', 'short', 'normaliser', 'scale', 'channels', 'fingerprint')},
-    )
+    "What a checkpoint must say of the grid it reads, so that other stays can be put into the same form."
+    keys = ('hours', 'masks', 'short', 'normaliser', 'scale', 'channels', 'fingerprint')
+    return dict(columns=data.columns, **{k: data.meta[k] for k in keys})
 
-# %% ../nbs/01_model.ipynb #cell-067
+
 def run_model(
-    run,  # folder of a run whose data step is done
-    hidden: list[int] = [100, 200, 300, 400],  # h, one network each; Section 4
-    seed: int = 0,  # draws the first weights
+    run: str | Path,  # folder of a run whose data step is done
+    hidden: Sequence[int] = (100, 200, 300, 400),  # h, one network each; Section 4
+    seed: int = 0,  # draws the initial weights
 ) -> pd.DataFrame:  # one row per h: weights of the recurrent layers, of the classifier, in all; BadInput for an h < 1
-    "Write the untrained networks to run/model/h-<h>.safetensors"
+    "Write the untrained networks to run/model/h-<h>.safetensors."
     if not hidden or any(int(h) != h or h < 1 for h in hidden):
         raise BadInput(f'hidden {hidden}: give one or more whole numbers of units, such as [100, 200]')
     data = PreparedCohort.load(run)
     rows = []
     for h in hidden:
         net = init_network(len(data.columns), h, len(data.phenotypes), seed)
-        save_checkpoint(
-            net,
-            Path(run) / 'model' / f'h-{h}.safetensors',
-            tasks=data.phenotypes,
-            seed=seed,
-            trained=False,
-            **grid_metadata(data),
-        )
-        rows.append(
-            dict(
-                h=h,
-                columns=len(data.columns),
-                tasks=len(data.phenotypes),
-                recurrent=count_parameters(net.rnn),
-                classifier=count_parameters(net.head),
-                weights=count_parameters(net),
-            )
-        )
+        meta = dict(tasks=data.phenotypes, seed=seed, trained=False, **grid_metadata(data))
+        save_checkpoint(net, Path(run) / 'model' / f'h-{h}.safetensors', **meta)
+        parts = dict(recurrent=net.rnn, classifier=net.head, weights=net)
+        sizes = {name: count_parameters(part) for name, part in parts.items()}
+        rows.append(dict(h=h, columns=len(data.columns), tasks=len(data.phenotypes), **sizes))
     return pd.DataFrame(rows)

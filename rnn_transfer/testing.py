@@ -6,19 +6,17 @@
 __all__ = ['toy_icu', 'toy_cohort']
 
 # %% ../nbs/testing.ipynb #cell-003
-#| export
-
-# %% ../nbs/testing.ipynb #cell-004
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/testing.ipynb #cell-005
+# %% ../nbs/testing.ipynb #cell-004
+from .cohorts.channels import Channel, Task
+from .cohorts.partitions import partition_subjects
+from .data import Cohort
 from .utilities.seeds import seeded_rng
 
-from .data import Channel, Cohort, Task, partition_subjects
-
 # %% ../nbs/testing.ipynb #cell-006
-def toy_icu() -> Cohort:
+def toy_icu() -> Cohort:  # 3 stays, 5 events, one task
     "Three stays, two channels, four hours: every example that is checked by hand uses it."
     channels = [
         Channel('Heart rate', 'continuous', 'beats/min', 80.0),
@@ -43,52 +41,62 @@ def toy_icu() -> Cohort:
     )
     return Cohort(events, stays, channels, [Task('Shock')], dict(source='toy', synthetic=True))
 
-# %% ../nbs/testing.ipynb #cell-007
-def toy_cohort(
-    n=240,  # stays
-    seed=0,
-) -> Cohort:
-    "A cohort of hidden autoregressive states, four channels and nine tasks, made in milliseconds."
-    r = seeded_rng('toy', seed)
-    subject = np.arange(n) * 5 // 6
-    Z = r.normal(size=(n, 1, 3)) + 0.3 * r.normal(size=(n, 48, 3)).cumsum(1) / 4  # hidden states
-    channels = [
-        Channel('Heart rate', 'continuous', 'beats/min', 86.0),
-        Channel('Temperature', 'continuous', '°C', 36.6),
-        Channel('Glucose', 'continuous', 'mg/dL', 128.0),
-        Channel('Eye opening', 'categorical', '', 'open', ['closed', 'to voice', 'open'], [0, 1, 2]),
-    ]
+# %% ../nbs/testing.ipynb #cell-009
+_TOY_CHANNELS = [
+    Channel('Heart rate', 'continuous', 'beats/min', 86.0),
+    Channel('Temperature', 'continuous', '°C', 36.6),
+    Channel('Glucose', 'continuous', 'mg/dL', 128.0),
+    Channel('Eye opening', 'categorical', '', 'open', ['closed', 'to voice', 'open'], [0, 1, 2]),
+]
+_TOY_TASKS = [Task(f'Phenotype {k}') for k in 'ABCDEFGH'] + [Task('Mortality', 'mortality')]
+
+
+def _toy_events(
+    Z: np.ndarray,  # (n, 48, 3) hidden states
+    r: np.random.Generator,  # draws weights, noise, and what is observed
+) -> pd.DataFrame:  # sorted by stay and hour
+    "Noisy views of the hidden states, each channel observed in some hours."
+    n = len(Z)
     noisy = Z @ r.normal(size=(3, 4)) + 0.5 * r.normal(size=(n, 48, 4))
-    at = r.random((n, 48, 4)) < [0.7, 0.3, 0.2, 0.3]
+    is_observed = r.random((n, 48, 4)) < [0.7, 0.3, 0.2, 0.3]
     value = np.round(noisy * [15, 0.6, 40, 1] + [86, 36.8, 135, 1.2], 1)
     value[..., 3] = np.clip(np.round(value[..., 3]), 0, 2)
-    s, h, c = np.nonzero(at)
+    stay, hour, channel = np.nonzero(is_observed)
     events = pd.DataFrame(
         dict(
-            stay_id=s + 1000,
-            hour=h + r.random(len(s)).round(2),
-            channel=pd.Categorical.from_codes(c, [x.name for x in channels]),
-            value=value[at],
+            stay_id=stay + 1000,
+            hour=hour + r.random(len(stay)).round(2),
+            channel=pd.Categorical.from_codes(channel, [c.name for c in _TOY_CHANNELS]),
+            value=value[is_observed],
         )
     )
-    W = r.normal(size=(3, 9))
-    logit = Z.mean(1) @ W * 1.5 + r.normal(size=(n, 9)) * 0.5
-    share = np.linspace(0.12, 0.28, 9)
-    Y = np.stack([logit[:, k] > np.quantile(logit[:, k], 1 - share[k]) for k in range(9)], axis=1).astype(float)
-    tasks = [Task(f'Phenotype {k}') for k in 'ABCDEFGH'] + [Task('Mortality', 'mortality')]
-    stays = pd.DataFrame(
-        dict(
-            stay_id=np.arange(n) + 1000,
-            subject_id=subject,
-            los_hours=np.round(48 + 100 * r.random(n), 1),
-            partition=partition_subjects(subject, seed, val=0.2, test=0.25),
-        )
-    )
-    stays[[t.name for t in tasks]] = Y
-    return Cohort(
-        events.sort_values(['stay_id', 'hour'], kind='stable', ignore_index=True),
-        stays,
-        channels,
-        tasks,
-        dict(source='toy', synthetic=True, held_out_prevalence=[0.05, 0.3]),
-    )
+    return events.sort_values(['stay_id', 'hour'], kind='stable', ignore_index=True)
+
+# %% ../nbs/testing.ipynb #cell-010
+def _toy_labels(
+    Z: np.ndarray,  # (n, 48, 3) hidden states
+    r: np.random.Generator,  # draws weights and noise
+) -> pd.DataFrame:  # (n, 9) of 0 and 1
+    "The stays with the highest noisy sum of hidden states are positive: 12 to 28 % of them."
+    n_tasks = len(_TOY_TASKS)
+    W = r.normal(size=(3, n_tasks))
+    logit = Z.mean(1) @ W * 1.5 + r.normal(size=(len(Z), n_tasks)) * 0.5
+    prevalence = np.linspace(0.12, 0.28, n_tasks)
+    threshold = [np.quantile(logit[:, k], 1 - p) for k, p in enumerate(prevalence)]
+    return pd.DataFrame((logit > threshold).astype(float), columns=[t.name for t in _TOY_TASKS])
+
+
+def toy_cohort(
+    n: int = 240,  # stays; every sixth is a second stay of its subject
+    seed: int = 0,  # names the draw
+) -> Cohort:  # 48 hours, 4 channels, 9 tasks
+    "A cohort of hidden random walks, four channels and nine tasks, made in milliseconds."
+    r = seeded_rng('toy', seed)
+    subject = np.arange(n) * 5 // 6
+    Z = r.normal(size=(n, 1, 3)) + 0.3 * r.normal(size=(n, 48, 3)).cumsum(1) / 4
+    events, labels = _toy_events(Z, r), _toy_labels(Z, r)
+    stays = dict(stay_id=np.arange(n) + 1000, subject_id=subject, los_hours=np.round(48 + 100 * r.random(n), 1))
+    stays['partition'] = partition_subjects(subject, seed, val=0.2, test=0.25)
+    stays = pd.concat([pd.DataFrame(stays), labels], axis=1)
+    meta = dict(source='toy', synthetic=True, held_out_prevalence=[0.05, 0.3])
+    return Cohort(events, stays, list(_TOY_CHANNELS), list(_TOY_TASKS), meta)

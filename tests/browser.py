@@ -1,6 +1,7 @@
 "A browser without a driver: Chromium's own protocol over a pipe, with the standard library alone."
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -74,10 +75,8 @@ class Browser:
         return self
 
     def __exit__(self, *_):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         os.close(self.to), os.close(self.from_), self.log.close()
         self.profile.cleanup()
@@ -141,9 +140,8 @@ def complaints(events: list[dict]) -> list[str]:
     for event in events:
         method, p = event.get("method"), event.get("params", {})
         if method == "Runtime.exceptionThrown":
-            found.append(
-                f"exception: {p['exceptionDetails'].get('exception', {}).get('description', p['exceptionDetails']['text'])}"
-            )
+            details = p["exceptionDetails"]
+            found.append(f"exception: {details.get('exception', {}).get('description', details['text'])}")
         if method == "Runtime.consoleAPICalled" and p["type"] in ("error", "assert", "warning"):
             found.append(f"console.{p['type']}: {[a.get('value') for a in p['args']]}")
         if method == "Log.entryAdded" and p["entry"]["level"] in ("error", "warning"):

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    "Tests that share a finished run go to one worker, so that it is made once; the others of their file go where there is room."
+    "Tests that share a finished run go to one worker, so that it is made once."
     for i in items:
         if "finished" in getattr(i, "fixturenames", ()):
             i.add_marker(pytest.mark.xdist_group("finished"))

@@ -58,5 +58,5 @@ def out_of_step(root: Path = ROOT) -> dict[str, list[str]]:
 if __name__ == "__main__":
     bad = out_of_step()
     for name, files in bad.items():
-        print(f"out of step, {name} changes: {', '.join(files)} (mend with `make export`)", file=sys.stderr)
+        print(f"out of step, {name} changes: {', '.join(files)} (fix with `make export`)", file=sys.stderr)
     sys.exit(bool(bad))

@@ -1,15 +1,16 @@
-"""Kill the driver, a worker or the scheduler with SIGKILL at random moments of a run, resume, and compare with an uninterrupted run.
+"""Kill the driver, a worker or the scheduler at random moments of a run, resume, compare with an uninterrupted run.
 
     python tests/kill_resume.py --moments 20 --seed 0
 
-The victims take turns: a driver with local workers, one of those workers, an external scheduler, and a driver on an external scheduler that lives on and takes the second call.
-Every finished step must be kept, no kernel may be left behind, and the final results.parquet (but for `seconds`) must be identical."""
+The victims take turns: a driver with local workers, one of those workers, an external scheduler, and a driver on an
+external scheduler that lives on and takes the second call. Every finished step must be kept, no kernel may be left
+running, and the final results.parquet (but for `seconds`) must be identical."""
 
 import argparse
+import contextlib
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -66,10 +67,8 @@ def descendants(pid):
     "Processes below a process, by reading /proc."
     parent = {}
     for p in Path('/proc').glob('[0-9]*'):
-        try:
+        with contextlib.suppress(OSError, IndexError, ValueError):
             parent[int(p.name)] = int((p / 'stat').read_text().rsplit(')', 1)[1].split()[1])
-        except (OSError, IndexError, ValueError):
-            pass
     below, new = set(), {pid}
     while new:
         new = {c for c, q in parent.items() if q in new} - below
@@ -136,10 +135,8 @@ class Cluster:
     def __exit__(self, *_):
         for p in [*self.workers, self.scheduler]:
             for c in [*descendants(p.pid), p.pid]:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(c, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             p.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -161,7 +158,11 @@ def left_behind(run, patience=20):
 
 
 def kill_and_resume(root, run, victim, wait, rng):
-    "Start a run, kill the victim after `wait` seconds, let the rest end by itself, call again; return exit code and words of the first call, steps it finished (None: it had ended before anybody could be killed), exit code and words of the second."
+    """Start a run, kill the victim after `wait` seconds, let the rest end by itself, and call again.
+
+    Returns exit code and words of the first call, the steps it finished (None: it had ended before anybody could be
+    killed), exit code and words of the second.
+    """
 
     def twice(*more, whom=lambda driver: [driver.pid]):
         driver = start(root, run, *more)
@@ -223,7 +224,8 @@ def main(moments, seed):
         assert not (left := left_behind(run)), f'kernels left behind: {left}'
         pd.testing.assert_frame_equal(results(run), whole, check_exact=True)
         print(
-            f'{i + 1:>2}: {victim} killed after {wait:4.1f} s, exit {code}, {len(before)} of {len(after)} steps were kept, identical results',
+            f'{i + 1:>2}: {victim} killed after {wait:4.1f} s, exit {code}, '
+            f'{len(before)} of {len(after)} steps were kept, identical results',
             flush=True,
         )
         shutil.rmtree(run)

@@ -3,7 +3,6 @@
 from itertools import product
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,11 +10,27 @@ from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
+from rnn_transfer.evaluation.comparisons import (
+    corrected_t_over_seeds,
+    holm,
+    nadeau_bengio,
+    wilcoxon,
+    wilcoxon_over_tasks,
+)
+from rnn_transfer.evaluation.delong import bootstrap_vs_delong, delong, delong_compare, delong_coverage
+from rnn_transfer.evaluation.intervals import percentile_interval
+from rnn_transfer.evaluation.label_efficiency import (
+    LabelAmount,
+    estimate_label_efficiency,
+    format_labels,
+    isotonic_curve,
+    label_efficiency_table,
+    labels_to_reach,
+)
+from rnn_transfer.evaluation.measures import Bootstrap, auroc, simulate_coverage
+from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.seeds import seeded_rng
-from rnn_transfer.evaluation import comparisons as C
-from rnn_transfer.evaluation.measures import Bootstrap, auroc, simulate_coverage, percentile_interval
-from rnn_transfer.evaluation.results import toy_evaluation
 
 # ---------------------------------------------------------------- DeLong
 
@@ -62,7 +77,7 @@ def scored(draw, models=2):
 @given(scored(3))
 def test_delong_equals_all_pairs_and_sklearn(data):
     y, P = data
-    auc, cov = C.delong(y, P)
+    auc, cov = delong(y, P)
     auc2, cov2 = all_pairs(y, P)
     assert auc == pytest.approx([roc_auc_score(y, p) for p in P], abs=1e-12) and auc == pytest.approx(auc2, abs=1e-12)
     assert cov == pytest.approx(cov2, abs=1e-12)
@@ -72,7 +87,7 @@ def test_delong_equals_all_pairs_on_a_thousand_stays():
     r = seeded_rng('delong')
     y = (r.random(1000) < 0.2).astype(float)
     P = np.round(y + r.normal(size=(4, 1000)), 1)
-    auc, cov = C.delong(y, P)
+    auc, cov = delong(y, P)
     auc2, cov2 = all_pairs(y, P)
     assert auc == pytest.approx(auc2, abs=1e-12) and cov == pytest.approx(cov2, abs=1e-15)
 
@@ -82,35 +97,34 @@ def test_delong_equals_all_pairs_on_a_thousand_stays():
 def test_delong_by_subject_equals_obuchowski(data, subjects):
     y, P = data
     s = np.array(subjects[: len(y)])
-    _, cov = C.delong(y, P, s)
+    _, cov = delong(y, P, s)
     if min(len(set(s[y == 1])), len(set(s[y == 0]))) < 2:
         assert np.isnan(cov).all()
         return
     assert np.diag(cov) == pytest.approx([obuchowski(y, p, s) for p in P], abs=1e-12)
     assert cov[0, 0] + cov[1, 1] - 2 * cov[0, 1] >= -1e-12
-    assert C.delong(y, P, np.arange(len(y)))[1] == pytest.approx(C.delong(y, P)[1], abs=1e-14)
+    assert delong(y, P, np.arange(len(y)))[1] == pytest.approx(delong(y, P)[1], abs=1e-14)
 
 
 @settings(deadline=None)
 @given(scored())
 def test_delong_is_antisymmetric_and_knows_only_ranks(data):
     y, (a, b) = data
-    one, two = C.delong_compare(y, a, b), C.delong_compare(y, b, a)
-    assert one['difference'] == pytest.approx(-two['difference'], abs=1e-12) and one['low'] == pytest.approx(
-        -two['high'], abs=1e-12
-    )
+    one, two = delong_compare(y, a, b), delong_compare(y, b, a)
+    assert one.difference == pytest.approx(-two.difference, abs=1e-12)
+    assert one.interval.low == pytest.approx(-two.interval.high, abs=1e-12)
 
     def same(x, z):
         return x == pytest.approx(z, abs=1e-9, nan_ok=True)
 
-    assert same(one['p'], two['p']) and (np.isnan(one['p']) or 0 <= one['p'] <= 1)
-    turned = C.delong_compare(1 - y, 1 - a, 1 - b)
+    assert same(one.p, two.p) and (np.isnan(one.p) or 0 <= one.p <= 1)
+    turned = delong_compare(1 - y, 1 - a, 1 - b)
     if len(np.unique(1 - a)) == len(np.unique(a)) and len(np.unique(1 - b)) == len(np.unique(b)):
-        assert same(one['difference'], turned['difference']) and same(one['se'], turned['se'])
-    back = C.delong_compare(y[::-1], 3 * a[::-1] + 1, b[::-1])
+        assert same(one.difference, turned.difference) and same(one.se, turned.se)
+    back = delong_compare(y[::-1], 3 * a[::-1] + 1, b[::-1])
     ties = len(np.unique(3 * a + 1)) == len(np.unique(a))
     if ties:
-        assert same(one['difference'], back['difference']) and same(one['se'], back['se'])
+        assert same(one.difference, back.difference) and same(one.se, back.se)
 
 
 @settings(deadline=None)
@@ -118,21 +132,21 @@ def test_delong_is_antisymmetric_and_knows_only_ranks(data):
 def test_unknown_labels_do_not_count(data, n):
     y, P = data
     Y, Q = np.r_[np.full(n, np.nan), y], np.c_[np.full((2, n), np.nan), P]
-    for got, want in zip(C.delong(Y, Q, np.r_[np.zeros(n), np.arange(len(y))]), C.delong(y, P)):
+    for got, want in zip(delong(Y, Q, np.r_[np.zeros(n), np.arange(len(y))]), delong(y, P)):
         assert got == pytest.approx(want, abs=1e-14)
 
 
 def test_delong_of_one_class_or_one_positive_is_undefined():
-    assert np.isnan(C.delong([1, 1], [[0.1, 0.2]])[0]).all() and np.isnan(C.delong([0, 0], [[0.1, 0.2]])[1]).all()
-    auc, cov = C.delong([1, 0, 0], [[0.9, 0.2, 0.3]])
+    assert np.isnan(delong([1, 1], [[0.1, 0.2]])[0]).all() and np.isnan(delong([0, 0], [[0.1, 0.2]])[1]).all()
+    auc, cov = delong([1, 0, 0], [[0.9, 0.2, 0.3]])
     assert auc == 1 and np.isnan(cov).all()
-    found = C.delong_compare([1, 0, 0], [0.9, 0.2, 0.3], [0.1, 0.2, 0.3])
-    assert found['difference'] == 1 and np.isnan([found['low'], found['p']]).all()
+    found = delong_compare([1, 0, 0], [0.9, 0.2, 0.3], [0.1, 0.2, 0.3])
+    assert found.difference == 1 and np.isnan([found.interval.low, found.p]).all()
 
 
 def test_models_that_tie_everywhere_differ_by_nothing():
-    found = C.delong_compare([1, 0, 1, 0], [0.3] * 4, [0.7] * 4)
-    assert [found[k] for k in ('auroc', 'difference', 'low', 'high', 'p')] == [0.5, 0, 0, 0, 1]
+    found = delong_compare([1, 0, 1, 0], [0.3] * 4, [0.7] * 4)
+    assert (found.auroc, found.difference, found.interval, found.p) == (0.5, 0, (0, 0), 1)
 
 
 def test_delong_agrees_with_the_bootstrap_where_both_apply():
@@ -143,24 +157,22 @@ def test_delong_agrees_with_the_bootstrap_where_both_apply():
     a, b = y + shared + 0.5 * r.normal(size=n), 0.8 * y + shared + 0.5 * r.normal(size=n)
     draws = Bootstrap(np.arange(n), 2000)
     v = auroc(y, a, draws.weights) - auroc(y, b, draws.weights)
-    found = C.delong_compare(y, a, b)
-    assert found['difference'] == pytest.approx(v[0]) and found['se'] == pytest.approx(v[1:].std(), rel=0.06)
-    assert [found['low'], found['high']] == pytest.approx(percentile_interval(v)[:2], abs=0.004)
+    found = delong_compare(y, a, b)
+    assert found.difference == pytest.approx(v[0]) and found.se == pytest.approx(v[1:].std(), rel=0.06)
+    assert found.interval == pytest.approx(percentile_interval(v)[:2], abs=0.004)
 
 
 def test_delong_intervals_cover():
-    found = C.delong_coverage(300, seed=1)  # three standard errors of 300 repetitions are .038
+    found = delong_coverage(300, seed=1)  # three standard errors of 300 repetitions are .038
     assert (
-        0.912 <= found['by_subject'] <= 0.988
-        and 0.912 <= found['difference'] <= 0.988
-        and found['by_stay'] < found['by_subject']
+        0.912 <= found.by_subject <= 0.988 and 0.912 <= found.difference <= 0.988 and found.by_stay < found.by_subject
     )
 
 
 @pytest.mark.slow
 def test_delong_intervals_cover_over_a_thousand_repetitions():
-    found = C.delong_coverage(1000)
-    assert 0.93 <= found['by_subject'] <= 0.97 and 0.93 <= found['difference'] <= 0.97
+    found = delong_coverage(1000)
+    assert 0.93 <= found.by_subject <= 0.97 and 0.93 <= found.difference <= 0.97
 
 
 @pytest.mark.slow
@@ -188,13 +200,13 @@ def test_paired_bootstrap_intervals_cover_over_a_thousand_repetitions():
 @settings(deadline=None)
 @given(st.lists(st.floats(-0.25, 0.25, width=16), min_size=2, max_size=20))
 def test_without_correction_it_is_the_t_test(d):
-    found = C.nadeau_bengio(d, 1, 0)
+    found = nadeau_bengio(d, 1, 0)
     if np.std(d) < 1e-9:
-        assert np.isnan(found['p']) and found['reason']
+        assert np.isnan(found.p) and found.reason
         return
     want = stats.ttest_1samp(d, 0)
     ci = want.confidence_interval()
-    assert [found[k] for k in ('t', 'p', 'low', 'high')] == pytest.approx(
+    assert [found.t, found.p, *found.interval] == pytest.approx(
         [want.statistic, want.pvalue, ci.low, ci.high], rel=1e-6, abs=1e-9
     )
 
@@ -203,10 +215,10 @@ def test_the_correction_widens_with_the_ratio_and_not_with_seeds_alone():
     d = seeded_rng('nb').normal(0.01, 0.01, 10)
 
     def width(ratio):
-        return np.ptp([C.nadeau_bengio(d, 1, ratio)[k] for k in ('low', 'high')])
+        return np.ptp(nadeau_bengio(d, 1, ratio).interval)
 
     assert width(0) < width(0.2) < width(5) and width(5) == pytest.approx(width(0) * np.sqrt((0.1 + 5) / 0.1))
-    assert C.nadeau_bengio([], 1, 1)['n'] == 0 and C.nadeau_bengio([0.1, np.nan], 1, 1)['n'] == 1
+    assert nadeau_bengio([], 1, 1).n == 0 and nadeau_bengio([0.1, np.nan], 1, 1).n == 1
 
 
 # ---------------------------------------------------------------- Wilcoxon and Holm
@@ -221,32 +233,32 @@ def test_the_correction_widens_with_the_ratio_and_not_with_seeds_alone():
     )
 )
 def test_wilcoxon_equals_all_signs(d):
-    found = C.wilcoxon(d)
+    found = wilcoxon(d)
     x = np.round(d, 10)
     x = x[x != 0]
     if not len(x):
-        assert found['p'] == 1
+        assert found.p == 1
         return
     rank = stats.rankdata(abs(x))
     up = rank[x > 0].sum()
     mean = rank.sum() / 2
     sums = np.array([(rank * s).sum() for s in product([0, 1], repeat=len(x))])
-    assert found['p'] == pytest.approx((abs(sums - mean) >= abs(up - mean) - 1e-9).mean())
-    assert found['rank_biserial'] == pytest.approx(2 * up / rank.sum() - 1)
-    other = C.wilcoxon(-np.array(d))
+    assert found.p == pytest.approx((abs(sums - mean) >= abs(up - mean) - 1e-9).mean())
+    assert found.rank_biserial == pytest.approx(2 * up / rank.sum() - 1)
+    other = wilcoxon(-np.array(d))
     assert (
-        other['p'] == pytest.approx(found['p'])
-        and other['rank_biserial'] == pytest.approx(-found['rank_biserial'])
-        and other['median'] == pytest.approx(-found['median'])
+        other.p == pytest.approx(found.p)
+        and other.rank_biserial == pytest.approx(-found.rank_biserial)
+        and other.median == pytest.approx(-found.median)
     )
-    assert found['n'] == len(d) == found['n_ahead'] + found['n_behind'] + found['n_zero']
+    assert found.n == len(d) == found.n_ahead + found.n_behind + found.n_zero
 
 
 @pytest.mark.parametrize('n', [3, 10, 25, 45])
 def test_wilcoxon_equals_scipy(n):
     d = seeded_rng('wilcoxon', n).normal(0.01, 0.02, n)
-    assert C.wilcoxon(d)['p'] == pytest.approx(stats.wilcoxon(d, method='exact').pvalue)
-    assert C.wilcoxon(d)['median'] == pytest.approx(np.median([(a + b) / 2 for i, a in enumerate(d) for b in d[i:]]))
+    assert wilcoxon(d).p == pytest.approx(stats.wilcoxon(d, method='exact').pvalue)
+    assert wilcoxon(d).median == pytest.approx(np.median([(a + b) / 2 for i, a in enumerate(d) for b in d[i:]]))
 
 
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -254,7 +266,7 @@ p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 @given(p_values)
 def test_holm_equals_stepping_down(p):
-    found, order = C.holm(p), np.argsort(p, kind='stable')
+    found, order = holm(p), np.argsort(p, kind='stable')
     for alpha in (0.01, 0.05, 0.2, 0.5):
         rejected = set()
         for step, k in enumerate(order):
@@ -266,7 +278,7 @@ def test_holm_equals_stepping_down(p):
 
 @given(p_values, st.randoms())
 def test_holm_is_monotone_and_never_below_p(p, random):
-    found = C.holm(p)
+    found = holm(p)
     assert (
         (found >= p).all()
         and (found <= np.minimum(np.array(p) * len(p), 1) + 1e-15).all()
@@ -274,8 +286,8 @@ def test_holm_is_monotone_and_never_below_p(p, random):
     )
     at = list(range(len(p)))
     random.shuffle(at)
-    assert sorted(C.holm(np.array(p)[at])) == pytest.approx(sorted(found))
-    with_gap = C.holm([np.nan, *p])
+    assert sorted(holm(np.array(p)[at])) == pytest.approx(sorted(found))
+    with_gap = holm([np.nan, *p])
     assert np.isnan(with_gap[0]) and with_gap[1:] == pytest.approx(found)
 
 
@@ -292,7 +304,12 @@ def test_monotone_is_isotonic_regression(curve):
     curve = np.array(curve)
     x = np.arange(len(curve))
     want = np.stack([IsotonicRegression().fit_transform(x, c) for c in curve.T], 1)
-    assert C.isotonic_curve(curve) == pytest.approx(want, abs=1e-9)
+    assert isotonic_curve(curve) == pytest.approx(want, abs=1e-9)
+
+
+def reached_by(x, curve, target):
+    "The answers as the numbers of tables."
+    return np.array([amount.as_number() for amount in labels_to_reach(x, curve, np.full(curve.shape[1], target))])
 
 
 @settings(deadline=None)
@@ -300,34 +317,47 @@ def test_monotone_is_isotonic_regression(curve):
 def test_what_is_needed_is_where_the_curve_reaches_it(curve, target):
     curve = np.array(curve)
     x = np.geomspace(0.01, 1, len(curve))
-    found = C.labels_to_reach(x, curve, np.full(4, target))
-    smooth = C.isotonic_curve(curve)
-    for v, c in zip(found, smooth.T):
-        if v == 0:
-            assert c[0] >= target - 1e-9
-        elif np.isinf(v):
-            assert c[-1] < target
+    for amount, c in zip(labels_to_reach(x, curve, np.full(4, target)), isotonic_curve(curve).T):
+        if amount.state == 'at most':
+            assert c[0] >= target - 1e-9 and amount == ('at most', x[0]) and amount.as_number() == 0
+        elif amount.state == 'not reached':
+            assert c[-1] < target and amount.amount is None and amount.as_number() == np.inf
         else:
-            assert x[0] <= v <= x[-1] + 1e-12 and np.interp(np.log(v), np.log(x), c) == pytest.approx(target, abs=1e-6)
-    assert (C.labels_to_reach(x, curve, np.full(4, target + 0.05)) >= found).all()
+            assert amount.state == 'reached' and amount.as_number() == amount.amount
+            assert x[0] <= amount.amount <= x[-1] + 1e-12
+            assert np.interp(np.log(amount.amount), np.log(x), c) == pytest.approx(target, abs=1e-6)
+    assert (reached_by(x, curve, target + 0.05) >= reached_by(x, curve, target)).all()
+
+
+def test_a_curve_with_a_gap_has_no_answer():
+    found = labels_to_reach([0.1, 1], np.array([[0.7, np.nan, 0.7], [0.8, 0.8, 0.8]]), [0.75, 0.75, np.nan])
+    assert [amount.state for amount in found] == ['reached', 'undefined', 'undefined']
+    assert np.isnan(found[1].as_number()) and format_labels(found[1], [0.1, 1]) == 'undefined'
+
+
+@pytest.mark.parametrize('amount', [('at most', 0.1), ('reached', 0.25), ('not reached', None), ('undefined', None)])
+def test_numbers_of_tables_read_as_the_amounts_they_stand_for(amount):
+    amount = LabelAmount(*amount)
+    assert format_labels(amount.as_number(), [0.1, 1]) == format_labels(amount, [0.1, 1])
 
 
 def test_counts_of_labels_read_as_numbers():
-    found = C.label_efficiency([100, 1000], np.array([[0.7] * 5, [0.8] * 5]), np.full(5, 0.75))
-    assert found['needed'] == pytest.approx(1000 / 10**0.5) and found['words'] == '316 (in 95 % of draws)'
-    assert (
-        C.label_efficiency([100, 1000], np.array([[0.7] * 5, [0.8] * 5]), np.full(5, 0.6))['words']
-        == 'at most 100 (in 95 % of draws)'
-    )
+    curve = np.array([[0.7] * 5, [0.8] * 5])
+    found = estimate_label_efficiency([100, 1000], curve, np.full(5, 0.75))
+    assert found.needed.amount == pytest.approx(1000 / 10**0.5) and found.words == '316 (in 95 % of draws)'
+    found = estimate_label_efficiency([100, 1000], curve, np.full(5, 0.6))
+    assert found.words == 'at most 100 (in 95 % of draws)'
+    assert found.as_row() == dict(needed=0, low=0, high=0, reached=1, n_undefined=0, words=found.words)
 
 
 def test_undefined_replicates_are_counted_and_too_many_leave_no_interval():
     curve = np.array([[0.7] * 6, [0.8] * 6])
     target = np.array([0.75, 0.75, 0.75, 0.75, np.nan, np.nan])
-    found = C.label_efficiency([0.1, 1], curve, target)
-    assert found['n_undefined'] == 2 and found['low'] == found['high']
-    found = C.label_efficiency([0.1, 1], curve, np.r_[0.75, 0.75, [np.nan] * 4])
-    assert np.isnan(found['low']) and found['words'] == '32 %'
+    found = estimate_label_efficiency([0.1, 1], curve, target)
+    assert found.n_undefined == 2 and found.interval.low == found.interval.high == found.needed
+    found = estimate_label_efficiency([0.1, 1], curve, np.r_[0.75, 0.75, [np.nan] * 4])
+    assert found.interval.low.state == 'undefined' and found.words == '32 %'
+    assert np.isnan([found.as_row()[end] for end in ('low', 'high')]).all()
 
 
 # ---------------------------------------------------------------- on an evaluation
@@ -335,12 +365,12 @@ def test_undefined_replicates_are_counted_and_too_many_leave_no_interval():
 
 def test_agreement_of_bootstrap_and_delong():
     ev = toy_evaluation(n=400, replicates=400)
-    t = C.bootstrap_vs_delong(ev, 'MN-LR-2', 'LR', 0.1)
+    t = bootstrap_vs_delong(ev, 'MN-LR-2', 'LR', 0.1)
     assert len(t) == 2
     assert t['bootstrap_se'].to_numpy() == pytest.approx(t['delong_se'].to_numpy(), rel=0.12)
     ev.predicted = None
     with pytest.raises(BadInput, match='not at hand'):
-        C.bootstrap_vs_delong(ev, 'MN-LR-2', 'LR', 0.1)
+        bootstrap_vs_delong(ev, 'MN-LR-2', 'LR', 0.1)
 
 
 def test_over_seeds_and_tasks_use_what_both_models_have():
@@ -351,25 +381,25 @@ def test_over_seeds_and_tasks_use_what_both_models_have():
     gone = r.index[(r['task'] == 'Sepsis') & (r['seed'] == 1) & (r['model'] == 'LR') & (r['fraction'] == 0.1)]
     r.loc[gone, 'auroc'] = np.nan
     ev.known.clear()
-    row = C.corrected_t_over_seeds(ev, 'MN-LR-2', 'LR').query("fraction == .1 and task_kind == 'phenotype'").iloc[0]
+    row = corrected_t_over_seeds(ev, 'MN-LR-2', 'LR').query("fraction == .1 and task_kind == 'phenotype'").iloc[0]
     one = r.query("fraction == .1 and task == 'Shock'").pivot(index='seed', columns='model', values='auroc')
     assert (
         row['n'] == 3
         and row['mean'] == pytest.approx((one['MN-LR-2'] - one['LR']).mean())
         and row['ratio'] == pytest.approx(80 / 32)
     )
-    t = C.wilcoxon_over_tasks(ev, [('MN-LR-2', 'LR'), ('LR', 'MN-LR-2'), ('MN-LR-2', 'GBT')], 1.0)
+    t = wilcoxon_over_tasks(ev, [('MN-LR-2', 'LR'), ('LR', 'MN-LR-2'), ('MN-LR-2', 'GBT')], 1.0)
     assert len(t) == 4 and t.query("task_kind == 'mortality'")['p'].isna().all()
     assert (t.query("task_kind == 'phenotype'")['p_holm'] >= t.query("task_kind == 'phenotype'")['p']).all()
 
 
 def test_efficiency_keeps_to_tasks_that_are_there_throughout():
     ev = toy_evaluation({'RNN-C': 0.2, 'MN-LR-2': 0.9}, fractions=(0.1, 0.3, 1.0))
-    whole = C.label_efficiency_table(ev, 'MN-LR-2', 'RNN-C')
+    whole = label_efficiency_table(ev, 'MN-LR-2', 'RNN-C')
     assert whole['n_tasks'].item() == 2 and 0 < whole['needed'].item() < 1
     ev.results.loc[
         (ev.results['task'] == 'Sepsis') & (ev.results['fraction'] == 0.1) & (ev.results['model'] == 'MN-LR-2'), 'auroc'
     ] = np.nan
     ev.known.clear()
-    left = C.label_efficiency_table(ev, 'MN-LR-2', 'RNN-C')
+    left = label_efficiency_table(ev, 'MN-LR-2', 'RNN-C')
     assert left['n_tasks'].item() == 1 and left['n_tasks_seen'].item() == 2

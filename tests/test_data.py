@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnn_transfer.data import *
+from rnn_transfer.cohorts.channels import BENCHMARK_CHANNELS, Channel, Task
+from rnn_transfer.cohorts.normalization import Normalizer
+from rnn_transfer.cohorts.partitions import partition_subjects
+from rnn_transfer.cohorts.statistics import FUNCTIONS, segment_sums
+from rnn_transfer.data import Cohort, PreparedCohort, labelled_subset, run_data
 from rnn_transfer.testing import toy_cohort, toy_icu
-from rnn_transfer.utilities.display import *
-from rnn_transfer.utilities.errors import BadInput, format_row_numbers
-from rnn_transfer.utilities.files import load_resource, read_parquet, write_atomic
-from rnn_transfer.utilities.seeds import seeded_rng
-from rnn_transfer.data import segment_sums
+from rnn_transfer.utilities.errors import BadInput
 
 # ---- golden values of mimic3-benchmarks on the MIMIC-III demo
 
@@ -66,7 +68,7 @@ def test_grid_equals_the_reference(shared):
     g = cohort.validate().grid()
     assert g.columns == list(gold['header'])
     np.testing.assert_array_equal(g.X, gold['X'].astype(np.float32))
-    np.testing.assert_array_equal(cohort.grid(short='length').lengths, gold['n_bins_end_los'])
+    np.testing.assert_array_equal(cohort.grid(short_stays='length').lengths, gold['n_bins_end_los'])
 
 
 def test_statistics_equal_the_reference(shared):
@@ -77,7 +79,7 @@ def test_statistics_equal_the_reference(shared):
     np.testing.assert_array_equal(s.to_numpy(), gold['X'])
 
 
-def test_shipped_normaliser(shared):
+def test_shipped_normalizer(shared):
     cohort, gold = golden_cohort(shared)
     g = cohort.grid()
     np.testing.assert_allclose(
@@ -230,8 +232,8 @@ def test_round_trip(tmp_path):
 
 def broken(**changes):
     toy = toy_cohort(60)
-    for where, change in changes.items():
-        setattr(toy, where, change(getattr(toy, where).copy()))
+    for attribute, change in changes.items():
+        setattr(toy, attribute, change(getattr(toy, attribute).copy()))
     return toy
 
 
@@ -303,9 +305,9 @@ def test_nothing_else_of_a_stays_table_reaches_a_run(tmp_path):
     assert 'surname' not in pd.read_parquet(tmp_path / 'data' / 'stays.parquet')
 
 
-def test_a_shipped_normaliser_must_know_every_channel(tmp_path):
+def test_a_shipped_normalizer_must_know_every_channel(tmp_path):
     with pytest.raises(BadInput, match="does not know column 'Heart rate'"):
-        run_data(toy_cohort(60), tmp_path, normaliser='phenotyping')
+        run_data(toy_cohort(60), tmp_path, normalizer='phenotyping')
 
 
 def test_unknown_channel():
@@ -382,7 +384,7 @@ def test_run_data(tmp_path):
     assert (p.statistics.index == p.stays['stay_id']).all() and p.meta['fingerprint'] == toy.fingerprint
 
 
-def test_normaliser_sees_the_train_partition_only(tmp_path):
+def test_normalizer_sees_the_train_partition_only(tmp_path):
     a = toy_cohort()
     b = toy_cohort()
     out = ~b.events['stay_id'].isin(b.stays['stay_id'][b.stays['partition'] == 'train'])
@@ -392,12 +394,60 @@ def test_normaliser_sees_the_train_partition_only(tmp_path):
     assert PreparedCohort.load(tmp_path / 'a').meta['scale'] == PreparedCohort.load(tmp_path / 'b').meta['scale']
 
 
-@pytest.mark.parametrize('bad', [dict(normaliser='mine'), dict(short='pad')])
-def test_data_step_refuses(tmp_path, bad):
-    with pytest.raises(BadInput, match=list(bad)[0]):
+@pytest.mark.parametrize('bad', [dict(normalizer='mine'), dict(short_stays='pad')])
+def test_data_step_rejects(tmp_path, bad):
+    with pytest.raises(BadInput, match=next(iter(bad))):
         run_data(toy_cohort(30), tmp_path, **bad)
     assert not list(tmp_path.iterdir())
 
 
 def test_masks_can_be_left_out(tmp_path):
     assert run_data(toy_cohort(60), tmp_path, masks=False).X.shape[2] == 6
+
+
+def test_settings_keep_their_names_in_files(tmp_path):
+    run_data(toy_cohort(60), tmp_path, short_stays='length')
+    stored = json.loads((tmp_path / 'data' / 'data.json').read_text())
+    assert stored['short'] == 'length' and stored['normaliser'] == 'train'
+
+
+# ---- what others rely on
+
+
+def test_short_is_still_understood_and_warns():
+    icu = toy_icu()
+    with pytest.warns(DeprecationWarning, match='short_stays='):
+        old = icu.grid(hours=4, short='length')
+    new = icu.grid(4, True, 'length')
+    np.testing.assert_array_equal(old.lengths, new.lengths)
+    np.testing.assert_array_equal(old.X, new.X)
+    with pytest.warns(DeprecationWarning), pytest.raises(BadInput, match='short_stays'):
+        icu.grid(short='pad')
+
+
+def test_channels_and_tasks_come_with_the_cohort():
+    from rnn_transfer import data
+
+    assert data.Channel is Channel and data.Task is Task
+
+
+def test_a_cohort_without_tasks_shows_itself():
+    toy = toy_icu()
+    assert '0 tasks' in Cohort(toy.events, toy.stays, toy.channels, [])._repr_markdown_()
+
+
+LIGHT = {
+    'rnn_transfer.data': {'torch', 'matplotlib', 'sklearn', 'scipy', 'nbdev'},
+    'rnn_transfer.utilities.errors': {'numpy', 'pandas', 'pyarrow', 'torch'},
+    'rnn_transfer.utilities.files': {'numpy', 'pandas', 'pyarrow', 'torch'},
+    'rnn_transfer.utilities.display': {'numpy', 'pandas', 'matplotlib'},
+    'rnn_transfer.utilities.seeds': {'pandas', 'torch'},
+}
+
+
+@pytest.mark.parametrize('module', LIGHT)
+def test_imports_are_cheap(module):
+    loaded = subprocess.run(
+        [sys.executable, '-c', f'import sys, {module}; print(*sys.modules)'], capture_output=True, text=True, check=True
+    )
+    assert not LIGHT[module] & set(loaded.stdout.split())

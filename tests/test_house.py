@@ -1,7 +1,6 @@
 "The tree is in step with its sources and speaks of nothing but the project."
 
 import configparser
-import json
 import re
 import subprocess
 import sys
@@ -62,7 +61,7 @@ def tracked() -> list[Path]:
 
 
 def test_library_notebooks_and_readme_are_in_step():
-    assert out_of_step() == {}, "mend with `make export`"
+    assert out_of_step() == {}, "fix with `make export`"
 
 
 def test_version_lives_in_settings():
@@ -91,6 +90,25 @@ def test_dependencies_live_in_pyproject():
 def test_installed_packages_fit_together():
     ran = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout
+
+
+def test_the_public_face_is_lazy_and_complete():
+    import rnn_transfer
+
+    assert len(rnn_transfer.__all__) > 20
+    for name in rnn_transfer.__all__:
+        assert getattr(rnn_transfer, name) is not None
+    heavy = "{'torch', 'numpy', 'pandas', 'sklearn', 'matplotlib', 'dask'}"
+    code = f"import sys, rnn_transfer; print(*{heavy} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == []
+
+
+@pytest.mark.parametrize("name", ["commands", "run", "status", "cluster", "profiles"])
+def test_the_command_line_imports_nothing_heavy(name):
+    heavy = "{'torch', 'pandas', 'sklearn', 'matplotlib', 'distributed', 'papermill', 'nbdev'}"
+    code = f"import sys, rnn_transfer.experiment.{name}; print(*{heavy} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0 and ran.stdout.split() == [], ran.stdout + ran.stderr
 
 
 def test_commands_exist():

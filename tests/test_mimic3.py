@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_transfer.data import BENCHMARK_CHANNELS
+from rnn_transfer.cohorts.channels import BENCHMARK_CHANNELS
 from rnn_transfer.sources import mimic3, mimic3_benchmarks
 from rnn_transfer.sources.mimic3_corrections import CORRECTIONS
 from rnn_transfer.sources.mimic3_export import export

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from mimic3_copies import rewrite, spoil
 
-from rnn_transfer.data import BENCHMARK_CHANNELS, Cohort
+from rnn_transfer.cohorts.channels import BENCHMARK_CHANNELS
+from rnn_transfer.data import Cohort
 from rnn_transfer.sources import mimic3, mimic3_benchmarks
 from rnn_transfer.sources.csv_files import find_lines
 from rnn_transfer.sources.duckdb_tables import duckdb_session, fetch_value, one_line_duckdb_errors

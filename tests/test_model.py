@@ -8,25 +8,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnn_transfer.cohorts.hourly import value_and_mask_columns
 from rnn_transfer.data import run_data
-from rnn_transfer.utilities.errors import BadInput
-from rnn_transfer.testing import toy_cohort
+from rnn_transfer.learning.autoencoder import Autoencoder, observed_values, reconstruction_loss
+from rnn_transfer.learning.training import resolve_device, torch_threads
 from rnn_transfer.model import (
     MIMICNet,
-    grid_metadata,
-    feature_names,
+    count_parameters,
     extract_features,
+    feature_names,
+    grid_metadata,
     init_network,
+    iter_batch_outputs,
     load_checkpoint,
     multilabel_loss,
-    count_parameters,
+    read_checkpoint,
     restrict_inputs,
     run_model,
     save_checkpoint,
-    value_and_mask_columns,
 )
-from rnn_transfer.learning.autoencoder import Autoencoder, observed_values, reconstruction_loss
-from rnn_transfer.learning.training import resolve_device, torch_threads
+from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities.errors import BadInput
 
 
 def sigmoid(x):
@@ -67,7 +69,7 @@ def grid(n, T, c, seed=0):
     layers=st.integers(1, 3),
     seed=st.integers(0, 99),
 )
-def test_features_are_the_last_states_of_every_layer(n, T, c, h, layers, seed):
+def test_features_are_the_final_states_of_every_layer(n, T, c, h, layers, seed):
     net, X = init_network(c, h, 2, seed, n_layers=layers), grid(n, T, c, seed)
     Z = extract_features(net, X, batch=2)
     assert Z.shape == (n, layers * h) and Z.dtype == np.float32 and len(feature_names(h, layers)) == layers * h
@@ -150,11 +152,11 @@ def test_a_checkpoint_says_which_columns_it_reads(tmp_path):
     save_checkpoint(init_network(5, 3, 2), tmp_path / 'all.safetensors', columns=FIVE)
     assert (
         'reads' not in json.loads((tmp_path / 'all.json').read_text())
-        and load_checkpoint(tmp_path / 'all.safetensors').reads is None
+        and load_checkpoint(tmp_path / 'all.safetensors').input_mask is None
     )
 
 
-def test_reading_columns_that_are_not_there_is_refused(tmp_path):
+def test_reading_columns_that_are_not_there_is_rejected(tmp_path):
     for kept in (['c'], []):
         with pytest.raises(BadInput, match='one or more of its columns'):
             restrict_inputs(init_network(5, 3, 2), FIVE, kept)
@@ -191,7 +193,7 @@ def test_what_is_to_be_written_is_what_was_observed(n, T, seed):
 
 @settings(max_examples=10, deadline=None)
 @given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=4), seed=st.integers(0, 99))
-def test_the_decoder_starts_from_the_last_states_and_writes_backwards(lengths, seed):
+def test_the_decoder_starts_from_the_final_states_and_writes_backwards(lengths, seed):
     auto, X = Autoencoder(init_network(5, 3, 2, seed), seed).eval(), grid(len(lengths), 5, 5, seed)
     got = auto(torch.from_numpy(X), lengths).detach().numpy().reshape(len(X), 5, 2)
     W, b = (v.detach().numpy().astype(float) for v in auto.net.head.parameters())
@@ -216,14 +218,14 @@ def test_extreme_logits_stay_finite():
     assert loss.item() == pytest.approx(5e3)
 
 
-def test_first_weights_depend_on_the_seed_and_not_on_the_tasks():
+def test_initial_weights_depend_on_the_seed_and_not_on_the_tasks():
     a, b, c = init_network(3, 5, 20, seed=4), init_network(3, 5, 1, seed=4), init_network(3, 5, 1, seed=5)
     for name, w in a.rnn.state_dict().items():
         assert torch.equal(w, b.rnn.state_dict()[name]) and not torch.equal(w, c.rnn.state_dict()[name])
         assert w.abs().max() <= 5**-0.5
 
 
-def test_initial_leaves_torchs_generator_alone():
+def test_init_network_leaves_torchs_generator_alone():
     torch.manual_seed(1)
     want = torch.rand(3)
     torch.manual_seed(1)
@@ -250,13 +252,39 @@ def test_features_leave_the_mode_and_the_grid_alone():
     assert net.training
 
 
-def test_features_refuse_what_they_cannot_read():
+def test_features_reject_what_they_cannot_read():
     net, X = init_network(2, 3, 1), grid(4, 5, 2)
     with pytest.raises(BadInput, match='reads 2 columns'):
         extract_features(net, X[..., :1])
     X[3, 2, 1] = np.nan
     with pytest.raises(BadInput, match=r'rows \[3\]'):
         extract_features(net, X, batch=2)
+
+
+@settings(max_examples=15, deadline=None)
+@given(n=st.integers(1, 7), batch=st.integers(1, 8), as_tensor=st.booleans(), with_lengths=st.booleans())
+def test_batches_cover_every_stay_once_and_equal_one_pass(n, batch, as_tensor, with_lengths):
+    net, X = init_network(3, 4, 2, seed=1).eval(), grid(n, 5, 3)
+    lengths = np.arange(n) % 5 + 1 if with_lengths else None
+    x = torch.from_numpy(X)
+    found = list(iter_batch_outputs(net, x if as_tensor else X, lengths, batch))
+    assert np.concatenate([np.arange(n)[rows] for rows, _ in found]).tolist() == list(range(n))
+    want = net(x, lengths).detach().numpy()
+    np.testing.assert_allclose(torch.cat([out for _, out in found]).numpy(), want, atol=1e-6)
+
+
+def test_batches_have_no_gradient_and_leave_the_mode_alone():
+    net, X = init_network(3, 4, 2).train(), grid(4, 5, 3)
+    for _, logits in iter_batch_outputs(net, X, batch=3):
+        assert not net.training and not logits.requires_grad and torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+    assert net.training
+    for _ in iter_batch_outputs(net, X, batch=1):
+        break
+    assert net.training
+    with pytest.raises(ZeroDivisionError):
+        list(iter_batch_outputs(net, X, compute=lambda x, lengths: 1 / 0))
+    assert net.training
 
 
 def test_number_of_weights():
@@ -325,7 +353,7 @@ def redescribe(path, **changes):
         (dict(sha256='0'), 'hash differs'),
     ],
 )
-def test_a_wrong_description_is_refused(saved, changes, message):
+def test_a_wrong_description_is_rejected(saved, changes, message):
     redescribe(saved[1], **changes)
     with pytest.raises(BadInput, match=message) as e:
         load_checkpoint(saved[1])
@@ -339,7 +367,7 @@ def test_a_description_that_is_none(saved, text):
         load_checkpoint(saved[1])
 
 
-def test_weights_that_are_no_safetensors_are_refused_even_with_the_right_hash(saved):
+def test_weights_that_are_no_safetensors_are_rejected_even_with_the_right_hash(saved):
     import hashlib
     import pickle
 
@@ -350,11 +378,16 @@ def test_weights_that_are_no_safetensors_are_refused_even_with_the_right_hash(sa
         load_checkpoint(path)
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path):
+def test_weights_that_are_not_finite_are_rejected(tmp_path):
     net = init_network(2, 2, 1)
     net.head.bias.data[0] = torch.nan
     with pytest.raises(BadInput, match='not finite'):
         load_checkpoint(save_checkpoint(net, tmp_path / 'net.safetensors'))
+
+
+def test_a_read_checkpoint_says_what_it_is(saved):
+    checkpoint = read_checkpoint(saved[1])
+    assert checkpoint.description['tasks'] == ['t', 'ü'] and checkpoint.weights == saved[1].read_bytes()
 
 
 @pytest.mark.parametrize('gone', ['.safetensors', '.json'])
@@ -364,7 +397,7 @@ def test_a_missing_half_is_named(saved, gone):
         load_checkpoint(saved[1])
 
 
-def test_a_checkpoint_for_other_columns_or_tasks_is_refused(saved):
+def test_a_checkpoint_for_other_columns_or_tasks_is_rejected(saved):
     with pytest.raises(BadInput, match='3 columns'):
         load_checkpoint(saved[1], columns=list('acb'))
     with pytest.raises(BadInput, match='2 tasks'):
@@ -393,7 +426,7 @@ def test_run_model_writes_the_untrained_networks(tmp_path):
     assert first == (tmp_path / 'model' / 'h-3.safetensors').read_bytes()
 
 
-def test_run_model_refuses_sizes_that_are_none(tmp_path):
+def test_run_model_rejects_sizes_that_are_none(tmp_path):
     for hidden in ([], [0], [2.5]):
         with pytest.raises(BadInput, match='hidden'):
             run_model(tmp_path, hidden)

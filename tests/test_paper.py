@@ -1,5 +1,6 @@
 "The plan, its keys, whole runs at toy size through papermill and Dask, and the command lines as a user meets them."
 
+import fcntl
 import json
 import os
 import re
@@ -10,15 +11,32 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nbclient.exceptions import DeadKernelError
 
-from rnn_transfer import paper
 from rnn_transfer.data import Cohort, PreparedCohort
-from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.experiment import store
+from rnn_transfer.experiment.cluster import local_cluster, local_workers, step_resources
+from rnn_transfer.experiment.commands import extract_cohort_features
+from rnn_transfer.experiment.execute import execute_step
+from rnn_transfer.experiment.notebooks import STEP_NOTEBOOKS, notebook_parameters, notebooks_dir, skip_examples
+from rnn_transfer.experiment.plan import plan_steps, with_dependencies
+from rnn_transfer.experiment.profiles import PROFILES, check_options
+from rnn_transfer.experiment.provenance import cohort_hash, read_cohort_description
+from rnn_transfer.experiment.run import describe_plan, run_experiment
+from rnn_transfer.experiment.status import (
+    describe_status,
+    estimate_time_left,
+    parse_step_name,
+    read_states,
+    render_index,
+)
+from rnn_transfer.experiment.store import fill_in_keys, find_modules, hash_code, one_at_a_time, only_driver, step_state
 from rnn_transfer.testing import toy_cohort
-from rnn_transfer.paper import *
+from rnn_transfer.utilities.errors import BadInput
 
 FEW = dict(models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2'], variants=['no-removal'])
 TINY = (
@@ -88,9 +106,7 @@ def test_profiles_only_use_parameters_that_notebooks_have():
 def test_papermill_reads_the_same_parameters():
     "Its parser trips over signs in comments and then passes the parameter unseen."
     for n in STEP_NOTEBOOKS.values():
-        assert list(paper.papermill.inspect_notebook(str(notebooks_dir() / f'{n}.ipynb'))) == list(
-            notebook_parameters(n)
-        ), n
+        assert list(papermill.inspect_notebook(str(notebooks_dir() / f'{n}.ipynb'))) == list(notebook_parameters(n)), n
 
 
 def test_no_toy_default_of_a_notebook_reaches_a_run():
@@ -110,7 +126,7 @@ def test_mistyped_parameters_are_refused_before_anything_starts(tmp_path, option
 
 
 def test_every_option_of_a_step_changes_its_key_and_those_after_it():
-    base = with_keys(plan_steps(PROFILES['quick']), 'f')
+    base = fill_in_keys(plan_steps(PROFILES['quick']), 'f')
     for option, value, first in (
         ('masks', False, 'data'),
         ('model.seed', 1, 'model'),
@@ -118,7 +134,7 @@ def test_every_option_of_a_step_changes_its_key_and_those_after_it():
         ('transfer.lr', 0.5, 'transfer'),
         ('evaluate.replicates', 7, 'evaluate'),
     ):
-        other = with_keys(plan_steps(PROFILES['quick'] | {option: value}), 'f')
+        other = fill_in_keys(plan_steps(PROFILES['quick'] | {option: value}), 'f')
         order = list(STEP_NOTEBOOKS)
         for a, b in zip(base, other):
             assert (a.key != b.key) == (order.index(a.kind) >= order.index(first)), (option, a.name)
@@ -178,8 +194,8 @@ def test_nothing_is_run_twice(finished):
 
 def test_only_what_depends_on_a_change_is_stale(finished):
     d, _ = finished
-    about = about_cohort(d / 'cohort')
-    steps = with_keys(plan_steps(PROFILES['quick'] | TINY | {'transfer.patience': 1}), cohort_hash(about))
+    about = read_cohort_description(d / 'cohort')
+    steps = fill_in_keys(plan_steps(PROFILES['quick'] | TINY | {'transfer.patience': 1}), cohort_hash(about))
     states = {s.kind: step_state(s, d / 'run') for s in steps}
     assert (
         states['pretrain'] == 'done'
@@ -205,7 +221,6 @@ def test_same_seed_same_results_whatever_the_workers(finished, tmp_path):
 
 def test_nothing_published_names_a_machine_or_a_patient(finished):
     d, _ = finished
-    stays = Cohort.load(d / 'cohort').stays
     texts = {
         p: p.read_text()
         for p in (d / 'run').rglob('*')
@@ -229,12 +244,12 @@ def test_too_few_phenotypes_are_refused_before_anything_starts(tmp_path):
 def test_what_a_cohort_says_of_itself_is_part_of_the_key(tmp_path):
     d = toy_cohort(60).save(tmp_path / 'c')
     about = json.loads((d / 'cohort.json').read_text())
-    before = cohort_hash(about_cohort(d))
+    before = cohort_hash(read_cohort_description(d))
     (d / 'cohort.json').write_text(json.dumps(about | dict(held_out_prevalence=[0, 1])))
-    assert cohort_hash(about_cohort(d)) != before
+    assert cohort_hash(read_cohort_description(d)) != before
     (d / 'cohort.json').write_text('[]')
     with pytest.raises(BadInput, match='not a cohort description'):
-        about_cohort(d)
+        read_cohort_description(d)
 
 
 def test_a_failing_step_is_kept_and_stops_only_what_needs_it(tmp_path):
@@ -267,21 +282,23 @@ def test_a_failing_step_is_kept_and_stops_only_what_needs_it(tmp_path):
     )
     (tmp_path / 'run/split-0/pretrain/02_pretrain.ipynb').write_text('{}')
     (tmp_path / 'run/split-0/pretrain/done.json').write_text('{"key": "old"}')  # of an earlier success
-    assert '02_pretrain.failed.ipynb' in index_page(tmp_path / 'run') and '1 failed' in status_text(tmp_path / 'run')
+    assert '02_pretrain.failed.ipynb' in render_index(tmp_path / 'run') and '1 failed' in describe_status(
+        tmp_path / 'run'
+    )
 
 
 def test_the_index_escapes_what_a_cohort_says_of_itself(tmp_path):
     (tmp_path / 'manifest.json').write_text(
         json.dumps(dict(steps={'data': 'x'}, cohort=dict(source='A<script>alert(1)</script>'), profile='quick'))
     )
-    page = index_page(tmp_path)
+    page = render_index(tmp_path)
     assert '<script' not in page and 'A&lt;script' in page
 
 
 def test_a_second_driver_is_refused(tmp_path):
-    with only_driver(tmp_path / 'run'), pytest.raises(BadInput, match='another driver'):
-        with only_driver(tmp_path / 'run'):
-            pass
+    first, second = only_driver(tmp_path / 'run'), only_driver(tmp_path / 'run')
+    with first, pytest.raises(BadInput, match='another driver'), second:
+        pass
 
 
 def test_a_new_driver_sweeps_only_what_a_run_left(tmp_path):
@@ -298,7 +315,7 @@ def test_a_new_driver_sweeps_only_what_a_run_left(tmp_path):
     for p in ours + theirs:
         p.parent.mkdir(parents=True, exist_ok=True)
         p.touch()
-    step = with_keys(plan_steps(PROFILES['quick']), 'f')[1]
+    step = fill_in_keys(plan_steps(PROFILES['quick']), 'f')[1]
     with one_at_a_time(step, tmp_path):
         with only_driver(tmp_path):
             pass
@@ -317,7 +334,7 @@ def test_time_left_knows_that_a_step_has_one_worker():
             seconds=[5, 3600, 3600, 600],
         )
     )
-    assert time_left(t, 16) == pytest.approx(4200) and time_left(t[:2], 2) is None
+    assert estimate_time_left(t, 16) == pytest.approx(4200) and estimate_time_left(t[:2], 2) is None
     noisy = pd.DataFrame(
         dict(
             step=['model', *(f'split-0/fraction-{f}/seed-0' for f in (1, 0.9, 0.01))],
@@ -326,23 +343,23 @@ def test_time_left_knows_that_a_step_has_one_worker():
             seconds=[5, 900, 700, None],
         )
     )
-    assert time_left(noisy, 1) == pytest.approx(5), 'no step is shorter than the start of a kernel'
+    assert estimate_time_left(noisy, 1) == pytest.approx(5), 'no step is shorter than the start of a kernel'
 
 
 def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):
     toy_cohort(60).save(tmp_path / 'cohort')
-    step = with_keys(plan_steps(PROFILES['quick']), 'f')[0]
+    step = fill_in_keys(plan_steps(PROFILES['quick']), 'f')[0]
     calls = []
 
     def once(*a, **k):
         calls.append(1)
         if len(calls) == 1:
-            raise paper.DeadKernelError('Kernel died')
+            raise DeadKernelError('Kernel died')
         return papermill_run(*a, **k)
 
-    papermill_run = paper.papermill.execute_notebook
-    monkeypatch.setattr(paper.papermill, 'execute_notebook', once)
-    assert execute(step, str(tmp_path), 'cohort')['state'] == 'done' and len(calls) == 2
+    papermill_run = papermill.execute_notebook
+    monkeypatch.setattr(papermill, 'execute_notebook', once)
+    assert execute_step(step, str(tmp_path), 'cohort')['state'] == 'done' and len(calls) == 2
 
 
 def test_a_killed_kernel_is_tried_once_more(tmp_path):
@@ -353,7 +370,7 @@ def test_a_killed_kernel_is_tried_once_more(tmp_path):
     from kill_resume import left_behind
 
     toy_cohort(60).save(tmp_path / 'cohort')
-    step = with_keys(plan_steps(PROFILES['quick']), 'f')[0]
+    step = fill_in_keys(plan_steps(PROFILES['quick']), 'f')[0]
     killed = []
 
     def kill():
@@ -366,16 +383,16 @@ def test_a_killed_kernel_is_tried_once_more(tmp_path):
 
     thread = threading.Thread(target=kill)
     thread.start()
-    out = execute(step, str(tmp_path), 'cohort')
+    out = execute_step(step, str(tmp_path), 'cohort')
     thread.join()
     assert out['state'] == 'done' and len(killed) == 1, out
 
 
 def test_a_worker_with_other_code_refuses(tmp_path):
     toy_cohort(60).save(tmp_path / 'cohort')
-    step = with_keys(plan_steps(PROFILES['quick']), 'f')[0]
+    step = fill_in_keys(plan_steps(PROFILES['quick']), 'f')[0]
     step.parts['version'] = '0.0.0'
-    out = execute(step, str(tmp_path), 'cohort')
+    out = execute_step(step, str(tmp_path), 'cohort')
     assert (
         out['state'] == 'failed'
         and 'other code for 00_data' in out['why']
@@ -383,20 +400,64 @@ def test_a_worker_with_other_code_refuses(tmp_path):
     )
 
 
-def test_the_evaluation_modules_are_part_of_its_key(monkeypatch):
-    before = code_hash('04_evaluate'), code_hash('00_data')
-    monkeypatch.setitem(paper.HELPERS, '04_evaluate', ['evaluation/*.py'])
-    assert code_hash('04_evaluate') != before[0] and code_hash('00_data') == before[1], 'without the checklists'
-    whole = code_hash('04_evaluate')
-    monkeypatch.setitem(paper.HELPERS, '04_evaluate', ['evaluation/measures.py'])
-    assert code_hash('04_evaluate') != whole
+def changed_kinds(monkeypatch, module: str) -> set[str]:
+    "The kinds of step that are stale after one line of a module changed."
+    before = fill_in_keys(plan_steps(PROFILES['quick']), 'a cohort')
+    text = store._module_text
+
+    def changed(path):
+        return text(path) + ('x = 1' if path.as_posix().endswith(f'rnn_transfer/{module}') else '')
+
+    monkeypatch.setattr(store, '_module_text', changed)
+    after = fill_in_keys(plan_steps(PROFILES['quick']), 'a cohort')
+    return {old.kind for old, new in zip(before, after) if old.parts['modules'] != new.parts['modules']}
+
+
+@pytest.mark.parametrize(
+    'module, kinds',
+    [
+        ('evaluation/measures.py', {'evaluate'}),
+        ('learning/trees.py', {'transfer', 'evaluate'}),
+        ('learning/training.py', {'pretrain', 'transfer', 'evaluate'}),
+        ('cohorts/hourly.py', {'data', 'model', 'pretrain', 'transfer', 'evaluate'}),
+    ],
+)
+def test_a_changed_module_makes_the_steps_that_use_it_stale(monkeypatch, module, kinds):
+    assert changed_kinds(monkeypatch, module) == kinds
+
+
+def test_how_runs_are_executed_is_no_part_of_a_key():
+    for notebook in STEP_NOTEBOOKS.values():
+        source = (notebooks_dir() / f'{notebook}.ipynb').read_text(encoding='utf-8')
+        assert source and set(hash_code(notebook)) == {'notebook', 'modules'}
+    names = {path.parent.name for path in find_modules('from rnn_transfer.evaluate import run_evaluate')}
+    assert not names & {'experiment', 'sources'}
+
+
+def test_a_step_finished_by_an_older_version_is_stale_with_a_reason(tmp_path):
+    "It remembered the notebook's hash alone."
+    step = fill_in_keys(plan_steps(PROFILES['quick']), 'a cohort')[0]
+    old = {name: value for name, value in step.parts.items() if name != 'modules'}
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data' / 'done.json').write_text(json.dumps(dict(key='0', parts=old, outputs={}, seen={})))
+    assert step_state(step, tmp_path) == 'stale: modules changed'
+
+
+def test_a_copy_skips_examples_and_nothing_else():
+    nb = nbformat.v4.new_notebook()
+    sources = ['#| export\ndef f(): return 1', 'f()', 'import math', 'a = 1', 'f() + a']
+    nb.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nb.cells[3].metadata['tags'] = ['parameters']
+    nb.cells.insert(4, nbformat.v4.new_markdown_cell('## Run'))
+    assert skip_examples(nb) == 1
+    assert [c.source for c in nb.cells if 'skip-execution' in c.metadata.get('tags', [])] == ['f()']
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def none(*_):
         raise OSError(38, 'Function not implemented')
 
-    monkeypatch.setattr(paper.fcntl, 'flock', none)
+    monkeypatch.setattr(fcntl, 'flock', none)
     with pytest.raises(BadInput, match='this file system has no locks'), only_driver(tmp_path / 'run'):
         pass
 
@@ -409,7 +470,7 @@ def test_an_executed_notebook_may_be_saved_again(finished, tmp_path):
     for p in (tmp_path / 'run').rglob('*.ipynb'):
         p.write_text(p.read_text() + '\n')
     (tmp_path / 'run/tables/.DS_Store').touch()
-    steps = with_keys(plan_steps(PROFILES['quick'] | TINY), cohort_hash(about_cohort(d / 'cohort')))
+    steps = fill_in_keys(plan_steps(PROFILES['quick'] | TINY), cohort_hash(read_cohort_description(d / 'cohort')))
     assert {step_state(s, tmp_path / 'run') for s in steps} == {'done'}
 
 
@@ -440,10 +501,10 @@ def test_an_executed_notebook_may_be_saved_again(finished, tmp_path):
         ({'autoencoder_updates': -3}, 'expected 0 or more'),
         ({'lr': float('nan')}, 'expected a number above 0'),
         ({'n_held_out': 0}, 'expected a number above 0'),
-        ({'gpus': 0}, 'gpus 0: expected the share of a card'),
-        ({'gpus': 'half'}, 'gpus half: expected the share'),
-        ({'low': '5%'}, 'expected a share from 0 to 1'),
-        ({'high': 5}, 'expected a share from 0 to 1'),
+        ({'gpus': 0}, 'gpus 0: expected the fraction of a card'),
+        ({'gpus': 'half'}, 'gpus half: expected the fraction'),
+        ({'low': '5%'}, 'expected a fraction from 0 to 1'),
+        ({'high': 5}, 'expected a fraction from 0 to 1'),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused_before_anything_starts(tmp_path, options, message):
@@ -483,7 +544,7 @@ def test_features_of_a_checkpoint(finished, tmp_path):
     other.events['channel'] = other.events['channel'].cat.rename_categories({'Heart rate': 'Pulse'})
     other.save(tmp_path / 'other')
     with pytest.raises(BadInput, match="reads column 'Heart rate'"):
-        cohort_features(Cohort.load(tmp_path / 'other'), d / 'run/split-0/pretrain/mimic-net.safetensors')
+        extract_cohort_features(Cohort.load(tmp_path / 'other'), d / 'run/split-0/pretrain/mimic-net.safetensors')
 
 
 @pytest.mark.parametrize(
@@ -502,7 +563,7 @@ def test_features_of_a_checkpoint(finished, tmp_path):
         (('rnn_transfer_paper', '--seeds', 'few'), '--seeds few: expected whole numbers'),
         (('rnn_transfer_paper', '--set', 'patience'), '--set patience: expected name=value'),
         (('rnn_transfer_paper', '--profile', 'nope', '--dry-run'), "profile 'nope': expected quick, open, paper"),
-        (('rnn_transfer_paper', '--fractions', '2'), 'fractions [2.0]: expected shares above 0 and at most 1'),
+        (('rnn_transfer_paper', '--fractions', '2'), 'fractions [2.0]: expected numbers above 0 and at most 1'),
         (('rnn_transfer_paper', '--seeds', '3,2,1'), 'seeds [3, 2, 1]: expected one or two whole numbers'),
         (('rnn_transfer_paper', '--splits', '0'), 'splits 0: expected a whole number above 0'),
         (('rnn_transfer_paper', '--dry-run'), '--dry-run needs --cohort'),
@@ -569,7 +630,7 @@ def test_dry_run_says_what_and_why(finished, tmp_path):
         re.search(r'^3 of 6 steps to do; about \d+\.\d minutes with', r.stdout, re.M)
         and 'parameters changed' in r.stdout
     )
-    said = plan_text(d / 'cohort', tmp_path, 'quick', TINY, 2, 'split-0/pretrain')
+    said = describe_plan(d / 'cohort', tmp_path, 'quick', TINY, 2, 'split-0/pretrain')
     assert re.search('^3 of 3 steps to do; no step of kind data, model, pretrain was timed here yet$', said, re.M)
 
 
@@ -596,7 +657,12 @@ def test_index_links_every_executed_notebook(finished):
     d, _ = finished
     page = (d / 'run/index.html').read_text()
     links = re.findall(r'<a href="([^"]+\.ipynb)"', page)
-    assert len(links) == 6 and all((d / 'run' / l).exists() for l in links) and 'LR 0.' in page and 'synthetic' in page
+    assert (
+        len(links) == 6
+        and all((d / 'run' / link).exists() for link in links)
+        and 'LR 0.' in page
+        and 'synthetic' in page
+    )
     assert all(re.search(rf'<td>{s}</td><td>\d+</td>', page) for s in read_states(d / 'run')['seconds']), (
         'seconds and peak memory of each run'
     )
@@ -618,8 +684,8 @@ def test_one_step_and_what_it_needs():
 
 def test_gpu_runs_claim_a_card():
     steps = plan_steps(PROFILES['quick'])
-    assert {s.kind for s in steps if resources(s, True)} == {'pretrain', 'transfer'} and not any(
-        resources(s, False) for s in steps
+    assert {s.kind for s in steps if step_resources(s, True)} == {'pretrain', 'transfer'} and not any(
+        step_resources(s, False) for s in steps
     )
     assert (
         local_workers(8, 2) == [0, 1] + [None] * 6
@@ -662,7 +728,9 @@ def test_scheduler_and_workers_over_tcp_give_the_same_results(finished, tmp_path
         run_experiment(d / 'cohort', tmp_path / 'run', 'quick', scheduler=c.address, **TINY)
         assert re.search(
             r'about \d+\.\d minutes with 2 workers',
-            plan_text(d / 'cohort', tmp_path / 'run', 'quick', TINY | {'evaluate.seed': 1}, 16, scheduler=c.address),
+            describe_plan(
+                d / 'cohort', tmp_path / 'run', 'quick', TINY | {'evaluate.seed': 1}, 16, scheduler=c.address
+            ),
         ), 'those of the scheduler'
     a, b = (pd.read_parquet(r / 'results.parquet').drop(columns='seconds') for r in (d / 'run', tmp_path / 'run'))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
@@ -705,7 +773,7 @@ def test_an_interrupt_is_one_line_and_leaves_a_resumable_run(finished, tmp_path,
     time.sleep(1)
     os.killpg(p.pid, signal.SIGINT) if sent == 'SIGINT' else p.send_signal(signal.SIGTERM)
     error = p.communicate(timeout=120)[1]
-    last = [l for l in error.splitlines() if l.startswith('error')]
+    last = [line for line in error.splitlines() if line.startswith('error')]
     assert (
         p.returncode == code
         and len(last) == 1
@@ -767,16 +835,16 @@ def test_a_corrupted_checkpoint_is_one_line_and_a_resumable_run(finished, tmp_pa
     d, _ = finished
     shutil.copytree(d / 'run', tmp_path / 'run')
     p = tmp_path / 'run/split-0/pretrain/mimic-net.safetensors'
-    steps = with_keys(plan_steps(PROFILES['quick'] | TINY), cohort_hash(about_cohort(d / 'cohort')))
+    steps = fill_in_keys(plan_steps(PROFILES['quick'] | TINY), cohort_hash(read_cohort_description(d / 'cohort')))
     transfer = next(s for s in steps if s.kind == 'transfer')
     whole = p.read_bytes()
     p.write_bytes(whole[:100])
     shutil.rmtree(tmp_path / 'run/split-0/features')
     (tmp_path / 'run' / transfer.name / 'done.json').unlink()
-    out = execute(transfer, str(tmp_path / 'run'), '')
+    out = execute_step(transfer, str(tmp_path / 'run'), '')
     assert out['state'] == 'failed' and 'mimic-net.safetensors' in out['why'] and '\n' not in out['why'], out
     p.write_bytes(whole)
-    assert execute(transfer, str(tmp_path / 'run'), '')['state'] == 'done'
+    assert execute_step(transfer, str(tmp_path / 'run'), '')['state'] == 'done'
 
 
 def test_a_full_disk_is_one_line_and_a_resumable_run(finished, tmp_path):
@@ -808,7 +876,7 @@ def test_a_full_disk_is_one_line_and_a_resumable_run(finished, tmp_path):
             'max_updates=5;n_held_out=2',
         ]
         r = cli('rnn_transfer_paper', *args)
-        lines = [l for l in r.stderr.splitlines() if l.startswith('error')]
+        lines = [line for line in r.stderr.splitlines() if line.startswith('error')]
         assert r.returncode == 2 and len(lines) == 1 and 'No space left' in r.stderr and 'Traceback' not in r.stderr, (
             r.stderr
         )

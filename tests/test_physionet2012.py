@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnn_transfer.data import Cohort
+from rnn_transfer.sources import physionet2012 as p12
+from rnn_transfer.sources.physionet2012_files import PARAMETERS, parse_minutes, parse_numbers, read_rows
+from rnn_transfer.sources.threshold_tasks import define_task, label_stays, stay_statistic
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.files import load_resource
-from rnn_transfer.sources import physionet2012 as p12
 
 HEAD = "Time,Parameter,Value\n"
 OUT = "RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death\n"
@@ -40,7 +42,7 @@ def put(folder, s, records, outcomes=None):
     for i, text in records.items():
         (folder / f"set-{s}" / f"{i}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     lines = [f"{i},6,1,{5 + 20 * (i % 2)},-1,{i % 2}" for i in records] if outcomes is None else outcomes
-    (folder / f"Outcomes-{s}.txt").write_text(OUT + "".join(l + "\n" for l in lines))
+    (folder / f"Outcomes-{s}.txt").write_text(OUT + "".join(line + "\n" for line in lines))
     return folder
 
 
@@ -89,17 +91,17 @@ def test_real_cohort_is_what_it_should_be(real):
 
 
 def test_committed_report_is_that_of_the_real_data(real):
-    assert p12.report(real) == load_resource("physionet2012_report.json")
+    assert p12.counts_report(real) == load_resource("physionet2012_report.json")
 
 
 def test_mortality_equals_the_outcomes_files(real, shared):
     d = pd.concat(pd.read_csv(shared / "data" / "physionet2012" / f"Outcomes-{s}.txt") for s in "ab").set_index(
         "RecordID"
     )
-    mine = real.stays.set_index("stay_id")
-    assert (mine["In-hospital mortality"] == d["In-hospital_death"].reindex(mine.index)).all()
-    days = d["Length_of_stay"].reindex(mine.index)
-    assert (mine["Long hospital stay"][days >= 0] == (days[days >= 0] > 14)).all() and mine["Long hospital stay"][
+    made = real.stays.set_index("stay_id")
+    assert (made["In-hospital mortality"] == d["In-hospital_death"].reindex(made.index)).all()
+    days = d["Length_of_stay"].reindex(made.index)
+    assert (made["Long hospital stay"][days >= 0] == (days[days >= 0] > 14)).all() and made["Long hospital stay"][
         days < 0
     ].isna().all()
 
@@ -123,19 +125,19 @@ def test_events_of_a_channel_equal_a_pandas_computation(real, raw, channel, para
         cuff=lambda d: d["parameter"] != parameters[0]
     )
     x = x[x["cuff"] == x.groupby(["stay", "hour"])["cuff"].transform("min")].groupby(["stay", "hour"])["value"].mean()
-    mine = real.events[real.events["stay_id"].isin(raw["stay"]) & (real.events["channel"] == channel)].set_index(
+    made = real.events[real.events["stay_id"].isin(raw["stay"]) & (real.events["channel"] == channel)].set_index(
         ["stay_id", "hour"]
     )["value"]
     x = x[x.index.get_level_values(0).isin(real.stays["stay_id"])]
-    assert len(mine) == len(x) > 0
-    np.testing.assert_allclose(mine.to_numpy(), x.to_numpy(), rtol=1e-12)
+    assert len(made) == len(x) > 0
+    np.testing.assert_allclose(made.to_numpy(), x.to_numpy(), rtol=1e-12)
 
 
 def test_coma_scores_are_indices_into_the_benchmarks_categories(real, raw):
     scale = next(c for c in real.channels if c.name == "Glascow coma scale total")
-    mine = real.events[real.events["stay_id"].isin(raw["stay"]) & (real.events["channel"] == scale.name)]
-    told = raw[(raw["parameter"] == "GCS") & raw["stay"].isin(real.stays["stay_id"])]["value"].astype(int).tolist()
-    assert [int(scale.values[int(v)]) for v in mine["value"]] == told
+    made = real.events[real.events["stay_id"].isin(raw["stay"]) & (real.events["channel"] == scale.name)]
+    expected = raw[(raw["parameter"] == "GCS") & raw["stay"].isin(real.stays["stay_id"])]["value"].astype(int).tolist()
+    assert [int(scale.values[int(v)]) for v in made["value"]] == expected
 
 
 def by_hand(g):
@@ -176,15 +178,15 @@ def by_hand(g):
 
 
 def test_labels_equal_those_written_out_by_hand(real, raw):
-    mine = real.stays.set_index("stay_id")
-    seen = 0
+    made = real.stays.set_index("stay_id")
+    n_labelled = 0
     for stay, g in raw.groupby("stay"):
-        if stay not in mine.index:
+        if stay not in made.index:
             continue
-        seen += 1
+        n_labelled += 1
         for task, y in by_hand(g).items():
-            assert mine.loc[stay, task] == float(y), (stay, task)
-    assert seen > 90
+            assert made.loc[stay, task] == float(y), (stay, task)
+    assert n_labelled > 90
 
 
 def test_enough_tasks_can_be_held_out(real):
@@ -196,9 +198,9 @@ def test_enough_tasks_can_be_held_out(real):
 
 def test_respiratory_rate_is_never_charted_under_ventilation(real):
     "The notebook says so."
-    seen = real.stays["stay_id"].isin(real.events["stay_id"][real.events["channel"] == "Respiratory rate"])
+    observed = real.stays["stay_id"].isin(real.events["stay_id"][real.events["channel"] == "Respiratory rate"])
     y = real.stays["Mechanical ventilation"]
-    assert y[seen].sum() == 0 and abs(y[~seen].mean() - 7 / 8) < 0.001
+    assert y[observed].sum() == 0 and abs(y[~observed].mean() - 7 / 8) < 0.001
 
 
 def test_the_long_stay_and_oliguria_are_what_the_notebook_says(real, shared):
@@ -221,7 +223,7 @@ def test_the_long_stay_and_oliguria_are_what_the_notebook_says(real, shared):
 
 
 def test_content_is_that_of_the_first_long_run(real):
-    "Words may be mended in source and note; labels, tasks and their definitions are those that results were published on."
+    "Words of source and note may change; labels, tasks and definitions are those that results were published on."
     assert real.fingerprint.startswith("5a8f9e518789")
 
 
@@ -234,7 +236,7 @@ def test_save_and_load(real, tmp_path):
 
 
 def test_no_task_reads_an_input_channel_and_every_rule_names_its_source():
-    p, r = p12.PARAMETERS, p12.RULES
+    p, r = PARAMETERS, p12.TASK_RULES
     assert not set(r["parameter"]) & set(p.index[p["channel"].notna()])
     assert set(r["parameter"]) - set(p.index) == {"Length_of_stay", "In-hospital_death"}
     assert r["source"].notna().all() and (r[r["kind"] == "phenotype"]["task"].nunique(), set(r["relation"])) == (
@@ -249,24 +251,24 @@ def test_no_task_reads_an_input_channel_and_every_rule_names_its_source():
 
 
 def test_notes_tell_where_rule_and_source_part():
-    r = p12.RULES.drop_duplicates("task").set_index("task")
+    r = p12.TASK_RULES.drop_duplicates("task").set_index("task")
     own = set(r.index[r["source"].str.startswith("own choice")])
     assert own == {"Marked myocardial injury", "Long hospital stay"} and own | {
         "Oliguria",
         "Hypercapnia",
         "Hypokalaemia",
-    } <= set(p12.ABOUT["task_notes"])
+    } <= set(p12._META["task_notes"])
     assert (
         "Kardalas" in r.loc["Hypokalaemia", "source"]
-        and "Gennari" in p12.definition("Hypokalaemia")
-        and "mortality" in p12.ABOUT["task_notes"]["Long hospital stay"]
+        and "Gennari" in define_task("Hypokalaemia", p12.TASK_RULES)
+        and "mortality" in p12._META["task_notes"]["Long hospital stay"]
     )
 
 
 def test_no_two_tasks_ask_the_same_side_of_one_parameter():
-    r = p12.RULES.assign(side=p12.RULES["relation"].str[0])
-    double = r[r.duplicated(["parameter", "statistic", "side"], keep=False)]
-    assert double.empty
+    r = p12.TASK_RULES.assign(side=p12.TASK_RULES["relation"].str[0])
+    duplicated = r[r.duplicated(["parameter", "statistic", "side"], keep=False)]
+    assert duplicated.empty
 
 
 # ---------------------------------------------------------------- forms on disk
@@ -285,7 +287,8 @@ def pack(folder, form, top="set-{}/"):
         out = folder / f"set-{s}{form}"
         if form == ".zip":
             with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
-                [z.writestr(n, b) for n, b in files.items()]
+                for n, b in files.items():
+                    z.writestr(n, b)
         else:
             with tarfile.open(out, "w:" + ("" if form == ".tar" else "gz")) as t:
                 for n, b in files.items():
@@ -299,18 +302,18 @@ def pack(folder, form, top="set-{}/"):
 @pytest.mark.parametrize("form", [".tar.gz", ".tgz", ".tar", ".zip"])
 @pytest.mark.parametrize("top", ["set-{}/", "", "deep/er/"])
 def test_every_form_gives_the_same_cohort(two, form, top):
-    told = p12.cohort(two).fingerprint
+    expected = p12.cohort(two).fingerprint
     c = p12.cohort(pack(two, form, top))
-    assert c.fingerprint == told and c.meta["counts_of_rows"]["other files in the set"] == 8
+    assert c.fingerprint == expected and c.meta["counts_of_rows"]["other files in the set"] == 8
 
 
 def test_names_in_capitals_and_a_folder_in_the_folder(two):
-    told = p12.cohort(two).fingerprint
+    expected = p12.cohort(two).fingerprint
     (two / "set-a").rename(two / "x")
     (two / "SET-A").mkdir()
     (two / "x").rename(two / "SET-A" / "set-a")
     (two / "Outcomes-a.txt").rename(two / "outcomes-A.TXT")
-    assert p12.cohort(two).fingerprint == told
+    assert p12.cohort(two).fingerprint == expected
 
 
 def test_a_folder_goes_before_an_archive_unless_it_is_empty(two):
@@ -326,7 +329,7 @@ def test_a_folder_goes_before_an_archive_unless_it_is_empty(two):
 
 @pytest.mark.parametrize("form", [".tar.gz", ".tgz", ".tar", ".zip"])
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
-def test_a_cut_archive_is_refused(tmp_path, form, keep):
+def test_a_cut_archive_is_rejected(tmp_path, form, keep):
     r = np.random.default_rng(0)
     rows = {
         i: record(i, *[f"{h:02d}:{m:02d},HR,{r.integers(50, 120)}" for h in range(40) for m in (3, 33)])
@@ -342,7 +345,7 @@ def test_a_cut_archive_is_refused(tmp_path, form, keep):
 
 
 @pytest.mark.parametrize("form", [".tar.gz", ".zip", ".tar"])
-def test_an_archive_that_is_none_is_refused(two, form):
+def test_an_archive_that_is_none_is_rejected(two, form):
     shutil.rmtree(two / "set-b")
     (two / f"set-b{form}").write_bytes(b"<html>404</html>" * 200)
     with pytest.raises(BadInput, match="set-b.*download it again"):
@@ -352,7 +355,7 @@ def test_an_archive_that_is_none_is_refused(two, form):
 # ---------------------------------------------------------------- sets and partitions
 
 
-def test_the_last_set_is_the_test_set_unless_told(two):
+def test_the_last_set_is_the_test_set_by_default(two):
     put(two, "c", some(300))
 
     def part(**k):
@@ -398,11 +401,12 @@ def test_missing_things(two, tmp_path):
     (two / "Outcomes-b.txt").unlink()
     with pytest.raises(
         BadInput,
-        match="Outcomes-b.txt is missing beside set-b; download it, or move set-b out of the folder .*sets='a'",
+        match="Outcomes-b.txt is missing next to set-b; download it, or move set-b out of the folder .*sets='a'",
     ):
         p12.cohort(two)
     assert len(p12.cohort(two, sets="a").stays) == 6
-    [p.unlink() for p in (two / "set-a").iterdir()]
+    for p in (two / "set-a").iterdir():
+        p.unlink()
     (two / "set-a" / "notes.txt").write_text("x")
     with pytest.raises(BadInput, match="holds no record"):
         p12.cohort(two, sets="a")
@@ -425,7 +429,7 @@ def test_missing_things(two, tmp_path):
         ('03:00,"HR,70"', "is no parameter|not a number"),
     ],
 )
-def test_bad_rows_are_refused_with_file_and_row(two, row, says):
+def test_bad_rows_are_rejected_with_file_and_row(two, row, says):
     put(two, "a", some(100) | {100: record(100, "00:07,HR,73", row, "04:00,HR,71")})
     with pytest.raises(BadInput, match=says) as e:
         p12.cohort(two)
@@ -442,7 +446,7 @@ def test_files_that_are_no_records(two, text, says):
         p12.cohort(two)
 
 
-def test_what_is_counted_and_not_refused(two):
+def test_what_is_counted_and_not_rejected(two):
     odd = record(100, "00:07,HR,73", "01:00,,3", "01:00,K,", "later,K,4", "48:01,K,4", "48:00,HR,80", "01:00,,x")
     put(two, "a", some(100) | {100: odd, 101: record(101), 102: "", 103: HEAD, 104: record(999, "00:10,HR,60")})
     c = p12.cohort(two)
@@ -466,7 +470,7 @@ def test_what_is_counted_and_not_refused(two):
 
 def test_unknown_parameters_can_be_counted(two):
     put(two, "a", some(100) | {100: record(100, "00:07,HR,73", "01:00,Zinc,3", "01:00,Zinc,low")})
-    with pytest.raises(BadInput, match="mend the row or take it out .in Python, unknown="):
+    with pytest.raises(BadInput, match="fix the row or take it out .in Python, unknown="):
         p12.cohort(two)
     c = p12.cohort(two, unknown="count")
     assert c.meta["counts_of_rows"]["rows of an unknown parameter"] == 2
@@ -542,21 +546,21 @@ def test_rows_survive_any_line_ends(rows, end, bom, blank):
     lines = [f"{m // 60:02d}:{m % 60:02d},{p},{v}" for m, p, v in rows]
     text = (end + end if blank else end).join(["Time,Parameter,Value", *lines]).encode()
     text = b"\xef\xbb\xbf" + text if bom else text
-    got, n = p12.read_rows({7: text}, "x")
-    named = [(m, p12.PARAMETERS.index.get_loc(p), float(v)) for m, p, v in rows if p]
+    got, n = read_rows({7: text}, "x")
+    named = [(m, PARAMETERS.index.get_loc(p), float(v)) for m, p, v in rows if p]
     assert (
         list(zip(got["minute"], got["parameter"], got["value"])) == named
         and n["rows without a parameter"] == len(rows) - len(named)
         and (got["stay_id"] == 7).all()
     )
-    kept, counts = p12.clean(got)
+    kept, counts = p12.clean_rows(got)
     assert (counts["kept"] + counts["missing code"] + counts["outside range"] == counts["values"]).all() and counts[
         "values"
     ].sum() == len(named)
-    low, high = (p12.PARAMETERS[c].to_numpy()[kept["parameter"]] for c in ("low", "high"))
+    low, high = (PARAMETERS[c].to_numpy()[kept["parameter"]] for c in ("low", "high"))
     assert ((kept["value"] >= low) & (kept["value"] <= high)).all()
     events, merged = p12.channel_events(kept)
-    fed = p12.PARAMETERS["channel"].notna().to_numpy()[kept["parameter"]].sum()
+    fed = PARAMETERS["channel"].notna().to_numpy()[kept["parameter"]].sum()
     assert len(events) + sum(merged.values()) == fed and not events.duplicated(["stay_id", "hour", "channel"]).any()
     Cohort(
         events, pd.DataFrame(dict(stay_id=[7], subject_id=[7], los_hours=[48.0], partition=["train"])), p12.CHANNELS, []
@@ -565,31 +569,46 @@ def test_rows_survive_any_line_ends(rows, end, bom, blank):
 
 @given(st.integers(0, 9999), st.integers(0, 59))
 def test_minutes_of_a_time(h, m):
-    assert p12.minutes([f"{h:02d}:{m:02d}"])[0] == 60 * h + m
+    assert parse_minutes([f"{h:02d}:{m:02d}"])[0] == 60 * h + m
 
 
 @given(st.text(max_size=8))
 def test_minutes_and_numbers_never_crash(t):
-    assert np.isnan(p12.minutes([t])[0]) or ":" in t
-    x = p12.numbers([t])[0]
+    assert np.isnan(parse_minutes([t])[0]) or ":" in t
+    x = parse_numbers([t])[0]
     assert np.isnan(x) or x == float(t)
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=12))
 def test_rise_is_the_greatest_later_minus_earlier(values):
     x = pd.DataFrame(dict(stay_id=1, minute=range(len(values)), value=np.array(values) / 10))
-    assert p12.summary(x.sample(frac=1, random_state=0), "rise")[1] == pytest.approx(
+    assert stay_statistic(x.sample(frac=1, random_state=0), "rise")[1] == pytest.approx(
         max(b - a for i, a in enumerate(values) for b in values[i:]) / 10
     )
 
 
 @given(st.integers(600, 850))
 def test_a_ph_without_its_point(n):
-    rows = pd.DataFrame(dict(stay_id=[1], minute=[0], parameter=[p12.PARAMETERS.index.get_loc("pH")], value=[float(n)]))
-    kept, counts = p12.clean(rows)
+    rows = pd.DataFrame(dict(stay_id=[1], minute=[0], parameter=[PARAMETERS.index.get_loc("pH")], value=[float(n)]))
+    kept, counts = p12.clean_rows(rows)
     assert counts.loc["pH", "decimal point restored"] == 1 and kept["value"].tolist() == (
         [n / 100] if 650 <= n <= 800 else []
     )
+
+
+def test_tasks_of_one_class_are_named_for_the_command(two):
+    c = p12.cohort(two)
+    names = {t.name for t in c.tasks}
+    assert c.meta["left_out"] == c.meta["tasks_left_out"] and not names & set(c.meta["left_out"])
+    assert len(names) + len(c.meta["left_out"]) == 26 and "Hypokalaemia" in names
+
+
+def test_readings_after_the_horizon_do_not_count():
+    rows = pd.DataFrame(dict(stay_id=[1, 1], minute=[60, 300], parameter="Lactate", value=[1.0, 5.0]))
+    rule = dict(task="High", parameter="Lactate", statistic="highest", relation=">=", threshold=4)
+    for hours, horizon, expected in ((np.nan, 48, 1), (np.nan, 5, 1), (np.nan, 4, 0), (4, 48, 0), (5, 48, 1)):
+        labels = label_stays(rows, pd.DataFrame(), [1, 2], pd.DataFrame([rule | dict(hours=hours)]), horizon)
+        assert labels["High"].tolist() == [expected, 0], (hours, horizon)
 
 
 def test_two_coma_scores_of_one_minute_keep_the_lower(two):
@@ -601,6 +620,6 @@ def test_two_coma_scores_of_one_minute_keep_the_lower(two):
 
 def test_report_is_json_and_holds_counts_only(two, tmp_path):
     c = p12.cohort(two)
-    p12.write_report(c, tmp_path / "r.json")
+    p12.write_counts_report(c, tmp_path / "r.json")
     text = (tmp_path / "r.json").read_text(encoding="utf-8")
-    assert json.loads(text) == p12.report(c) and "NaN" not in text and str(two) not in text
+    assert json.loads(text) == p12.counts_report(c) and "NaN" not in text and str(two) not in text

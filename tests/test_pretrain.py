@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from math import comb
 
 import numpy as np
@@ -12,30 +15,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnn_transfer import pretrain
-from rnn_transfer.data import PreparedCohort, Task, run_data
-from rnn_transfer.utilities.errors import BadInput
-from rnn_transfer.testing import toy_cohort
-from rnn_transfer.model import extract_features, init_network, load_checkpoint, run_model
+from rnn_transfer.cohorts.channels import Task
+from rnn_transfer.data import PreparedCohort, run_data
 from rnn_transfer.learning.autoencoder import reconstruction_loss
-from rnn_transfer.pretrain import (
-    ABLATION_NETWORKS,
-    check_enough_left,
-    draw_splits,
-    count_prevalences,
-    remove_leakage,
-    run_pretrain,
-)
+from rnn_transfer.learning.networks import network_features, network_path
+from rnn_transfer.learning.splits import check_enough_left, count_prevalences, draw_splits, remove_leakage
+from rnn_transfer.learning.systems import ABLATION_NETWORKS
 from rnn_transfer.learning.training import (
     Diverged,
-    iter_batches,
+    TrainSettings,
     choose_hidden,
-    train_network,
-    fit_with_monitors,
     evaluate_loss,
+    fit_with_monitors,
+    iter_batches,
+    predict_batches,
+    train_network,
 )
-from rnn_transfer.learning.networks import network_features, network_path
-from rnn_transfer.model import replace_head
+from rnn_transfer.model import extract_features, init_network, load_checkpoint, replace_head, run_model
+from rnn_transfer.pretrain import run_pretrain
+from rnn_transfer.testing import toy_cohort
 from rnn_transfer.transfer import run_transfer
+from rnn_transfer.utilities.errors import BadInput
 
 TASKS = [Task(f'P{i}') for i in range(12)] + [Task('death', 'mortality')]
 SHARE = {f'P{i}': i / 20 for i in range(12)} | dict(death=0.1)
@@ -170,13 +170,13 @@ def problem(n=40, k=2, seed=0):
     return X, y
 
 
-FAST = dict(lr=0.02, batch=16, max_updates=30, eval_every=3, patience=3, device='cpu')
+FAST = TrainSettings(lr=0.02, batch=16, max_updates=30, eval_every=3, patience=3, device='cpu')
 
 
-def train(seed=0, data=None, net=None, **kw):
+def train(seed=0, data=None, net=None, **changes):
     net = net or init_network(3, 4, 2, seed=1)
     X, y = data or problem()
-    return net, train_network(net, X, y, *problem(20, seed=9), **FAST | dict(seed=seed) | kw)
+    return net, train_network(net, X, y, *problem(20, seed=9), replace(FAST, **changes), seed=seed)
 
 
 def same(a, b):
@@ -205,21 +205,21 @@ def test_best_weights_are_restored():
     X, y = (torch.from_numpy(a) for a in problem(20, seed=9))
     assert h.stopped == 'patience' and h.best_update < h.updates
     assert evaluate_loss(net, X, y) == h.best_val == h.curve.val.min() and not net.training
-    assert (h.curve.val.to_numpy()[-FAST['patience'] :] >= h.best_val).all() and h.curve['update'][
+    assert (h.curve.val.to_numpy()[-FAST.patience :] >= h.best_val).all() and h.curve['update'][
         h.curve.val.idxmin()
-    ] == h.best_update == h.updates - 3 * FAST['patience']
+    ] == h.best_update == h.updates - 3 * FAST.patience
 
 
 def test_training_that_only_harms_returns_the_start():
-    X, y = problem()
+    X, _ = problem()
     net = init_network(3, 4, 2, seed=1)
     with torch.no_grad():
         X_val, y_val = X[:8], (net.eval()(torch.from_numpy(X[:8])) > 0).float().numpy()
-    h = train_network(net, X, 1 - np.resize(y_val, (40, 2)), X_val, y_val, **FAST | dict(lr=0.5))
+    h = train_network(net, X, 1 - np.resize(y_val, (40, 2)), X_val, y_val, replace(FAST, lr=0.5))
     assert h.best_update == 0 and same(net, init_network(3, 4, 2, seed=1))
 
 
-def test_looks_are_an_epoch_or_eval_every_apart():
+def test_validation_checks_are_an_epoch_or_eval_every_apart():
     assert train(eval_every=2, patience=99)[1].curve['update'].tolist()[:4] == [0, 3, 6, 9]
     h = train(eval_every=7, patience=99)[1]
     assert h.curve['update'].tolist() == [0, 7, 14, 21, 28, 30] and h.stopped == 'max_updates'
@@ -234,9 +234,8 @@ def test_one_update_is_adam_on_the_loss_of_eq_1():
     loss = -torch.log(torch.where(torch.from_numpy(y == 1), p, 1 - p))[torch.from_numpy(known)].mean()
     loss.backward()
     assert h.curve.train[1] == pytest.approx(loss.item(), rel=1e-5) and h.best_update == 1
-    for (name, a), b in zip(
-        net.named_parameters(), want.parameters()
-    ):  # the first step of Adam is lr times the sign of the gradient
+    # the first step of Adam is lr times the sign of the gradient
+    for a, b in zip(net.parameters(), want.parameters()):
         torch.testing.assert_close(
             a.detach(), (b - 0.02 * b.grad / (b.grad.abs() + 1e-8)).detach(), atol=2e-5, rtol=1e-4
         )
@@ -255,21 +254,19 @@ def test_stays_without_labels_change_nothing():
 def test_one_labelled_validation_stay_and_one_task_are_enough():
     X, y = problem(k=1)
     net = init_network(3, 4, 1)
-    h = train_network(net, X[:3], y[:3, 0], X[5:9], np.array([np.nan, 1, np.nan, np.nan]), **FAST)
+    h = train_network(net, X[:3], y[:3, 0], X[5:9], np.array([np.nan, 1, np.nan, np.nan]), FAST)
     assert np.isfinite(h.best_val) and 0 < h.updates <= 30
 
 
-def test_watches_do_not_know_of_each_other():
+def test_monitors_do_not_know_of_each_other():
     X, y = problem()
-    vals, kw = (
-        [(*problem(20, seed=9), None), (*problem(6, seed=5), None), (*problem(11, seed=7), None)],
-        FAST | dict(lr=0.2, max_updates=90),
-    )
-    together = fit_with_monitors(init_network(3, 4, 2, seed=1), X, y, vals, **kw)
+    vals = [(*problem(20, seed=9), None), (*problem(6, seed=5), None), (*problem(11, seed=7), None)]
+    long = replace(FAST, lr=0.2, max_updates=90)
+    together = fit_with_monitors(init_network(3, 4, 2, seed=1), X, y, vals, long)
     assert len({w.history.updates for w in together}) > 1  # they stop at different moments
     for val, w in zip(vals, together):
         net = init_network(3, 4, 2, seed=1)
-        h = train_network(net, X, y, *val[:2], **kw)
+        h = train_network(net, X, y, *val[:2], long)
         assert h.curve.equals(w.history.curve) and (h.best_update, h.best_val, h.stopped) == (
             w.best_update,
             w.best_val,
@@ -283,7 +280,7 @@ def test_another_loss_is_minimised():
     net, y = init_network(3, 4, 2, seed=1), X.mean(1)[:, :2] * 3
     y[::3, 0] = np.nan
     h = train_network(
-        net, X, y, X[:20], y[:20], **FAST | dict(lr=0.05, max_updates=150, patience=50), loss=reconstruction_loss
+        net, X, y, X[:20], y[:20], replace(FAST, lr=0.05, max_updates=150, patience=50), loss=reconstruction_loss
     )
     with torch.no_grad():
         got = net(torch.from_numpy(X[:20])).numpy()
@@ -301,7 +298,7 @@ def test_lengths_are_used_in_training():
     X_val, y_val = problem(20, seed=9)
     nets = [init_network(3, 4, 2) for _ in range(2)]
     h = [
-        train_network(net, x, y, X_val, y_val, lengths=lengths, lengths_val=np.full(20, 5), **FAST).best_val
+        train_network(net, x, y, X_val, y_val, FAST, lengths=lengths, lengths_val=np.full(20, 5)).best_val
         for net, x in zip(nets, (X, noise))
     ]
     assert same(*nets) and h[0] == h[1]
@@ -325,7 +322,7 @@ def test_clear_errors_of_fit():
     with pytest.raises(BadInput, match='training: none of the 0'):
         train(data=(X[:0], y[:0]))
     with pytest.raises(BadInput, match='validation: none of the 3'):
-        train_network(init_network(3, 4, 2), X, y, X[:3], y[:3] * np.nan, **FAST)
+        train_network(init_network(3, 4, 2), X, y, X[:3], y[:3] * np.nan, FAST)
     with pytest.raises(BadInput, match='40 stays and 39 rows'):
         train(data=(X, y[1:]))
     for bad in (dict(lr=0), dict(batch=0), dict(patience=0), dict(max_updates=0), dict(eval_every=0)):
@@ -339,20 +336,30 @@ def test_validation_loss_does_not_depend_on_batches():
     assert evaluate_loss(net, X, y, batch=7) == pytest.approx(evaluate_loss(net, X, y), rel=1e-6)
 
 
+def test_outputs_do_not_depend_on_batches_and_read_arrays_as_tensors():
+    net, (X, _) = init_network(3, 4, 2), problem()
+    lengths = np.arange(40) % 5 + 1
+    whole = torch.cat([outputs for _, outputs in predict_batches(net, torch.from_numpy(X), torch.from_numpy(lengths))])
+    parts = list(predict_batches(net, X, lengths, batch=16))
+    assert [len(X[at]) for at, _ in parts] == [16, 16, 8] and not whole.requires_grad and not net.training
+    torch.testing.assert_close(torch.cat([outputs for _, outputs in parts]), whole)
+
+
 def test_choose_hidden():
     assert choose_hidden({300: 0.2, 100: 0.2, 200: 0.3}) == 100
     with pytest.raises(BadInput, match='empty'):
         choose_hidden({})
 
 
-def test_with_tasks_keeps_the_recurrent_weights():
+def test_another_head_keeps_the_recurrent_weights():
     start = init_network(3, 4, 7, seed=2)
     net = replace_head(start, 2, seed=5)
     assert same(net.rnn, start.rnn) and net.head.out_features == 2
     assert net.rnn.weight_hh_l0.data_ptr() != start.rnn.weight_hh_l0.data_ptr()
 
 
-SMALL = dict(n_held_out=2, hidden=[2, 3], lr=0.02, max_updates=6, eval_every=2, patience=2, device='cpu', seed=3)
+SETTINGS = TrainSettings(lr=0.02, max_updates=6, eval_every=2, patience=2, device='cpu')
+SMALL = dict(n_held_out=2, hidden=[2, 3], settings=SETTINGS, seed=3)
 NETWORKS = ['mimic-net', *ABLATION_NETWORKS, 'mimic-net@1', 'untrained@1']
 
 
@@ -402,11 +409,7 @@ def test_networks_of_a_run_are_fit_on_the_stays_that_remain(run, done):
             data.labels(done['source'])[a],
             data.X[b],
             data.labels(done['source'])[b],
-            lr=0.02,
-            max_updates=6,
-            eval_every=2,
-            patience=2,
-            device='cpu',
+            SETTINGS,
             seed=3,
         )
         assert same(net, load_checkpoint(run / 'split-1' / 'pretrain' / f'{name}.safetensors'))
@@ -501,12 +504,16 @@ def test_damaged_features_are_computed_again(one, tmp_path):
 
 def test_the_autoencoder_has_a_cap_of_its_own(run, tmp_path):
     about = run_pretrain(
-        changed(run, tmp_path / 'run'), 1, **ONE | dict(patience=99), variants=['autoencoder'], autoencoder_updates=10
+        changed(run, tmp_path / 'run'),
+        1,
+        **ONE | dict(settings=replace(SETTINGS, patience=99)),
+        variants=['autoencoder'],
+        autoencoder_updates=10,
     )
     assert about['mimic-net']['networks'][0]['updates'] == 6 and about['autoencoder']['networks'][0]['updates'] == 10
 
 
-def test_other_first_weights(run, one):
+def test_other_initial_weights(run, one):
     data, about = PreparedCohort.load(run), json.loads((one / 'split-1/pretrain/split.json').read_text())
     left = remove_leakage(data.stays, about['target'])[0]
     (a, b), y = (
@@ -521,7 +528,8 @@ def test_other_first_weights(run, one):
         y[a],
         data.X[b],
         y[b],
-        **{k: v for k, v in ONE.items() if k not in ('hidden', 'n_held_out')} | dict(seed=4),
+        SETTINGS,
+        seed=4,
     )
     assert same(net, weights(one, 'mimic-net@1')) and about['inits'] == 1
 
@@ -618,10 +626,7 @@ def test_a_variant_that_diverges_is_left_out_with_the_reason(tmp_path, blow_up):
     fits = run_transfer(
         tmp_path,
         models=['LR', 'MN-LR-2', 'no-removal-LR-2', 'AE-LR-2'],
-        lr=0.02,
-        max_updates=5,
-        eval_every=5,
-        device='cpu',
+        settings=TrainSettings(lr=0.02, max_updates=5, eval_every=5, device='cpu'),
     )
     left = fits['model'].isin(['no-removal-LR-2', 'AE-LR-2'])
     assert (fits.loc[left, 'reason'] == 'the loss is not finite after 1 updates').all() and fits.loc[
@@ -632,7 +637,7 @@ def test_a_variant_that_diverges_is_left_out_with_the_reason(tmp_path, blow_up):
 def test_short_stays_of_true_length_go_through_every_network(tmp_path):
     cohort = toy_cohort(120)
     cohort.stays['los_hours'] = np.arange(120) % 50 + 1.0
-    run_data(cohort, tmp_path, short='length')
+    run_data(cohort, tmp_path, short_stays='length')
     run_model(tmp_path, [2])
     assert np.isfinite(
         run_pretrain(tmp_path, 0, **SMALL | dict(hidden=[2]), inits=1)['autoencoder']['networks'][0]['val_loss']
@@ -690,3 +695,20 @@ def test_removal_that_starves_a_run(tmp_path):
     run_model(tmp_path, [2])
     with pytest.raises(BadInput, match=r'train: removing subjects with .* leaves 0 of \d+ stays'):
         run_pretrain(tmp_path, 0, **SMALL | dict(low=0, high=1, hidden=[2]))
+
+
+# Imports
+
+
+@pytest.mark.parametrize('module', ['systems', 'splits'])
+def test_names_and_splits_can_be_checked_without_torch(module):
+    code = f'import sys, rnn_transfer.learning.{module}; print(*sys.modules)'
+    loaded = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {'torch', 'sklearn', 'matplotlib', 'scipy'} | ({'pandas'} if module == 'systems' else set())
+    assert not heavy & set(loaded)
+
+
+def test_trees_linear_algebra_and_figures_are_imported_where_they_are_used():
+    code = 'import sys, rnn_transfer.transfer, rnn_transfer.pretrain; print(*sys.modules)'
+    loaded = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {'sklearn', 'scipy.linalg', 'scipy.stats', 'matplotlib'} & set(loaded)

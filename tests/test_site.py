@@ -54,6 +54,11 @@ def test_every_notebook_has_a_page_and_every_link_a_target(site):
         assert (site / "/".join(parts)).is_file(), name
 
 
+def test_exported_code_can_be_unfolded(site):
+    page = (site / "utilities" / "seeds.html").read_text(encoding="utf-8")
+    assert '<details class="exported">' in page and "default_rng" in page
+
+
 def test_reports_of_runs_stand_in_the_site(site):
     for report in (ROOT / "docs" / "results").glob("*/report.html"):
         assert (site / "reports" / f"{report.parent.name}.html").read_bytes() == report.read_bytes()
@@ -85,7 +90,7 @@ def test_a_broken_link_and_a_missing_anchor_are_found(tmp_path):
 
 def test_equations_get_numbers_anchors_and_links():
     build, numbers = builder(), {}
-    text = build.mend_equations("Before\n$$a = b \\tag{2}$$ {#eq-two}\nafter", numbers)
+    text = build.rewrite_equations("Before\n$$a = b \\tag{2}$$ {#eq-two}\nafter", numbers)
     assert numbers == {"eq-two": "2"} and 'id="eq-two"' in text and "\\tag" not in text
     page = build.mathml('<div class="equation" id="eq-two" data-number="2">\\[a = b\\]</div>', "p")
     assert "<math" in page and "(2)" in page
@@ -94,17 +99,17 @@ def test_equations_get_numbers_anchors_and_links():
 
 
 def test_links_between_notebooks_become_links_between_pages():
-    mend = builder().mend_links
+    rewrite = builder().rewrite_links
     names = {"00_data.ipynb": "data.ipynb", "sources/synthetic.ipynb": "sources/synthetic.ipynb"}
-    assert mend("[d](00_data.ipynb#the-grid)", "index.ipynb", names) == "[d](data.ipynb#the-grid)"
-    assert mend("[d](../00_data.ipynb)", "sources/synthetic.ipynb", names) == "[d](../data.ipynb)"
-    assert mend("[r](results.ipynb)", "index.ipynb", names) == "r"
-    assert mend("[c](../CHANGELOG.md)", "index.ipynb", names) == "[c](changelog.md)"
+    assert rewrite("[d](00_data.ipynb#the-grid)", "index.ipynb", names) == "[d](data.ipynb#the-grid)"
+    assert rewrite("[d](../00_data.ipynb)", "sources/synthetic.ipynb", names) == "[d](../data.ipynb)"
+    assert rewrite("[r](results.ipynb)", "index.ipynb", names) == "r"
+    assert rewrite("[c](../CHANGELOG.md)", "index.ipynb", names) == "[c](changelog.md)"
     assert (
-        mend("[r](../docs/results/physionet2012/report.html)", "results.ipynb", names)
+        rewrite("[r](../docs/results/physionet2012/report.html)", "results.ipynb", names)
         == "[r](reports/physionet2012.html)"
     )
-    assert mend("[e](https://example.org/a.ipynb)", "index.ipynb", names) == "[e](https://example.org/a.ipynb)"
+    assert rewrite("[e](https://example.org/a.ipynb)", "index.ipynb", names) == "[e](https://example.org/a.ipynb)"
 
 
 @pytest.mark.skipif(chromium() is None, reason="needs a Chromium (Debian: apt install chromium)")
@@ -125,9 +130,8 @@ def test_pages_open_in_a_browser(served):
 def test_search_finds_a_word(served):
     with Browser() as browser:
         browser.open(served.url + "index.html")
-        browser.value(
-            "(i => {i.focus(); i.value = 'bootstrap'; i.dispatchEvent(new Event('input', {bubbles: true}))})(document.querySelector('.smalldocs-search input'))"
-        )
+        typed = "i.focus(); i.value = 'bootstrap'; i.dispatchEvent(new Event('input', {bubbles: true}))"
+        browser.value(f"(i => {{{typed}}})(document.querySelector('.smalldocs-search input'))")
         for _ in range(40):
             while browser.read(0.25) is not None:
                 pass

@@ -1,4 +1,4 @@
-"The house style, as far as a program can see it: names shown and documented, short modules, one-way imports, plain words."
+"The house style: names shown and documented, short modules, one-way imports, plain words."
 
 import ast
 import re

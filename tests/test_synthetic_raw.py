@@ -1,19 +1,23 @@
-"The synthetic raw tables: shaped like MIMIC-III's, as untidy, the same every time, and read back by mimic3 to the stays, labels and events that were simulated."
+"The synthetic raw tables: shaped like MIMIC-III's, the same every time, and read back by mimic3 to what was simulated."
 
 import functools
 import gzip
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_transfer.utilities.errors import BadInput
-from rnn_transfer.utilities.files import load_resource
+from rnn_transfer.data import Cohort
 from rnn_transfer.sources import mimic3, synthetic, synthetic_raw
 from rnn_transfer.sources.mimic3_rules import item_map
-from rnn_transfer.sources.synthetic_raw import as_synthetic, cohort, compare, write_raw
+from rnn_transfer.sources.synthetic_patients import ORGANS
+from rnn_transfer.sources.synthetic_raw import as_synthetic, cohort, compare_events, write_raw
+from rnn_transfer.sources.synthetic_raw_chart import ITEM_ROW, urine_output
+from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.files import load_resource
 
 N, SEED = 600, 3  # two blocks
 TABLES = [
@@ -78,25 +82,23 @@ def digests(folder: Path) -> dict:
 def test_the_cohort_comes_back(read, simulated):
     names = ["stay_id", "subject_id", "los_hours", *(t.name for t in simulated.tasks)]
     pd.testing.assert_frame_equal(read.stays[names], simulated.stays[names])
-    d = compare(read, simulated)["events"]
+    d = compare_events(read, simulated)["events"]
     assert d["unexplained"] == 0 and d["the same"] > 0.99 * len(simulated.events)
     assert (d.drop("unexplained") > 0).all()  # each rule has something to do
 
 
 def test_other_seeds_come_back_too(tmp_path):
     write_raw(tmp_path / "raw", 300, 11, others=0)
-    assert compare(mimic3.cohort(tmp_path / "raw"), synthetic.cohort(300, 11)).loc["unexplained", "events"] == 0
+    assert compare_events(mimic3.cohort(tmp_path / "raw"), synthetic.cohort(300, 11)).loc["unexplained", "events"] == 0
 
 
 def test_compare_notices_what_no_rule_explains(read, simulated):
-    from rnn_transfer.data import Cohort
-
     e = read.events.copy()
     at = e.index[e["channel"] == "Oxygen saturation"][:5]
     e.loc[at, "value"] -= 3
-    assert compare(Cohort(e, read.stays, read.channels, read.tasks), simulated).loc["unexplained", "events"] == 5
+    assert compare_events(Cohort(e, read.stays, read.channels, read.tasks), simulated).loc["unexplained", "events"] == 5
     gone = Cohort(read.events.drop(at), read.stays, read.channels, read.tasks)
-    assert compare(gone, simulated).loc["unexplained", "events"] == 5
+    assert compare_events(gone, simulated).loc["unexplained", "events"] == 5
 
 
 def test_losses_and_additions_are_those_in_the_tables(raw, read, simulated):
@@ -118,15 +120,15 @@ def test_losses_and_additions_are_those_in_the_tables(raw, read, simulated):
     key = ["SUBJECT_ID", "CHARTTIME", "ITEMID"]
     kept = blood[blood["HADM_ID_x"].notna()][key].drop_duplicates()
     lost = blood[blood["HADM_ID_x"].isna()][key].drop_duplicates().merge(kept, "left", on=key, indicator=True)
-    missing = compare(read, simulated)["events"]["no admission"]
+    missing = compare_events(read, simulated)["events"]["no admission"]
     assert missing <= (lost["_merge"] == "left_only").sum() <= missing + 3  # a urinalysis at that time may stand in
     m = read.events.merge(simulated.events, "left", on=["stay_id", "hour", "channel"])
     added = m[m["value_y"].isna()]
     assert set(added["channel"]) == {"Glucose", "pH"} and np.allclose(added["hour"], 0.75)  # the minute of urinalyses
 
 
-def test_corrections_mend_the_quirks(raw, simulated):
-    d = compare(mimic3.cohort(raw, corrected="fluids, numeric_maximum"), simulated)["events"]
+def test_corrections_remove_the_quirks(raw, simulated):
+    d = compare_events(mimic3.cohort(raw, corrected="fluids, numeric_maximum"), simulated)["events"]
     assert d["urine"] == d["order of texts"] == d["unexplained"] == 0
     touched = mimic3.cohort(raw, corrected="all").meta["corrected"]
     assert all(
@@ -189,7 +191,7 @@ def test_ids_are_unique_and_fit(raw):
 
 def test_inclusion_has_something_to_remove(raw, read):
     flow = [f["stays"] for f in read.meta["flow"]]
-    assert all(a > b for a, b in zip(flow, flow[1:])) and flow[-2] == N
+    assert all(a > b for a, b in itertools.pairwise(flow)) and flow[-2] == N
     s = table(raw, "ICUSTAYS")
     of = s["HADM_ID"].value_counts()
     kept = s[s["ICUSTAY_ID"].isin(read.stays["stay_id"])]
@@ -277,10 +279,10 @@ def test_codes_give_back_phenotypes_and_no_more(raw, simulated):
 
 
 def test_urine_falls_with_the_kidneys():
-    b = synthetic.block(0, SEED)
-    u = synthetic_raw.urine(b, np.zeros(len(b.stays), int), np.random.default_rng(0))
-    u = u[u["item"] == synthetic_raw.AT[40055]]
-    kidneys = b.states[:, :, synthetic.ORGANS.index("kidneys")]
+    b = synthetic.simulate_block(0, SEED)
+    u = urine_output(b, np.zeros(len(b.stays), int), np.random.default_rng(0))
+    u = u[u["item"] == ITEM_ROW[40055]]
+    kidneys = b.states[:, :, ORGANS.index("kidneys")]
     assert np.corrcoef(np.log1p(u["value"]), kidneys[u["stay"], u["minute"] // 60])[0, 1] < -0.5
     assert (u["minute"] < 60 * b.stays["los_hours"].to_numpy()[u["stay"]]).all()
 
@@ -337,7 +339,7 @@ def test_nothing_is_written_over_or_left_half_written(tmp_path, monkeypatch):
     def stopped(number, *args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthetic_raw, "raw_block", stopped)
+    monkeypatch.setattr(synthetic_raw, "simulate_raw_block", stopped)
     with pytest.raises(KeyboardInterrupt):
         write_raw(tmp_path / "raw")
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]

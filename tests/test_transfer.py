@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,40 +16,36 @@ from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-import rnn_transfer.transfer as transfer
+from rnn_transfer import transfer
 from rnn_transfer.data import PreparedCohort, run_data
-from rnn_transfer.utilities.errors import BadInput
-from rnn_transfer.testing import toy_cohort
-from rnn_transfer.model import extract_features, init_network, load_checkpoint, run_model
-from rnn_transfer.pretrain import run_pretrain
-from rnn_transfer.transfer import (
-    fit_linear_cv,
-    fit_linear,
-    fit_recurrent,
-    fit_trees,
-    labelled_rows,
-    model_features,
-    multitask_labels,
-    run_transfer,
-    visible_labels,
-    subject_folds,
-    reason_not_fittable,
-)
+from rnn_transfer.learning import linear, multitask, recurrent
+from rnn_transfer.learning.features import model_features
+from rnn_transfer.learning.fits import FitRequest, LabelledRows, labelled_rows, reason_not_fittable, visible_labels
 from rnn_transfer.learning.l1_logistic import (
     LAMBDAS,
     NEAR_ZERO,
     L1LogisticFit,
-    Standardizer,
-    choose_lambda,
     fit_intercept,
     l1_logistic_path,
     lambda_max,
     negative_log_likelihood,
 )
+from rnn_transfer.learning.linear import Standardizer, choose_lambda, fit_linear, fit_linear_cv, subject_folds
+from rnn_transfer.learning.multitask import multitask_labels
+from rnn_transfer.learning.outputs import TABLE_COLUMNS, TransferTables, write_tables
+from rnn_transfer.learning.recurrent import fit_recurrent
 from rnn_transfer.learning.systems import SYSTEM_NAMES, SYSTEMS, SystemId, describe_system, parse_model
+from rnn_transfer.learning.training import Diverged, TrainSettings
+from rnn_transfer.learning.trees import fit_trees
+from rnn_transfer.model import extract_features, init_network, load_checkpoint, run_model
+from rnn_transfer.pretrain import run_pretrain
+from rnn_transfer.testing import toy_cohort
+from rnn_transfer.transfer import run_transfer
+from rnn_transfer.utilities.errors import BadInput
 
+PRETRAINED = TrainSettings(lr=0.02, max_updates=6, eval_every=3, device='cpu')
 TABLES = ('predictions', 'fits', 'weights', 'path')
-QUICK = dict(lr=0.02, max_updates=4, eval_every=2, patience=2, device='cpu')
+QUICK = TrainSettings(lr=0.02, max_updates=4, eval_every=2, patience=2, device='cpu')
 VARIED = [
     'LR:literal',
     'LR:cv',
@@ -127,7 +124,7 @@ def test_minimum_is_that_of_lbfgsb(n, m, seed, kind, lam):
     Z, y = problem(n, m, seed, kind)
     f = l1_logistic_path(Z, y, [lam])[0]
     assert f.objective <= minimum(Z, y, lam) * (1 + 1e-6)
-    assert f.objective == pytest.approx(objective(Z, y, f.w, f.b, lam), rel=1e-9) and f.converged
+    assert f.objective == pytest.approx(objective(Z, y, f.coef, f.intercept, lam), rel=1e-9) and f.converged
 
 
 @pytest.mark.parametrize('kind, lams', [('plain', [100.0, 10.0, 1.0]), ('collinear', [100.0, 10.0])])
@@ -157,8 +154,8 @@ def test_the_conditions_of_a_minimum_hold_along_the_path(n, m, seed, kind):
         assert f.converged and abs((y - expit(f.logits(Z))).sum()) < 1e-8 * n  # the intercept is free
         assert np.abs(slope).max() <= f.lam * (1 + 1e-3)
         # the gap bounds what a single weight can be off by
-        assert (np.abs(slope - f.lam * np.sign(f.w))[np.abs(f.w) > 0.1] <= f.lam * 1e-2).all()
-        assert f.n_near_zero == sum(abs(w) < NEAR_ZERO for w in f.w)
+        assert (np.abs(slope - f.lam * np.sign(f.coef))[np.abs(f.coef) > 0.1] <= f.lam * 1e-2).all()
+        assert f.n_near_zero == sum(abs(w) < NEAR_ZERO for w in f.coef)
     assert np.all(np.diff([f.nll for f in path]) <= 1e-6 * path[0].nll)
 
 
@@ -168,8 +165,8 @@ def test_all_weights_are_zero_from_lambda_max_on_and_not_below(n, m, seed, kind)
     Z, y = problem(n, m, seed, kind)
     top = lambda_max(Z, y)
     at, below = l1_logistic_path(Z, y, [top * (1 + 1e-12), top * 0.97])
-    assert not at.w.any() and at.steps == 0 and expit(at.b) == pytest.approx(y.mean(), abs=1e-12)
-    assert below.w.any()
+    assert not at.coef.any() and at.steps == 0 and expit(at.intercept) == pytest.approx(y.mean(), abs=1e-12)
+    assert below.coef.any()
 
 
 def test_the_gap_bounds_the_error():
@@ -236,7 +233,7 @@ def test_intercept_balances_any_logits(eta, seed):
         (np.ones((2, 1)), [0, 1], [0.0], 'positive'),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(Z, y, lams, message):
+def test_what_cannot_be_fitted_is_rejected(Z, y, lams, message):
     with pytest.raises(BadInput, match=message):
         l1_logistic_path(Z, np.array(y), lams)
 
@@ -260,13 +257,13 @@ def test_lambda_by_validation_loss_ties_to_the_sparser():
 
 def test_choice_decides_what_is_predicted():
     Z, y = problem(120, 10, 5)
-    rows = dict(train=np.arange(60), val=np.arange(60, 90), test=np.arange(90, 120))
+    rows = LabelledRows(np.arange(60), np.arange(60, 90), np.arange(90, 120))
     for choose in ('nll', 'literal'):
         f = fit_linear(Z, y, rows, LAMBDAS, choose)
-        lam = f.facts['lambda']
+        lam = f.info['lambda']
         want = next(x for x in l1_logistic_path(Z[:60], y[:60]) if x.lam == lam)
         np.testing.assert_array_equal(f.p, expit(want.logits(Z[90:])))
-    assert {'lambda', 'lambda_literal', 'n_features', 'n_near_zero'} <= set(f.facts)
+    assert {'lambda', 'lambda_literal', 'n_features', 'n_near_zero'} <= set(f.info)
 
 
 # Features
@@ -287,7 +284,7 @@ def run(tmp_path_factory):
     run = tmp_path_factory.mktemp('run')
     run_data(toy_cohort(), run)
     run_model(run, [3, 4])
-    run_pretrain(run, n_held_out=2, hidden=[3, 4], lr=0.02, max_updates=6, eval_every=3, device='cpu', inits=1)
+    run_pretrain(run, n_held_out=2, hidden=[3, 4], settings=PRETRAINED, inits=1)
     return run
 
 
@@ -306,7 +303,7 @@ def tables(run, *key):
 
 @pytest.fixture(scope='module')
 def done(run):
-    run_transfer(run, fraction=0.5, models=ALL, **QUICK)
+    run_transfer(run, fraction=0.5, models=ALL, settings=QUICK)
     return tables(run, 0.5)
 
 
@@ -330,11 +327,11 @@ def test_layers_of_each_network(run):
 def test_features_do_not_change_with_fraction_or_seed_and_follow_the_weights(run, done, tmp_path):
     cached = {p.name: p.read_bytes() for p in (run / 'split-0/features').iterdir()}
     assert len(cached) == 8  # MIMIC-Net and its start, two times, and four variants
-    run_transfer(run, fraction=0.3, seed=1, models=['MN-LR-1', 'untrained-LR-2', 'no-removal-LR-1'], **QUICK)
+    run_transfer(run, fraction=0.3, seed=1, models=['MN-LR-1', 'untrained-LR-2', 'no-removal-LR-1'], settings=QUICK)
     assert cached == {p.name: p.read_bytes() for p in (run / 'split-0/features').iterdir()}
     other = copy_of(run, tmp_path / 'other')
-    run_pretrain(other, n_held_out=2, hidden=[3, 4], lr=0.02, max_updates=3, eval_every=3, device='cpu')
-    run_transfer(other, models=['MN-LR-1'], **QUICK)
+    run_pretrain(other, n_held_out=2, hidden=[3, 4], settings=replace(PRETRAINED, max_updates=3))
+    run_transfer(other, models=['MN-LR-1'], settings=QUICK)
     assert len(list((other / 'split-0/features').iterdir())) > 8  # new weights, new files
 
 
@@ -342,7 +339,7 @@ def test_features_do_not_change_with_fraction_or_seed_and_follow_the_weights(run
 
 
 def kind(m):
-    return parse_model(m).about.kind
+    return parse_model(m).definition.kind
 
 
 def test_every_system_predicts_every_test_stay(run, done):
@@ -351,7 +348,7 @@ def test_every_system_predicts_every_test_stay(run, done):
     assert f['task'].unique().tolist() == target + ['Mortality'] and f['reason'].isna().all()
     assert f.groupby('task')['model'].apply(list).map(lambda m: m == ALL).all()
     test = data.stays.iloc[data.rows('test')]
-    for (task, model), q in p.groupby(['task', 'model']):
+    for (task, _), q in p.groupby(['task', 'model']):
         assert (
             q['stay_id'].tolist() == sorted(test['stay_id'])
             and q['p'].between(0, 1).all()
@@ -399,10 +396,10 @@ def test_subsets_are_those_of_the_counts(run, done):
         rows = labelled_rows(data, f['task'], 0.5, 0, full_val=':full-val' in f['model'])
         y = data.stays[f['task']]
         assert (f['n_train'], f['n_val'], f['n_positive'], f['n_val_positive']) == (
-            len(rows['train']),
-            len(rows['val']),
-            y.iloc[rows['train']].sum(),
-            y.iloc[rows['val']].sum(),
+            len(rows.train),
+            len(rows.val),
+            y.iloc[rows.train].sum(),
+            y.iloc[rows.val].sum(),
         )
 
 
@@ -412,11 +409,12 @@ def test_subsets_are_nested_and_stratified(run, a, b, seed):
     data = PreparedCohort.load(run)
     small, large = (labelled_rows(data, 'Mortality', f, seed) for f in sorted((a, b)))
     y = data.stays['Mortality'].to_numpy()
-    for part in ('train', 'val'):
-        assert set(small[part]) <= set(large[part]) <= set(data.rows(part))
+    for partition, few, many in (('train', small.train, large.train), ('val', small.val, large.val)):
+        rows = data.rows(partition)
+        assert set(few) <= set(many) <= set(rows)
         for label in (0, 1):
-            assert abs((y[large[part]] == label).sum() - max(a, b) * (y[data.rows(part)] == label).sum()) <= 0.5 + 1e-9
-    np.testing.assert_array_equal(small['test'], data.rows('test'))
+            assert abs((y[many] == label).sum() - max(a, b) * (y[rows] == label).sum()) <= 0.5 + 1e-9
+    np.testing.assert_array_equal(small.test, data.rows('test'))
 
 
 # Nobody sees what is not theirs
@@ -439,7 +437,7 @@ def same(a, b, what=('task', 'model', 'stay_id', 'p')):
 def test_rnnc_sees_nothing_outside_its_subset(run, tmp_path):
     def change(data, stays, X):
         rows = labelled_rows(data, 'Mortality', 0.5, 0)
-        outside = np.setdiff1d(np.arange(len(X)), np.concatenate(list(rows.values())))
+        outside = np.setdiff1d(np.arange(len(X)), np.concatenate(list(rows)))
         X[outside] = 99.0
         unlabelled = stays.index[outside]
         stays.loc[unlabelled, [t.name for t in data.tasks if t.name != 'Mortality']] = (
@@ -456,7 +454,7 @@ def test_rnnc_sees_nothing_outside_its_subset(run, tmp_path):
 
 
 def run_and_read(run, fraction=1.0, seed=0, **k):
-    run_transfer(run, fraction=fraction, seed=seed, **(QUICK | k))
+    run_transfer(run, fraction=fraction, seed=seed, **(dict(settings=QUICK) | k))
     return tables(run, fraction, seed)
 
 
@@ -464,14 +462,13 @@ def test_no_fit_reads_a_label_outside_its_rows(run):
     data = PreparedCohort.load(run)
     rows, y = labelled_rows(data, 'Mortality', 0.5, 0), data.stays['Mortality'].to_numpy()
     blind = np.full(len(y), np.nan)
-    for part in ('train', 'val'):
-        blind[rows[part]] = y[rows[part]]
+    blind[rows.labelled] = y[rows.labelled]
     F, _ = model_features(run, 0, data, 'MN-LR-2')
     Z = Standardizer.fit(F[data.rows('train')]).transform(F)
     np.testing.assert_array_equal(fit_linear(Z, y, rows).p, fit_linear(Z, blind, rows).p)
 
     def recurrent(y):
-        return fit_recurrent(data, {'': (y, rows)}, [init_network(len(data.columns), 3, 1)], **QUICK)[''].p
+        return fit_recurrent(data, {'': FitRequest(y, rows)}, [init_network(len(data.columns), 3, 1)], QUICK)[''].p
 
     np.testing.assert_array_equal(recurrent(y), recurrent(blind))
 
@@ -498,7 +495,7 @@ def test_labels_outside_the_subset_never_influence_a_prediction(run, done, tmp_p
         data, stays, X
     ):  # who has a held-out phenotype decides who gives source labels: that is the removal, and stays
         rows = drawn['Mortality', False]
-        hidden = np.setdiff1d(np.arange(len(stays)), np.concatenate([rows['train'], rows['val']]))
+        hidden = np.setdiff1d(np.arange(len(stays)), rows.labelled)
         stays.loc[hidden, 'Mortality'] = 1 - stays.loc[hidden, 'Mortality']
 
     few = [m for m in ALL if ':full-val' not in m]
@@ -509,9 +506,7 @@ def test_labels_outside_the_subset_never_influence_a_prediction(run, done, tmp_p
 
 def test_trees_and_fine_tuning_see_nothing_of_stays_outside_the_subset(run, tmp_path):
     def change(data, stays, X):
-        outside = np.setdiff1d(
-            np.arange(len(X)), np.concatenate(list(labelled_rows(data, 'Mortality', 0.5, 0).values()))
-        )
+        outside = np.setdiff1d(np.arange(len(X)), np.concatenate(labelled_rows(data, 'Mortality', 0.5, 0)))
         X[outside] = 99.0
         S = pd.read_parquet(tmp_path / 'other/data/statistics.parquet')
         S.loc[outside, S.columns[1:]] = -99.0
@@ -575,7 +570,7 @@ def test_names_are_taken_apart(name, want):
         ('multi-task@1', 'only systems'),
     ],
 )
-def test_names_of_nothing_are_refused(name, message):
+def test_names_of_nothing_are_rejected(name, message):
     with pytest.raises(BadInput, match=message):
         parse_model(name)
 
@@ -614,7 +609,7 @@ def test_folds_part_no_subject_and_leave_both_classes(rows, seed):
 
 def test_cross_validation_written_out_a_second_time():
     Z, y = problem(120, 8, 5)
-    subject, rows = np.arange(120) // 2, dict(train=np.arange(60), val=np.arange(60, 90), test=np.arange(90, 120))
+    subject, rows = np.arange(120) // 2, LabelledRows(np.arange(60), np.arange(60, 90), np.arange(90, 120))
     f = fit_linear_cv(Z, y, rows, subject, ('t', 1))
     fold, loss = subject_folds(y[:90], subject[:90], 't', 1), {}
     for lam in LAMBDAS:
@@ -623,10 +618,12 @@ def test_cross_validation_written_out_a_second_time():
             w = l1_logistic_path(Z[:90][fold != i], y[:90][fold != i], [lam])[0]
             p = expit(w.logits(Z[:90][fold == i]))
             loss[lam] -= np.log(np.where(y[:90][fold == i] == 1, p, 1 - p)).sum()
-    assert f.facts['lambda'] == min(LAMBDAS, key=lambda l: (round(loss[l], 6), -l))
-    np.testing.assert_allclose(f.path.set_index('lambda')['val_nll'][LAMBDAS], [loss[l] for l in LAMBDAS], rtol=1e-3)
+    assert f.info['lambda'] == min(LAMBDAS, key=lambda lam: (round(loss[lam], 6), -lam))
     np.testing.assert_allclose(
-        f.p, expit(l1_logistic_path(Z[:90], y[:90], [f.facts['lambda']])[0].logits(Z[90:])), atol=1e-3
+        f.path.set_index('lambda')['val_nll'][list(LAMBDAS)], [loss[lam] for lam in LAMBDAS], rtol=1e-3
+    )
+    np.testing.assert_allclose(
+        f.p, expit(l1_logistic_path(Z[:90], y[:90], [f.info['lambda']])[0].logits(Z[90:])), atol=1e-3
     )
 
 
@@ -659,13 +656,20 @@ def test_a_variant_is_what_its_setting_would_give(run, done, tmp_path):
 
 def test_what_is_shared_is_fitted_once(run, tmp_path, monkeypatch):
     count = dict(l1_logistic_path=0, fit_with_monitors=0)
-    for name in count:
 
-        def counted(*a, name=name, f=getattr(transfer, name), **k):
+    def count_calls(module, name):
+        function = getattr(module, name)
+
+        def counted(*a, **k):
             count[name] += 1
-            return f(*a, **k)
+            return function(*a, **k)
 
-        monkeypatch.setattr(transfer, name, counted)
+        monkeypatch.setattr(module, name, counted)
+
+    for module in (transfer, linear):
+        count_calls(module, 'l1_logistic_path')
+    for module in (recurrent, multitask):
+        count_calls(module, 'fit_with_monitors')
     tasks = run_and_read(
         copy_of(run, tmp_path / 'other'),
         0.5,
@@ -674,7 +678,7 @@ def test_what_is_shared_is_fitted_once(run, tmp_path, monkeypatch):
     assert count == dict(l1_logistic_path=tasks, fit_with_monitors=tasks + 1)
 
 
-def test_other_first_weights_are_read_from_their_own_network(run):
+def test_other_initial_weights_are_read_from_their_own_network(run):
     data = PreparedCohort.load(run)
     for model, path in (
         ('MN-LR-2@1', 'mimic-net@1'),
@@ -722,12 +726,12 @@ def test_a_channel_never_measured_counts_as_zero(run, tmp_path):
 def test_shuffled_labels_keep_their_number_and_their_place(y, seed):
     y = np.array(y)
     known = np.flatnonzero(~np.isnan(y))
-    rows = dict(train=known[::3], val=known[1::3], test=known[2::3])
+    rows = LabelledRows(known[::3], known[1::3], known[2::3])
     for shuffle in ((), ('task', seed)):
         seen = visible_labels(y, rows, shuffle)
-        assert set(np.flatnonzero(~np.isnan(seen))) == set(rows['train']) | set(rows['val'])
-        for part in ('train', 'val'):
-            assert sorted(seen[rows[part]]) == sorted(y[rows[part]])
+        assert set(np.flatnonzero(~np.isnan(seen))) == set(rows.train) | set(rows.val)
+        for at in (rows.train, rows.val):
+            assert sorted(seen[at]) == sorted(y[at])
         np.testing.assert_array_equal(seen, visible_labels(y, rows, shuffle))
 
 
@@ -736,12 +740,12 @@ def test_shuffled_labels_are_those_the_control_learns_from_and_not_those_it_is_t
     rows, y = labelled_rows(data, 'Mortality', 0.5, 0), data.stays['Mortality'].to_numpy()
     F, _ = model_features(run, 0, data, 'MN-LR-2')
     seen = visible_labels(y, rows, ('Mortality', 0))
-    assert (seen[rows['train']] != y[rows['train']]).any()
+    assert (seen[rows.train] != y[rows.train]).any()
     q = done['predictions'].query("task == 'Mortality' and model == 'shuffled-MN-LR-2'")
     np.testing.assert_array_equal(
         q['p'], fit_linear(Standardizer.fit(F[data.rows('train')]).transform(F), seen, rows).p.astype(np.float32)
     )
-    np.testing.assert_array_equal(q['y'], y[rows['test']])
+    np.testing.assert_array_equal(q['y'], y[rows.test])
 
 
 def test_labels_of_the_multi_task_network_against_a_loop(run):
@@ -755,18 +759,21 @@ def test_labels_of_the_multi_task_network_against_a_loop(run):
             want = stay[t] if stay['partition'] != 'test' and stay['subject_id'] not in sick else np.nan
             assert Y[i, k] == want or (np.isnan(Y[i, k]) and np.isnan(want))
         for k, t in enumerate(tasks, len(about['source'])):
-            want = stay[t] if i in subsets[t]['train'] or i in subsets[t]['val'] else np.nan
+            want = stay[t] if i in subsets[t].labelled else np.nan
             assert Y[i, k] == want or (np.isnan(Y[i, k]) and np.isnan(want))
 
 
 def test_where_recurrent_systems_start(run, tmp_path, monkeypatch):
     started = []
 
-    def remember(net, *a, f=transfer.fit_with_monitors, **k):
-        started.append((net.config['n_tasks'], {n: v.clone() for n, v in net.rnn.state_dict().items()}))
-        return f(net, *a, **k)
+    whole = recurrent.fit_with_monitors
 
-    monkeypatch.setattr(transfer, 'fit_with_monitors', remember)
+    def remember(net, *a, **k):
+        started.append((net.config['n_tasks'], {n: v.clone() for n, v in net.rnn.state_dict().items()}))
+        return whole(net, *a, **k)
+
+    for module in (recurrent, multitask):
+        monkeypatch.setattr(module, 'fit_with_monitors', remember)
     about = json.loads((run / 'split-0/pretrain/split.json').read_text())
     n = len(about['target']) + 1
     run_and_read(copy_of(run, tmp_path / 'other'), 0.5, models=['MN-FT', 'MN-FT@1', 'multi-task', 'RNN-C'])
@@ -785,17 +792,8 @@ def test_where_recurrent_systems_start(run, tmp_path, monkeypatch):
 # Trees
 
 
-def asked(y, n_train, n_val):
-    return {
-        '': (
-            y,
-            dict(
-                train=np.arange(n_train),
-                val=np.arange(n_train, n_train + n_val),
-                test=np.arange(n_train + n_val, len(y)),
-            ),
-        )
-    }
+def requests(y, n_train, n_val):
+    return {'': FitRequest(y, LabelledRows(*np.split(np.arange(len(y)), [n_train, n_train + n_val])))}
 
 
 def test_trees_stop_where_validation_says():
@@ -803,7 +801,7 @@ def test_trees_stop_where_validation_says():
     F = r.normal(size=(300, 6))
     y = (F[:, 0] + F[:, 1] * F[:, 2] + 0.5 * r.normal(size=300) > 0).astype(float)
     F[r.random(F.shape) < 0.1] = np.nan
-    got = fit_trees(F, asked(y, 150, 75))['']
+    got = fit_trees(F, requests(y, 150, 75))['']
     best = {}
     for leaf in (5, 20, 60):
         for k in range(1, 76):
@@ -811,22 +809,22 @@ def test_trees_stop_where_validation_says():
                 HistGradientBoostingClassifier(max_iter=k, min_samples_leaf=leaf, early_stopping=False, random_state=0)
                 .fit(F[:150], y[:150])
                 .decision_function(F[150:225])
-                if leaf == got.facts['min_samples_leaf']
+                if leaf == got.info['min_samples_leaf']
                 else None
             )
             if eta is not None:
                 best[k] = negative_log_likelihood(eta, y[150:225])
-    k = got.facts['best_update']
+    k = got.info['best_update']
     assert 0 < k <= 75 and best[k] == pytest.approx(min(best.values()), rel=1e-6)
     want = (
         HistGradientBoostingClassifier(
-            max_iter=k, min_samples_leaf=got.facts['min_samples_leaf'], early_stopping=False, random_state=0
+            max_iter=k, min_samples_leaf=got.info['min_samples_leaf'], early_stopping=False, random_state=0
         )
         .fit(F[:150], y[:150])
         .predict_proba(F[225:])[:, 1]
     )
     np.testing.assert_allclose(got.p, want, rtol=1e-5)
-    np.testing.assert_array_equal(got.p, fit_trees(F, asked(y, 150, 75))[''].p)
+    np.testing.assert_array_equal(got.p, fit_trees(F, requests(y, 150, 75))[''].p)
 
 
 def test_no_tree_at_all_where_there_is_nothing_to_learn():
@@ -834,9 +832,9 @@ def test_no_tree_at_all_where_there_is_nothing_to_learn():
     y = np.r_[0, 1, r.integers(2, size=60)].astype(float)
     F = np.full((62, 3), np.nan)  # never observed
     F[:, 1] = 7
-    f = fit_trees(F, asked(y, 30, 20))['']
-    assert f.facts['best_update'] == 0 and np.allclose(f.p, y[:30].mean())
-    few = fit_trees(r.normal(size=(9, 2)), asked(np.array([0.0, 1, 1, 0, 1, 0, 1, 0, 1]), 4, 2))['']
+    f = fit_trees(F, requests(y, 30, 20))['']
+    assert f.info['best_update'] == 0 and np.allclose(f.p, y[:30].mean())
+    few = fit_trees(r.normal(size=(9, 2)), requests(np.array([0.0, 1, 1, 0, 1, 0, 1, 0, 1]), 4, 2))['']
     assert np.allclose(few.p, 0.5)  # no leaf is large enough
 
 
@@ -904,7 +902,7 @@ def test_cross_validation_without_a_second_subject_is_a_reason(run, tmp_path):
 def test_a_grid_without_masks_gives_its_reason(tmp_path):
     run_data(toy_cohort(), tmp_path, masks=False)
     run_model(tmp_path, [3])
-    run_pretrain(tmp_path, n_held_out=2, hidden=[3], **QUICK)
+    run_pretrain(tmp_path, n_held_out=2, hidden=[3], settings=QUICK)
     t = run_and_read(tmp_path, 0.5, models=['masks-MN-LR-2', 'values-MN-LR-2', 'AE-LR-2', 'masks-LR', 'last-LR'])
     left = t['fits']['model'].isin(['masks-MN-LR-2', 'values-MN-LR-2'])
     assert (t['fits'].loc[left, 'reason'] == 'the grid has no masks').all() and t['fits'].loc[
@@ -917,9 +915,10 @@ def test_a_network_that_was_not_trained_is_asked_for(run, tmp_path):
     (other / 'split-0/pretrain/masks-only.safetensors').unlink()
     with pytest.raises(
         BadInput,
-        match='masks-only.safetensors: no such file; run 02_pretrain for split 0 and masks-only among the variants first',
+        match='masks-only.safetensors: no such file; '
+        'run 02_pretrain for split 0 and masks-only among the variants first',
     ):
-        run_transfer(other, models=['LR', 'masks-MN-LR-2'], **QUICK)
+        run_transfer(other, models=['LR', 'masks-MN-LR-2'], settings=QUICK)
     assert not out(other).exists()
 
 
@@ -933,7 +932,9 @@ def test_validation_without_a_positive_still_chooses(run, tmp_path):
 
 def test_a_training_that_diverges_is_recorded_and_the_others_go_on(run, done, tmp_path):
     trained = ['RNN-C', 'MN-FT', 'multi-task', 'RNN-C:full-val']
-    t = run_and_read(copy_of(run, tmp_path / 'other'), 0.5, models=['LR', 'MN-LR-2', *trained], lr=1e38)
+    t = run_and_read(
+        copy_of(run, tmp_path / 'other'), 0.5, models=['LR', 'MN-LR-2', *trained], settings=replace(QUICK, lr=1e38)
+    )
     failed = t['fits']['model'].isin(trained)
     assert (
         t['fits'].loc[failed, 'reason'].str.contains('loss is not finite').all()
@@ -952,7 +953,7 @@ def test_a_multi_task_training_that_diverges_is_not_tried_for_each_task(run, tmp
 
     def diverging(*a, **k):
         calls.append(1)
-        raise transfer.Diverged('the loss is not finite after 7 updates')
+        raise Diverged('the loss is not finite after 7 updates')
 
     monkeypatch.setattr(transfer, 'fit_multitask', diverging)
     fits = run_and_read(copy_of(run, tmp_path / 'other'), 0.5, models=['LR', 'multi-task'])['fits']
@@ -966,14 +967,14 @@ def test_a_multi_task_training_that_diverges_is_not_tried_for_each_task(run, tmp
 
 
 def test_a_size_of_rnn_c_that_diverges_loses_to_the_others(run, tmp_path, monkeypatch):
-    whole = transfer.fit_with_monitors
+    whole = recurrent.fit_with_monitors
 
     def diverging(net, *a, **k):
         if net.config['hidden'] == 4:
-            raise transfer.Diverged('the loss is not finite after 7 updates')
+            raise Diverged('the loss is not finite after 7 updates')
         return whole(net, *a, **k)
 
-    monkeypatch.setattr(transfer, 'fit_with_monitors', diverging)
+    monkeypatch.setattr(recurrent, 'fit_with_monitors', diverging)
     fits = run_and_read(copy_of(run, tmp_path / 'other'), 0.5, models=['RNN-C'], rnnc_hidden=[3, 4])['fits']
     assert fits['reason'].isna().all() and (fits['hidden'] == 3).all()
     fits = run_and_read(copy_of(run, tmp_path / 'none'), 0.5, models=['RNN-C'], rnnc_hidden=[4])['fits']
@@ -1038,7 +1039,7 @@ def test_rnnc_chooses_among_given_sizes(run, tmp_path):
 def test_wrong_settings_write_nothing(run, wrong, message):
     before = sorted(run.rglob('*'))
     with pytest.raises(BadInput, match=message):
-        run_transfer(run, **(dict(seed=77) | QUICK | wrong))
+        run_transfer(run, **(dict(seed=77, settings=QUICK) | wrong))
     assert sorted(run.rglob('*')) == before
 
 
@@ -1048,3 +1049,19 @@ def test_no_warning_leaks(run, tmp_path):
         Z, y = problem(60, 80, 0, 'collinear')
         l1_logistic_path(Z, y)
         run_and_read(copy_of(run, tmp_path / 'other'), 0.5, models=ALL)
+
+
+# What is written where nothing was fitted
+
+
+def test_tables_without_a_fit_keep_their_columns(tmp_path):
+    tables = TransferTables(dict(split=0, fraction=0.5, seed=1))
+    counts = dict(n_train=3, n_val=1, n_positive=0, n_val_positive=0)
+    row = dict(task='Mortality', task_kind='mortality', model='LR', **counts, reason='one class')
+    tables.add(row, pd.DataFrame(dict(stay_id=[1], Mortality=[0.0])), None)
+    fits = write_tables(tables, tmp_path, ['Mortality'], ['LR'])
+    assert fits['reason'].tolist() == ['one class'] and fits['lambda'].isna().all()
+    for table, columns in TABLE_COLUMNS.items():
+        written = pd.read_parquet(tmp_path / f'{table}.parquet')
+        assert list(written) == list(columns)
+        assert len(written) == (table == 'fits')

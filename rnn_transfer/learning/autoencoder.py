@@ -6,58 +6,62 @@
 __all__ = ['Autoencoder', 'observed_values', 'reconstruction_loss']
 
 # %% ../../nbs/learning/autoencoder.ipynb #cell-003
+from collections.abc import Sequence
+
+# %% ../../nbs/learning/autoencoder.ipynb #cell-004
 import numpy as np
 import torch
 from torch import nn
 
-# %% ../../nbs/learning/autoencoder.ipynb #cell-004
-from ..model import MIMICNet, init_network, value_and_mask_columns
+# %% ../../nbs/learning/autoencoder.ipynb #cell-005
+from ..cohorts.hourly import value_and_mask_columns
+from ..model import MIMICNet
 
-# %% ../../nbs/learning/autoencoder.ipynb #cell-006
+# %% ../../nbs/learning/autoencoder.ipynb #cell-008
 class Autoencoder(nn.Module):
-    "A network and a decoder that writes down, from its last states alone, what it has read"
+    "A network and a decoder that reconstructs, from its final hidden states alone, what it has read."
 
     def __init__(
         self,
-        net: MIMICNet,  # encoder; its linear layer has an output for each value column
-        seed: int = 0,  # draws the decoder's first weights
+        net: MIMICNet,  # encoder; its linear layer has one output for each value column
+        seed: int = 0,  # draws the decoder's initial weights
     ):
         super().__init__()
         self.net, c = net, net.config
+        dropout = c['dropout'] if c['n_layers'] > 1 else 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.decoder = nn.GRU(
-                1, c['hidden'], c['n_layers'], batch_first=True, dropout=c['dropout'] if c['n_layers'] > 1 else 0.0
-            )
+            self.decoder = nn.GRU(1, c['hidden'], c['n_layers'], batch_first=True, dropout=dropout)
 
     def forward(
         self,
-        x: torch.Tensor,  # (n, T, n_columns)
-        lengths=None,  # (n,) true hours, as in `MIMICNet.states`; a short stay is written from its own last hour
+        x: torch.Tensor,  # (n, T, n_columns) float32, normalised
+        lengths: Sequence[int] | None = None,  # (n,) true hours, clipped to 1..T; None: all T
     ) -> torch.Tensor:  # (n, T * n_values), the first hour's values first
-        "The values as the decoder writes them"
-        start, (n, T, _) = self.net.states(x, lengths).transpose(0, 1).contiguous(), x.shape
+        "The values as the decoder reconstructs them; a short stay starts from its own last hour."
+        n, T, _ = x.shape
+        start = self.net.states(x, lengths).transpose(0, 1).contiguous()
         z = self.decoder(x.new_zeros(n, T, 1), start)[0]
         last = torch.full((n,), T) if lengths is None else torch.as_tensor(lengths).clamp(1, T)
-        step = (last[:, None] - 1 - torch.arange(T)).clamp(min=0).to(x.device)
+        step = (last[:, None] - 1 - torch.arange(T)).clamp(min=0).to(x.device)  # hour t is written at step last - 1 - t
         z = z.gather(1, step[..., None].expand_as(z))
         return self.net.head(self.net.drop(z)).flatten(1)
 
-# %% ../../nbs/learning/autoencoder.ipynb #cell-008
+# %% ../../nbs/learning/autoencoder.ipynb #cell-012
 def observed_values(
     X: np.ndarray,  # (n, T, n_columns) float32, normalised
-    columns: list[str],  # names
+    columns: list[str],  # n_columns names
 ) -> np.ndarray:  # (n, T * n_values) float32, NaN where the mask is 0; every value where the grid has no masks
-    "The values an autoencoder has to write down"
+    "The values that an autoencoder has to reconstruct."
     values, masks = value_and_mask_columns(columns)
     known = np.ones(X.shape[:2] + (len(values),), bool) if None in masks else X[..., masks] > 0.5
     return np.where(known, X[..., values], np.float32('nan')).reshape(len(X), -1)
 
 
 def reconstruction_loss(
-    written: torch.Tensor,  # (n, T * n_values)
+    written: torch.Tensor,  # (n, T * n_values), what the decoder wrote
     y: torch.Tensor,  # the same shape, NaN where nothing was observed
 ) -> torch.Tensor:  # scalar, in squared standard deviations; 0 where nothing is known
-    "Mean squared error over the observed values"
+    "Mean squared error over the observed values."
     known = ~torch.isnan(y)
     return ((written - torch.where(known, y, 0.0)) * known).square().sum() / known.sum().clamp(min=1)

@@ -11,24 +11,18 @@ import json
 from pathlib import Path
 
 import numpy as np
+
+from ..data import PreparedCohort
+from ..model import extract_features, feature_names, grid_metadata, load_checkpoint, read_checkpoint
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
 
-from ..data import PreparedCohort
-from rnn_transfer.model import (
-    extract_features,
-    feature_names,
-    grid_metadata,
-    load_checkpoint,
-    read_checkpoint,
-)
-
-# %% ../../nbs/learning/networks.ipynb #cell-005
+# %% ../../nbs/learning/networks.ipynb #cell-006
 def read_split(
-    run,  # run folder
+    run: str | Path,  # run folder
     split: int,  # number of the split
-) -> dict:  # source, target, hidden ...
-    "What pre-training wrote of a split, or BadInput"
+) -> dict:  # split.json: source, target, hidden ...; BadInput where pre-training is not done
+    "What pre-training wrote of a split"
     path = Path(run) / f'split-{split}' / 'pretrain' / 'split.json'
     if not path.exists():
         raise BadInput(f'{path}: no such file; run 02_pretrain for split {split} first')
@@ -36,30 +30,30 @@ def read_split(
 
 
 def network_path(
-    run,  # run folder
+    run: str | Path,  # run folder
     split: int,  # number of the split
-    network: str,  # mimic-net, untrained or one of VARIANTS; mimic-net@1 and untrained@1 for other first weights
-    hidden: int | None = None,  # h of MIMIC-Net; none: as split.json says
-) -> Path:
-    "Where the checkpoint of a network lies; the untrained one has the size of MIMIC-Net"
+    network: str,  # mimic-net, untrained or one of ABLATION_NETWORKS; mimic-net@1 and untrained@1 for other inits
+    hidden: int | None = None,  # h of MIMIC-Net; None: as split.json says
+) -> Path:  # file NAME.safetensors; the untrained network has the size of MIMIC-Net
+    "Where the checkpoint of a network lies"
     if network == 'untrained':
         return Path(run) / 'model' / f'h-{hidden or read_split(run, split)["hidden"]}.safetensors'
     return Path(run) / f'split-{split}' / 'pretrain' / f'{network}.safetensors'
 
-# %% ../../nbs/learning/networks.ipynb #cell-006
+# %% ../../nbs/learning/networks.ipynb #cell-010
 def network_features(
-    run,
-    split,
-    network,  # as `network_path`
-    data: PreparedCohort,
+    run: str | Path,  # run folder
+    split: int,  # number of the split
+    network: str,  # as `network_path`
+    data: PreparedCohort,  # of this run
     hidden: int | None = None,  # as `network_path`
 ) -> tuple[np.ndarray, list[str]]:  # (n_stays, L*h) float32, and their names
-    "The last states of every stay of the cohort, from the cache if they are there and whole"
+    "The final hidden states of every stay of the cohort, from the cache where that is whole"
     path = network_path(run, split, network, hidden)
-    about, _ = read_checkpoint(path)
-    key = hashlib.sha256(json.dumps([about['sha256'], grid_metadata(data)], sort_keys=True).encode()).hexdigest()[:12]
+    info, _ = read_checkpoint(path)
+    key = hashlib.sha256(json.dumps([info['sha256'], grid_metadata(data)], sort_keys=True).encode()).hexdigest()[:12]
     cache = Path(run) / f'split-{split}' / 'features' / f'{network}-{key}.npy'
-    names = feature_names(about['hidden'], about['n_layers'])
+    names = feature_names(info['hidden'], info['n_layers'])
     try:
         z = np.load(cache, allow_pickle=False)
     except (OSError, ValueError, EOFError):

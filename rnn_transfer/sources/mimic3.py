@@ -13,7 +13,9 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from ..data import BENCHMARK_CHANNELS, HOUR_TOLERANCE, Cohort
+from ..cohorts.channels import BENCHMARK_CHANNELS
+from ..cohorts.hourly import HOUR_TOLERANCE
+from ..data import Cohort
 from .duckdb_tables import duckdb_session, one_line_duckdb_errors
 from .mimic3_corrections import parse_corrections
 from rnn_transfer.sources.mimic3_events import (

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ..data import HOUR_TOLERANCE, Cohort
+from ..cohorts.hourly import HOUR_TOLERANCE
+from ..data import Cohort
 from .csv_files import csv_header, raise_for_lines, read_text_table
 from .duckdb_tables import duckdb_session, quote_sql
 from .mimic3 import build_cohort

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import duckdb
 import pandas as pd
 
-from ..data import BENCHMARK_CHANNELS, HOUR_TOLERANCE
+from ..cohorts.channels import BENCHMARK_CHANNELS
+from ..cohorts.hourly import HOUR_TOLERANCE
 from .csv_files import find_table
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
 from rnn_transfer.sources.mimic3_corrections import (

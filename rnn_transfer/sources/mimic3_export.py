@@ -21,7 +21,8 @@ import duckdb
 import pandas as pd
 from tqdm import tqdm
 
-from ..data import BENCHMARK_CHANNELS, HOUR_TOLERANCE
+from ..cohorts.channels import BENCHMARK_CHANNELS
+from ..cohorts.hourly import HOUR_TOLERANCE
 from .duckdb_tables import duckdb_session
 from .mimic3_corrections import parse_corrections
 from rnn_transfer.sources.mimic3_events import (

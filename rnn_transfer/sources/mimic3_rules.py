@@ -13,7 +13,7 @@ from collections.abc import Collection
 import duckdb
 import pandas as pd
 
-from ..data import BENCHMARK_CHANNELS
+from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..utilities.files import load_resource
 
 # %% ../../nbs/sources/mimic3_rules.ipynb #cell-006

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 # %% ../../nbs/sources/mimic3_samples.ipynb #cell-003
 import numpy as np
 
-from ..data import HOUR_TOLERANCE
+from ..cohorts.hourly import HOUR_TOLERANCE
 from .mimic3_stays import PHENOTYPE_TASKS
 
 # %% ../../nbs/sources/mimic3_samples.ipynb #cell-006

@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from ..data import Task
+from ..cohorts.channels import Task
 from .csv_files import find_table, raise_for_lines, read_text_table
 from .duckdb_tables import one_line_duckdb_errors, raise_for_repeated
 from .mimic3_tables import scan_table

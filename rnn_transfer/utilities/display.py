@@ -6,38 +6,44 @@
 __all__ = ['COLORS', 'markdown_table', 'set_plot_style']
 
 # %% ../../nbs/utilities/display.ipynb #cell-003
-#| export
-
-# %% ../../nbs/utilities/display.ipynb #cell-004
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 # %% ../../nbs/utilities/display.ipynb #cell-005
-def markdown_table(
-    df: pd.DataFrame,  # index shown as the first column when it has a name
-    digits=3,  # decimals of floats
-) -> str:
-    "A data frame as a Markdown table; missing cells are empty."
-    df = df.reset_index() if df.index.name else df
-
-    def show(v):
-        return (
-            ''
-            if v is None or v is pd.NA or (isinstance(v, float) and np.isnan(v))
-            else f'{v:.{digits}f}'
-            if isinstance(v, (float, np.floating))
-            else f'{v:,}'
-            if isinstance(v, (int, np.integer)) and not isinstance(v, bool)
-            else str(v)
-        )
-
-    rows = [[show(v) for v in r] for r in df.itertuples(index=False)]
-    align = [':--' if not pd.api.types.is_numeric_dtype(t) else '--:' for t in df.dtypes]
-    return '\n'.join(
-        '| ' + ' | '.join(str(c).replace('|', '\\|') for c in r) + ' |' for r in [list(df.columns), align, *rows]
-    )
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../../nbs/utilities/display.ipynb #cell-007
+def _format_cell(
+    value: object,  # one cell of a data frame
+    digits: int,  # decimals of floats
+) -> str:  # empty if missing
+    "One cell as text: floats rounded, integers with thousands separators."
+    import numpy as np
+    import pandas as pd
+
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return ''
+    if isinstance(value, (float, np.floating)):
+        return f'{value:.{digits}f}'
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return f'{value:,}'
+    return str(value)
+
+# %% ../../nbs/utilities/display.ipynb #cell-008
+def markdown_table(
+    df: 'pd.DataFrame',  # its index is shown as the first column when it has a name
+    digits: int = 3,  # decimals of floats
+) -> str:  # one line a row; numbers aligned to the right
+    "A data frame as a Markdown table; missing cells are empty."
+    import pandas as pd
+
+    df = df.reset_index() if df.index.name else df
+    align = ['--:' if pd.api.types.is_numeric_dtype(t) else ':--' for t in df.dtypes]
+    rows = [[_format_cell(v, digits) for v in row] for row in df.itertuples(index=False)]
+    escaped = [[str(c).replace('|', '\\|') for c in row] for row in [list(df.columns), align, *rows]]
+    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in escaped)
+
+# %% ../../nbs/utilities/display.ipynb #cell-012
 COLORS = [
     '#0072B2',
     '#D55E00',
@@ -47,10 +53,10 @@ COLORS = [
     '#56B4E9',
     '#000000',
     '#999999',
-]  # Okabe and Ito (2008)
+]  # Okabe and Ito (2008), Color Universal Design
 
-
-def set_plot_style():
+# %% ../../nbs/utilities/display.ipynb #cell-013
+def set_plot_style() -> None:  # nothing; changes matplotlib's defaults for this process
     "Set the package's matplotlib style, and SVG output in notebooks."
     import matplotlib as mpl
 
@@ -71,6 +77,11 @@ def set_plot_style():
             'axes.grid': False,
         }
     )
+    _set_svg_output()
+
+# %% ../../nbs/utilities/display.ipynb #cell-014
+def _set_svg_output():
+    "Figures in notebooks are SVG without a date, if matplotlib's inline backend is there."
     try:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:

@@ -6,22 +6,21 @@
 __all__ = ['BadInput', 'format_row_numbers']
 
 # %% ../../nbs/utilities/errors.ipynb #cell-003
-#| export
+from collections.abc import Sequence
 
 # %% ../../nbs/utilities/errors.ipynb #cell-004
-import numpy as np
-
-# %% ../../nbs/utilities/errors.ipynb #cell-005
 class BadInput(ValueError):
-    "What a user handed in cannot be used; the message names the file, the column, the rows and the mend."
+    "The input of a user cannot be used; the message names the file, the column, the rows and the fix."
 
-
+# %% ../../nbs/utilities/errors.ipynb #cell-007
 def format_row_numbers(
-    bad,  # (n,) bool, True where a row offends
-    most=3,  # how many row numbers to name
+    bad: Sequence[bool],  # (n,) bool, True where a row is wrong; an array or a column will do
+    max_rows: int = 3,  # how many row numbers to name
 ) -> str:  # such as `rows 3, 8, 9 and 4 more`, counted from 0
-    "The first offending rows as text."
-    at = np.flatnonzero(np.asarray(bad))
-    more = len(at) - most
-    text = ', '.join(str(i) for i in at[:most])
-    return f'row{"s" if len(at) > 1 else ""} {text}' + (f' and {more} more' if more > 0 else '')
+    "The first wrong rows as text."
+    import numpy as np
+
+    rows = np.flatnonzero(np.asarray(bad))
+    n_more = len(rows) - max_rows
+    text = ', '.join(str(i) for i in rows[:max_rows])
+    return f'row{"s" if len(rows) > 1 else ""} {text}' + (f' and {n_more} more' if n_more > 0 else '')

@@ -10,87 +10,115 @@ import errno
 import json
 import os
 import shutil
-import tempfile
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # %% ../../nbs/utilities/files.ipynb #cell-004
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-# %% ../../nbs/utilities/files.ipynb #cell-005
 from .errors import BadInput, format_row_numbers
 
-# %% ../../nbs/utilities/files.ipynb #cell-007
+# %% ../../nbs/utilities/files.ipynb #cell-006
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# %% ../../nbs/utilities/files.ipynb #cell-008
+def _remove(
+    path: Path,  # file or folder; nothing happens if it does not exist
+):
+    "Delete a file or a whole folder."
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def write_atomic(
-    path,  # final name of the file or folder
-    folder=False,  # True: the block fills a folder
-):
-    "Yield a temporary path beside `path`; rename it to `path` when the block ends well, remove it when not."
+    path: str | Path,  # final name of the file or folder
+    folder: bool = False,  # True: the block fills a folder
+) -> Iterator[Path]:  # the temporary path that the block writes
+    "Yield a temporary path next to `path`; rename it to `path` when the block succeeds, remove it when not."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}')
-
-    def remove(p):
-        return shutil.rmtree(p, ignore_errors=True) if p.is_dir() else p.unlink(missing_ok=True)
-
     try:
         if folder:
-            remove(tmp)
+            _remove(tmp)
             tmp.mkdir()
         yield tmp
         if folder and path.exists():
-            remove(path)
+            _remove(path)
         os.replace(tmp, path)
-    except OSError as e:
-        remove(tmp)
-        if 'requested and' in str(e):
-            raise OSError(errno.ENOSPC, 'No space left on device', str(path)) from e  # numpy's words for it
-        raise
-    except BaseException:
-        remove(tmp)
+    except BaseException as e:
+        _remove(tmp)
+        if isinstance(e, OSError) and 'requested and' in str(e):  # numpy's text for a write that was cut short
+            raise OSError(errno.ENOSPC, 'No space left on device', str(path)) from e
         raise
 
-# %% ../../nbs/utilities/files.ipynb #cell-011
+# %% ../../nbs/utilities/files.ipynb #cell-013
 def load_resource(
-    name,  # file name in rnn_transfer/resources
-) -> dict:
-    "A table of facts that ships with the package; each names its source and licence."
+    name: str,  # file name in rnn_transfer/resources, such as channels.json
+) -> dict:  # the JSON object
+    "A table of published facts that ships with the package."
     return json.loads((files('rnn_transfer') / 'resources' / name).read_text(encoding='utf-8'))
 
-# %% ../../nbs/utilities/files.ipynb #cell-012
-def read_parquet(
-    path,  # the file
-    columns,  # {name: arrow type} that must be there; more are read only if `more`
-    more=False,  # also read every other column
-) -> pa.Table:
-    "Read a Parquet file whose columns have the stated types, or raise BadInput naming file and column."
-    path = Path(path)
+# %% ../../nbs/utilities/files.ipynb #cell-016
+def _open_parquet(
+    path: Path,  # the file
+    columns: list[str] | None,  # those to read, where they exist; None: all
+    dictionary: list[str] | None,  # text columns to read as categories
+) -> 'pa.Table':  # BadInput for a file that is missing or damaged
+    "Read a Parquet file, or raise BadInput naming it."
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if not path.exists():
         raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
     try:
-        table = pq.read_table(
-            path,
-            columns=None if more else [c for c in columns if c in pq.read_schema(path).names],
-            read_dictionary=['channel'] if 'channel' in columns else None,
-        )
+        if columns is not None:
+            in_file = pq.read_schema(path).names
+            columns = [c for c in columns if c in in_file]
+        return pq.read_table(path, columns=columns, read_dictionary=dictionary)
     except (pa.ArrowInvalid, OSError) as e:
         raise BadInput(f'{path}: not a readable Parquet file ({str(e).splitlines()[0][:90]}); write it again') from e
-    for name, kind in columns.items():
-        if name not in table.column_names:
-            raise BadInput(f'{path}: column {name} is missing; the file has {", ".join(table.column_names[:8])}')
-        at = table.column_names.index(name)
-        if table.column(at).null_count and name != 'partition':
-            raise BadInput(
-                f'{path}: column {name}: {format_row_numbers(table.column(at).is_null().to_numpy())} are empty; fill or leave them out'
-            )
-        try:
-            table = table.set_column(at, name, table.column(at).cast(kind))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
-            raise BadInput(
-                f'{path}: column {name}: expected {kind}, found {table.column(at).type} ({str(e).splitlines()[0][:60]})'
-            ) from e
+
+# %% ../../nbs/utilities/files.ipynb #cell-017
+def _cast_column(
+    table: 'pa.Table',  # as read
+    name: str,  # the column
+    dtype: 'pa.DataType',  # its stated type
+    path: Path,  # named in messages
+) -> 'pa.Table':  # the table with that column cast; BadInput if it has gaps or does not fit the type
+    "Give one column its stated type; only `partition` may have empty cells here, which validation reports later."
+    import pyarrow as pa
+
+    where = f'{path}: column {name}'
+    if name not in table.column_names:
+        raise BadInput(f'{where} is missing; the file has {", ".join(table.column_names[:8])}')
+    position = table.column_names.index(name)
+    column = table.column(position)
+    if column.null_count and name != 'partition':
+        empty = format_row_numbers(column.is_null().to_numpy())
+        raise BadInput(f'{where}: {empty} are empty; fill or leave them out')
+    try:
+        return table.set_column(position, name, column.cast(dtype))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
+        reason = str(e).splitlines()[0][:60]
+        raise BadInput(f'{where}: expected {dtype}, found {column.type} ({reason})') from e
+
+# %% ../../nbs/utilities/files.ipynb #cell-018
+def read_parquet(
+    path: str | Path,  # the file
+    columns: dict[str, 'pa.DataType'],  # {name: arrow type} that must be there
+    more: bool = False,  # True: also read every other column, with the type it has
+) -> 'pa.Table':  # the stated columns with the stated types
+    "Read a Parquet file whose columns have the stated types, or raise BadInput naming file and column."
+    path = Path(path)
+    dictionary = ['channel'] if 'channel' in columns else None
+    table = _open_parquet(path, None if more else list(columns), dictionary)
+    for name, dtype in columns.items():
+        table = _cast_column(table, name, dtype, path)
     return table

@@ -13,8 +13,8 @@ import numpy as np
 
 # %% ../../nbs/utilities/seeds.ipynb #cell-005
 def seeded_rng(
-    *keys,  # anything whose `str` is stable: names, numbers
-) -> np.random.Generator:
+    *keys: object,  # anything whose `str` is stable: names, numbers
+) -> np.random.Generator:  # a new generator at the start of its stream
     "A random generator named by its keys: the same keys give the same stream on every machine."
     digest = hashlib.sha256('\x1f'.join(str(k) for k in keys).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, dtype='<u4').tolist())

@@ -1,0 +1,282 @@
+"The sections of the report: headline, differences and their tests, controls, variance, provenance."
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_1samp
+from simulated import *
+from sklearn.metrics import roc_auc_score
+
+from rnn_transfer.evaluation import controls, learning_curves, provenance, variance
+from rnn_transfer.evaluation.controls import control_frame, shuffled_frame
+from rnn_transfer.evaluation.delong import delong
+from rnn_transfer.evaluation.difference_tests import agreement_frame, auroc_influence, delong_average, four_tests_table
+from rnn_transfer.evaluation.formats import SYSTEM_GROUPS
+from rnn_transfer.evaluation.learning_curves import PANELS, headline_frame, select_panels
+from rnn_transfer.evaluation.plotting import line_style
+from rnn_transfer.evaluation.report import headline_text
+from rnn_transfer.evaluation.results import Evaluation
+from rnn_transfer.evaluation.toy import toy_evaluation
+from rnn_transfer.evaluation.variance import variance_frame
+from rnn_transfer.learning.systems import SYSTEMS
+from rnn_transfer.utilities.seeds import seeded_rng
+
+
+def test_missing_fits_are_counted_under_the_headline(done, page):
+    run, ev = done
+    last = headline_frame(ev, 'phenotype').iloc[
+        -1
+    ]  # task A has no fit at 5 % and seed 0: 5 systems, of 4 tasks x 2 seeds x 5
+    assert list(last) == ['fits missing', '5 of 40', '0 of 20'] and 'fits missing' in headline_text(run)
+    assert 'fits missing' not in set(headline_frame(ev, 'mortality')['Model'])
+    curves = learning_curves.section(ev)
+    notes = {name: curves[name].note for name in curves.names}
+    assert (
+        'Fits are missing at 5 % of the labels' in notes['headline_phenotype']
+        and 'missing' not in notes['headline_mortality']
+    )
+    assert page.count('Fits are missing at 5 % of the labels') == 3  # the table, Figure 2(a) and the controls
+
+
+def test_leakage_table_holds_planned_splits_only(done):
+    run, ev = done
+    plan = dict(steps={f'split-{s}/pretrain': '' for s in (0, 1)})
+    for s in (0, 1, 2):
+        (run / f'split-{s}' / 'pretrain').mkdir(parents=True)
+        pd.DataFrame(dict(step=['all'], stays=[9])).to_csv(run / f'split-{s}' / 'pretrain' / 'flow.csv', index=False)
+    before = (run / 'manifest.json').read_text()
+
+    def splits():
+        return set(provenance.section(ev, run)['leakage'].frame['split'])
+
+    try:
+        assert splits() == {0, 1, 2}
+        (run / 'manifest.json').write_text(json.dumps(plan))
+        assert splits() == {0, 1}
+    finally:
+        (run / 'manifest.json').write_text(before)
+        for s in (0, 1, 2):
+            shutil.rmtree(run / f'split-{s}' / 'pretrain')
+        (run / 'split-2').rmdir()
+
+
+def test_each_network_of_a_split_says_why_its_training_ended(done):
+    run, ev = done
+    before = (run / 'manifest.json').read_text()
+    assert 'networks' not in provenance.section(ev, run).names
+    one = dict(val_loss=0.3, best_update=10, updates=20)
+    nets = [one | dict(hidden=32, stopped='patience'), one | dict(hidden=64, stopped='max_updates', val_loss=0.2)]
+    for s in (0, 1, 2):
+        (run / f'split-{s}' / 'pretrain').mkdir(parents=True)
+        (run / f'split-{s}' / 'pretrain' / 'split.json').write_text(
+            json.dumps(
+                {
+                    'split': s,
+                    'prevalence': {'A': 0.1},
+                    'settings': {'lr': 1e-3},
+                    'mimic-net': dict(hidden=64, networks=nets),
+                    'masks-only': dict(hidden=64, networks=nets[1:]),
+                }
+            )
+        )
+    try:
+        (run / 'manifest.json').write_text(json.dumps(dict(steps={f'split-{s}/pretrain': '' for s in (0, 1)})))
+        table = provenance.section(ev, run)['networks']
+        d = table.frame
+        assert (
+            d['split'].tolist() == [0] * 3 + [1] * 3
+            and d['network'].tolist() == ['mimic-net', 'mimic-net', 'masks-only'] * 2
+            and d['stopped'].tolist() == ['patience', 'max_updates', 'max_updates'] * 2
+        )
+        assert (
+            d['chosen'].tolist() == [False, True, True] * 2
+            and '4 of 6 trainings ended at the cap' in table.note
+            and table.shown['Stopped by'].tolist()[:2] == ['patience', 'the cap on updates']
+        )
+    finally:
+        (run / 'manifest.json').write_text(before)
+        for s in (0, 1, 2):
+            shutil.rmtree(run / f'split-{s}' / 'pretrain')
+        (run / 'split-2').rmdir()
+
+
+def test_every_system_is_explained_tabled_and_drawn(crowd):
+    run, ev = crowd
+    legend = provenance.section(ev, run)['systems'].shown
+    shown = headline_frame(ev, 'phenotype')['Model'].tolist()
+    assert (
+        set(legend['System']) == set(ALL_SYSTEMS) and (legend['What'] != 'not described').sum() == len(ALL_SYSTEMS) - 1
+    )
+    assert (
+        shown[:4] == ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2']
+        and not [m for m in shown if ':' in m or '@' in m]
+        and set(SYSTEMS) <= set(shown)
+    )
+    drawn = [*SYSTEM_GROUPS["The paper's"], *(m for names in PANELS.values() for m in names)]
+    assert set(SYSTEMS) <= set(drawn) and max(map(len, PANELS.values())) <= 8
+    for names in PANELS.values():
+        assert len({line_style(m) for m in names}) == len(names)
+    assert (
+        list(select_panels(ALL_SYSTEMS)) == list(PANELS) and select_panels(['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2']) == {}
+    )
+    v = controls.section(ev)['variants_phenotype'].shown['Model'].tolist()
+    assert v == [
+        'LR',
+        'LR:cv',
+        'RNN-C',
+        'RNN-C:full-val',
+        'MN-LR-2',
+        'MN-LR-2:literal',
+        'MN-LR-2:cv',
+        'MN-LR-2:full-val',
+    ]
+
+
+def test_controls_are_averages_and_paired_differences(crowd):
+    ev = crowd[1]
+    d = control_frame(ev).query("task_kind == 'phenotype' and fraction == 1 and versus == 'masks-LR'").iloc[0]
+    own = ev.averages().query("task_kind == 'phenotype' and fraction == 1 and model == 'masks-LR'").iloc[0]
+    pair = ev.compare('MN-LR-2', 'masks-LR').query("task_kind == 'phenotype' and fraction == 1").iloc[0]
+    assert (d['value'], d['low_own'], d['difference'], d['low']) == (
+        own['value'],
+        own['low'],
+        pair['difference'],
+        pair['low'],
+    )
+    assert d['verdict'] == ('higher' if pair['low'] > 0 else 'lower' if pair['high'] < 0 else 'inconclusive')
+
+
+def test_shuffled_labels_are_judged_over_permutations(crowd):
+    ev = crowd[1]
+    r = ev.results.query("model == 'shuffled-MN-LR-2' and auroc.notna()")
+    d = shuffled_frame(ev)
+    last = d.iloc[-1]
+    units = r.groupby(['task', 'seed'])['auroc'].mean()
+    oracle = ttest_1samp(units, 0.5).confidence_interval()
+    assert (
+        last['value'] == pytest.approx(units.mean())
+        and (last['low'], last['high']) == pytest.approx(tuple(oracle))
+        and last['n_permutations'] == 10
+    )
+    assert last['verdict'].startswith('above .5')  # these invented predictions know the labels
+    r = r.assign(auroc=np.resize([0.48, 0.52], len(r)))
+    honest = shuffled_frame(
+        Evaluation(r.reset_index(drop=True), {m: v[r.index] for m, v in ev.values.items()}, ev.positives, ev.about)
+    )
+    assert honest.iloc[-1]['verdict'] == '.5 is within error'
+
+
+def test_sources_of_variance_are_standard_deviations(crowd):
+    ev = crowd[1]
+    d = variance_frame(ev, ['MN-LR-2']).query("task_kind == 'phenotype' and fraction == 1").iloc[0]
+    w = {t: v[0] for t, v in ev.positives.items()}
+    r = ev.results.query("task_kind == 'phenotype' and fraction == 1")
+
+    def weighted(g):
+        return np.mean(
+            [
+                np.average(s.groupby('task')['auroc'].mean(), weights=[w[t] for t in sorted(set(s['task']))])
+                for _, s in g.groupby('split')
+            ]
+        )
+
+    mine = r[r['model'] == 'MN-LR-2']
+
+    def std(groups):
+        return np.std([weighted(g) for _, g in groups], ddof=1)
+
+    assert (
+        d['labels'] == pytest.approx(std(mine.groupby('seed')))
+        and d['splits'] == pytest.approx(std(mine.groupby('split')))
+        and (d['n_labels'], d['n_weights'], d['n_splits']) == (2, 3, 2)
+    )
+    assert d['weights'] == pytest.approx(
+        std(r[r['model'].isin(['MN-LR-2', 'MN-LR-2@1', 'MN-LR-2@2'])].groupby('model'))
+    ) and d['value'] == pytest.approx(weighted(mine))
+    assert d['patients'] == pytest.approx(np.std(ev.average(mine.index)[1:], ddof=1))
+
+
+def test_the_untrained_network_is_among_the_sources_of_variance(crowd):
+    models = set(variance_frame(crowd[1])['model'])
+    assert models == {'MN-LR-2', 'RNN-C', 'LR', 'untrained-LR-2'}
+    for note in (variance.section(crowd[1]).sentences, four_tests_table(crowd[1]).note):
+        assert 'copies are not independent evidence' in note
+
+
+def test_a_missing_fit_is_no_variance(crowd):
+    ev = crowd[1]
+    few = (
+        variance_frame(ev, ['LR']).query("task_kind == 'phenotype' and fraction < .1").iloc[0]
+    )  # task A has no fit at seed 0
+    r = ev.results.query("task_kind == 'phenotype' and fraction < .1 and model == 'LR' and task != 'Phenotype A'")
+    w = {t: v[0] for t, v in ev.positives.items()}
+
+    def one(g):
+        return np.mean([np.average(s['auroc'], weights=s['task'].map(w)) for _, s in g.groupby('split')])
+
+    assert few['labels'] == pytest.approx(np.std([one(g) for _, g in r.groupby('seed')], ddof=1))
+
+
+def test_influence_is_the_slope_of_the_auroc():
+    r = seeded_rng('influence')
+    y = (r.random(40) < 0.3).astype(float)
+    p = np.round(r.random(40), 1)
+    got = auroc_influence(y, p)
+    eps = 1e-6
+    for i in range(40):
+        assert got[i] == pytest.approx(
+            (roc_auc_score(y, p, sample_weight=1 + eps * (np.arange(40) == i)) - roc_auc_score(y, p)) / eps, abs=1e-5
+        )
+    assert auroc_influence(np.r_[y, np.nan], np.r_[p, 0.4])[-1] == 0
+
+
+def test_delong_of_an_average_equals_the_jackknife_over_subjects(done):
+    _run, ev = done
+    cell = dict(task_kind='phenotype', fraction=1.0)
+    got = delong_average(ev, 'MN-LR-2', 'LR', **cell)
+    subject = ev.bootstrap.subjects
+    n = subject.max() + 1
+    w = {t: v[0] for t, v in ev.positives.items()}
+    P = {(m, k): ev.predicted([k])[0] for m in ('MN-LR-2', 'LR') for k in ev.defined(model=m, **cell)}
+
+    def average(keep):
+        parts = {s: [] for s in TARGETS}
+        for (m, k), p in P.items():
+            r = ev.results.iloc[k]
+            total = sum(w[t] for t in TARGETS[r['split']])
+            parts[r['split']].append(
+                (1 if m == 'MN-LR-2' else -1)
+                * w[r['task']]
+                / total
+                * roc_auc_score(ev.labels[r['task']][keep], p[keep])
+            )
+        return np.mean([sum(v) for v in parts.values()])
+
+    left = np.array([average(subject != k) for k in range(n)])
+    se = np.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
+    assert (
+        got['difference']
+        == pytest.approx(average(subject >= 0))
+        == pytest.approx(
+            ev.compare('MN-LR-2', 'LR').query("task_kind == 'phenotype' and fraction == 1")['difference'].iloc[0]
+        )
+    )
+    assert got['se'] == pytest.approx(se, rel=0.08) and got['high'] - got['low'] == pytest.approx(
+        2 * 1.959964 * got['se']
+    )
+
+
+def test_delong_of_one_task_is_delong():
+    ev = toy_evaluation(kinds=dict(Shock='phenotype'))
+    got = delong_average(ev, 'MN-LR-2', 'LR', fraction=1.0)
+    P = ev.predicted([ev.defined(model=m, fraction=1.0)[0] for m in ('MN-LR-2', 'LR')])
+    _, cov = delong(ev.labels['Shock'], P)
+    assert got['se'] == pytest.approx(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]))
+
+
+def test_bootstrap_and_delong_agree(done):
+    d = agreement_frame(done[1])
+    assert len(d) == 2 * (6 + 11) and d['se_ratio'].median() == pytest.approx(1, abs=0.12) and d['ends'].median() < 0.15
