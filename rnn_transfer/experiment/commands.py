@@ -276,7 +276,7 @@ def rnn_transfer_export(
 def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]":
     "The comparisons that the given folders allow."
     from rnn_transfer.data import Cohort
-    from rnn_transfer.sources.mimic3_export import verify, verify_export
+    from rnn_transfer.sources.mimic3_verify import verify, verify_export
 
     tables = [verify(Cohort.load(cohort))] if cohort else []
     return tables + ([verify_export(export, hashes, sys.stderr.isatty())] if export else [])

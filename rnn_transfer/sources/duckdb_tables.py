@@ -135,7 +135,7 @@ def duckdb_session(
     threads: int | None = None,  # None: all cores
     scratch: str | Path | None = None,  # folder for intermediate files; None: the system's temporary folder
     progress: bool = False,  # show DuckDB's progress bar
-) -> Iterator[duckdb.DuckDBPyConnection]:  # BadInput for an unknown folder, a size that is none, and as above
+) -> Iterator[duckdb.DuckDBPyConnection]:  # BadInput for a folder that is not there, and for a size it cannot read
     "Open an empty DuckDB database in a folder that goes away at the end of the block."
     if scratch is not None and not Path(scratch).is_dir():
         raise BadInput(f'{scratch}: no such folder for intermediate files')

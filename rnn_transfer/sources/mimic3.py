@@ -34,10 +34,10 @@ from rnn_transfer.sources.mimic3_stays import (
     phenotype_labels,
     read_partitions,
 )
-from .mimic3_tables import Provenance, read_provenance, write_toy_tables
+from .mimic3_tables import Provenance, read_provenance
 from ..utilities.errors import BadInput
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-006
+# %% ../../nbs/sources/mimic3.ipynb #cell-007
 _STAYS_WITH_LATE_EVENTS = f'''SELECT DISTINCT b.ICUSTAY_ID
     FROM events e
     JOIN stays b USING (SUBJECT_ID)
@@ -59,7 +59,7 @@ def _flow_step(step: str, subject_id: pd.Series) -> dict:
     "A step of the flow: stays and subjects that are left."
     return dict(step=step, stays=len(subject_id), subjects=int(subject_id.nunique()))
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-007
+# %% ../../nbs/sources/mimic3.ipynb #cell-008
 def label_stays(
     con: duckdb.DuckDBPyConnection,  # after `extract_events`, with the table `cells`
     flow: list[dict],  # of `extract_events`; receives the last three steps
@@ -86,7 +86,7 @@ def label_stays(
     tasks = [task.name for task in [*PHENOTYPE_TASKS, MORTALITY_TASK]]
     return stays[['stay_id', 'subject_id', 'los_hours', 'partition', 'age', *tasks]]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-012
+# %% ../../nbs/sources/mimic3.ipynb #cell-013
 _FEW_PATIENTS = 1000  # below, a cohort shows that the software runs, and little else
 
 
@@ -96,7 +96,7 @@ def _describe_size(n_subjects: int) -> str:
         return ''
     return f'{n_subjects} patients: enough to see that everything runs, far too few to say anything about a method'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-013
+# %% ../../nbs/sources/mimic3.ipynb #cell-014
 def build_cohort(
     events: pd.DataFrame,  # of `read_events`
     stays: pd.DataFrame,  # of `label_stays`
@@ -118,14 +118,14 @@ def build_cohort(
             built.save(out)
     return built
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-016
+# %% ../../nbs/sources/mimic3.ipynb #cell-017
 def _keep_cells_of(con: duckdb.DuckDBPyConnection, stays: pd.DataFrame) -> None:
     "Drop the events, which take the most room, and the cells of stays that are not in the cohort."
     con.register('kept', stays[['stay_id']])
     con.execute('DELETE FROM cells WHERE stay_id NOT IN (SELECT stay_id FROM kept)')
     con.execute('DROP TABLE events')
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-017
+# %% ../../nbs/sources/mimic3.ipynb #cell-018
 def cohort(
     path: str | Path,  # folder with the CSV files of MIMIC-III v1.4, plain or .gz
     corrected: str | Collection[str] = (),  # corrections, by name, or 'all'

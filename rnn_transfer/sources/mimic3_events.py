@@ -18,7 +18,7 @@ import pandas as pd
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.hourly import HOUR_TOLERANCE
 from .csv_files import find_table
-from .duckdb_tables import duckdb_session, fetch_value, one_line_duckdb_errors
+from .duckdb_tables import fetch_value, one_line_duckdb_errors
 from rnn_transfer.sources.mimic3_corrections import (
     CORRECTIONS,
     REMOVING,
@@ -28,10 +28,10 @@ from rnn_transfer.sources.mimic3_corrections import (
 )
 from .mimic3_rules import CHANNEL_INDEX, TEXT_CHANNELS, item_map
 from .mimic3_stays import select_stays
-from .mimic3_tables import TABLES, scan_table, write_toy_tables
+from .mimic3_tables import TABLES, scan_table
 from ..utilities.errors import BadInput
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-006
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-007
 _PANDAS_MISSING = (  # texts that pandas 1.2 reads as missing
     ['', '#N/A', '#N/A N/A', '#NA', '-1.#IND', '-1.#QNAN', '-NaN', '-nan', '1.#IND', '1.#QNAN']
     + ['<NA>', 'N/A', 'NA', 'NULL', 'NaN', 'n/a', 'nan', 'null']
@@ -47,7 +47,7 @@ def mapped_rows_sql(
     is_chart = name == 'CHARTEVENTS'
     with_errors = is_chart and 'charting_errors' in corrected
     missing = ', '.join(f"'{text}'" for text in _PANDAS_MISSING)
-    # The CASE refers to both tables, so that DuckDB tests the values after the join, on a tenth of the rows.
+    # The CASE refers to both tables, so that DuckDB tests values after the join, on mapped rows only.
     return f'''SELECT
             s.SUBJECT_ID, s.ICUSTAY_ID AS stay_id, CHARTTIME AS t, i.itemid, i.channel, i.label,
             VALUE AS v, lower(coalesce(VALUEUOM, '')) AS unit,
@@ -58,14 +58,14 @@ def mapped_rows_sql(
         WHERE {'(e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID) AND' if is_chart else ''}
             CASE WHEN i.itemid IS NOT NULL THEN CHARTTIME IS NOT NULL AND VALUE NOT IN ({missing}) END'''
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-007
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-008
 def _load_items(con: duckdb.DuckDBPyConnection, corrected: Collection[str] = ()) -> None:
     "Make the table `items`."
     con.register('item_frame', item_map(corrected))
     con.execute('''CREATE TABLE items AS
         SELECT itemid::INTEGER AS itemid, channel::TINYINT AS channel, label FROM item_frame''')
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-012
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-013
 def _correction_bits(corrected: Collection[str]) -> dict[str, int]:
     "A bit for each wanted correction that touches rows."
     names = [name for name in TOUCHED_SQL if name in corrected]
@@ -86,7 +86,7 @@ def _text_sql(corrected: Collection[str]) -> str:
     text = carevue_words_sql() if 'gcs_spellings' in corrected else 'v'
     return f'CASE WHEN channel IN ({channels}) THEN {text} END'
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-013
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-014
 def events_sql(
     rows_sql: str,  # of `mapped_rows_sql`
     corrected: Collection[str] = (),  # names of corrections
@@ -105,7 +105,7 @@ def events_sql(
             )
         )'''
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-019
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-020
 class Extraction(NamedTuple):
     "What `extract_events` counted."
 
@@ -119,7 +119,7 @@ def _extract_table(con: duckdb.DuckDBPyConnection, folder: Path, name: str, corr
     with one_line_duckdb_errors(find_table(folder, name)):
         con.execute(f'CREATE TABLE events AS {sql}' if name == 'CHARTEVENTS' else f'INSERT INTO events {sql}')
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-020
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-021
 def extract_events(
     con: duckdb.DuckDBPyConnection,  # from `duckdb_session`; receives `stays`, `diagnoses`, `items` and `events`
     folder: str | Path,  # folder with the CSV files
@@ -146,7 +146,7 @@ def extract_events(
     counts = dict(rows=n, rows_of_CHARTEVENTS=n_chart, rows_of_LABEVENTS=n - n_chart, unreadable=unreadable)
     return Extraction(flow, counts)
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-023
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-024
 def laboratory_note(
     counts: dict[str, int],  # of `extract_events`
 ) -> str:  # empty when LABEVENTS had an event
@@ -158,7 +158,7 @@ def laboratory_note(
         'is it of the same database as ICUSTAYS?'
     )
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-027
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-028
 def cells_sql(
     hours: float | None = 48,  # up to this hour; None: to the end of the stay
 ) -> str:  # columns stay_id, us (microseconds since INTIME), channel, x, text, own, other, after_outtime
@@ -180,7 +180,7 @@ def cells_sql(
         WHERE us >= 0 AND us / 1e6::DOUBLE / 60 / 60 < {end} + {HOUR_TOLERANCE}::DOUBLE
         GROUP BY stay_id, us, channel'''
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-034
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-035
 def pool_overlapping_stays(
     con: duckdb.DuckDBPyConnection,  # with the table `cells`, by `cells_sql`
 ) -> int:  # number of times that two stays share
@@ -197,16 +197,16 @@ def pool_overlapping_stays(
         JOIN shared s ON c.stay_id = s.stay_id AND c.us = s.us AND s.own AND NOT s.after_outtime''')
     return fetch_value(con, 'SELECT count(*) FROM shared')
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-038
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-039
 def count_touched(
     con: duckdb.DuckDBPyConnection,  # after `extract_events`, with the table `cells`
     corrected: Collection[str],  # names of corrections
 ) -> dict[str, int]:  # {correction: events that it touched}
     "Count the events that each correction touched."
-    touched = {
-        name: fetch_value(con, f'SELECT count(*) FROM events WHERE touched & {bit} > 0')
-        for name, bit in _correction_bits(corrected).items()
-    }
+    touched = {}
+    if bits := _correction_bits(corrected):
+        counts = ', '.join(f'count(*) FILTER (touched & {bit} > 0)' for bit in bits.values())
+        touched = dict(zip(bits, con.execute(f'SELECT {counts} FROM events').fetchall()[0]))
     if 'numeric_maximum' in corrected:
         differs = 'text IS NOT NULL AND x <> TRY_CAST(text AS DOUBLE)'
         touched['numeric_maximum'] = fetch_value(con, f'SELECT count(*) FROM cells WHERE {differs}')
@@ -214,7 +214,7 @@ def count_touched(
         touched['ages'] = fetch_value(con, 'SELECT count(*) FROM stays WHERE AGE = 91.4')
     return {name: touched[name] for name in CORRECTIONS if name in touched}
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-043
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-044
 _HOUR_SQL = 'us / 1e6::DOUBLE / 60 / 60'
 
 
@@ -233,7 +233,7 @@ def _values_sql(hour_sql: str) -> str:
             END AS value
         FROM cells'''
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-044
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-045
 class CohortEvents(NamedTuple):
     "The events of a cohort, and what could not be read."
 

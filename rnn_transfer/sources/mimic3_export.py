@@ -34,11 +34,11 @@ from rnn_transfer.sources.mimic3_events import (
 )
 from .mimic3_samples import LIST_HEADERS, StayOutcome, samples_by_task
 from .mimic3_stays import assign_partitions, phenotype_labels, phenotypes_by_code, read_partitions
-from .mimic3_tables import Provenance, read_provenance, write_toy_tables
+from .mimic3_tables import Provenance, read_provenance
 from ..utilities.errors import BadInput
 from ..utilities.files import load_resource, write_atomic
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-006
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-007
 _CHANNELS = [channel.name for channel in BENCHMARK_CHANNELS]
 _EPISODE_HEADER = 'Hours,' + ','.join(_CHANNELS) + '\n'
 _QUOTED_TEXT = '''CASE
@@ -66,7 +66,7 @@ _EPISODE_ROWS = f'''WITH
     WHERE times.stay_id = b.ICUSTAY_ID OR t BETWEEN INTIME AND OUTTIME
     ORDER BY SUBJECT_ID, episode, hour'''
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-008
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-009
 class EpisodeRows(NamedTuple):
     "The rows of an episode file."
 
@@ -90,7 +90,7 @@ def read_episodes(
         _, hours, lines = zip(*group)
         yield EpisodeRows(stay_id, hours, lines)
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-013
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-014
 @dataclass
 class _Episode:
     "A stay that is kept, as its files describe it."
@@ -118,7 +118,7 @@ _EPISODES = '''SELECT
         (epoch_us(DEATHTIME) - epoch_us(INTIME)) / 3.6e9
     FROM stays'''
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-014
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-015
 def _list_episodes(con: duckdb.DuckDBPyConnection, given: pd.Series | None) -> dict[int, _Episode]:
     "Every stay that is kept, by ICUSTAY_ID, with its partition and its codes."
     episodes = [_Episode(*row) for row in con.execute(_EPISODES).fetchall()]
@@ -130,7 +130,7 @@ def _list_episodes(con: duckdb.DuckDBPyConnection, given: pd.Series | None) -> d
         episode.codes = codes_by_stay.get(episode.stay_id, frozenset())
     return {episode.stay_id: episode for episode in episodes}
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-017
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-018
 _ETHNICITIES = dict(ASIAN=1, BLACK=2, HISPANIC=3, WHITE=4, OTHER=5) | dict.fromkeys(
     ['UNABLE TO OBTAIN', 'PATIENT DECLINED TO ANSWER', 'UNKNOWN', ''], 0
 )
@@ -146,7 +146,7 @@ def _gender_number(text: str | None) -> int:
     "1 female, 2 male, 3 other, 0 unknown."
     return {'F': 1, 'M': 2}.get(text, 3 if text else 0)
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-020
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-021
 _EPISODE_CODES = load_resource('mimic3_items.json')['episode_diagnoses'].split()
 _SUMMARY_HEADER = ','.join(
     ['Icustay', 'Ethnicity', 'Gender', 'Age', 'Height', 'Weight', 'Length of Stay', 'Mortality']
@@ -163,7 +163,7 @@ def _first_value(lines: Sequence[str], channel: str) -> str:
             return fields[position]
     return ''
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-021
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-022
 def _episode_summary(episode: _Episode, lines: Sequence[str]) -> str:
     "The text of `episodeN.csv`; only its header when the stay has no diagnosis."
     if not episode.codes:
@@ -181,7 +181,7 @@ def _episode_summary(episode: _Episode, lines: Sequence[str]) -> str:
     row += [int(code in episode.codes) for code in _EPISODE_CODES]
     return _SUMMARY_HEADER + '\n' + ','.join(str(x) for x in row) + '\n'
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-025
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-026
 def _time_text(column: str) -> str:
     "SQL: a time as text."
     return f"strftime({column}, '%Y-%m-%d %H:%M:%S') AS {column}"
@@ -201,7 +201,7 @@ _DIAGNOSIS_TABLE = '''SELECT SUBJECT_ID, HADM_ID, SEQ_NUM, ICD9_CODE, SHORT_TITL
     FROM diagnoses
     ORDER BY ICUSTAY_ID, SEQ_NUM'''
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-026
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-027
 def _write_subjects(con: duckdb.DuckDBPyConnection, out: Path, episodes: Collection[_Episode]) -> None:
     "Write `all_stays.csv`, and `stays.csv` and `diagnoses.csv` of each subject."
     (out / 'root').mkdir(parents=True)
@@ -219,7 +219,7 @@ def _write_subjects(con: duckdb.DuckDBPyConnection, out: Path, episodes: Collect
         if subject_id in diagnoses_by_subject:
             diagnoses_by_subject[subject_id].to_csv(folder / 'diagnoses.csv', index=False)
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-028
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-029
 def _open_lists(stack: ExitStack, out: Path) -> dict[tuple[str, str], list[IO]]:
     "Make the task folders and begin their list files: the two open files of each (task, partition)."
 
@@ -239,7 +239,7 @@ def _open_lists(stack: ExitStack, out: Path) -> dict[tuple[str, str], list[IO]]:
             lists[task, partition] = [by_side[side], begin(out / task / f'{partition}_listfile.csv', header)]
     return lists
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-030
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-031
 def _write_tasks(
     out: Path, lists: dict[tuple[str, str], list[IO]], episode: _Episode, labels: Sequence[int], rows: EpisodeRows
 ) -> None:
@@ -262,7 +262,7 @@ def _write_tasks(
         for file in lists[task, episode.partition]:
             file.write(text)
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-032
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-033
 def _write_about(
     con: duckdb.DuckDBPyConnection, out: Path, provenance: Provenance, corrected: Collection[str], note: str
 ) -> None:
@@ -278,7 +278,7 @@ def _write_about(
         about['note'] = note
     (out / 'about.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-036
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-037
 def _write_episodes(con: duckdb.DuckDBPyConnection, out: Path, known: dict[int, _Episode], progress: bool) -> None:
     "Write the files of every episode: those of its subject, and those of the tasks."
     labels = phenotype_labels(con)
@@ -293,7 +293,7 @@ def _write_episodes(con: duckdb.DuckDBPyConnection, out: Path, known: dict[int, 
             if episode.codes and episode.los_days is not None:
                 _write_tasks(out, lists, episode, labels[rows.stay_id], rows)
 
-# %% ../../nbs/sources/mimic3_export.ipynb #cell-037
+# %% ../../nbs/sources/mimic3_export.ipynb #cell-038
 def export(
     path: str | Path,  # folder with the CSV files of MIMIC-III
     out: str | Path,  # folder to write; must not exist, or be empty

@@ -16,12 +16,12 @@ import pandas as pd
 
 from ..cohorts.channels import Task
 from .csv_files import find_table, raise_for_lines, read_text_table
-from .duckdb_tables import duckdb_session, one_line_duckdb_errors, raise_for_repeated
-from .mimic3_tables import scan_table, write_toy_tables
+from .duckdb_tables import one_line_duckdb_errors, raise_for_repeated
+from .mimic3_tables import scan_table
 from ..utilities.errors import BadInput
 from ..utilities.files import load_resource
 
-# %% ../../nbs/sources/mimic3_stays.ipynb #cell-006
+# %% ../../nbs/sources/mimic3_stays.ipynb #cell-007
 _INCLUSION = {  # {what is left: SQL over the step before, which it calls `before`}
     'ICU stays': 'FROM icustays',
     'without transfers': '''FROM before
@@ -46,7 +46,7 @@ _KEPT_DIAGNOSES = '''CREATE TABLE diagnoses AS
     JOIN d_icd_diagnoses USING (ICD9_CODE)
     JOIN (SELECT SUBJECT_ID, HADM_ID, ICUSTAY_ID FROM stays) USING (SUBJECT_ID, HADM_ID)'''
 
-# %% ../../nbs/sources/mimic3_stays.ipynb #cell-007
+# %% ../../nbs/sources/mimic3_stays.ipynb #cell-008
 def _load_small_tables(con: duckdb.DuckDBPyConnection, folder: str | Path) -> None:
     "Load the five tables that are small; BadInput where a stay, an admission or a patient repeats."
     for name in ('ICUSTAYS', 'ADMISSIONS', 'PATIENTS', 'DIAGNOSES_ICD', 'D_ICD_DIAGNOSES'):
@@ -55,7 +55,7 @@ def _load_small_tables(con: duckdb.DuckDBPyConnection, folder: str | Path) -> No
     for name, column in ('ICUSTAYS', 'ICUSTAY_ID'), ('ADMISSIONS', 'HADM_ID'), ('PATIENTS', 'SUBJECT_ID'):
         raise_for_repeated(con, name.lower(), column, find_table(folder, name))
 
-# %% ../../nbs/sources/mimic3_stays.ipynb #cell-008
+# %% ../../nbs/sources/mimic3_stays.ipynb #cell-009
 def select_stays(
     con: duckdb.DuckDBPyConnection,  # from `duckdb_session`; receives the tables `stays` and `diagnoses`
     folder: str | Path,  # folder with the CSV files
@@ -77,7 +77,7 @@ def select_stays(
     con.execute(_KEPT_DIAGNOSES)
     return flow
 
-# %% ../../nbs/sources/mimic3_stays.ipynb #cell-015
+# %% ../../nbs/sources/mimic3_stays.ipynb #cell-016
 def published_subjects(
     partition: str,  # test or val
 ) -> np.ndarray:  # (n,) int64 SUBJECT_ID, rising
@@ -85,7 +85,7 @@ def published_subjects(
     differences = load_resource('mimic3_subjects.json')[partition].split()
     return np.cumsum(np.array(differences, dtype=np.int64))
 
-# %% ../../nbs/sources/mimic3_stays.ipynb #cell-018
+# %% ../../nbs/sources/mimic3_stays.ipynb #cell-019
 def assign_partitions(
     subject_id: np.ndarray | pd.Series,  # (n,) SUBJECT_ID
     given: pd.Series | None = None,  # of `read_partitions`; None: the published lists
@@ -104,7 +104,7 @@ def assign_partitions(
         partitions[np.isin(subject_id, published_subjects(name))] = name
     return partitions
 
-# %% ../../nbs/sources/mimic3_stays.ipynb #cell-022
+# %% ../../nbs/sources/mimic3_stays.ipynb #cell-023
 def read_partitions(
     path: str | Path,  # CSV file with columns subject_id and partition
 ) -> pd.Series:  # index subject_id, named after the file; BadInput names the column and the lines
@@ -120,7 +120,7 @@ def read_partitions(
     raise_for_lines(repeated, f'{path}: column subject_id', problem)
     return pd.Series(partition.to_numpy(object), subject.astype('int64'), name=str(path))
 
-# %% ../../nbs/sources/mimic3_stays.ipynb #cell-027
+# %% ../../nbs/sources/mimic3_stays.ipynb #cell-028
 def count_eligible_subjects(
     subject_id: np.ndarray,  # (n,) SUBJECT_ID, distinct
     given: pd.Series | None = None,  # of `read_partitions`; None: the published lists
@@ -129,7 +129,7 @@ def count_eligible_subjects(
     n_test = int((assign_partitions(subject_id, given) == 'test').sum())
     return {'train and val': len(subject_id) - n_test, 'test': n_test}
 
-# %% ../../nbs/sources/mimic3_stays.ipynb #cell-030
+# %% ../../nbs/sources/mimic3_stays.ipynb #cell-031
 def _phenotype_tasks() -> list[Task]:
     "A task for each phenotype, with its type and its number of codes."
     return [
@@ -149,7 +149,7 @@ def phenotypes_by_code() -> dict[str, str]:  # {ICD-9 code without its dot: name
     phenotypes = load_resource('phenotypes.json')['phenotypes']
     return {code: p['name'] for p in phenotypes for code in p['icd9'].split()}
 
-# %% ../../nbs/sources/mimic3_stays.ipynb #cell-034
+# %% ../../nbs/sources/mimic3_stays.ipynb #cell-035
 def phenotype_labels(
     con: duckdb.DuckDBPyConnection,  # with the tables of `select_stays`
 ) -> pd.DataFrame:  # index ICUSTAY_ID, one 0/1 column per phenotype; only stays that have a diagnosis

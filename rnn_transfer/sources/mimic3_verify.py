@@ -126,7 +126,7 @@ class PublishedHash(NamedTuple):
 _MD5 = re.compile(r'[0-9a-f]{32}')
 
 
-def _normalise_rows(path: Path, rows: list[NumberedRow]) -> list[NumberedRow]:
+def _normalize_rows(path: Path, rows: list[NumberedRow]) -> list[NumberedRow]:
     "The rows of a list as task, file and md5; a row that is not whole stays as it is."
     header, task = rows[0].fields, task_of_list(path)
     if {'task', 'file', 'md5'} <= set(header):
@@ -160,7 +160,7 @@ def _read_hash_list(path: Path) -> list[PublishedHash]:
     if path.suffix == '.pkl':
         raise BadInput(f'{path}: a .pkl is not read, since it may run a program; name the .csv next to it')
     rows = read_rows(path)
-    rows = _normalise_rows(path, rows) if rows else []
+    rows = _normalize_rows(path, rows) if rows else []
     if not rows:
         raise BadInput(f'{path}: no hash in it; download it again')
     return [_parse_hash(path, row) for row in rows]
