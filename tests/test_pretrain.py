@@ -562,11 +562,11 @@ def test_features_are_there_when_pretraining_ends(run, done):
 
 
 def test_features_for_other_stays_respect_which_columns_a_network_reads(one):
-    from rnn_transfer.paper import cohort_features
+    from rnn_transfer.experiment.commands import extract_cohort_features
 
     data = PreparedCohort.load(one)
     for name in ('masks-only', 'values-only', 'autoencoder', 'mimic-net@1'):
-        z = cohort_features(toy_cohort(120), network_path(one, 1, name))
+        z = extract_cohort_features(toy_cohort(120), network_path(one, 1, name))
         np.testing.assert_allclose(z, network_features(one, 1, name, data)[0], atol=1e-6)
 
 
