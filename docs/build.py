@@ -61,8 +61,8 @@ MENU = [
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
                 *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
                 *("sparsity", "features", "per_task", "calibration", "provenance"),
-                *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims", "claims_tables"),
-                *("checklist_facts", "checklists", "checklist_tables", "limits", "report"),
+                *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims"),
+                *("checklist_facts", "checklists", "limits", "report"),
             )
         ],
     ),

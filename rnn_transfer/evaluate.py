@@ -12,6 +12,8 @@ from pathlib import Path
 # %% ../nbs/04_evaluate.ipynb #cell-005
 from rnn_transfer.evaluation import (
     calibration,
+    checklists,
+    claims,
     controls,
     differences,
     features,
@@ -23,11 +25,9 @@ from rnn_transfer.evaluation import (
     variance,
 )
 from .evaluation.captions import data_caption
-from .evaluation.checklist_tables import checklists_section
-from .evaluation.claims_tables import claims_section
 from .evaluation.layout import ReportTable, Section
 from .evaluation.plotting import ReportFigure
-from .evaluation.report import headline_text, render_report
+from .evaluation.report import CLAIMS_TITLE, headline_text, render_report
 from .evaluation.results import Evaluation
 from .evaluation.scoring import evaluate_run
 from .utilities.files import write_atomic
@@ -39,7 +39,7 @@ def report_sections(
 ) -> list[Section]:  # in the order of the report; those without items are left out
     "Everything that the report of a run holds."
     sections = [
-        claims_section(ev, run),
+        Section(CLAIMS_TITLE, claims.section(ev, features.used_features(run))),
         learning_curves.section(ev),
         differences.section(ev),
         labels_saved.section(ev),
@@ -50,7 +50,7 @@ def report_sections(
         per_task.section(ev),
         calibration.section(ev),
         provenance.section(ev, run),
-        checklists_section(ev, run),
+        Section('Reporting checklists', checklists.section(ev, run)),
     ]
     return [s for s in sections if s.items]
 

@@ -18,6 +18,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # %% ../../nbs/experiment/execute.ipynb #cell-003
 from jupyter_client import AsyncKernelManager
@@ -33,7 +34,11 @@ from .store import hash_code, input_hashes, one_at_a_time, output_hashes, step_s
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
 
-# %% ../../nbs/experiment/execute.ipynb #cell-009
+# %% ../../nbs/experiment/execute.ipynb #cell-005
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+# %% ../../nbs/experiment/execute.ipynb #cell-010
 class _PipeKernel(AsyncKernelManager):
     "A kernel of this very Python that talks through files instead of TCP ports, so that parallel runs cannot collide."
 
@@ -68,7 +73,7 @@ class _PipeKernel(AsyncKernelManager):
         await super().shutdown_kernel(now=now, restart=restart)
         shutil.rmtree(Path(self.ip).parent, ignore_errors=True)
 
-# %% ../../nbs/experiment/execute.ipynb #cell-011
+# %% ../../nbs/experiment/execute.ipynb #cell-012
 def _anonymise_notebook(
     path: Path,  # executed notebook, changed in place
 ) -> None:
@@ -84,7 +89,7 @@ def _anonymise_notebook(
             c.outputs = [_remove_paths(o, path.parent.parent) for o in c.outputs if o.get('name') != 'stderr']
     nbformat.write(nb, path)
 
-# %% ../../nbs/experiment/execute.ipynb #cell-012
+# %% ../../nbs/experiment/execute.ipynb #cell-013
 def _remove_paths(
     output: dict,  # of a cell
     run: Path,  # run folder
@@ -97,7 +102,7 @@ def _remove_paths(
     text = output['evalue'].replace(f'{run}/', '')
     return nbformat.v4.new_output('error', ename=output['ename'], evalue=text, traceback=[f'{output["ename"]}: {text}'])
 
-# %% ../../nbs/experiment/execute.ipynb #cell-013
+# %% ../../nbs/experiment/execute.ipynb #cell-014
 _SKIPPED = (
     'This is an executed copy. It runs the definitions and the last section; '
     'the {n} example cells in between were skipped: the notebook that ships with the package has their results.'
@@ -115,7 +120,7 @@ def read_copy(
     nb.cells.insert(1, nbformat.v4.new_markdown_cell(_SKIPPED.format(n=skipped)))
     return nb
 
-# %% ../../nbs/experiment/execute.ipynb #cell-015
+# %% ../../nbs/experiment/execute.ipynb #cell-016
 @dataclass
 class Executed:
     "What came of one execution of a notebook."
@@ -138,7 +143,7 @@ def _papermill(step: Step, run: Path, parameters: dict, out: Path) -> Executed:
         return Executed(f'cell {e.cell_index}: {e.ename}: {first_line(e.evalue)}', usage.get('peak_mb'))
     return Executed('', usage.get('peak_mb'))
 
-# %% ../../nbs/experiment/execute.ipynb #cell-018
+# %% ../../nbs/experiment/execute.ipynb #cell-019
 def run_notebook(
     step: Step,  # what to run
     run: Path,  # run folder
@@ -164,7 +169,7 @@ def run_notebook(
     os.replace(tmp, failed if executed.error else folder / f'{step.notebook}.ipynb')
     return executed
 
-# %% ../../nbs/experiment/execute.ipynb #cell-020
+# %% ../../nbs/experiment/execute.ipynb #cell-021
 def _run_with_retry(
     step: Step,  # what to run
     run: Path,  # run folder
@@ -182,7 +187,7 @@ def _run_with_retry(
             return Executed(f'{e.strerror or e}')
     return Executed(error)
 
-# %% ../../nbs/experiment/execute.ipynb #cell-022
+# %% ../../nbs/experiment/execute.ipynb #cell-023
 def _check_same_code(
     step: Step,  # as planned
 ) -> None:
@@ -195,7 +200,7 @@ def _check_same_code(
             'install the same everywhere, and start again if it changed while the run went on'
         )
 
-# %% ../../nbs/experiment/execute.ipynb #cell-023
+# %% ../../nbs/experiment/execute.ipynb #cell-024
 def _run_step(
     step: Step,  # what to run
     run: Path,  # run folder
@@ -225,14 +230,14 @@ def _run_step(
         (run / step.name / 'failed.json').unlink(missing_ok=True)
     return dict(name=step.name, state='done', seconds=done['seconds'])
 
-# %% ../../nbs/experiment/execute.ipynb #cell-024
+# %% ../../nbs/experiment/execute.ipynb #cell-025
 def _describe_exception(e: Exception) -> str:
     "One line: what the system says, what the package says, or the kind of error and its text."
     if isinstance(e, OSError):
         return first_line(e.strerror or e)
     return first_line(e if isinstance(e, BadInput) else f'{type(e).__name__}: {e}')
 
-# %% ../../nbs/experiment/execute.ipynb #cell-025
+# %% ../../nbs/experiment/execute.ipynb #cell-026
 def execute_step(
     step: Step,  # what to run
     run: str,  # run folder

@@ -9,17 +9,22 @@ __all__ = ['STEP_NOTEBOOKS', 'notebooks_dir', 'notebook_parameters', 'skip_examp
 import ast
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # %% ../../nbs/experiment/notebooks.ipynb #cell-003
 import rnn_transfer
 from ..utilities.errors import BadInput
 
-# %% ../../nbs/experiment/notebooks.ipynb #cell-007
+# %% ../../nbs/experiment/notebooks.ipynb #cell-004
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+# %% ../../nbs/experiment/notebooks.ipynb #cell-008
 STEP_NOTEBOOKS = dict(
     data='00_data', model='01_model', pretrain='02_pretrain', transfer='03_transfer', evaluate='04_evaluate'
 )
 
-# %% ../../nbs/experiment/notebooks.ipynb #cell-010
+# %% ../../nbs/experiment/notebooks.ipynb #cell-011
 def notebooks_dir() -> Path:
     "The folder with the numbered notebooks: inside the installed package, or `nbs` of the checkout."
     package = Path(rnn_transfer.__file__).parent
@@ -28,7 +33,7 @@ def notebooks_dir() -> Path:
             return d
     raise BadInput(f'{package}: the numbered notebooks are not installed with the package; install it again')
 
-# %% ../../nbs/experiment/notebooks.ipynb #cell-011
+# %% ../../nbs/experiment/notebooks.ipynb #cell-012
 def notebook_parameters(
     notebook: str,  # such as 03_transfer
 ) -> dict:  # name: default
@@ -39,7 +44,7 @@ def notebook_parameters(
     cells = [c.source for c in nb.cells if 'parameters' in c.metadata.get('tags', [])]
     return {t.id: ast.literal_eval(n.value) for c in cells for n in ast.parse(c).body for t in n.targets}
 
-# %% ../../nbs/experiment/notebooks.ipynb #cell-014
+# %% ../../nbs/experiment/notebooks.ipynb #cell-015
 def _is_import(source: str) -> bool:
     "Whether a cell imports and does nothing else."
     try:

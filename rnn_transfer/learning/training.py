@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..model import multilabel_loss
+from ..model import iter_batch_outputs, multilabel_loss
 from ..utilities.errors import BadInput
 from ..utilities.seeds import seeded_rng
 
@@ -79,14 +79,8 @@ def predict_batches(
     batch: int = 512,  # stays at once
 ) -> Iterator[tuple[slice, torch.Tensor]]:  # positions of a batch, and its (batch, K) outputs on the network's device
     "Outputs of a network without dropout, one batch after the other"
-    device = next(net.parameters()).device
     net.eval()
-    for start in range(0, len(X), batch):
-        at = slice(start, start + batch)
-        x = X[at] if torch.is_tensor(X) else torch.from_numpy(np.array(X[at], np.float32))
-        with torch.inference_mode():
-            outputs = net(x.to(device), None if lengths is None else lengths[at])
-        yield at, outputs
+    return iter_batch_outputs(net, X, lengths, batch)
 
 # %% ../../nbs/learning/training.ipynb #cell-016
 def evaluate_loss(
