@@ -23,6 +23,7 @@ from fastcore.imports import IN_NOTEBOOK
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-004
 from .plan import Step
+from .provenance import count_gpus
 from .store import step_state
 from ..utilities.errors import BadInput
 
@@ -89,9 +90,7 @@ def _count_cards(device: str) -> int:
     "GPUs of this machine that a run may use."
     if device == 'cpu':
         return 0
-    import torch
-
-    cards = torch.cuda.device_count()
+    cards = count_gpus()
     if device == 'cuda' and not cards:
         raise BadInput('device cuda: no GPU is available here; use cpu or auto')
     return cards

@@ -137,6 +137,8 @@ def _papermill(step: Step, run: Path, parameters: dict, out: Path) -> Executed:
     usage = {}
     kernel = type('StepKernel', (_PipeKernel,), dict(usage=usage))
     options = dict(kernel_name='python3', kernel_manager_class=kernel, progress_bar=False, cwd=str(run))
+    out.touch()  # says that the step is running; papermill writes it once, at the end
+    options['request_save_on_cell_execute'] = False
     try:
         papermill.execute_notebook(read_copy(step.notebook), str(out), parameters, **options)
     except PapermillExecutionError as e:
