@@ -447,12 +447,12 @@ def test_a_step_finished_by_an_older_version_is_stale_with_a_reason(tmp_path):
 def test_a_stale_step_names_the_modules_and_parameters_that_changed(tmp_path):
     step = fill_in_keys(plan_steps(PROFILES['quick']), 'a cohort')[0]
     modules = {
-        name: '0' if name in ('data', 'cohorts.hourly') else value for name, value in step.parts['modules'].items()
+        name: '0' if name in ('cohorts.channels', 'cohorts.hourly') else value for name, value in step.parts['modules'].items()
     }
     old = step.parts | dict(modules=modules, parameters=step.parts['parameters'] | dict(hours=1))
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'done.json').write_text(json.dumps(dict(key='0', parts=old, outputs={}, seen={})))
-    expected = 'stale: module cohorts.hourly, module data, parameter hours changed'
+    expected = 'stale: module cohorts.channels, module cohorts.hourly, parameter hours changed'
     assert step_state(step, tmp_path) == expected
 
 
@@ -657,7 +657,7 @@ def test_dry_run_says_what_and_why(finished, tmp_path):
     assert r.returncode == 0 and 'split-0/fraction-1/seed-0' in r.stdout, r.stderr
     assert (
         re.search(r'^3 of 6 steps to do; about \d+\.\d minutes with', r.stdout, re.M)
-        and 'parameters changed' in r.stdout
+        and 'parameter batch changed' in r.stdout
     )
     said = describe_plan(d / 'cohort', tmp_path, 'quick', TINY, 2, 'split-0/pretrain')
     assert re.search('^3 of 3 steps to do; no step of kind data, model, pretrain was timed here yet$', said, re.M)
