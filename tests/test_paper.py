@@ -446,9 +446,7 @@ def test_a_step_finished_by_an_older_version_is_stale_with_a_reason(tmp_path):
 
 def test_a_stale_step_names_the_modules_and_parameters_that_changed(tmp_path):
     step = fill_in_keys(plan_steps(PROFILES['quick']), 'a cohort')[0]
-    modules = {
-        name: '0' if name in ('cohorts.channels', 'cohorts.hourly') else value for name, value in step.parts['modules'].items()
-    }
+    modules = step.parts['modules'] | {'cohorts.channels': '0', 'cohorts.hourly': '0'}
     old = step.parts | dict(modules=modules, parameters=step.parts['parameters'] | dict(hours=1))
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'done.json').write_text(json.dumps(dict(key='0', parts=old, outputs={}, seen={})))

@@ -18,7 +18,9 @@ from .run_folder import read_manifest
 def run_info(
     run: Path | str,  # run folder
     prepared: PreparedCohort,  # its data
-) -> dict:  # source, version, licence, synthetic, flow, fingerprint, profile, changed, rnnc_hidden, numbers of stays
+) -> (
+    dict
+):  # source, version, licence, synthetic, flow, losses, fingerprint, profile, changed, rnnc_hidden, numbers of stays
     "Where the data come from, how many test stays there are, and which profile was run."
     manifest = read_manifest(run)
     options = manifest.get('options') or {}
@@ -30,6 +32,7 @@ def run_info(
         licence=meta.get('licence') or 'not given',
         synthetic=bool(meta.get('synthetic')),
         flow=meta.get('flow') or [],
+        losses=meta.get('losses') or [],
         fingerprint=meta.get('fingerprint', ''),
         profile=manifest.get('profile') or 'not given',
         changed=manifest.get('changed'),

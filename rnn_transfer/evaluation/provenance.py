@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/provenance.ipynb #cell-004
+from ..cohorts.losses import loss_records, read_losses
 from .formats import display_group, format_estimate, format_percent, sort_systems
 from .layout import ReportTable, Section, describe_known_system, format_frame
 from .results import Evaluation
@@ -62,7 +63,21 @@ def _leakage_table(run: Path) -> ReportTable | None:
     title = 'What leakage removal takes from pre-training'
     return ReportTable('leakage', title, removal, format_frame(removal), note)
 
-# %% ../../nbs/evaluation/provenance.ipynb #cell-015
+# %% ../../nbs/evaluation/provenance.ipynb #cell-014
+def _loss_table(ev: Evaluation) -> ReportTable | None:
+    "What the source dropped, could not read, merged or imputed; None where it counted nothing."
+    losses = read_losses(ev.about)
+    if not losses:
+        return None
+    tidy = pd.DataFrame(loss_records(losses)).sort_values('fraction', ascending=False, ignore_index=True)
+    shown = tidy[['reason', 'how']].set_axis(['Reason', 'What happened'], axis=1)
+    shown['Count'] = [f'{n:,} of {of:,} {unit}' for n, of, unit in zip(tidy['n'], tidy['of'], tidy['unit'])]
+    shown['Per cent'] = [f'{100 * fraction:.2f}' for fraction in tidy['fraction']]
+    shown['Limit'] = ['–' if pd.isna(limit) else f'{100 * limit:g}' for limit in tidy['limit']]
+    note = 'The command stops where a fraction is above its limit, unless it is called with --allow-loss.'
+    return ReportTable('losses', 'Lost between the source and the cohort', tidy, shown, note)
+
+# %% ../../nbs/evaluation/provenance.ipynb #cell-018
 def network_frame(
     run: Path,  # run folder
 ) -> pd.DataFrame:  # split, network, hidden, val_loss, best_update, updates, stopped, chosen; empty before pre-training
@@ -80,7 +95,7 @@ def network_frame(
     d = d.astype(dict(split=int, hidden=int, val_loss=float, chosen=bool))
     return d.sort_values('split', kind='stable', ignore_index=True)
 
-# %% ../../nbs/evaluation/provenance.ipynb #cell-016
+# %% ../../nbs/evaluation/provenance.ipynb #cell-019
 def _network_table(run: Path) -> ReportTable | None:
     "The networks of pre-training: size, updates, and why each training ended; None before pre-training."
     d = network_frame(run)
@@ -97,7 +112,7 @@ def _network_table(run: Path) -> ReportTable | None:
     shown = shown.rename(columns=dict(Stopped='Stopped by'))
     return ReportTable('networks', 'The networks of pre-training', d, shown, note, folded=len(d) > 12)
 
-# %% ../../nbs/evaluation/provenance.ipynb #cell-020
+# %% ../../nbs/evaluation/provenance.ipynb #cell-023
 def _format_option(v: object) -> str:
     "An option as text; a dash where it is empty."
     if isinstance(v, dict):
@@ -127,7 +142,7 @@ def _settings_table(run: Path) -> ReportTable | None:
         shown['Of the profile'] = ['–' if k in info else 'no' if k in changed else 'yes' for k in options | info]
     return ReportTable('settings', 'Settings of the run', shown, shown, 'As in the manifest of the run.', folded=True)
 
-# %% ../../nbs/evaluation/provenance.ipynb #cell-023
+# %% ../../nbs/evaluation/provenance.ipynb #cell-026
 def _failure_table(ev: Evaluation) -> ReportTable | None:
     "How often a fit or a metric is null, and why; None where nothing is."
     missing = ev.results[ev.results['reason'].notna()]
@@ -148,11 +163,11 @@ def _failure_table(ev: Evaluation) -> ReportTable | None:
     note = 'Nothing was dropped: these rows are in results.csv with the same reason.'
     return ReportTable('reasons', 'Numbers that are null, and why', tidy, shown, note)
 
-# %% ../../nbs/evaluation/provenance.ipynb #cell-026
+# %% ../../nbs/evaluation/provenance.ipynb #cell-029
 def section(
     ev: Evaluation,  # of a run
     run: Path,  # its folder
 ) -> Section:  # systems, patients, settings, networks, and reasons for what is missing
     "Where the numbers come from."
-    tables = [_system_table(ev), _flow_table(ev), _leakage_table(run), _settings_table(run), _network_table(run)]
-    return Section('Where the numbers come from', [*tables, _failure_table(ev)])
+    tables = [_system_table(ev), _flow_table(ev), _loss_table(ev), _leakage_table(run), _settings_table(run)]
+    return Section('Where the numbers come from', [*tables, _network_table(run), _failure_table(ev)])

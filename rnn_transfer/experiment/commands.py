@@ -19,6 +19,7 @@ from fastcore.script import store_true
 # %% ../../nbs/experiment/commands.ipynb #cell-004
 from typing import TYPE_CHECKING
 
+from ..cohorts.losses import describe_losses, read_losses
 from .commandline import available_cpus, command, one_line_errors, parse_names, parse_setting
 from ..utilities.errors import BadInput
 
@@ -42,7 +43,7 @@ def describe_cohort(
         lines.append(f'  left out, as only one class is here: {", ".join(meta["left_out"])}')
     if meta.get('note'):
         lines.append(f'  note: {meta["note"]}')
-    return '\n'.join(lines)
+    return '\n'.join(lines + describe_losses(read_losses(meta)))
 
 
 def _flow_lines(flow: list[dict]) -> list[str]:
@@ -56,9 +57,9 @@ def _flow_lines(flow: list[dict]) -> list[str]:
 # options of each source
 SOURCE_OPTIONS = dict(
     synthetic=['n', 'seed'],
-    mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory'],
-    mimic3_benchmarks=['path'],
-    physionet2012=['path', 'test', 'seed'],
+    mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
+    mimic3_benchmarks=['path', 'allow_loss'],
+    physionet2012=['path', 'test', 'seed', 'allow_loss'],
 )
 SOURCES = list(SOURCE_OPTIONS)
 
@@ -68,10 +69,9 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
     if source not in SOURCES:
         raise BadInput(f'source {source!r}: expected {", ".join(SOURCES)}')
     for name, value in given.items():
-        if value not in ('', None) and name not in SOURCE_OPTIONS[source]:
-            raise BadInput(
-                f'--{name}: {source} has no such option; it has {", ".join("--" + o for o in SOURCE_OPTIONS[source])}'
-            )
+        if value not in ('', None, False) and name not in SOURCE_OPTIONS[source]:
+            possible = ', '.join('--' + option.replace('_', '-') for option in SOURCE_OPTIONS[source])
+            raise BadInput(f'--{name.replace("_", "-")}: {source} has no such option; it has {possible}')
     if source != 'synthetic' and not given['path']:
         raise BadInput(f'--path is missing: the folder with the files of {source}')
     there = next(p for p in [out.absolute(), *out.absolute().parents] if p.exists())
@@ -103,15 +103,16 @@ def rnn_transfer_cohort(
     scratch: str = '',  # mimic3: folder for intermediate files (default: the system's temporary folder)
     memory: str = '',  # mimic3: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
     seed: int | None = None,  # synthetic, physionet2012: draws the stays, or the partition (default: 0)
+    allow_loss: store_true = False,  # go on although more is lost than the limits allow
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
     "Build a cohort (events.parquet, stays.parquet, cohort.json) from a source"
     with one_line_errors(debug):
         given = dict(path=path, n=n, test=test, corrected=corrected, partitions=partitions)
-        given |= dict(scratch=scratch, memory=memory, seed=seed)
+        given |= dict(scratch=scratch, memory=memory, seed=seed, allow_loss=allow_loss)
         out = out or f'cohorts/{source}'
         _check_cohort_options(source, given, Path(out))
-        made = _build_cohort(source, {name: value for name, value in given.items() if value not in ('', None)})
+        made = _build_cohort(source, {name: value for name, value in given.items() if value not in ('', None, False)})
         print(f'{made.save(out)}: {describe_cohort(made)}')
 
 # %% ../../nbs/experiment/commands.ipynb #cell-022
