@@ -1,5 +1,6 @@
-"The tree is in step with its sources and speaks of nothing but the project."
+"The tree is in step with its sources, its modules depend on each other one way, and what others may use is shown."
 
+import ast
 import configparser
 import re
 import subprocess
@@ -10,8 +11,34 @@ from pathlib import Path
 
 import pytest
 from in_step import out_of_step
+from shown import module_name, not_shown
+from test_notebooks import NBS, NOTEBOOKS
 
 ROOT = Path(__file__).resolve().parents[1]
+MODULES = {
+    ".".join(p.relative_to(ROOT).with_suffix("").parts): p
+    for p in sorted((ROOT / "rnn_transfer").rglob("*.py"))
+    if p.name not in ("_modidx.py", "__init__.py")
+}
+# Folders and chapters from the lowest layer to the highest: each may import those before it, and its own folder.
+LAYERS = ["utilities", "cohorts", "data", "model", "learning", "pretrain", "transfer"]
+LAYERS += ["evaluation", "evaluate", "experiment", "paper"]
+MAY_IMPORT = {name: set(LAYERS[:i]) for i, name in enumerate(LAYERS)}
+MAY_IMPORT |= {name: {"utilities", "cohorts", "data"} for name in ("sources", "testing")}
+# The commands import a source inside the function that runs it.
+IMPORTS_OF_SOURCES = {
+    ("experiment.commands", "sources.mimic3_export"),
+    ("experiment.commands", "sources.mimic3_verify"),
+    ("experiment.run", "sources.synthetic_raw"),
+}
+# Public names without an example yet. This list only gets shorter: a new name is shown, or begins with an underscore.
+NOT_YET_SHOWN = {
+    "rnn_transfer.cohorts.losses": {"Loss.fraction"},
+    "rnn_transfer.evaluation.features": {"section"},
+    "rnn_transfer.evaluation.plotting": {"ReportFigure.save", "ReportFigure.svg"},
+    "rnn_transfer.sources.synthetic_chart": {"Rounds.is_first", "Rounds.n_stays"},
+    "rnn_transfer.sources.synthetic_raw": {"cohort"},
+}
 TEXT = {
     ".py",
     ".ipynb",
@@ -62,6 +89,48 @@ def tracked() -> list[Path]:
 
 def test_library_notebooks_and_readme_are_in_step():
     assert out_of_step() == {}, "fix with `make export`"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.relative_to(NBS).as_posix())
+def test_public_names_are_shown(path):
+    expected = NOT_YET_SHOWN.get(module_name(path), set())
+    hidden = not_shown(path)
+    assert not hidden - expected, "no example uses these public names: show them, or begin them with an underscore"
+    assert not expected - hidden, "an example uses these: take them out of NOT_YET_SHOWN"
+
+
+def imported_modules(name: str) -> set[str]:
+    "The modules of the package that a module imports, at the top and inside functions."
+    package = name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join(base + ([node.module] if node.module else []))
+            found |= {module, *(f"{module}.{a.name}" for a in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+    return found & set(MODULES) - {name}
+
+
+def test_modules_import_lower_layers_only():
+    found = {}
+    for name in MODULES:
+        own = name.split(".")[1]
+        assert own in MAY_IMPORT, f"{own}: say in LAYERS, and in docs/pages/architecture.md, what it may import"
+        for imported in imported_modules(name):
+            layer = imported.split(".")[1]
+            if layer != own and layer not in MAY_IMPORT[own]:
+                found.setdefault(name.removeprefix("rnn_transfer."), set()).add(imported.removeprefix("rnn_transfer."))
+    assert {(name, imported) for name, more in found.items() for imported in more} == IMPORTS_OF_SOURCES
+
+
+def test_modules_of_a_folder_import_each_other_one_way():
+    needs = {name: imported_modules(name) for name in MODULES}
+    ready: set[str] = set()
+    while fresh := {n for n, need in needs.items() if n not in ready and need <= ready}:
+        ready |= fresh
+    assert not set(needs) - ready, "these modules import each other in a circle"
 
 
 def test_version_lives_in_settings():
