@@ -25,7 +25,7 @@ import yaml
 from math_core import LatexError, LatexToMathML
 
 ROOT = Path(__file__).resolve().parents[1]
-# the order of the sidebar; what does not exist (yet) is left out
+# The order of the sidebar. A page that is not listed is shown under More; tests/test_house.py wants every page listed.
 MENU = [
     ("", ["index.ipynb", "getting-started.md", "own-data.md", "clusters.md", "glossary.md", "architecture.md"]),
     (
@@ -38,7 +38,7 @@ MENU = [
             f"cohorts/{name}.ipynb"
             for name in (
                 *("channels", "validation", "storage", "partitions"),
-                *("hourly", "statistics", "normalization"),
+                *("hourly", "statistics", "normalization", "losses"),
             )
         ],
     ),
@@ -215,7 +215,7 @@ def rewrite_links(markdown: str, source: str, names: dict[str, str]) -> str:
 
 
 def rewrite_equations(markdown: str, numbers: dict[str, str]) -> str:
-    "`$$…$$ {#eq-name}` gets an anchor, `\\tag{n}` a number beside it, `@eq-name` a link."
+    "`$$…$$ {#eq-name}` gets an anchor, `\\tag{n}` a number next to it, `@eq-name` a link."
 
     def equation(m):
         tex, label = m[1], m[2]

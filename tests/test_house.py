@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from in_step import out_of_step
 from shown import module_name, not_shown
 from test_notebooks import NBS, NOTEBOOKS
+from test_site import builder
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {
@@ -214,10 +216,16 @@ def test_nothing_of_a_machine_in_the_files():
     assert not bad
 
 
+def python_blocks(page: str) -> list[str]:
+    "The Python blocks of a page of the site."
+    text = (ROOT / "docs" / "pages" / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+
+
 def test_own_data_page_runs(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page, names = (ROOT / "docs" / "pages" / "own-data.md").read_text(encoding="utf-8"), {}
-    for block in re.findall(r"^```python\n(.*?)^```", page, re.S | re.M):
+    names = {}
+    for block in python_blocks("own-data.md"):
         exec(compile(block, "own-data.md", "exec"), names)
     assert "column partition" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "cohorts" / "ours").iterdir()) == [
@@ -225,6 +233,38 @@ def test_own_data_page_runs(tmp_path, capsys, monkeypatch):
         "events.parquet",
         "stays.parquet",
     ]
+
+
+def test_architecture_page_runs_without_a_warning(tmp_path):
+    code = "\n".join(python_blocks("architecture.md"))
+    names = "[grid.X.dtype.name, grid.X.shape[0] == len(grid.stay_ids) == len(statistics), list(cohort.stays)[0]]"
+    command = [sys.executable, "-W", "error", "-c", f"{code}\nprint({names})"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert ran.stdout.strip() == "['float32', True, 'stay_id']", ran.stderr
+
+
+def test_architecture_page_lists_the_layers_in_order():
+    page = (ROOT / "docs" / "pages" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(?:\d\d_)?(\w+)/?` \| .+ \| .+ \|$", page.split("## Contract 1")[0], re.M)
+    assert rows == [*LAYERS, "sources", "testing"]
+
+
+def test_the_menu_of_the_site_lists_every_page():
+    pages = {p.relative_to(NBS).as_posix() for p in NOTEBOOKS}
+    pages |= {p.name for p in (ROOT / "docs" / "pages").glob("*.md")} | {"changelog.md"}
+    listed = [page for _, pages_there in builder().MENU for page in pages_there]
+    assert not pages - set(listed), "give these a place in MENU of docs/build.py"
+    assert not set(listed) - pages and len(listed) == len(set(listed))
+
+
+def test_help_and_bug_report_name_every_source():
+    from rnn_transfer.experiment.commands import SOURCES
+
+    code = MODULES["rnn_transfer.experiment.commands"].read_text(encoding="utf-8")
+    bug = (ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text(encoding="utf-8")
+    for text in (re.search(r"^    source: str,  # (.+)$", code, re.M)[1], re.search(r"options: \[(.+)\]", bug)[1]):
+        assert set(SOURCES) <= set(re.findall(r"\w+", text))
 
 
 def test_makefile_says_what_is_wrong(tmp_path):

@@ -10,7 +10,7 @@ from test_notebooks import NBS, NOTEBOOKS, ROOT, cells
 LIBRARY = ROOT / "rnn_transfer"
 MODULES = sorted(p for p in LIBRARY.rglob("*.py") if p.name not in ("_modidx.py", "__init__.py"))
 CHAPTERS = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
-# Words of names.md that have a plainer one; a quotation of the paper may keep its own.
+# Words that have a plainer one (docs/pages/glossary.md has the terms); a quotation of the paper may keep its own.
 PLAIN = re.compile(
     r"\b(mend(?:s|ed|ing)?|refus(?:e|es|ed|al|ing)|told|reckon\w*|sweep\w*|swept|beside|held against|ahead|behind"
     r"|not to be told|last in line|asks most loudly|first weights|last states)\b"
