@@ -68,7 +68,7 @@ def public_methods(path: Path) -> set[str]:
 
 @cache
 def public_face() -> dict[str, tuple[str, str]]:
-    "Names of `import rnn_transfer`: the module and the name behind each."
+    "Names of `import rnn_transfer`: the module of each, and its name there."
     tree = ast.parse((ROOT / "rnn_transfer" / "__init__.pyi").read_text(encoding="utf-8"))
     nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
     return {a.asname or a.name: (f"rnn_transfer.{node.module}", a.name) for node in nodes for a in node.names}

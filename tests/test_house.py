@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import importlib
 import os
 import re
 import subprocess
@@ -256,6 +257,15 @@ def test_the_menu_of_the_site_lists_every_page():
     listed = [page for _, pages_there in builder().MENU for page in pages_there]
     assert not pages - set(listed), "give these a place in MENU of docs/build.py"
     assert not set(listed) - pages and len(listed) == len(set(listed))
+
+
+def test_the_changelog_names_what_can_be_imported():
+    rows = re.findall(
+        r"^\| `[\w.]+` \| `([\w.]+)\.(\w+)` \|$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M
+    )
+    assert len(rows) > 30
+    missing = [f"{m}.{n}" for m, n in rows if not hasattr(importlib.import_module(f"rnn_transfer.{m}"), n)]
+    assert not missing
 
 
 def test_help_and_bug_report_name_every_source():

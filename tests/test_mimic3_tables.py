@@ -360,7 +360,7 @@ def test_a_word_in_a_path_explains_nothing(text):
 
 
 def test_line_numbers_are_those_of_the_file(toy, tmp_path):
-    "Also behind a blank line and a text of two lines, and in a .gz file."
+    "Also after a blank line and a text of two lines, and in a .gz file."
     folder = rewrite(toy, tmp_path / "raw", lambda n, d: (n, d))
     p = folder / "ADMISSIONS.csv"
     p.write_text(

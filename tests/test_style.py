@@ -16,6 +16,12 @@ PLAIN = re.compile(
     r"|not to be told|last in line|asks most loudly|first weights|last states)\b"
 )
 
+PAGES = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "Makefile")]
+for pattern in (".github/**/*.*ml", ".github/*.md", "benchmarks/*.py", "docs/*.py", "docs/pages/*.md", "tests/*.py"):
+    PAGES += sorted(ROOT.glob(pattern))
+# this file lists the words; two tests of test_evaluate.py still use one as a name
+PAGES = [path for path in PAGES if path.name not in ("test_style.py", "test_evaluate.py")]
+
 every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.relative_to(NBS).as_posix())
 
 
@@ -68,6 +74,12 @@ def test_words_are_plain(path):
         if hits := PLAIN.findall(quotes):
             found[cell["id"]] = hits
     assert not found
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_words_of_pages_and_tests_are_plain(path):
+    text = re.sub(r"“[^”]*”", "", path.read_text(encoding="utf-8"))
+    assert not PLAIN.findall(text)
 
 
 @every
