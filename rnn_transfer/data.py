@@ -34,7 +34,7 @@ from .utilities.seeds import seeded_rng
 
 # %% ../nbs/00_data.ipynb #cell-008
 class Cohort:
-    "Stays, their events, and the tasks to predict: contract 1."
+    "Stays, their events, and the tasks to predict."
 
     def __init__(
         self,
@@ -317,7 +317,7 @@ def run_data(
     masks: bool = True,  # as `Cohort.grid`
     short_stays: str = 'carry',  # as `Cohort.grid`
     normalizer: str = 'train',  # 'train', 'phenotyping' or 'in-hospital-mortality'
-) -> PreparedCohort:  # as later steps load it; BadInput if the cohort or a setting will not do
+) -> PreparedCohort:  # as later steps load it; BadInput if the cohort or a setting cannot be used
     "Grid, normalizer and statistics of a cohort, written to `run/data` as a whole."
     cohort = Cohort.load(cohort) if isinstance(cohort, (str, os.PathLike)) else cohort
     _check_for_run(cohort, normalizer)

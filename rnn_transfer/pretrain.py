@@ -239,7 +239,7 @@ def _write_artifacts(run: Path, data: PreparedCohort, outcomes: dict, flow: pd.D
 def _draw_split(
     data: PreparedCohort, number: int, n_splits: int, n_held_out: int, low: float | None, high: float | None, seed: int
 ) -> tuple[Split, dict]:
-    "The split of a number, and what its manifest says of it; None for low or high: as the cohort says"
+    "The split of a number, and the start of its description; None for low or high: as the cohort says"
     if not 0 <= number < n_splits:
         raise BadInput(f'split {number}: there are {n_splits}, counted from 0')
     default_low, default_high = data.meta.get('held_out_prevalence') or [0.0, 1.0]

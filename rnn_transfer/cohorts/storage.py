@@ -91,7 +91,8 @@ def _read_description(
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         reason = f'{type(e).__name__}: {e}'
         raise BadInput(
-            f'{path}: not a cohort description ({reason}); it needs channels and tasks, see contract 1'
+            f'{path}: not a cohort description ({reason}); '
+            'it needs channels and tasks (see Architecture in the documentation)'
         ) from e
 
 # %% ../../nbs/cohorts/storage.ipynb #cell-015

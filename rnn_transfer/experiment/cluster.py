@@ -187,7 +187,7 @@ def _submit(client: 'Client', todo: list[Step], kept: dict, run: Path, cohort: s
 
 
 def _outcome(future: 'Future', name: str) -> dict:
-    "What came of a step, or that its worker or the scheduler was lost."
+    "The outcome of a step, or that its worker or the scheduler was lost."
     if future.status == 'finished':
         return future.result()
     lost = 'the scheduler or its workers were lost'

@@ -65,7 +65,7 @@ SOURCES = list(SOURCE_OPTIONS)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-013
 def _check_cohort_options(source: str, given: dict, out: Path) -> None:
-    "BadInput for an unknown source, an option it has not, or a folder that cannot be written: before anything is read."
+    "BadInput, before anything is read, for an unknown source, an option it lacks, or a folder that cannot be written."
     if source not in SOURCES:
         raise BadInput(f'source {source!r}: expected {", ".join(SOURCES)}')
     for name, value in given.items():
@@ -82,7 +82,7 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
 
 # %% ../../nbs/experiment/commands.ipynb #cell-017
 def _build_cohort(source: str, given: dict) -> 'Cohort':
-    "The cohort of a source. Synthetic data go the way of MIMIC-III's: raw tables first."
+    "The cohort of a source. Synthetic data are written as raw tables first, which the source of MIMIC-III reads."
     module = 'synthetic_raw' if source == 'synthetic' else source
     if source == 'mimic3':
         given |= dict(corrected=parse_names(given.get('corrected', '')))
@@ -188,7 +188,7 @@ def rnn_transfer_status(
     run: str,  # run folder
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
-    "Say how far a run is, that goes on or has stopped"
+    "Count the steps of a run by state, as of its last plan"
     from rnn_transfer.experiment.status import describe_status
 
     with one_line_errors(debug):
@@ -214,7 +214,7 @@ def extract_cohort_features(
     if missing:
         raise BadInput(
             f'cohort: the network reads column {missing[0]!r} and {len(missing) - 1} more '
-            'that this cohort has not; it needs the same channels'
+            'that this cohort lacks; it needs the same channels'
         )
     columns = [g.columns.index(c) for c in meta['columns']]
     X = Normalizer(meta['scale']).transform(g.X[..., columns], meta['columns'])

@@ -123,7 +123,7 @@ def read_copy(
 # %% ../../nbs/experiment/execute.ipynb #cell-016
 @dataclass
 class Executed:
-    "What came of one execution of a notebook."
+    "How one execution of a notebook ended."
 
     error: str  # empty where it ended well
     peak_mb: int | None = None  # largest resident memory of its kernel; None where the system does not say
