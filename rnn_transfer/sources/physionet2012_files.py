@@ -226,6 +226,8 @@ def _split_rows(text: bytes) -> _SplitRows:
 
     if not text:
         return _SplitRows(*[_Column(np.zeros(0, np.int32), [])] * 3, 0)
+    if not text.isascii():  # the challenge is ASCII; what is not cannot be a time, a parameter or a number
+        text = text.decode('latin1').encode('ascii', 'replace')
     names, as_index, broken = _HEADER.split(','), pa.dictionary(pa.int32(), pa.binary()), []
 
     def skip(row):
