@@ -26,7 +26,14 @@ from .cohorts.normalization import Normalizer
 from .cohorts.partitions import PARTITIONS, task_prevalence
 from .cohorts.statistics import cohort_statistics, statistics_columns
 from .cohorts.storage import CohortFiles, read_cohort_files, write_cohort_files
-from .cohorts.validation import EVENT_COLUMNS, STAY_COLUMNS, check_channels, check_events, check_stays
+from rnn_transfer.cohorts.validation import (
+    EVENT_COLUMNS,
+    STAY_COLUMNS,
+    check_channels,
+    check_events,
+    check_name,
+    check_stays,
+)
 from .utilities.display import markdown_table
 from .utilities.errors import BadInput, format_row_numbers
 from .utilities.files import write_atomic
@@ -76,6 +83,8 @@ def validate(self: Cohort) -> Cohort:  # the cohort itself
     duplicated = [n for n in names if names.count(n) > 1]
     if duplicated:
         raise BadInput(f'cohort.json: {duplicated[0]!r} names two channels or tasks; rename one')
+    for task in self.tasks:
+        check_name(task.name, 'cohort.json: task')
     check_channels(self.channels)
     check_stays(self.stays, self.tasks)
     check_events(self.events, self.stays, self.channels)

@@ -341,7 +341,7 @@ def test_bad_files(tmp_path):
     with pytest.raises(BadInput, match='column Mortality is missing'):
         Cohort.load(d)
     (d / 'cohort.json').write_text('{"channels": 3')
-    with pytest.raises(BadInput, match='not a cohort description'):
+    with pytest.raises(BadInput, match='not the description of a cohort'):
         Cohort.load(d)
 
 

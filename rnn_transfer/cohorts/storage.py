@@ -16,6 +16,7 @@ import pandas as pd
 
 # %% ../../nbs/cohorts/storage.ipynb #cell-005
 from .channels import Channel, Task
+from .description import read_description
 from .validation import EVENT_COLUMNS, check_labels
 from ..utilities.errors import BadInput
 from ..utilities.files import read_parquet, write_atomic
@@ -77,25 +78,6 @@ def write_cohort_files(
     return out
 
 # %% ../../nbs/cohorts/storage.ipynb #cell-014
-def _read_description(
-    path: Path,  # cohort.json
-) -> dict:  # as stored, channels and tasks as objects
-    "Read cohort.json, or raise BadInput that says what is wrong with it."
-    if not path.exists():
-        raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
-    try:
-        stored = json.loads(path.read_text(encoding='utf-8'))
-        channels = [Channel(**c) for c in stored.pop('channels')]
-        tasks = [Task(**t) for t in stored.pop('tasks')]
-        return dict(stored, channels=channels, tasks=tasks)
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        reason = f'{type(e).__name__}: {e}'
-        raise BadInput(
-            f'{path}: not a cohort description ({reason}); '
-            'it needs channels and tasks (see Architecture in the documentation)'
-        ) from e
-
-# %% ../../nbs/cohorts/storage.ipynb #cell-015
 def _read_events(
     path: Path,  # events.parquet
 ) -> pd.DataFrame:  # the four columns, `channel` categorical
@@ -122,13 +104,13 @@ def _read_stays(
             stays[t.name] = stays[t.name].astype('float64')
     return stays
 
-# %% ../../nbs/cohorts/storage.ipynb #cell-016
+# %% ../../nbs/cohorts/storage.ipynb #cell-015
 def read_cohort_files(
     path: str | Path,  # folder with the three files
 ) -> CohortFiles:  # BadInput names the file, the column and the first wrong rows
     "Read a cohort's three files; types and labels are checked, everything else is left to `Cohort.validate`."
     path = Path(path)
-    meta = _read_description(path / 'cohort.json')
+    meta = read_description(path / 'cohort.json')
     channels, tasks = meta.pop('channels'), meta.pop('tasks')
     events = _read_events(path / 'events.parquet')
     stays = _read_stays(path / 'stays.parquet', tasks)

@@ -207,8 +207,9 @@ def extract_cohort_features(
 
     net = load_checkpoint(checkpoint)
     meta = net.meta
-    if 'scale' not in meta:
-        raise BadInput(f'{checkpoint}: has no normalizer; use a network of a pretrain step')
+    lacking = [key for key in ('scale', 'columns', 'hours', 'masks', 'short') if meta.get(key) is None]
+    if lacking:
+        raise BadInput(f'{checkpoint}: says nothing of {lacking[0]}; use a network of a pretrain step')
     g = cohort.grid(meta['hours'], meta['masks'], meta['short'])
     missing = [c for c in meta['columns'] if c not in g.columns]
     if missing:

@@ -78,12 +78,43 @@ def _open_parquet(
     if not path.exists():
         raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
     try:
-        if columns is not None:
-            in_file = pq.read_schema(path).names
-            columns = [c for c in columns if c in in_file]
+        if path.is_dir():
+            return _read_parts(path, columns)
+        if not path.is_file():
+            raise BadInput(f'{path}: not a plain file; write it again')
+        in_file = pq.read_schema(path).names
+        _raise_for_duplicates(in_file, path)
+        columns = None if columns is None else [c for c in columns if c in in_file]
         return pq.read_table(path, columns=columns, read_dictionary=dictionary)
-    except (pa.ArrowInvalid, OSError) as e:
-        raise BadInput(f'{path}: not a readable Parquet file ({str(e).splitlines()[0][:90]}); write it again') from e
+    except BadInput:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as e:
+        reason = next(iter(str(e).splitlines()), type(e).__name__)[:90]
+        raise BadInput(f'{path}: not a readable Parquet file ({reason}); write it again') from e
+
+
+def _raise_for_duplicates(names: list[str], path: Path):
+    "BadInput where two columns have one name."
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise BadInput(f'{path}: column {twice[0]} is there twice; leave one out')
+
+
+def _read_parts(
+    path: Path,  # a folder of part files, as Spark and Dask write it
+    columns: list[str] | None,  # as `_open_parquet`
+) -> 'pa.Table':  # the parts in the order of their names
+    "Read a Parquet folder; files that begin with a dot or an underscore are none of its parts."
+    from pyarrow import dataset
+
+    parts = sorted(p for p in path.rglob('*') if p.is_file() and p.name[0] not in '._')
+    if not parts:
+        raise BadInput(f'{path}: a folder without part files; write it again')
+    found = dataset.dataset([str(p) for p in parts], format='parquet')
+    _raise_for_duplicates(found.schema.names, path)
+    if any(dataset.dataset(str(p), format='parquet').schema.names != found.schema.names for p in parts):
+        raise BadInput(f'{path}: its part files have different columns; write them as one file')
+    return found.to_table(None if columns is None else [c for c in columns if c in found.schema.names])
 
 # %% ../../nbs/utilities/files.ipynb #cell-017
 def _cast_column(
@@ -105,7 +136,7 @@ def _cast_column(
         raise BadInput(f'{where}: {empty} are empty; fill or leave them out')
     try:
         return table.set_column(position, name, column.cast(dtype))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
+    except (pa.ArrowException, ValueError, TypeError) as e:
         reason = str(e).splitlines()[0][:60]
         raise BadInput(f'{where}: expected {dtype}, found {column.type} ({reason})') from e
 
@@ -118,7 +149,7 @@ def read_parquet(
     "Read a Parquet file whose columns have the stated types, or raise BadInput naming file and column."
     path = Path(path)
     dictionary = ['channel'] if 'channel' in columns else None
-    table = _open_parquet(path, None if more else list(columns), dictionary)
+    table = _open_parquet(path, None if more else list(columns), dictionary).replace_schema_metadata(None)
     for name, dtype in columns.items():
         table = _cast_column(table, name, dtype, path)
     return table
