@@ -65,7 +65,7 @@ def ridge_logistic_path(
     from sklearn.linear_model import LogisticRegression
 
     Q, axes = _rotate(np.asarray(Z, float))
-    model = LogisticRegression(solver='newton-cholesky', tol=1e-8, warm_start=True)
+    model = LogisticRegression(solver='lbfgs', tol=1e-6, max_iter=1000, warm_start=True)
     fits = []
     for lam in sorted(set(map(float, lambdas)), reverse=True):
         with warnings.catch_warnings():
