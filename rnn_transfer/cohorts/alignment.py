@@ -96,7 +96,8 @@ def align_channels(
     wanted_names = [c.name for c in wanted]
     rows += [(name, 'ignored', 'the network does not know it') for name in given if name not in wanted_names]
     kept = events['channel'].isin(wanted_names).to_numpy()
-    aligned = events.assign(value=value, channel=pd.Categorical(events['channel'], wanted_names))[kept]
+    aligned = events.assign(value=value)[kept]
+    aligned['channel'] = pd.Categorical(aligned['channel'].astype(object), wanted_names)
     table = pd.DataFrame(rows, columns=['channel', 'status', 'note'])
     return Alignment(aligned.reset_index(drop=True), list(wanted), table)
 

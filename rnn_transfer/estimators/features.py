@@ -105,6 +105,19 @@ class MIMICNetFeatures(TransformerMixin, BaseEstimator):
         top = names[-1].split('[')[0] + '['
         return np.array([name for name in names if self.layers == 'all' or name.startswith(top)], object)
 
+    def _restore(
+        self,
+        columns: list[str],  # that have a scale
+        scale: np.ndarray | None,  # (len(columns), 2) mean and standard deviation; None: the network's
+    ) -> 'MIMICNetFeatures':  # itself, as after `fit`; BadInput for a checkpoint that cannot be read
+        "Load the network with a scale that was estimated before."
+        self.network_ = load_checkpoint(self.checkpoint)
+        stored = self.network_.meta.get('scale') or {}
+        if scale is not None:
+            stored = {name: [float(v) for v in pair] for name, pair in zip(columns, scale)}
+        self.normalizer_ = Normalizer(stored)
+        return self
+
 # %% ../../nbs/estimators/features.ipynb #cell-011
 @patch
 def _all_names(self: MIMICNetFeatures) -> list[str]:
