@@ -64,7 +64,7 @@ def cohort_form() -> 'type[BaseModel]':
 
     return CohortForm
 
-# %% ../../nbs/cohorts/description.ipynb #cell-008
+# %% ../../nbs/cohorts/description.ipynb #cell-009
 _WHAT = 'the description of a cohort, which names channels and tasks'
 _FIX = 'correct it by the page on own data, or write the cohort again'
 

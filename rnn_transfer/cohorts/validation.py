@@ -24,7 +24,7 @@ MAX_VALUE = 1e18  # its square still fits the 32-bit numbers of the grid
 MAX_HOURS = 1_000_000  # more than a hundred years
 STAY_COLUMNS = ['stay_id', 'subject_id', 'los_hours', 'partition']  # int64, int64, hours, train, val or test
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-009
+# %% ../../nbs/cohorts/validation.ipynb #cell-010
 def _raise_for_rows(
     bad: Sequence[bool],  # (n,) bool, True where a row is wrong
     where: str,  # file and column
@@ -34,7 +34,7 @@ def _raise_for_rows(
     if np.any(bad):
         raise BadInput(f'{where}: {format_row_numbers(bad)} {what}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-011
+# %% ../../nbs/cohorts/validation.ipynb #cell-012
 def check_name(
     name: object,  # of a channel, task or category
     where: str,  # file and what is named, for the message
@@ -52,7 +52,7 @@ def check_name(
         if text in name:
             raise BadInput(f'{where} {name!r}: contains {text!r}, which separates parts of a column; use / or "to"')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-014
+# %% ../../nbs/cohorts/validation.ipynb #cell-015
 def check_labels(
     y: Sequence,  # (n,) labels of one task: 0, 1 or null
     where: str,  # file and column, for the message
@@ -67,7 +67,7 @@ def check_labels(
         only = f'every label is {classes[0]:.0f}' if len(classes) else 'every label is null'
         raise BadInput(f'{where}: {only}; a task needs both classes: leave it out, or add stays')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-018
+# %% ../../nbs/cohorts/validation.ipynb #cell-019
 def _check_stay_columns(
     stays: pd.DataFrame,  # as in a cohort
     tasks: list[Task],  # each with a column of its name
@@ -92,7 +92,7 @@ def _check_stay_columns(
                 'number stays and subjects with integers'
             )
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-019
+# %% ../../nbs/cohorts/validation.ipynb #cell-020
 def check_stays(
     stays: pd.DataFrame,  # as in a cohort
     tasks: list[Task],  # each with a column of its name
@@ -113,7 +113,7 @@ def check_stays(
     for t in tasks:
         check_labels(stays[t.name], f'{file}: column {t.name}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-025
+# %% ../../nbs/cohorts/validation.ipynb #cell-026
 _SEPARATORS = ('->', '|')  # stand between channel and value in the columns of the grid and of the statistics
 
 
@@ -152,7 +152,7 @@ def check_channels(
             raise BadInput(f'{where}: needs values, a normal among them and one number in numeric for each')
         _check_categories(c, where)
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-028
+# %% ../../nbs/cohorts/validation.ipynb #cell-029
 def _check_values(
     events: pd.DataFrame,  # as in a cohort
     channels: list[Channel],  # of the cohort
@@ -180,7 +180,7 @@ def _check_order(
     descends = (stay[1:] < stay[:-1]) | same_stay & (hour[1:] < hour[:-1])
     _raise_for_rows(np.r_[False, descends], file, 'are out of order; sort by stay_id, then hour')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-029
+# %% ../../nbs/cohorts/validation.ipynb #cell-030
 def check_events(
     events: pd.DataFrame,  # as in a cohort, `channel` categorical
     stays: pd.DataFrame,  # the cohort's stays
