@@ -103,7 +103,10 @@ MENU = [
     ),
     (
         "Utilities",
-        [f"utilities/{name}.ipynb" for name in ("errors", "seeds", "files", "json_files", "checkpoint_form", "display")]
+        [
+            f"utilities/{name}.ipynb"
+            for name in ("errors", "seeds", "files", "json_files", "checkpoint_form", "run_records", "display")
+        ]
         + ["testing.ipynb"],
     ),
     ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
