@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
 from pathlib import Path
+from typing import NoReturn
 
 from fastcore.script import anno_parser
 
@@ -41,11 +42,18 @@ def _whole_number(text: str) -> int:
         raise ArgumentTypeError(f'{text!r} is no whole number') from None
 
 
+def _end_in_one_line(message: str) -> NoReturn:
+    "What argparse says of an option, as the package says everything: one line and exit code 2."
+    print(f'error: {message}; see --help', file=sys.stderr)
+    raise SystemExit(2)
+
+
 def _parser(func: Callable) -> ArgumentParser:
     "fastcore's parser, without a word about defaults that are empty."
-    parser = anno_parser(func)
+    parser, parameters = anno_parser(func), signature(func).parameters
+    parser.error = _end_in_one_line
     for action in parser._actions:
-        if getattr(action.type, '__name__', '') == '_parse':  # int | None, where None means: not given
+        if action.dest in parameters and parameters[action.dest].annotation in (int | None, int):
             action.type = _whole_number
         if action.default in ('', None, False):
             action.help = (action.help or '').replace(f' (default: {action.default})', '')

@@ -40,7 +40,7 @@ def _state(name: str, key: str, done: dict, running: set[str], run: Path) -> str
         return 'running'
     if read_failure(name, run):
         return 'failed'
-    return 'stale' if done else 'waiting'
+    return 'stale' if (run / name / 'done.json').exists() else 'waiting'
 
 # %% ../../nbs/experiment/status.ipynb #cell-010
 def read_states(

@@ -227,8 +227,9 @@ def _lock(
     except portalocker.AlreadyLocked:
         return False
     except (portalocker.LockException, OSError) as e:
+        cause = next((c for c in (e, e.__cause__, *e.args) if isinstance(c, OSError)), e)
         raise BadInput(
-            f'{file.name}: this file system has no locks ({str(e).splitlines()[0][:80]}); '
+            f'{file.name}: this file system has no locks ({getattr(cause, "strerror", None) or cause}); '
             'put the run folder on another one, or mount it with them (Lustre: -o flock)'
         ) from None
 
