@@ -42,7 +42,7 @@ from rnn_transfer.model import (
     save_checkpoint,
 )
 from .utilities.errors import BadInput
-from .utilities.files import write_atomic
+from .utilities.files import write_atomic, write_csv
 
 # %% ../nbs/02_pretrain.ipynb #cell-014
 class TrainedNetwork(NamedTuple):
@@ -228,7 +228,7 @@ def _write_artifacts(run: Path, data: PreparedCohort, outcomes: dict, flow: pd.D
     _write_checkpoints(folder, data, trained, manifest)
     for name, table in (('curves', _learning_curves(trained)), ('flow', flow)):
         with write_atomic(folder / f'{name}.csv') as tmp:
-            table.to_csv(tmp, index=False)
+            write_csv(table, tmp)
     for name in ['untrained', *trained]:
         network_features(run, manifest['split'], name, data, manifest['hidden'])
     with write_atomic(folder / 'split.json') as tmp:

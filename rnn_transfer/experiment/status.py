@@ -8,7 +8,6 @@ __all__ = ['read_states', 'parse_step_name', 'estimate_time_left', 'describe_sta
 
 # %% ../../nbs/experiment/status.ipynb #cell-002
 import json
-from html import escape
 from pathlib import Path
 
 # %% ../../nbs/experiment/status.ipynb #cell-003
@@ -23,6 +22,7 @@ from ..utilities.run_records import read_record
 # %% ../../nbs/experiment/status.ipynb #cell-004
 if TYPE_CHECKING:
     import pandas as pd
+    from fastcore.xml import FT
 
 # %% ../../nbs/experiment/status.ipynb #cell-009
 def _running_steps(run: Path) -> set[str]:
@@ -172,14 +172,6 @@ _PRIVACY = """To publish a run of data that may not be shared, leave out <code>d
 <code>features/</code> and every <code>predictions.parquet</code>: they hold rows of single patients.
 A <code>*.failed.ipynb</code> may name one in its error. The other notebooks, tables, figures, report
 and results hold none."""
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>{style}</style>
-<h1>{title}</h1><p>{files}</p>
-<p>{privacy}</p>
-<table><thead><tr>{head}</tr></thead><tbody>
-{rows}
-</tbody></table></html>
-"""
 
 # %% ../../nbs/experiment/status.ipynb #cell-031
 _SHOWN_PARAMETERS = ('split', 'fraction', 'seed', 'hidden', 'lr', 'replicates')
@@ -187,34 +179,41 @@ _HEAD = ['step', 'state', 'parameters', 'seconds', 'peak memory, MB']
 _HEAD += ['mean AUROC of the target phenotypes, or what went wrong']
 
 
-def _cells(values: list, tag: str = 'td') -> str:
-    "Cells of a table; missing values are empty. Texts are HTML already."
-    shown = ['' if value is None or value != value else str(value) for value in values]
-    return ''.join(f'<{tag}>{text}</{tag}>' for text in shown)
+def _cell_texts(values: list) -> list[str]:
+    "Cells of a table; missing values are empty."
+    return ['' if value is None or value != value else str(value) for value in values]
 
 
-def _index_row(run: Path, row: tuple, headline: str) -> str:
+def _index_row(run: Path, row: tuple, headline: str) -> 'FT':
     "One step as a row of the index page, linked to its executed notebook where there is one."
+    from fastcore.xml import ft
+
     notebook = f'{row.step}/{STEP_NOTEBOOKS[row.kind]}{".failed" if row.state == "failed" else ""}.ipynb'
-    link = f'<a href="{notebook}">{row.step}</a>' if (run / notebook).exists() else row.step
+    link = ft('a', row.step, href=notebook) if (run / notebook).exists() else row.step
     shown = ', '.join(f'{name}={value}' for name, value in row.parameters.items() if name in _SHOWN_PARAMETERS)
-    return f'<tr>{_cells([link, row.state, escape(shown), row.seconds, row.peak_mb, escape(headline)])}</tr>'
+    texts = _cell_texts([row.state, shown, row.seconds, row.peak_mb, headline])
+    return ft('tr', ft('td', link), *(ft('td', text) for text in texts))
 
 # %% ../../nbs/experiment/status.ipynb #cell-032
 def render_index(
     run: Path,  # run folder
 ) -> str:  # HTML, links relative to the run folder
     "The run's table of contents."
+    from fastcore.xml import NotStr, ft, to_xml
+
     table = read_states(run)
     manifest = read_record(run / 'manifest.json')
     cohort = manifest.get('cohort') or {}
-    title = f'Runs on {cohort.get("source", "")}{" (synthetic)" if cohort.get("synthetic") else ""}'
-    title = escape(f'{title}, profile {manifest.get("profile", "")}')
+    title = f'Run on {cohort.get("source", "")}{" (synthetic)" if cohort.get("synthetic") else ""}'
+    title = f'{title}, profile {manifest.get("profile", "")}'
     there = [name for name in ('report.html', 'results.csv', 'manifest.json') if (run / name).exists()]
-    files = ' · '.join(f'<a href="{name}">{name}</a>' for name in there)
+    files = [part for name in there for part in (ft('a', name, href=name), ' · ')][:-1]
     rows = [_index_row(run, row, text) for row, text in zip(table.itertuples(), step_headlines(run, table))]
-    parts = dict(title=title, style=_STYLE, files=files, privacy=_PRIVACY, head=_cells(_HEAD, 'th'))
-    return _PAGE.format(**parts, rows='\n'.join(rows))
+    head = ft('thead', ft('tr', *(ft('th', name) for name in _HEAD)))
+    page_head = ft('head', ft('meta', charset='utf-8', void_=True), ft('title', title), ft('style', NotStr(_STYLE)))
+    contents = ft('table', head, ft('tbody', *rows))
+    body = ft('body', ft('h1', title), ft('p', *files), ft('p', NotStr(_PRIVACY)), contents)
+    return to_xml((ft('!doctype', html=True, void_=True), ft('html', page_head, body, lang='en')), indent=False)
 
 # %% ../../nbs/experiment/status.ipynb #cell-034
 def write_index(
