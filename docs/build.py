@@ -37,7 +37,8 @@ MENU = [
         [
             f"cohorts/{name}.ipynb"
             for name in (
-                *("channels", "validation", "storage", "partitions"),
+                *("channels", "validation", "description", "storage", "partitions", "prepared_files"),
+                *("units", "alignment"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
         ],
@@ -48,7 +49,17 @@ MENU = [
             f"learning/{name}.ipynb"
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
-                *("l1_logistic", "linear", "recurrent", "multitask", "trees", "outputs"),
+                *("l1_logistic", "linear", "few_labels", "recurrent", "multitask", "trees", "outputs"),
+            )
+        ],
+    ),
+    (
+        "On your own patients",
+        [
+            f"estimators/{name}.ipynb"
+            for name in (
+                *("classifier", "features", "linear", "label_evaluation", "precision", "recalibration"),
+                *("persistence", "pretraining", "model_card", "onnx_export"),
             )
         ],
     ),
@@ -83,14 +94,21 @@ MENU = [
             for name in (
                 *("synthetic", "synthetic_patients", "synthetic_course", "synthetic_chart"),
                 *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
-                *("physionet2012", "physionet2012_files", "threshold_tasks"),
+                *("physionet2012", "physionet2012_files", "physionet2012_losses", "threshold_tasks"),
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
                 *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),
                 *("csv_files", "duckdb_tables"),
             )
         ],
     ),
-    ("Utilities", [f"utilities/{name}.ipynb" for name in ("errors", "seeds", "files", "display")] + ["testing.ipynb"]),
+    (
+        "Utilities",
+        [
+            f"utilities/{name}.ipynb"
+            for name in ("errors", "seeds", "files", "json_files", "checkpoint_form", "run_records", "display")
+        ]
+        + ["testing.ipynb"],
+    ),
     ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
 ]
 

@@ -25,7 +25,7 @@ MODULES = {
 }
 # Folders and chapters from the lowest layer to the highest: each may import those before it, and its own folder.
 LAYERS = ["utilities", "cohorts", "data", "model", "learning", "pretrain", "transfer"]
-LAYERS += ["evaluation", "evaluate", "experiment", "paper"]
+LAYERS += ["evaluation", "evaluate", "estimators", "experiment", "paper"]
 MAY_IMPORT = {name: set(LAYERS[:i]) for i, name in enumerate(LAYERS)}
 MAY_IMPORT |= {name: {"utilities", "cohorts", "data"} for name in ("sources", "testing")}
 # The commands import a source inside the function that runs it.

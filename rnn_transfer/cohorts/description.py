@@ -106,7 +106,7 @@ def cohort_form() -> 'type[BaseModel]':
 
     return CohortForm
 
-# %% ../../nbs/cohorts/description.ipynb #cell-011
+# %% ../../nbs/cohorts/description.ipynb #cell-012
 _WHAT = 'the description of a cohort, which names channels and tasks'
 _FIX = 'correct it by the page on own data, or write the cohort again'
 
@@ -132,7 +132,7 @@ def read_description(
         check_name(task.name, f'{path}: task')
     return dict(stored, channels=channels, tasks=tasks)
 
-# %% ../../nbs/cohorts/description.ipynb #cell-015
+# %% ../../nbs/cohorts/description.ipynb #cell-016
 def check_metadata(
     metadata: dict,  # of a cohort
     file: str = 'cohort.json',  # named in messages

@@ -53,7 +53,7 @@ def prepared_form() -> 'type[BaseModel]':
 
     return PreparedForm
 
-# %% ../../nbs/cohorts/prepared_files.ipynb #cell-011
+# %% ../../nbs/cohorts/prepared_files.ipynb #cell-012
 def read_prepared_description(
     path: str | Path,  # data.json of a run
 ) -> dict[str, Any]:  # as stored, tasks and columns as objects; BadInput names the key that is wrong
@@ -68,7 +68,7 @@ def read_prepared_description(
         raise BadInput(f'{path}: columns: {e}; {fix}') from None
     return dict(stored, columns=columns, tasks=[Task(**task) for task in stored['tasks']])
 
-# %% ../../nbs/cohorts/prepared_files.ipynb #cell-014
+# %% ../../nbs/cohorts/prepared_files.ipynb #cell-015
 def open_grid(
     path: Path,  # grid.npy
     shape: tuple[int, int, int],  # (n_stays, hours, n_columns), as the other files say
@@ -83,7 +83,7 @@ def open_grid(
         raise BadInput(f'{path}: is not the grid that data.json and stays.parquet describe; run the data step again')
     return X
 
-# %% ../../nbs/cohorts/prepared_files.ipynb #cell-016
+# %% ../../nbs/cohorts/prepared_files.ipynb #cell-017
 def read_prepared_stays(
     path: Path,  # stays.parquet
     tasks: list[Task],  # each with a column of its name

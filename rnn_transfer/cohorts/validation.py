@@ -24,7 +24,7 @@ MAX_VALUE = 1e18  # its square still fits the 32-bit numbers of the grid
 MAX_HOURS = 1_000_000  # more than a hundred years
 STAY_COLUMNS = ['stay_id', 'subject_id', 'los_hours', 'partition']  # int64, int64, hours, train, val or test
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-009
+# %% ../../nbs/cohorts/validation.ipynb #cell-010
 def _raise_for_rows(
     bad: Sequence[bool],  # (n,) bool, True where a row is wrong
     where: str,  # file and column
@@ -34,7 +34,7 @@ def _raise_for_rows(
     if np.any(bad):
         raise BadInput(f'{where}: {format_row_numbers(bad)} {what}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-011
+# %% ../../nbs/cohorts/validation.ipynb #cell-012
 def check_name(
     name: object,  # of a channel, task or category
     where: str,  # file and what is named, for the message
@@ -52,7 +52,7 @@ def check_name(
         if text in name:
             raise BadInput(f'{where} {name!r}: contains {text!r}, which separates parts of a column; use / or "to"')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-014
+# %% ../../nbs/cohorts/validation.ipynb #cell-015
 def check_labels(
     y: Sequence,  # (n,) labels of one task: 0, 1 or null
     where: str,  # file and column, for the message
@@ -72,7 +72,7 @@ def check_labels(
         only = f'every label is {classes[0]:.0f}' if len(classes) else 'every label is null'
         raise BadInput(f'{where}: {only}; a task needs both classes: leave it out, or add stays')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-018
+# %% ../../nbs/cohorts/validation.ipynb #cell-019
 def _check_is_number(
     column: pd.Series,  # of stays or events
     where: str,  # file and column
@@ -83,7 +83,7 @@ def _check_is_number(
     if not isinstance(column.dtype, np.dtype):
         _raise_for_rows(column.isna(), where, 'are empty; fill or leave them out')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-019
+# %% ../../nbs/cohorts/validation.ipynb #cell-020
 def _check_stay_columns(
     stays: pd.DataFrame,  # as in a cohort
     tasks: list[Task],  # each with a column of its name
@@ -109,7 +109,7 @@ def _check_stay_columns(
             )
     _check_is_number(stays['los_hours'], f'{file}: column los_hours')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-020
+# %% ../../nbs/cohorts/validation.ipynb #cell-021
 def check_stays(
     stays: pd.DataFrame,  # as in a cohort
     tasks: list[Task],  # each with a column of its name
@@ -130,7 +130,7 @@ def check_stays(
     for t in tasks:
         check_labels(stays[t.name], f'{file}: column {t.name}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-026
+# %% ../../nbs/cohorts/validation.ipynb #cell-027
 _SEPARATORS = ('|',)  # stands between channel, period and function in the columns of the statistics
 _MAX_COLUMNS = 10_000  # of a grid
 
@@ -150,7 +150,7 @@ def _check_categories(channel: Channel, where: str):
     if not all(_is_number(number) for number in channel.numeric):
         raise BadInput(f'{where}: numeric holds {channel.numeric!r:.60}; give numbers of at most {MAX_VALUE:g}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-028
+# %% ../../nbs/cohorts/validation.ipynb #cell-029
 def _check_columns(channels: list[Channel], file: str):
     "BadInput where two channels give columns of one name, or there are too many."
     channel_of = {}
@@ -162,7 +162,7 @@ def _check_columns(channels: list[Channel], file: str):
     if len(channel_of) > _MAX_COLUMNS:
         raise BadInput(f'{file}: {len(channel_of):,} columns of channels and masks; use at most {_MAX_COLUMNS:,}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-029
+# %% ../../nbs/cohorts/validation.ipynb #cell-030
 def check_channels(
     channels: list[Channel],  # of a cohort
     file: str = 'cohort.json',  # named in messages
@@ -185,7 +185,7 @@ def check_channels(
         _check_categories(c, where)
     _check_columns(channels, file)
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-032
+# %% ../../nbs/cohorts/validation.ipynb #cell-033
 def _check_values(
     events: pd.DataFrame,  # as in a cohort
     channels: list[Channel],  # of the cohort
@@ -213,7 +213,7 @@ def _check_order(
     descends = (stay[1:] < stay[:-1]) | same_stay & (hour[1:] < hour[:-1])
     _raise_for_rows(np.r_[False, descends], file, 'are out of order; sort by stay_id, then hour')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-033
+# %% ../../nbs/cohorts/validation.ipynb #cell-034
 def check_events(
     events: pd.DataFrame,  # as in a cohort, `channel` categorical
     stays: pd.DataFrame,  # the cohort's stays

@@ -11,11 +11,13 @@ import ast
 import os
 import signal
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from inspect import signature
 from pathlib import Path
+from typing import NoReturn
 
 from fastcore.script import anno_parser
 
@@ -32,13 +34,38 @@ def normalise_flag(
     return '--' + name[2:].replace('-', '_') + eq + value
 
 # %% ../../nbs/experiment/commandline.ipynb #cell-007
+def _whole_number(text: str) -> int:
+    "An option that is a whole number."
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f'{text!r} is no whole number') from None
+
+
+def _end_in_one_line(message: str) -> NoReturn:
+    "What argparse says of an option, as the package says everything: one line and exit code 2."
+    print(f'error: {message}; see --help', file=sys.stderr)
+    raise SystemExit(2)
+
+
 def _parser(func: Callable) -> ArgumentParser:
     "fastcore's parser, without a word about defaults that are empty."
-    parser = anno_parser(func)
+    parser, parameters = anno_parser(func), signature(func).parameters
+    parser.error = _end_in_one_line
     for action in parser._actions:
+        if action.dest in parameters and parameters[action.dest].annotation in (int | None, int):
+            action.type = _whole_number
         if action.default in ('', None, False):
             action.help = (action.help or '').replace(f' (default: {action.default})', '')
     return parser
+
+
+_PATHS = ('path', 'out', 'cohort', 'run', 'scratch', 'partitions', 'checkpoint', 'export', 'hashes')
+
+
+def _expand_home(options: dict) -> dict:
+    "Options with ~ as the user's home: after an equals sign no shell expands it."
+    return {n: os.path.expanduser(v) if n in _PATHS and isinstance(v, (str, Path)) else v for n, v in options.items()}
 
 
 def command(
@@ -49,9 +76,9 @@ def command(
     @wraps(func)
     def run(*args, **kwargs):
         if args or kwargs or Path(sys.argv[0]).stem != func.__name__:
-            return func(*args, **kwargs)
+            return func(**_expand_home(signature(func).bind_partial(*args, **kwargs).arguments))
         options = vars(_parser(func).parse_args([normalise_flag(argument) for argument in sys.argv[1:]]))
-        return func(**{name: value for name, value in options.items() if name not in ('pdb', 'xtra')})
+        return func(**_expand_home({name: value for name, value in options.items() if name not in ('pdb', 'xtra')}))
 
     return run
 

@@ -141,13 +141,13 @@ def _paper_options(splits, fractions, seeds, hidden, device, further) -> dict:
     return options | dict(parse_setting(text) for text in further.split(';') if text.strip())
 
 
-def _run_and_print(cohort, out, profile, workers, scheduler, only, options) -> None:
+def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, options) -> None:
     "Run the experiment, then print the headline table and where the report is."
     from rnn_transfer.evaluation.report import headline_text
     from rnn_transfer.experiment.run import run_experiment
 
     again = f'rnn_transfer_paper {shlex.join(sys.argv[1:])}'
-    run_experiment(cohort, out, profile, workers, scheduler, only, command=again, **options)
+    run_experiment(cohort, out, profile, workers, scheduler, only, command=again, dashboard=dashboard, **options)
     if only in ('', 'evaluate'):
         print(headline_text(out))
         print(f'\nreport: {Path(out) / "report.html"}')
@@ -167,6 +167,7 @@ def rnn_transfer_paper(
     device: str = 'auto',  # auto, cpu or cuda
     set: str = '',  # further parameters of the notebooks: 'transfer.patience=4; replicates=200'
     only: str = '',  # run just this step and what it needs, such as split-0/pretrain
+    dashboard: store_true = False,  # serve Dask's page while the run goes on, on this machine alone
     dry_run: store_true = False,  # only say what would run, why, and how long it may take
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
@@ -180,7 +181,7 @@ def rnn_transfer_paper(
         cohort = cohort or ensure_synthetic_cohort(Path(out) / 'cohort')
         if dry_run:
             return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
-        _run_and_print(cohort, out, profile, workers, scheduler, only, options)
+        _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, options)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-027
 @command

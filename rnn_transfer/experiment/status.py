@@ -18,6 +18,7 @@ from .notebooks import STEP_NOTEBOOKS
 from .store import driver_at_work, read_done, read_failure
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
+from ..utilities.run_records import read_record
 
 # %% ../../nbs/experiment/status.ipynb #cell-004
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _state(name: str, key: str, done: dict, running: set[str], run: Path) -> str
         return 'running'
     if read_failure(name, run):
         return 'failed'
-    return 'stale' if done else 'waiting'
+    return 'stale' if (run / name / 'done.json').exists() else 'waiting'
 
 # %% ../../nbs/experiment/status.ipynb #cell-010
 def read_states(
@@ -48,10 +49,11 @@ def read_states(
     "What the run folder says of each step its manifest plans; BadInput for a folder without a manifest."
     import pandas as pd
 
-    try:
-        planned = json.loads((run / 'manifest.json').read_text(encoding='utf-8'))['steps']
-    except (OSError, ValueError, KeyError):
-        raise BadInput(f'{run}: no manifest.json with steps; is this the folder of a run?') from None
+    planned = read_record(run / 'manifest.json').get('steps')
+    if not planned or not isinstance(planned, dict):
+        raise BadInput(f'{run}: no manifest.json with steps; is this the folder of a run?')
+    for name in planned:
+        parse_step_name(name)
     running, rows = _running_steps(run), []
     for name, key in planned.items():
         done = read_done(name, run)
@@ -64,10 +66,15 @@ def read_states(
 # %% ../../nbs/experiment/status.ipynb #cell-011
 def parse_step_name(
     name: str,  # of a step, such as split-0/fraction-0.5/seed-1
-) -> dict:  # split and seed as whole numbers, fraction as a number
+) -> dict:  # split and seed as whole numbers, fraction as a number; BadInput for another name
     "Split, fraction and seed of a step."
     numbers = dict(text.split('-', 1) for text in name.split('/') if '-' in text)
-    return {key: float(value) if key == 'fraction' else int(value) for key, value in numbers.items()}
+    try:
+        return {key: float(value) if key == 'fraction' else int(value) for key, value in numbers.items()}
+    except ValueError:
+        raise BadInput(
+            f'step {name[:80]!r}: not named like split-0/fraction-0.5/seed-1; run the command again'
+        ) from None
 
 # %% ../../nbs/experiment/status.ipynb #cell-014
 def _expected_seconds(fractions: list[float], timed: dict[float, float]) -> list[float]:
@@ -123,8 +130,8 @@ _SHOWN_SYSTEMS = ('LR', 'RNN-C', 'MN-LR-2')
 
 def _pretrain_headline(run: Path, step: str) -> str:
     "The number of units that pre-training chose."
-    path = run / step / 'split.json'
-    return f'h = {json.loads(path.read_text())["hidden"]}' if path.exists() else ''
+    split = read_record(run / step / 'split.json')
+    return f'h = {split["hidden"]}' if split else ''
 
 
 def _transfer_headline(results: 'pd.DataFrame | None', parameters: dict) -> str:
@@ -199,8 +206,8 @@ def render_index(
 ) -> str:  # HTML, links relative to the run folder
     "The run's table of contents."
     table = read_states(run)
-    manifest = json.loads((run / 'manifest.json').read_text(encoding='utf-8'))
-    cohort = manifest.get('cohort', {})
+    manifest = read_record(run / 'manifest.json')
+    cohort = manifest.get('cohort') or {}
     title = f'Runs on {cohort.get("source", "")}{" (synthetic)" if cohort.get("synthetic") else ""}'
     title = escape(f'{title}, profile {manifest.get("profile", "")}')
     there = [name for name in ('report.html', 'results.csv', 'manifest.json') if (run / name).exists()]

@@ -24,6 +24,7 @@ import rnn_transfer
 from .notebooks import notebooks_dir, skip_examples
 from .plan import Step
 from ..utilities.errors import BadInput
+from ..utilities.run_records import read_record
 
 # %% ../../nbs/experiment/store.ipynb #cell-007
 _NOT_HASHED = ('experiment', 'paper', 'sources', 'testing')
@@ -154,11 +155,11 @@ def _hash_file(path: Path) -> str | int | None:
 def read_done(
     name: str,  # of a step
     run: Path,  # run folder
-) -> dict:  # {} where it is not finished
+) -> dict:  # {} where it is not finished, or the record is damaged
     "A step's `done.json`."
     try:
-        return json.loads((run / name / 'done.json').read_text())
-    except (OSError, ValueError):
+        return read_record(run / name / 'done.json')
+    except BadInput:
         return {}
 
 # %% ../../nbs/experiment/store.ipynb #cell-021
@@ -178,7 +179,7 @@ def step_state(
     "Whether a step's result is there and still valid."
     done = read_done(step.name, run)
     if not done:
-        return 'missing'
+        return 'stale: its done.json is damaged' if (run / step.name / 'done.json').exists() else 'missing'
     if done.get('key') == step.key:
         if done.get('outputs') != output_hashes(step, run):
             return 'stale: its files changed'
@@ -206,26 +207,29 @@ def read_failure(
 ) -> str:  # '' where it did not fail
     "Why a step failed the last time it was tried."
     try:
-        return json.loads((run / name / 'failed.json').read_text())['why']
-    except (OSError, ValueError, KeyError):
-        return ''
+        return read_record(run / name / 'failed.json').get('why', '')
+    except BadInput:
+        return 'its failed.json is damaged'
 
 # %% ../../nbs/experiment/store.ipynb #cell-030
 def _lock(
     file: IO,  # open file
-    how: int,  # of fcntl.flock
-) -> bool:  # False where another process holds it and `how` does not wait; BadInput where there are no locks
-    "Lock a file."
-    import fcntl
+    shared: bool = False,  # True: several may hold it at a time
+    wait: bool = False,  # True: until no other process holds it
+) -> bool:  # False where another process holds it; BadInput where there are no locks
+    "Lock a file until it is closed, on Linux, macOS and Windows."
+    import portalocker
 
+    how = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
     try:
-        fcntl.flock(file, how)
+        portalocker.lock(file, how if wait else how | portalocker.LockFlags.NON_BLOCKING)
         return True
-    except BlockingIOError:
+    except portalocker.AlreadyLocked:
         return False
-    except OSError as e:
+    except (portalocker.LockException, OSError) as e:
+        cause = next((c for c in (e, e.__cause__, *e.args) if isinstance(c, OSError)), e)
         raise BadInput(
-            f'{file.name}: this file system has no locks ({e.strerror}); '
+            f'{file.name}: this file system has no locks ({getattr(cause, "strerror", None) or cause}); '
             'put the run folder on another one, or mount it with them (Lustre: -o flock)'
         ) from None
 
@@ -236,12 +240,10 @@ def one_at_a_time(
     run: Path,  # run folder
 ) -> Iterator[None]:
     "Hold a step's lock: a worker left over from a driver that was killed is waited for."
-    import fcntl
-
     work = run / '.executing'
     work.mkdir(parents=True, exist_ok=True)
     with open(work / f'{step.name.replace("/", "+")}.lock', 'w') as f:
-        _lock(f, fcntl.LOCK_EX)
+        _lock(f, wait=True)
         yield
 
 # %% ../../nbs/experiment/store.ipynb #cell-032
@@ -249,12 +251,10 @@ def is_locked(
     path: Path,  # a lock's file
 ) -> bool:
     "Whether a process holds a lock."
-    import fcntl
-
     if not path.exists():
         return False
     with open(path) as f:
-        return not _lock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return not _lock(f, shared=True)
 
 # %% ../../nbs/experiment/store.ipynb #cell-033
 def driver_at_work(
@@ -269,12 +269,10 @@ def only_driver(
     run: Path,  # run folder
 ) -> Iterator[None]:
     "Hold the run folder's lock; a second driver on the same folder is rejected."
-    import fcntl
-
     run.mkdir(parents=True, exist_ok=True)
     with open(run / '.lock', 'w') as f:
         for _ in range(10):  # `rnn_transfer_status` may look for an instant
-            if _lock(f, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if _lock(f):
                 break
             time.sleep(0.05)
         else:

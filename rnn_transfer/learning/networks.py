@@ -8,9 +8,7 @@ __all__ = ['read_split', 'network_path', 'network_features']
 # %% ../../nbs/learning/networks.ipynb #cell-003
 import hashlib
 import json
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,34 +16,9 @@ from ..data import PreparedCohort
 from ..model import extract_features, feature_names, grid_metadata, load_checkpoint, read_checkpoint
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
-from ..utilities.json_files import check_form, read_json
+from ..utilities.run_records import read_record
 
-# %% ../../nbs/learning/networks.ipynb #cell-004
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-# %% ../../nbs/learning/networks.ipynb #cell-007
-@cache
-def _split_form() -> 'type[BaseModel]':
-    "The form of split.json, as far as later steps read it."
-    from typing import Annotated
-
-    from pydantic import BaseModel, ConfigDict, Field
-
-    Names = Annotated[list[str], Field(min_length=1, max_length=100_000)]
-
-    class SplitForm(BaseModel):
-        model_config = ConfigDict(strict=True, extra='allow')
-        split: Annotated[int, Field(ge=0)]
-        source: Names
-        target: Names
-        hidden: Annotated[int, Field(ge=1, le=100_000)]
-        variants: list[str]
-        left_out: dict[str, str]
-
-    return SplitForm
-
-# %% ../../nbs/learning/networks.ipynb #cell-008
+# %% ../../nbs/learning/networks.ipynb #cell-006
 def read_split(
     run: str | Path,  # run folder
     split: int,  # number of the split
@@ -54,10 +27,11 @@ def read_split(
     path = Path(run) / f'split-{split}' / 'pretrain' / 'split.json'
     if not path.exists():
         raise BadInput(f'{path}: no such file; run 02_pretrain for split {split} first')
-    fix = f'run 02_pretrain for split {split} again'
-    stored = read_json(path, 'the description of a split', fix)
-    check_form(stored, _split_form, path, fix)
-    return stored
+    found = read_record(path)
+    lacking = [key for key in ('source', 'target', 'hidden') if not found.get(key)]
+    if lacking:
+        raise BadInput(f'{path}: says nothing of {lacking[0]}; run 02_pretrain for split {split} again')
+    return found
 
 
 def network_path(
@@ -71,7 +45,7 @@ def network_path(
         return Path(run) / 'model' / f'h-{hidden or read_split(run, split)["hidden"]}.safetensors'
     return Path(run) / f'split-{split}' / 'pretrain' / f'{network}.safetensors'
 
-# %% ../../nbs/learning/networks.ipynb #cell-012
+# %% ../../nbs/learning/networks.ipynb #cell-010
 def network_features(
     run: str | Path,  # run folder
     split: int,  # number of the split
