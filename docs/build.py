@@ -37,7 +37,7 @@ MENU = [
         [
             f"cohorts/{name}.ipynb"
             for name in (
-                *("channels", "validation", "description", "storage", "partitions"),
+                *("channels", "validation", "description", "storage", "partitions", "prepared_files"),
                 *("units", "alignment"),
                 *("hourly", "statistics", "normalization", "losses"),
             )

@@ -261,8 +261,9 @@ def _build_network(
     "The network that a checkpoint describes."
     try:
         stored = safetensors.load(checkpoint.weights)
-        if sum(tensor.numel() for tensor in stored.values()) != count_weights(checkpoint.description):
-            raise ValueError('number of weights')
+        n_weights = sum(tensor.numel() for tensor in stored.values())
+        if n_weights != count_weights(checkpoint.description) or {t.dtype for t in stored.values()} != {torch.float32}:
+            raise ValueError('number or type of weights')
         net = MIMICNet(**{k: checkpoint.description[k] for k in _SIZES})
         net.load_state_dict(stored)
     except Exception as e:
@@ -294,7 +295,7 @@ def load_checkpoint(
     net = _build_network(checkpoint, path)
     not_meta = {'format', 'versions', 'sha256', 'description_sha256', *_SIZES}
     net.meta = {k: v for k, v in checkpoint.description.items() if k not in not_meta}
-    if 'reads' in net.meta:
+    if net.meta.get('reads') is not None:
         restrict_inputs(net, net.meta.get('columns') or [], net.meta['reads'])
     return net.eval()
 

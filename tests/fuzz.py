@@ -1,4 +1,4 @@
-"""Mutations of small valid inputs: cohorts, checkpoints, folders of PhysioNet 2012.
+"""Mutations of small valid inputs: cohorts, checkpoints, prepared runs, folders of PhysioNet 2012.
 
 `python tests/fuzz.py cohorts 2000` prints what came of them; the suite runs a short form of each.
 """
@@ -14,14 +14,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rnn_transfer.data import Cohort
+from rnn_transfer.data import Cohort, run_data
 from rnn_transfer.utilities.errors import BadInput
 
 LIMIT = 20  # seconds
@@ -106,55 +106,114 @@ def mutate_bytes(r: random.Random, data: bytes) -> bytes:
     return bytes(data)
 
 
-def mutate_column(r: random.Random, column: pd.Series) -> pd.Series:
-    "A column with another type, or a few odd values."
-    kind, column = r.randrange(5), column.copy()
+def odd_array(r: random.Random, column: pa.ChunkedArray) -> pa.Array:
+    "The column in another Arrow type, or an array of values that it should not hold."
+    n, text = len(column), pa.array([str(v) for v in column.to_pylist()])
+    indices = pa.array([0] * n, pa.int8())
+    made = [
+        lambda: text.cast(pa.large_string()),
+        lambda: text.cast(pa.string_view()),
+        lambda: text.cast(pa.binary()),
+        lambda: pa.array([b'\xff'] * n),
+        lambda: text.dictionary_encode(),
+        lambda: pa.DictionaryArray.from_arrays(indices, text.slice(0, 1).cast(pa.large_string())),
+        lambda: pa.DictionaryArray.from_arrays(indices, pa.concat_arrays([text.slice(0, 1)] * 2)),
+        lambda: pa.DictionaryArray.from_arrays(indices, pa.array([None], pa.string())),
+        lambda: pa.DictionaryArray.from_arrays(indices, pa.array([7, 8])),
+        lambda: pa.array([Decimal(i) for i in range(n)], pa.decimal128(30, 2)),
+        lambda: pa.array([10**20 + i for i in range(n)], pa.decimal128(38, 0)),
+        lambda: pa.array(range(n), pa.timestamp(r.choice(['s', 'ns']))),
+        lambda: pa.array(range(n), pa.date32()),
+        lambda: pa.array(range(n), pa.duration('s')),
+        lambda: pa.array([[1]] * n),
+        lambda: pa.array([dict(a=1)] * n),
+        lambda: pa.array([[('a', 1)]] * n, pa.map_(pa.string(), pa.int64())),
+        lambda: pa.array([i % 2 == 0 for i in range(n)]),
+        lambda: pa.array([0.5] * n, pa.float16()),
+        lambda: pa.array([2**63 + i for i in range(n)], pa.uint64()),
+        lambda: pa.array([float(2**60 + 512 * i) for i in range(n)]),
+        lambda: pa.nulls(n),
+        lambda: pa.array(['1_000'] * n),
+        lambda: column.cast(pa.float32()),
+        lambda: column.cast(pa.float64()),
+        lambda: column.cast(pa.int16()),
+    ]
+    return r.choice(made)()
+
+
+def odd_values(r: random.Random, column: pa.ChunkedArray) -> pa.Array:
+    "The column with one odd value, or nothing else."
+    values = column.to_pylist()
+    odd = r.choice([None, float('nan'), float('inf'), -1.0, 1e39, 0.5, 1e18, 10.0**12, 2.0, -0.0, 1e-300, '', 'test'])
+    if r.random() < 0.3:
+        values = [odd] * len(values)
+    elif values:
+        values[r.randrange(len(values))] = odd
+    return pa.array(values)
+
+
+def write_folder(r: random.Random, table: pa.Table, path: Path) -> None:
+    "The table as part files, most of which agree."
+    path.unlink()
+    path.mkdir()
+    size = max(len(table) // 12, 1)
+    for i in range(-(-len(table) // size)):
+        pq.write_table(table.slice(i * size, size), path / f'part.{i}.parquet')
+    last = path / f'part.{i}.parquet'
+    kind = r.randrange(6)
     if kind == 0:
-        return column.astype(object).astype(str)
-    if kind == 1:
-        return pd.Series(pd.Categorical(column.astype(str)), column.index)
-    if kind == 2:
-        return pd.Series(pd.to_datetime('2101-01-01'), column.index)
-    column = column.astype(object)
-    at = r.randrange(len(column))
-    odd = [None, np.nan, np.inf, -1.0, 1e39, 0.5, 1e18, 10**12, 2.0]
-    if kind == 3:
-        column.iloc[at] = r.choice(odd)
-        return pd.to_numeric(column, errors='coerce') if column.map(type).ne(str).all() else column
-    return pd.Series([r.choice(odd)] * len(column), column.index)
+        (path / '_SUCCESS').touch()
+    elif kind == 1:
+        last.write_bytes(mutate_bytes(r, last.read_bytes()))
+    elif kind == 2:
+        (path / r.choice(['part=1', '_delta_log', '.hidden'])).mkdir()
+    elif kind == 3:
+        pq.write_table(pq.read_table(last).drop_columns(r.choice(table.column_names)), last)
+    elif kind == 4:
+        (path / 'notes.txt').write_text('not a part')
 
 
 def mutate_table(r: random.Random, path: Path) -> None:
     "One change of a Parquet file."
-    table = pq.read_table(path).to_pandas()
-    kind, name = r.randrange(9), r.choice(list(table.columns))
-    if kind == 0:
+    if r.random() < 0.15:
         path.write_bytes(mutate_bytes(r, path.read_bytes()))
         return
-    if kind == 1:
-        table = table.drop(columns=name)
+    table = pq.read_table(path)
+    at = r.randrange(table.num_columns)
+    name, column, kind = table.column_names[at], table.column(at), r.randrange(12)
+    if kind == 0:
+        table = table.drop_columns(name)
+    elif kind == 1:
+        table = table.take(pa.array(r.sample(range(len(table)), len(table))))
     elif kind == 2:
-        table = table.sample(frac=1, random_state=r.randrange(100))
+        table = pa.concat_tables([table, table.slice(0, 5)])
     elif kind == 3:
-        table = pd.concat([table, table.iloc[:5]])
+        table = table.slice(0, r.randrange(3))
     elif kind == 4:
-        table = table.iloc[: r.randrange(3)]
+        table = table.append_column(r.choice([name, 'ward', 'n_bins', '']), column)
     elif kind == 5:
-        made = pa.Table.from_pandas(table, preserve_index=False)
-        pq.write_table(made.append_column(name, made.column(name)), path)
-        return
+        table = table.append_column('extra', odd_array(r, column))
     elif kind == 6:
-        table = table.set_index(name)
+        return table.to_pandas().set_index(name).to_parquet(path)
+    elif kind == 7:
+        table = table.select(r.sample(table.column_names, table.num_columns))
+    elif kind == 8:
+        return write_folder(r, table, path)
+    elif kind == 9:
+        table = table.set_column(at, name, odd_values(r, column))
     else:
-        table[name] = mutate_column(r, table[name].reset_index(drop=True)).to_numpy()
-    table.to_parquet(path)
+        table = table.set_column(at, name, odd_array(r, column))
+    pq.write_table(table, path)
 
 
 def small_cohort(folder: Path) -> Path:
-    "A valid cohort of 24 stays without a stored fingerprint, so that changes are judged by the rules alone."
+    "A valid cohort of 60 stays without a stored fingerprint, so that changes are judged by the rules alone."
+    from rnn_transfer.cohorts.losses import Loss, loss_records
     from rnn_transfer.testing import toy_cohort
 
-    toy_cohort(60).save(folder)
+    toy = toy_cohort(60)
+    toy.meta |= dict(flow=[dict(step='stays', stays=60, subjects=50)], losses=loss_records([Loss('a: b', 1, 10)]))
+    toy.save(folder)
     about = json.loads((folder / 'cohort.json').read_text())
     about.pop('fingerprint')
     (folder / 'cohort.json').write_text(json.dumps(about))
@@ -166,13 +225,17 @@ def mutate_cohort(r: random.Random, folder: Path) -> None:
     for _ in range(r.randrange(1, 3)):
         if r.random() < 0.6:
             file = folder / 'cohort.json'
+            if r.random() < 0.05:
+                encoding = r.choice(['utf-8-sig', 'utf-16', 'utf-32', 'latin-1'])
+                file.write_bytes(file.read_text(errors='replace').encode(encoding, 'replace'))
+                continue
             try:
                 file.write_text(mutate_json(r, file.read_text()))
             except (ValueError, RecursionError):
                 file.write_bytes(mutate_bytes(r, file.read_bytes()))
         else:
             # the second change of a file that the first one broke may fail
-            with contextlib.suppress(pa.ArrowException, OSError, ValueError, TypeError, KeyError):
+            with contextlib.suppress(pa.ArrowException, OSError, ValueError, TypeError, KeyError, UnboundLocalError):
                 mutate_table(r, folder / r.choice(['events.parquet', 'stays.parquet']))
 
 
@@ -184,10 +247,15 @@ def try_cohort(folder: Path) -> None:
     assert not np.isinf(cohort.statistics().to_numpy()).any(), 'a statistic is infinite'
     names = [c.name for c in cohort.channels] + [t.name for t in cohort.tasks]
     assert all(name == name.strip() and name.isprintable() and name for name in names), 'a name that cannot be shown'
-    assert not any('->' in c.name for c in cohort.channels), 'a channel with the separator of columns'
+    assert len(set(grid.columns)) == len(grid.columns), 'two columns with one name'
     assert cohort.stays.groupby('subject_id')['partition'].nunique().max() == 1, 'a subject in two partitions'
     again = Cohort.load(cohort.save(folder.with_name('again')))
     assert again.fingerprint == cohort.fingerprint, 'saving changes the cohort'
+    data = run_data(cohort, folder.with_name('run'))
+    assert np.isfinite(data.X).all(), 'the prepared grid holds numbers that are none'
+    assert list(map(vars, data.columns)) == list(map(vars, grid.columns)), 'a column has lost its channel'
+    scaled = np.asarray(data.X)[data.rows('train')][..., [c.kind == 'number' for c in data.columns]]
+    assert (abs(scaled.mean((0, 1))) < 0.01).all(), 'a number that is not normalised'
 
 
 def small_checkpoint(folder: Path) -> Path:
@@ -210,6 +278,30 @@ def small_checkpoint(folder: Path) -> Path:
     return folder
 
 
+def mutate_weights(r: random.Random, path: Path) -> None:
+    "Weights that are whole, of another type, shape, name or value."
+    import torch
+    from safetensors.torch import load, save
+
+    stored = load(path.read_bytes())
+    name, kind = r.choice(sorted(stored)), r.randrange(7)
+    if kind == 0:
+        stored[name] = stored[name].to(r.choice([torch.float64, torch.float16, torch.int64, torch.bool]))
+    elif kind == 1:
+        stored[name].view(-1)[0] = r.choice([float('nan'), float('inf'), 1e38])
+    elif kind == 2:
+        stored[name] = stored[name].reshape(-1).contiguous()
+    elif kind == 3:
+        stored[r.choice(['more', name.upper()])] = stored.pop(name)
+    elif kind == 4:
+        del stored[name]
+    elif kind == 5:
+        stored['more'] = stored[name].clone()
+    else:
+        stored = {}
+    path.write_bytes(save(stored))
+
+
 def mutate_checkpoint(r: random.Random, folder: Path) -> None:
     "A changed description, or changed weights whose hash is right."
     import hashlib
@@ -218,7 +310,10 @@ def mutate_checkpoint(r: random.Random, folder: Path) -> None:
     if r.random() < 0.75:
         file.write_text(mutate_json(r, file.read_text()))
         return
-    weights.write_bytes(mutate_bytes(r, weights.read_bytes()))
+    if r.random() < 0.5:
+        mutate_weights(r, weights)
+    else:
+        weights.write_bytes(mutate_bytes(r, weights.read_bytes()))
     about = json.loads(file.read_text()) | dict(sha256=hashlib.sha256(weights.read_bytes()).hexdigest())
     file.write_text(json.dumps(about))
 
@@ -233,6 +328,48 @@ def try_checkpoint(folder: Path) -> None:
     assert all(bool(p.isfinite().all()) for p in net.parameters()), 'weights that are not finite'
     features = extract_cohort_features(toy_cohort(60), str(folder / 'net.safetensors'))
     assert np.isfinite(features.to_numpy()).all(), 'features that are not finite'
+
+
+def small_run(folder: Path) -> Path:
+    "A run whose data step is done, and what pre-training would say of a split."
+    from rnn_transfer.testing import toy_cohort
+
+    run_data(toy_cohort(60), folder)
+    said = dict(split=0, source=['Phenotype A'], target=['Phenotype B'], hidden=2, variants=[], left_out={})
+    file = folder / 'split-0' / 'pretrain' / 'split.json'
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(said))
+    return folder
+
+
+def mutate_run(r: random.Random, folder: Path) -> None:
+    "One change of a file that the data step or pre-training wrote."
+    names = ['data/data.json'] * 3 + ['data/grid.npy', 'data/stays.parquet', 'data/statistics.parquet']
+    file = folder / r.choice([*names, 'split-0/pretrain/split.json'])
+    if file.suffix == '.json':
+        file.write_text(mutate_json(r, file.read_text()))
+    elif file.suffix == '.npy' or r.random() < 0.3:
+        file.write_bytes(mutate_bytes(r, file.read_bytes()))
+    else:
+        with contextlib.suppress(pa.ArrowException, OSError, ValueError, TypeError, KeyError, UnboundLocalError):
+            mutate_table(r, file)
+
+
+def try_run(folder: Path) -> None:
+    "Load what later steps load, and use it as they do."
+    from rnn_transfer.cohorts.hourly import value_and_mask_columns
+    from rnn_transfer.data import PreparedCohort
+    from rnn_transfer.learning.networks import read_split
+    from rnn_transfer.model import run_model
+
+    data = PreparedCohort.load(folder)
+    assert read_split(folder, 0)['hidden'] >= 1, 'no hidden units'
+    assert len(data.X) == len(data.stays) == len(data.statistics), 'tables of different lengths'
+    assert len(value_and_mask_columns(data.columns).values) >= 1, 'no values'
+    assert len(data.lengths) == 0 or 1 <= data.lengths.min() <= data.lengths.max() <= data.X.shape[1], 'lengths'
+    data.labels([t.name for t in data.tasks])
+    if data.phenotypes:
+        run_model(folder, [2])
 
 
 HEAD = 'Time,Parameter,Value'
@@ -364,6 +501,7 @@ def try_challenge(folder: Path) -> None:
 KINDS = dict(
     cohorts=(small_cohort, mutate_cohort, try_cohort),
     checkpoints=(small_checkpoint, mutate_checkpoint, try_checkpoint),
+    runs=(small_run, mutate_run, try_run),
     physionet2012=(small_challenge, mutate_challenge, try_challenge),
 )
 

@@ -437,7 +437,7 @@ def test_a_cohort_without_tasks_shows_itself():
 
 
 LIGHT = {
-    'rnn_transfer.data': {'torch', 'matplotlib', 'sklearn', 'scipy', 'nbdev'},
+    'rnn_transfer.data': {'torch', 'matplotlib', 'sklearn', 'scipy', 'nbdev', 'pydantic'},
     'rnn_transfer.utilities.errors': {'numpy', 'pandas', 'pyarrow', 'torch'},
     'rnn_transfer.utilities.files': {'numpy', 'pandas', 'pyarrow', 'torch'},
     'rnn_transfer.utilities.display': {'numpy', 'pandas', 'matplotlib'},

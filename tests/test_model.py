@@ -356,7 +356,7 @@ def redescribe(path, **changes):
         (dict(sha256='0' * 64), 'hash differs'),
         (dict(hours='48'), 'hours: '),
         (dict(masks=1), 'masks: '),
-        (dict(scale={'a': [0, -1]}), 'standard deviation is not above 0'),
+        (dict(scale={'a': [0, -1]}), "standard deviation of 'a' is not above 0"),
     ],
 )
 def test_a_wrong_description_is_rejected(saved, changes, message):

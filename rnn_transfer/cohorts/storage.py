@@ -16,7 +16,7 @@ import pandas as pd
 
 # %% ../../nbs/cohorts/storage.ipynb #cell-005
 from .channels import Channel, Task
-from .description import read_description
+from .description import check_metadata, read_description
 from .validation import EVENT_COLUMNS, check_labels
 from ..utilities.errors import BadInput
 from ..utilities.files import read_parquet, write_atomic
@@ -56,8 +56,12 @@ def _write_table(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pandas(df, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(table, path, compression='zstd')
+    try:
+        table = pa.Table.from_pandas(df, preserve_index=False).replace_schema_metadata(None)
+        pq.write_table(table, path, compression='zstd')
+    except (pa.ArrowException, TypeError, OverflowError) as e:
+        reason = next(iter(str(e).splitlines()), type(e).__name__)[:120]
+        raise BadInput(f'{path.name}: cannot be written ({reason}); leave that column out, or convert it') from e
 
 # %% ../../nbs/cohorts/storage.ipynb #cell-011
 def write_cohort_files(
@@ -70,6 +74,7 @@ def write_cohort_files(
     if out.exists() and not is_cohort:
         raise BadInput(f'{out}: exists and holds no cohort; name another folder or empty this one')
     labels = {t.name: files.stays[t.name].astype('float64').astype('Int8') for t in files.tasks}
+    check_metadata(files.meta)
     description = json.dumps(_description(files), indent=1, ensure_ascii=False)
     with write_atomic(out, folder=True) as tmp:
         _write_table(files.events[EVENT_COLUMNS], tmp / 'events.parquet')
@@ -101,7 +106,7 @@ def _read_stays(
     for t in tasks:
         if t.name in stays:
             check_labels(stays[t.name], f'{path.parent.name}/{path.name}: column {t.name}')
-            stays[t.name] = stays[t.name].astype('float64')
+            stays[t.name] = pd.to_numeric(stays[t.name]).astype('float64')
     return stays
 
 # %% ../../nbs/cohorts/storage.ipynb #cell-015

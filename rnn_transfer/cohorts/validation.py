@@ -59,7 +59,12 @@ def check_labels(
 ) -> None:  # nothing; BadInput otherwise
     "Raise BadInput unless labels are 0, 1 or null and both classes occur."
     labels = pd.Series(y)
-    numbers = pd.to_numeric(labels, errors='coerce').to_numpy(float, na_value=np.nan)
+    try:
+        numbers = pd.to_numeric(labels, errors='coerce').to_numpy(float, na_value=np.nan)
+    except (TypeError, ValueError, OverflowError):  # lists, sets, other objects
+        numbers = None
+    if numbers is None or labels.dtype.kind in 'mM':
+        raise BadInput(f'{where}: holds {labels.dtype}, not 0, 1 or null; a task is binary')
     binary = (numbers == 0) | (numbers == 1)
     _raise_for_rows(labels.notna().to_numpy() & ~binary, where, 'are not 0, 1 or null; a task is binary')
     classes = np.unique(numbers[~np.isnan(numbers)])
@@ -68,6 +73,17 @@ def check_labels(
         raise BadInput(f'{where}: {only}; a task needs both classes: leave it out, or add stays')
 
 # %% ../../nbs/cohorts/validation.ipynb #cell-019
+def _check_is_number(
+    column: pd.Series,  # of stays or events
+    where: str,  # file and column
+):
+    "BadInput for a column of another type than numbers."
+    if not pd.api.types.is_numeric_dtype(column) or column.dtype.kind in 'bc':
+        raise BadInput(f'{where}: holds {column.dtype}, not numbers; convert it')
+    if not isinstance(column.dtype, np.dtype):
+        _raise_for_rows(column.isna(), where, 'are empty; fill or leave them out')
+
+# %% ../../nbs/cohorts/validation.ipynb #cell-020
 def _check_stay_columns(
     stays: pd.DataFrame,  # as in a cohort
     tasks: list[Task],  # each with a column of its name
@@ -83,7 +99,7 @@ def _check_stay_columns(
     if not len(stays):
         raise BadInput(f'{file}: no stays')
     for t in tasks:
-        if t.name in STAY_COLUMNS:
+        if t.name in (*STAY_COLUMNS, 'n_bins'):  # the last is a column of a prepared run
             raise BadInput(f'{file}: a task is called {t.name}, which is the name of another column; rename it')
     for c in ('stay_id', 'subject_id'):
         if not pd.api.types.is_integer_dtype(stays[c]):
@@ -91,8 +107,9 @@ def _check_stay_columns(
                 f'{file}: column {c} is {stays[c].dtype}, not whole numbers, or has empty cells; '
                 'number stays and subjects with integers'
             )
+    _check_is_number(stays['los_hours'], f'{file}: column los_hours')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-020
+# %% ../../nbs/cohorts/validation.ipynb #cell-021
 def check_stays(
     stays: pd.DataFrame,  # as in a cohort
     tasks: list[Task],  # each with a column of its name
@@ -113,8 +130,9 @@ def check_stays(
     for t in tasks:
         check_labels(stays[t.name], f'{file}: column {t.name}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-026
-_SEPARATORS = ('->', '|')  # stand between channel and value in the columns of the grid and of the statistics
+# %% ../../nbs/cohorts/validation.ipynb #cell-027
+_SEPARATORS = ('|',)  # stands between channel, period and function in the columns of the statistics
+_MAX_COLUMNS = 10_000  # of a grid
 
 
 def _is_number(value: object) -> bool:
@@ -132,12 +150,26 @@ def _check_categories(channel: Channel, where: str):
     if not all(_is_number(number) for number in channel.numeric):
         raise BadInput(f'{where}: numeric holds {channel.numeric!r:.60}; give numbers of at most {MAX_VALUE:g}')
 
+# %% ../../nbs/cohorts/validation.ipynb #cell-029
+def _check_columns(channels: list[Channel], file: str):
+    "BadInput where two channels give columns of one name, or there are too many."
+    channel_of = {}
+    for c in channels:
+        for column in [*c.columns, f'mask->{c.name}']:
+            other = channel_of.setdefault(column, c.name)
+            if other != c.name:
+                raise BadInput(f'{file}: channels {other!r} and {c.name!r} both have a column {column!r}; rename one')
+    if len(channel_of) > _MAX_COLUMNS:
+        raise BadInput(f'{file}: {len(channel_of):,} columns of channels and masks; use at most {_MAX_COLUMNS:,}')
 
+# %% ../../nbs/cohorts/validation.ipynb #cell-030
 def check_channels(
     channels: list[Channel],  # of a cohort
     file: str = 'cohort.json',  # named in messages
 ) -> None:  # nothing; BadInput otherwise
     "Raise BadInput unless each channel has a kind, a normal value and, if categorical, values and their numbers."
+    if not channels:
+        raise BadInput(f'{file}: no channels; a cohort needs one or more')
     for c in channels:
         check_name(c.name, f'{file}: channel', _SEPARATORS)
         where = f'{file}: channel {c.name}'
@@ -151,8 +183,9 @@ def check_channels(
         if c.kind == 'categorical' and (c.normal not in c.values or len(c.numeric) != len(c.values)):
             raise BadInput(f'{where}: needs values, a normal among them and one number in numeric for each')
         _check_categories(c, where)
+    _check_columns(channels, file)
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-029
+# %% ../../nbs/cohorts/validation.ipynb #cell-033
 def _check_values(
     events: pd.DataFrame,  # as in a cohort
     channels: list[Channel],  # of the cohort
@@ -180,7 +213,7 @@ def _check_order(
     descends = (stay[1:] < stay[:-1]) | same_stay & (hour[1:] < hour[:-1])
     _raise_for_rows(np.r_[False, descends], file, 'are out of order; sort by stay_id, then hour')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-030
+# %% ../../nbs/cohorts/validation.ipynb #cell-034
 def check_events(
     events: pd.DataFrame,  # as in a cohort, `channel` categorical
     stays: pd.DataFrame,  # the cohort's stays
@@ -188,6 +221,10 @@ def check_events(
     file: str = 'events.parquet',  # named in messages
 ) -> None:  # nothing; BadInput otherwise
     "Raise BadInput unless every event belongs to a stay, has a time and a possible value, and events are sorted."
+    if not pd.api.types.is_integer_dtype(events['stay_id']):
+        raise BadInput(f'{file}: column stay_id is {events["stay_id"].dtype}, not whole numbers; use integers')
+    for name in ('hour', 'value'):
+        _check_is_number(events[name], f'{file}: column {name}')
     stay, hour = events['stay_id'].to_numpy(), events['hour'].to_numpy()
     unknown_channel = events['channel'].cat.codes.to_numpy() < 0
     what = 'name no channel of cohort.json; add it there or leave these rows out'

@@ -27,7 +27,11 @@ def read_split(
     path = Path(run) / f'split-{split}' / 'pretrain' / 'split.json'
     if not path.exists():
         raise BadInput(f'{path}: no such file; run 02_pretrain for split {split} first')
-    return read_record(path)
+    found = read_record(path)
+    lacking = [key for key in ('source', 'target', 'hidden') if not found.get(key)]
+    if lacking:
+        raise BadInput(f'{path}: says nothing of {lacking[0]}; run 02_pretrain for split {split} again')
+    return found
 
 
 def network_path(

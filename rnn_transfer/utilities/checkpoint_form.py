@@ -8,6 +8,7 @@ __all__ = ['checkpoint_form', 'hash_description', 'read_checkpoint_description',
 # %% ../../nbs/utilities/checkpoint_form.ipynb #cell-002
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +21,70 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 # %% ../../nbs/utilities/checkpoint_form.ipynb #cell-007
+_LEAST_STD = 1e-9  # a column with less spread than 1e-6 has the standard deviation 1
+
+
+def _check_scale(found: 'BaseModel') -> None:
+    "ValueError for a scale that would leave a number as it is, or turn it into none."
+    small = [name for name, (_, std) in found.scale.items() if std < _LEAST_STD]
+    if small:
+        raise ValueError(f'scale: the standard deviation of {small[0][:60]!r} is not above 0')
+    channels = {name for name in found.channels or [] if isinstance(name, str)}
+    missing = [name for name in found.columns or [] if name in channels and name not in found.scale]
+    if missing:
+        raise ValueError(f'scale: column {missing[0][:60]!r} has no mean and standard deviation')
+
+
+def _check_lengths(found: 'BaseModel') -> None:
+    "ValueError for names that do not fit the sizes, or are none of the columns."
+    if found.columns is not None and len(found.columns) != found.n_columns:
+        raise ValueError(f'columns: {len(found.columns)} names for {found.n_columns} columns')
+    if found.tasks is not None and len(found.tasks) != found.n_tasks:
+        raise ValueError(f'tasks: {len(found.tasks)} names for {found.n_tasks} tasks')
+    unknown = set(found.reads or []) - set(found.columns or [])
+    if unknown or found.reads == []:
+        raise ValueError(f'reads: {min(unknown, default="nothing")[:60]!r} is none of the columns')
+
+# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-008
+@cache
+def _grid_form() -> 'type[BaseModel]':
+    "The form of what a checkpoint says of its grid; a network alone has none of it."
+    from typing import Annotated, Literal
+
+    from pydantic import BaseModel, ConfigDict, Field
+
+    Number = Annotated[int | float, Field(ge=-1e30, le=1e30)]
+    Names = Annotated[list[str], Field(max_length=100_000)]
+
+    class GridForm(BaseModel):
+        model_config = ConfigDict(strict=True, extra='allow', allow_inf_nan=False)
+        columns: Names | None = None
+        tasks: Names | None = None
+        target: Names | None = None
+        reads: Names | None = None
+        channels: list[str | dict[str, Any]] | None = None
+        hours: Annotated[int, Field(ge=1, le=10_000)] | None = None
+        masks: bool | None = None
+        short: Literal['carry', 'length'] | None = None
+        scale: dict[str, Annotated[list[Number], Field(min_length=2, max_length=2)]] | None = None
+        seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+        trained: bool | None = None
+        versions: dict[str, str] = Field({})
+
+    return GridForm
+
+# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-009
+@cache
 def checkpoint_form() -> 'type[BaseModel]':
     "The form of NAME.json."
     from typing import Annotated, Literal
 
-    from pydantic import BaseModel, ConfigDict, Field, model_validator
+    from pydantic import Field, model_validator
 
-    Number = int | float
     Size = Annotated[int, Field(ge=1, le=100_000)]
-    Names = Annotated[list[str], Field(max_length=100_000)]
     Digest = Annotated[str, Field(pattern=r'^[0-9a-f]{64}$')]
 
-    class CheckpointForm(BaseModel):
-        model_config = ConfigDict(strict=True, extra='allow', allow_inf_nan=False)
+    class CheckpointForm(_grid_form()):
         format: Literal['rnn_transfer checkpoint 1']
         sha256: Digest
         description_sha256: Digest | None = None
@@ -40,34 +92,18 @@ def checkpoint_form() -> 'type[BaseModel]':
         hidden: Size
         n_tasks: Size
         n_layers: Annotated[int, Field(ge=1, le=100)]
-        dropout: Annotated[Number, Field(ge=0, lt=1)]
-        columns: Names | None = None
-        tasks: Names | None = None
-        target: Names | None = None
-        reads: Names | None = None
-        channels: list[str | dict[str, Any]] | None = None
-        hours: Annotated[int, Field(ge=1, le=100_000)] | None = None
-        masks: bool | None = None
-        short: Literal['carry', 'length'] | None = None
-        scale: dict[str, Annotated[list[Number], Field(min_length=2, max_length=2)]] | None = None
-        seed: int | None = None
-        trained: bool | None = None
-        versions: dict[str, str] = {}
+        dropout: Annotated[int | float, Field(ge=0, lt=1)]
 
         @model_validator(mode='after')
         def fits(self):
-            if self.columns is not None and len(self.columns) != self.n_columns:
-                raise ValueError(f'columns: {len(self.columns)} names for {self.n_columns} columns')
-            if any(std <= 0 for _, std in (self.scale or {}).values()):
-                raise ValueError('scale: a standard deviation is not above 0')
-            unknown = set(self.reads or []) - set(self.columns or [])
-            if unknown:
-                raise ValueError(f'reads: {min(unknown)[:60]!r} is none of the columns')
+            _check_lengths(self)
+            if self.scale is not None:
+                _check_scale(self)
             return self
 
     return CheckpointForm
 
-# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-010
+# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-012
 def hash_description(
     description: dict,  # of a checkpoint; its own hash is left out
 ) -> str:  # 64 hexadecimal digits
@@ -87,7 +123,7 @@ def read_checkpoint_description(
         raise BadInput(f'{path}: was edited after it was written (its hash differs); {fix}')
     return stored
 
-# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-012
+# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-014
 def count_weights(
     description: dict,  # n_columns, hidden, n_tasks, n_layers
 ) -> int:  # numbers in the file of weights

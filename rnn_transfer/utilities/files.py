@@ -80,58 +80,141 @@ def load_resource(
     "A table of published facts that ships with the package."
     return json.loads((files('rnn_transfer') / 'resources' / name).read_text(encoding='utf-8'))
 
-# %% ../../nbs/utilities/files.ipynb #cell-016
-def _open_parquet(
+# %% ../../nbs/utilities/files.ipynb #cell-017
+def _unreadable(
     path: Path,  # the file
+    error: Exception,  # of pyarrow
+) -> BadInput:  # one line, of any class of error
+    "The error of a Parquet file that is damaged, or none."
+    reason = next(iter(str(error).splitlines()), '') or type(error).__name__
+    return BadInput(f'{path}: not a readable Parquet file ({reason[:90]}); write it again')
+
+
+def _read_file(
+    path: Path,  # a Parquet file
     columns: list[str] | None,  # those to read, where they exist; None: all
     dictionary: list[str] | None,  # text columns to read as categories
-) -> 'pa.Table':  # BadInput for a file that is missing or damaged
-    "Read a Parquet file, or raise BadInput naming it."
+) -> 'pa.Table':  # BadInput if damaged, or if a column is there twice
+    "Read one Parquet file."
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.exists():
-        raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
+    if not path.is_file():
+        raise BadInput(f'{path}: not a plain file; write it again')
     try:
-        if path.is_dir():
-            return _read_parts(path, columns)
-        if not path.is_file():
-            raise BadInput(f'{path}: not a plain file; write it again')
         in_file = pq.read_schema(path).names
-        _raise_for_duplicates(in_file, path)
-        columns = None if columns is None else [c for c in columns if c in in_file]
-        return pq.read_table(path, columns=columns, read_dictionary=dictionary)
+        wanted = [c for c in in_file if columns is None or c in columns]
+        twice = [c for c in wanted if wanted.count(c) > 1]
+        if twice:
+            raise BadInput(f'{path}: column {twice[0]} is there twice; leave one out')
+        table = pq.ParquetFile(path, read_dictionary=dictionary).read(wanted if columns else None)
+        table.validate(full=True)  # texts are UTF-8, categories exist
+        return table
     except BadInput:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as e:
-        reason = next(iter(str(e).splitlines()), type(e).__name__)[:90]
-        raise BadInput(f'{path}: not a readable Parquet file ({reason}); write it again') from e
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as e:
+        raise _unreadable(path, e) from e
+
+# %% ../../nbs/utilities/files.ipynb #cell-018
+def _part_order(path: Path) -> list:
+    "Sorts part.10 after part.2."
+    return [(int(text), '') if text.isdigit() else (-1, text) for text in re.split('([0-9]+)', path.name)]
 
 
-def _raise_for_duplicates(names: list[str], path: Path):
-    "BadInput where two columns have one name."
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise BadInput(f'{path}: column {twice[0]} is there twice; leave one out')
-
-
-def _read_parts(
-    path: Path,  # a folder of part files, as Spark and Dask write it
-    columns: list[str] | None,  # as `_open_parquet`
-) -> 'pa.Table':  # the parts in the order of their names
-    "Read a Parquet folder; files that begin with a dot or an underscore are none of its parts."
-    from pyarrow import dataset
-
-    parts = sorted(p for p in path.rglob('*') if p.is_file() and p.name[0] not in '._')
-    if not parts:
+def _find_parts(
+    path: Path,  # a folder
+) -> list[Path]:  # in the order of their names; BadInput for a folder of another form
+    "The part files of a Parquet folder; names that begin with a dot or an underscore are none of them."
+    if (path / '_delta_log').is_dir():
+        raise BadInput(f'{path}: a Delta table, which may hold files of older versions; write it as one Parquet file')
+    shown = [p for p in path.iterdir() if p.name[0] not in '._']
+    folders = [p.name for p in shown if p.is_dir()]
+    if folders:
+        raise BadInput(f'{path}: a folder that holds a folder ({folders[0][:40]}); write it without partitions')
+    if not shown:
         raise BadInput(f'{path}: a folder without part files; write it again')
-    found = dataset.dataset([str(p) for p in parts], format='parquet')
-    _raise_for_duplicates(found.schema.names, path)
-    if any(dataset.dataset(str(p), format='parquet').schema.names != found.schema.names for p in parts):
-        raise BadInput(f'{path}: its part files have different columns; write them as one file')
-    return found.to_table(None if columns is None else [c for c in columns if c in found.schema.names])
+    return sorted(shown, key=_part_order)
 
-# %% ../../nbs/utilities/files.ipynb #cell-017
+# %% ../../nbs/utilities/files.ipynb #cell-019
+def _read_parts(
+    path: Path,  # a folder of part files
+    columns: list[str] | None,  # as `_read_file`
+) -> 'pa.Table':  # the parts one after the other; BadInput where they differ
+    "Read a Parquet folder."
+    import pyarrow as pa
+
+    parts = _find_parts(path)
+    tables = [_read_file(part, columns, None).replace_schema_metadata(None) for part in parts]
+    names = set(tables[0].column_names)
+    other = [part.name for part, table in zip(parts, tables) if set(table.column_names) != names]
+    if other:
+        raise BadInput(f'{path}: {other[0]} and {parts[0].name} have different columns; write them as one file')
+    try:
+        return pa.concat_tables(tables, promote_options='permissive')
+    except (pa.ArrowException, ValueError, TypeError) as e:
+        reason = next(iter(str(e).splitlines()), type(e).__name__)[:90]
+        raise BadInput(f'{path}: its part files have different types ({reason}); write them as one file') from e
+
+# %% ../../nbs/utilities/files.ipynb #cell-020
+def _open_parquet(
+    path: Path,  # the file, or a folder of part files
+    columns: list[str] | None,  # those to read, where they exist; None: all
+    dictionary: list[str] | None,  # text columns to read as categories
+) -> 'pa.Table':  # BadInput for a file that is missing or damaged
+    "Read a Parquet file or folder, or raise BadInput naming it."
+    if not path.exists():
+        raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
+    return _read_parts(path, columns) if path.is_dir() else _read_file(path, columns, dictionary)
+
+# %% ../../nbs/utilities/files.ipynb #cell-022
+def _is_category(dtype: 'pa.DataType') -> bool:
+    "Whether a column of that type is to become a category."
+    import pyarrow as pa
+
+    return pa.types.is_dictionary(dtype)
+
+
+def _decode(
+    column: 'pa.ChunkedArray',  # of any type
+    dtype: 'pa.DataType',  # its stated type
+) -> 'pa.ChunkedArray':  # without categories, unless they are wanted and each is there once
+    "The values of a column that is stored as categories."
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        return column
+    categories = [chunk.dictionary for chunk in column.chunks]
+    alike = any(len(c.unique()) < len(c) or c.null_count for c in categories)
+    return column.cast(column.type.value_type) if alike or not _is_category(dtype) else column
+
+
+def _fits(
+    found: 'pa.DataType',  # of a column without categories
+    dtype: 'pa.DataType',  # its stated type
+) -> bool:
+    "Whether values of one type may be read as another."
+    from pyarrow import types
+
+    kinds = [types.is_integer, types.is_string, types.is_large_string, types.is_string_view, types.is_null]
+    if types.is_integer(dtype) or types.is_floating(dtype):
+        kinds += [types.is_floating, types.is_decimal]
+    return found == dtype or _is_category(found) or any(is_kind(found) for is_kind in kinds)
+
+# %% ../../nbs/utilities/files.ipynb #cell-023
+_EXACT = 2**53  # up to here each whole number is a float
+
+
+def _check_exact(column: 'pa.ChunkedArray', dtype: 'pa.DataType'):
+    "ValueError for identifiers that a float cannot hold."
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(column.type) and pa.types.is_integer(dtype) and len(column):
+        largest = pc.max(pc.abs(column)).as_py()
+        if largest is not None and not largest <= _EXACT:
+            raise ValueError('too large to be exact; store integers')
+
+# %% ../../nbs/utilities/files.ipynb #cell-024
 def _cast_column(
     table: 'pa.Table',  # as read
     name: str,  # the column
@@ -143,21 +226,47 @@ def _cast_column(
 
     where = f'{path}: column {name}'
     if name not in table.column_names:
-        raise BadInput(f'{where} is missing; the file has {", ".join(table.column_names[:8])}')
+        raise BadInput(f'{where} is missing; the file has {", ".join(table.column_names[:8])[:200]}')
     position = table.column_names.index(name)
     column = table.column(position)
-    if column.null_count and name != 'partition':
-        empty = format_row_numbers(column.is_null().to_numpy())
-        raise BadInput(f'{where}: {empty} are empty; fill or leave them out')
     try:
+        column = _decode(column, dtype)
+        if column.null_count and name != 'partition':
+            empty = format_row_numbers(column.is_null().to_numpy())
+            raise BadInput(f'{where}: {empty} are empty; fill or leave them out')
+        if not _fits(column.type, dtype):
+            raise TypeError('another kind of value')
+        _check_exact(column, dtype)
         return table.set_column(position, name, column.cast(dtype))
+    except BadInput:
+        raise
     except (pa.ArrowException, ValueError, TypeError) as e:
-        reason = str(e).splitlines()[0][:60]
-        raise BadInput(f'{where}: expected {dtype}, found {column.type} ({reason})') from e
+        reason = next(iter(str(e).splitlines()), type(e).__name__)[:60]
+        raise BadInput(f'{where}: expected {dtype}, found {column.type} ({reason}); convert it') from e
 
-# %% ../../nbs/utilities/files.ipynb #cell-018
+# %% ../../nbs/utilities/files.ipynb #cell-025
+def _check_plain(
+    column: 'pa.ChunkedArray',  # that is kept as it is
+    where: str,  # file and column
+):
+    "BadInput for a column that pandas cannot hold as plain values."
+    import pyarrow as pa
+    from pyarrow import types
+
+    simple = [types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string]
+    if any(is_kind(column.type) for is_kind in simple):
+        return
+    if types.is_nested(column.type) or isinstance(column.type, pa.BaseExtensionType):
+        raise BadInput(f'{where}: holds {str(column.type)[:60]}, not plain values; leave it out')
+    try:
+        column.to_pandas()
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as e:
+        reason = next(iter(str(e).splitlines()), type(e).__name__)[:60]
+        raise BadInput(f'{where}: holds {str(column.type)[:60]} that cannot be read ({reason}); leave it out') from e
+
+# %% ../../nbs/utilities/files.ipynb #cell-027
 def read_parquet(
-    path: str | Path,  # the file
+    path: str | Path,  # the file, or a folder of part files
     columns: dict[str, 'pa.DataType'],  # {name: arrow type} that must be there
     more: bool = False,  # True: also read every other column, with the type it has
 ) -> 'pa.Table':  # the stated columns with the stated types
@@ -167,4 +276,7 @@ def read_parquet(
     table = _open_parquet(path, None if more else list(columns), dictionary).replace_schema_metadata(None)
     for name, dtype in columns.items():
         table = _cast_column(table, name, dtype, path)
+    for name in table.column_names:
+        if name not in columns:
+            _check_plain(table.column(name), f'{path}: column {name}')
     return table

@@ -55,6 +55,15 @@ def _depth(value: Any, left: int = _MAX_DEPTH) -> None:
             _depth(item, left - 1)
 
 # %% ../../nbs/utilities/json_files.ipynb #cell-008
+def _reason(error: Exception) -> str:
+    "Why a text is no JSON, in a few words"
+    if isinstance(error, RecursionError):
+        return 'too many lists in each other'
+    if isinstance(error, UnicodeDecodeError):
+        return 'no text in UTF-8; save it as UTF-8'
+    return next(iter(str(error).splitlines()), type(error).__name__)[:90]
+
+# %% ../../nbs/utilities/json_files.ipynb #cell-009
 def read_json(
     path: str | Path,  # file
     what: str = 'a JSON object',  # what it should be, for messages
@@ -76,13 +85,12 @@ def read_json(
     except OSError as e:
         raise BadInput(f'{path}: cannot be read ({e.strerror}); {fix}') from None
     except (ValueError, RecursionError) as e:
-        reason = 'too many lists in each other' if isinstance(e, RecursionError) else str(e).splitlines()[0][:90]
-        raise BadInput(f'{path}: not {what} ({reason}); {fix}') from None
+        raise BadInput(f'{path}: not {what} ({_reason(e)}); {fix}') from None
     if not isinstance(found, dict):
         raise BadInput(f'{path}: not {what}, but a {type(found).__name__}; {fix}')
     return found
 
-# %% ../../nbs/utilities/json_files.ipynb #cell-012
+# %% ../../nbs/utilities/json_files.ipynb #cell-013
 def check_form(
     found: dict,  # as `read_json` returns
     form: 'Callable[[], type[BaseModel]]',  # gives the pydantic model; called here, so that pydantic is imported late
@@ -97,7 +105,9 @@ def check_form(
     except ValidationError as e:
         errors = e.errors(include_url=False, include_context=False)
         first = errors[0]
-        key = '.'.join(str(part)[:60] for part in first['loc']) or 'the object'
-        message = first['msg'].splitlines()[0][:100]
+        parts = [str(part)[:60] for part in first['loc']]
+        key = '.'.join(part if part.isprintable() else ascii(part) for part in parts)
+        message = first['msg'].removeprefix('Value error, ').splitlines()[0][:100]
         more = f', and {len(errors) - 1} more' if len(errors) > 1 else ''
-        raise BadInput(f'{place}: {key}: {message[:1].lower()}{message[1:]}{more}; {fix}') from None
+        key = f'{key}: ' if key else ''
+        raise BadInput(f'{place}: {key}{message[:1].lower()}{message[1:]}{more}; {fix}') from None
