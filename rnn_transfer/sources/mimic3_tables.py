@@ -16,13 +16,13 @@ from .duckdb_tables import csv_scan
 
 # %% ../../nbs/sources/mimic3_tables.ipynb #cell-007
 TABLES = {  # {table: {column: SQL type}}
-    'PATIENTS': dict(SUBJECT_ID='INTEGER', GENDER='VARCHAR', DOB='TIMESTAMP', DOD='TIMESTAMP'),
+    'PATIENTS': dict(SUBJECT_ID='INTEGER', GENDER='VARCHAR', DOB='VARCHAR', DOD='VARCHAR'),
     'ADMISSIONS': dict(
         SUBJECT_ID='INTEGER',
         HADM_ID='INTEGER',
-        ADMITTIME='TIMESTAMP',
-        DISCHTIME='TIMESTAMP',
-        DEATHTIME='TIMESTAMP',
+        ADMITTIME='VARCHAR',
+        DISCHTIME='VARCHAR',
+        DEATHTIME='VARCHAR',
         ETHNICITY='VARCHAR',
         DIAGNOSIS='VARCHAR',
     ),
@@ -35,8 +35,8 @@ TABLES = {  # {table: {column: SQL type}}
         LAST_CAREUNIT='VARCHAR',
         FIRST_WARDID='INTEGER',
         LAST_WARDID='INTEGER',
-        INTIME='TIMESTAMP',
-        OUTTIME='TIMESTAMP',
+        INTIME='VARCHAR',
+        OUTTIME='VARCHAR',
         LOS='DOUBLE',
     ),
 }
@@ -50,7 +50,7 @@ TABLES |= {
         HADM_ID='INTEGER',
         ICUSTAY_ID='INTEGER',
         ITEMID='INTEGER',
-        CHARTTIME='TIMESTAMP',
+        CHARTTIME='VARCHAR',
         VALUE='VARCHAR',
         VALUEUOM='VARCHAR',
     ),
@@ -58,7 +58,7 @@ TABLES |= {
         SUBJECT_ID='INTEGER',
         HADM_ID='INTEGER',
         ITEMID='INTEGER',
-        CHARTTIME='TIMESTAMP',
+        CHARTTIME='VARCHAR',
         VALUE='VARCHAR',
         VALUEUOM='VARCHAR',
     ),
