@@ -18,13 +18,13 @@ from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/mimic3_tables.ipynb #cell-007
 TABLES = {  # {table: {column: SQL type}}
-    'PATIENTS': dict(SUBJECT_ID='INTEGER', GENDER='VARCHAR', DOB='TIMESTAMP', DOD='TIMESTAMP'),
+    'PATIENTS': dict(SUBJECT_ID='INTEGER', GENDER='VARCHAR', DOB='VARCHAR', DOD='VARCHAR'),
     'ADMISSIONS': dict(
         SUBJECT_ID='INTEGER',
         HADM_ID='INTEGER',
-        ADMITTIME='TIMESTAMP',
-        DISCHTIME='TIMESTAMP',
-        DEATHTIME='TIMESTAMP',
+        ADMITTIME='VARCHAR',
+        DISCHTIME='VARCHAR',
+        DEATHTIME='VARCHAR',
         ETHNICITY='VARCHAR',
         DIAGNOSIS='VARCHAR',
     ),
@@ -37,8 +37,8 @@ TABLES = {  # {table: {column: SQL type}}
         LAST_CAREUNIT='VARCHAR',
         FIRST_WARDID='INTEGER',
         LAST_WARDID='INTEGER',
-        INTIME='TIMESTAMP',
-        OUTTIME='TIMESTAMP',
+        INTIME='VARCHAR',
+        OUTTIME='VARCHAR',
         LOS='DOUBLE',
     ),
 }
@@ -52,7 +52,7 @@ TABLES |= {
         HADM_ID='INTEGER',
         ICUSTAY_ID='INTEGER',
         ITEMID='INTEGER',
-        CHARTTIME='TIMESTAMP',
+        CHARTTIME='VARCHAR',
         VALUE='VARCHAR',
         VALUEUOM='VARCHAR',
     ),
@@ -60,7 +60,7 @@ TABLES |= {
         SUBJECT_ID='INTEGER',
         HADM_ID='INTEGER',
         ITEMID='INTEGER',
-        CHARTTIME='TIMESTAMP',
+        CHARTTIME='VARCHAR',
         VALUE='VARCHAR',
         VALUEUOM='VARCHAR',
     ),
