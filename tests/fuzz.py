@@ -506,6 +506,14 @@ KINDS = dict(
 )
 
 
+def further_kinds() -> dict:
+    "The sources of raw tables, and finished runs."
+    from fuzz_raw import RAW_KINDS
+    from fuzz_runs import RUN_KINDS
+
+    return RAW_KINDS | RUN_KINDS
+
+
 def try_one(attempt: Callable, folder: Path) -> tuple[str, str]:
     "accepted, rejected, or what is wrong with the answer; and details."
     start = time.perf_counter()
@@ -527,7 +535,7 @@ def try_one(attempt: Callable, folder: Path) -> tuple[str, str]:
 
 def fuzz(kind: str, n: int, seed: int = 0) -> tuple[Counter, list[str]]:
     "Counts of answers, and the details of those that are faults."
-    make, mutate, attempt = KINDS[kind]
+    make, mutate, attempt = (KINDS | further_kinds())[kind]
     counts, faults = Counter(), []
     with tempfile.TemporaryDirectory() as place:
         original = make(Path(place) / 'original')
