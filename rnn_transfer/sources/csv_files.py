@@ -17,7 +17,7 @@ from typing import NamedTuple
 # %% ../../nbs/sources/csv_files.ipynb #cell-003
 import pandas as pd
 
-from .csv_forms import NOT_UTF8, check_regular_file, open_csv, read_form
+from .csv_forms import MISSING_WORDS, NOT_UTF8, check_regular_file, open_csv, read_form
 from .other_databases import recognize_folder
 from ..utilities.errors import BadInput
 
@@ -152,25 +152,27 @@ def raise_for_lines(
 
 # %% ../../nbs/sources/csv_files.ipynb #cell-028
 def _is_same(field: str, value: int | str) -> bool:
-    "Whether a cell has a value: the same text, or the same whole number."
-    field = field.strip()
-    if field == str(value):
+    "Whether a cell has a value: the same text, the same whole number, or also a word for an empty cell."
+    if field.strip() == str(value) or field == value:
         return True
-    number = re.fullmatch(r'0*(\d+)(\.0*)?', field)
+    if value == '':
+        return field.strip() in MISSING_WORDS
+    number = re.fullmatch(r'0*(\d+)(\.0*)?', field.strip())
     return bool(number) and number[1] == str(value)
 
 
 def find_lines(
     path: str | Path,  # .csv or .csv.gz
     column: str,  # name in capitals
-    value: int | str,  # the number or the text to look for
+    value: int | str,  # the number or the text to look for; '': an empty cell
     limit: int | None = None,  # stop after so many; None: all
 ) -> list[int]:  # lines from 1, the header is line 1
     "Find the lines of a table that have a value in a column."
     names, delimiter, _ = read_form(path)
     position = [name.upper() for name in names].index(column)
-    with open_csv(path, 'rt', encoding='utf-8-sig', newline='') as file:
+    with open_csv(path, 'rt', encoding='utf-8-sig', errors='replace', newline='') as file:
         rows = csv.reader(file, delimiter=delimiter)
         next(rows)
-        lines = (rows.line_num for fields in rows if position < len(fields) and _is_same(fields[position], value))
+        full = (fields for fields in rows if position < len(fields) and any(fields))  # no blank row
+        lines = (rows.line_num for fields in full if _is_same(fields[position], value))
         return list(islice(lines, limit))

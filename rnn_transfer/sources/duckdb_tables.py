@@ -77,21 +77,22 @@ def cell_error_sql(
     path: str | Path,  # the file
     column: str,  # in capitals
     value: str,  # SQL of the cell's text
+    expected: str = 'whole number',  # what it should be
 ) -> str:  # an SQL expression that fails; `one_line_duckdb_errors` gives the line and the reason
     "Write the SQL that rejects a cell."
-    literal = f'{_CELL}{path}{_CELL}{column}{_CELL}'.replace("'", "''")
+    literal = f'{_CELL}{path}{_CELL}{column}{_CELL}{expected}{_CELL}'.replace("'", "''")
     return f"error('{literal}' || coalesce({value}, '') || '{_CELL}')"
 
 
 def _explain_rejected(text: str) -> str:
     "One line about a cell that `cell_error_sql` rejected."
-    _, path, column, value, *_ = text.split(_CELL)
+    _, path, column, expected, value, *_ = text.split(_CELL)
     lines = []
     if os.path.getsize(path) < _MAX_SEARCHED:
         with suppress(OSError, EOFError, zlib.error, csv.Error):
             lines = find_lines(path, column, value, limit=1)
     line = f'line {lines[0]}: ' if lines else ''
-    return f'{path}: {line}{_explain_cell(column, value, "whole number", "fix the line, or download the file again")}'
+    return f'{path}: {line}{_explain_cell(column, value, expected, "fix the line, or download the file again")}'
 
 # %% ../../nbs/sources/duckdb_tables.ipynb #cell-015
 _NEEDS_MEMORY = 'memory: DuckDB needs more than its limit; give more, such as memory=2GB, or fewer threads'
@@ -106,8 +107,17 @@ _DISK_PROBLEMS = {  # {error of the operating system: one line}
 }
 
 
-def _explain_disk(words: str) -> str:
+def _own_words(text: str, path: str | Path) -> str:
+    "The first line of an error without paths and what it quotes: a path may contain any word."
+    first_line = text.split('\n')[0].replace(str(path) or '\n', '')
+    return re.sub(r'"[^"\n]*"|(?<!\w)/.*', '', first_line)
+
+
+def _explain_disk(text: str, path: str | Path) -> str:
     "One line about a disk that cannot be written; empty for another error."
+    if 'max_temp_directory_size' in text:
+        return _DISK_FULL
+    words = _own_words(text, path)
     problems = {os.strerror(number): problem for number, problem in _DISK_PROBLEMS.items()}
     return next((problem for text, problem in problems.items() if text in words), '')
 
@@ -116,12 +126,6 @@ def _find_first(pattern: str, text: str) -> str:
     "The first group of the first match; empty without one."
     found = re.search(pattern, text, re.M)
     return found[1] if found else ''
-
-
-def _own_words(text: str, path: str | Path) -> str:
-    "The first line of an error without paths and what it quotes: a path may contain any word."
-    first_line = text.split('\n')[0].replace(str(path) or '\n', '')
-    return re.sub(r'"[^"\n]*"|/.*', '', first_line)
 
 
 def _explain_csv(text: str, path: str | Path) -> str:
@@ -141,9 +145,10 @@ def _explain_csv(text: str, path: str | Path) -> str:
 def _explain_error(e: duckdb.Error, path: str | Path) -> str:
     "One line about an error of DuckDB, of any class."
     text = str(e)
-    if text.count(_CELL) >= 4:
+    if text.count(_CELL) >= 5:
         return _explain_rejected(text)
-    disk = _DISK_FULL if 'max_temp_directory_size' in text else _explain_disk(_own_words(text, path))
+    is_about_file = bool(path) and str(path) in text  # not about intermediate files
+    disk = '' if is_about_file else _explain_disk(text, path)
     if not disk and isinstance(e, duckdb.OutOfMemoryException):
         return _NEEDS_MEMORY
     known = disk or _explain_csv(text, path)

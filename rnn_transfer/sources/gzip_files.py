@@ -34,7 +34,7 @@ def _fast_zlib():
 
 # %% ../../nbs/sources/gzip_files.ipynb #cell-009
 NOT_WHOLE_GZIP = 'not a whole .gz file, cut short or damaged; check it with gzip -t, or download it again'
-_BLOCK = 1 << 16  # bytes to unpack at a time: at most 64 MB of data, whatever they are
+_BLOCK = 1 << 14  # bytes to unpack at a time: at most 16 MB of data, whatever they are
 _WITH_GZIP_HEADER = 31  # zlib's wbits: a gzip member, checksum and length compared
 
 
@@ -50,7 +50,7 @@ def _unpack_members(path: Path, is_cancelled: Callable[[], bool]) -> int:
     library = _fast_zlib()
     end, member = 0, library.decompressobj(_WITH_GZIP_HEADER)
     with open(path, 'rb') as file:
-        while (block := file.read(_BLOCK)) and not is_cancelled():
+        while not is_cancelled() and (block := file.read(_BLOCK)):
             while block:
                 if member.eof:
                     member = _start_member(library, block, path)
@@ -59,6 +59,8 @@ def _unpack_members(path: Path, is_cancelled: Callable[[], bool]) -> int:
                     break
                 end = file.tell() - len(member.unused_data)
                 block = member.unused_data.lstrip(b'\0')
+        if not is_cancelled() and not file.tell():
+            raise BadInput(f'{path}: empty file; download it again')
     if not member.eof and not is_cancelled():
         raise EOFError
     return end
