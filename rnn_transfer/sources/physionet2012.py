@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..cohorts.channels import BENCHMARK_CHANNELS
+from ..cohorts.losses import check_losses, loss_records
 from ..cohorts.partitions import partition_subjects
 from ..data import Cohort
 from rnn_transfer.sources.physionet2012_files import (
@@ -27,6 +28,7 @@ from rnn_transfer.sources.physionet2012_files import (
     read_records,
     read_rows,
 )
+from .physionet2012_losses import count_losses
 from .threshold_tasks import label_stays, tasks_of_rules
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
@@ -187,6 +189,8 @@ def read_sets(
     for letter, (place, file) in places.items():
         texts, passed_over = read_records(place)
         set_outcomes, repeated = read_outcomes(file)
+        if not texts.keys() & set(set_outcomes.index):
+            raise BadInput(f'{file}: names no record of {place.name}; it is the outcomes file of another set')
         fresh = {number: text for number, text in texts.items() if number not in letters.index}
         passed_over['records that repeat an earlier number'] += len(texts) - len(fresh)
         set_rows, left_out = read_rows(fresh, place, unknown)
@@ -252,7 +256,8 @@ def cohort(
     test: str | list | None = None,  # letters of the test sets; None: the last one; '': draw a fifth of all subjects
     seed: int = 0,  # of the validation draw
     unknown: str = 'raise',  # rows of unknown parameters: 'raise' BadInput or 'count'
-) -> Cohort:  # raises BadInput for what cannot be read
+    allow_loss: bool = False,  # accept whatever was lost; False: BadInput where a loss is above its limit
+) -> Cohort:  # raises BadInput for what cannot be read, and for too large a loss
     "The cohort of the challenge: 13 channels, 25 phenotype-like tasks and in-hospital mortality."
     data = read_sets(find_sets(path, sets), unknown)
     stay_ids = stays_with_series(data.rows)
@@ -261,13 +266,16 @@ def cohort(
         raise BadInput(f'{path}: no record has a reading of an input channel; are these the records of the challenge?')
     events, merged = channel_events(data.rows[data.rows['stay_id'].isin(stay_ids)])
     data.counts.update(merged)
+    losses = count_losses(data.counts, len(data.letters), len(data.outcomes), data.cleaning, len(events))
+    check_losses(losses, path, allow_loss)
     labels = label_records(data.rows, data.outcomes, stay_ids)
     tasks_left_out = [name for name in labels if labels[name].nunique() < 2]
     tasks = [t for t in tasks_of_rules(TASK_RULES) if t.name not in tasks_left_out]
     partition = partition_by_set(data.letters.loc[stay_ids], test, seed)
     stays = pd.DataFrame(dict(stay_id=stay_ids, subject_id=stay_ids, los_hours=48.0, partition=partition))
     stays[[t.name for t in tasks]] = labels[[t.name for t in tasks]].to_numpy()
-    return Cohort(events, stays, CHANNELS, tasks, _challenge_meta(data, stays, seed, tasks_left_out))
+    meta = _challenge_meta(data, stays, seed, tasks_left_out) | dict(losses=loss_records(losses))
+    return Cohort(events, stays, CHANNELS, tasks, meta)
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-060
 def _channel_counts(cohort: Cohort) -> list[dict]:

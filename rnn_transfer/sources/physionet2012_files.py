@@ -78,6 +78,22 @@ def _raise_for_missing(path: Path, letter: str, wanted: list, found: dict, outco
         )
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-015
+def _raise_for_copies(places: list[Path]):
+    "BadInput where a set lies there twice, as a folder and as an archive, and the two differ."
+    if len(places) < 2:
+        return
+    first, *others = places
+    texts, _ = read_records(first)
+    for other in others:
+        again, _ = read_records(other)
+        differ = [n for n in sorted(texts.keys() | again.keys()) if texts.get(n) != again.get(n)]
+        if differ:
+            raise BadInput(
+                f'{first} ({len(texts):,} records) and {other.name} ({len(again):,}) hold the same set and differ, '
+                f'first in record {differ[0]}; take one of them out'
+            )
+
+
 def find_sets(
     path: str | Path,  # folder with set-a, set-b, set-c and their outcomes files
     sets: str | None = None,  # letters to use, such as 'ab'; None: all that are there
@@ -98,17 +114,27 @@ def find_sets(
     wanted = sorted(found) if sets is None else sorted({s.lower() for s in sets if s.isalnum()})
     for letter in wanted:
         _raise_for_missing(path, letter, wanted, found, outcomes)
+        _raise_for_copies(list(found[letter].values()))
     return {s: SetFiles(found[s][min(found[s], key=_FORMS.index)], outcomes[s]) for s in wanted}
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-022
 _RECORD = re.compile(r'(?:.*/)?(\d+)\.txt', re.I)
+_MAX_DIGITS = 12  # of a record number; the challenge's have six
 
 
-def _iter_files(place: Path) -> Iterator[tuple[str, Callable]]:
-    "Yield the name of each file of a folder or archive, and a function that returns its bytes."
+def _iter_folder(place: Path) -> Iterator[tuple[str, Callable | None]]:
+    "Yield what a folder holds; BadInput for a link to nothing, which a download that stopped leaves."
+    for p in sorted(place.rglob('*')):
+        if p.is_symlink() and not p.exists():
+            raise BadInput(f'{p}: a link to a file that is not there; copy the files themselves, or take it out')
+        if not p.is_dir():
+            yield p.as_posix(), p.read_bytes if p.is_file() else None
+
+
+def _iter_files(place: Path) -> Iterator[tuple[str, Callable | None]]:
+    "Yield the name of each file of a folder or archive, and a function that returns its bytes; None: no plain file."
     if place.is_dir():
-        for p in sorted(p for p in place.rglob('*') if p.is_file()):
-            yield p.as_posix(), p.read_bytes
+        yield from _iter_folder(place)
     elif place.suffix.lower() == '.zip':
         with zipfile.ZipFile(place) as archive:
             for member in archive.infolist():
@@ -117,8 +143,8 @@ def _iter_files(place: Path) -> Iterator[tuple[str, Callable]]:
     else:
         with tarfile.open(place) as archive:
             for member in archive:
-                if member.isfile():
-                    yield member.name, lambda member=member: archive.extractfile(member).read()
+                if not member.isdir():
+                    yield member.name, (lambda m=member: archive.extractfile(m).read()) if member.isfile() else None
         if place.suffix.lower() == '.tar' and place.read_bytes()[-512:].strip(b'\0'):
             raise EOFError('it does not end with an empty block')
 
@@ -126,9 +152,15 @@ def _iter_files(place: Path) -> Iterator[tuple[str, Callable]]:
 def _iter_archive(place: Path) -> Iterator[tuple[int | None, bytes]]:
     "Yield number and bytes of each record of a folder or archive, and `(None, b'')` for any other file."
     for name, read in _iter_files(place):
-        match = _RECORD.fullmatch(name)
-        is_record = match and '__MACOSX' not in name
-        yield (int(match[1]), read()) if is_record else (None, b'')
+        match = _RECORD.fullmatch(name.replace('\\', '/'))  # some programs write backslashes into a zip
+        if not match or '__MACOSX' in name:
+            yield None, b''
+            continue
+        if read is None:
+            raise BadInput(f'{place}: {name} is a link or no plain file; put the record itself there')
+        if len(match[1].lstrip('0')) > _MAX_DIGITS:
+            raise BadInput(f'{place}: {name[:80]}: a record number has at most {_MAX_DIGITS} digits; rename the file')
+        yield int(match[1]), read()
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-023
 def read_records(
@@ -155,6 +187,7 @@ def read_records(
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-028
 _HEADER = 'Time,Parameter,Value'
+_BLANK_ROW = re.compile(rb'(?:^|\n)[ \t]*\n')
 
 
 def _record_rows(text: bytes, where: str) -> bytes:
@@ -166,8 +199,8 @@ def _record_rows(text: bytes, where: str) -> bytes:
             f'{where}, row 1: found {head[:40].decode("latin1")!r} where {_HEADER} belongs; '
             'this is no record of the challenge, or it is damaged'
         )
-    if rows.startswith(b'\n') or b'\n\n' in rows:
-        rows = b'\n'.join(row for row in rows.split(b'\n') if row)
+    if _BLANK_ROW.search(rows):
+        rows = b'\n'.join(row for row in rows.split(b'\n') if row.strip())
     return rows.rstrip(b'\n') + b'\n' if rows.strip(b'\n') else b''
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-031
@@ -193,6 +226,8 @@ def _split_rows(text: bytes) -> _SplitRows:
 
     if not text:
         return _SplitRows(*[_Column(np.zeros(0, np.int32), [])] * 3, 0)
+    if not text.isascii():  # the challenge is ASCII; what is not cannot be a time, a parameter or a number
+        text = text.decode('latin1').encode('ascii', 'replace')
     names, as_index, broken = _HEADER.split(','), pa.dictionary(pa.int32(), pa.binary()), []
 
     def skip(row):
@@ -212,10 +247,10 @@ def _split_rows(text: bytes) -> _SplitRows:
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-035
 def parse_minutes(
-    texts: list,  # of str, such as 00:07
-) -> np.ndarray:  # (n,) float64, minutes since admission; NaN where a text is no `hh:mm`
+    texts: list,  # of str, such as 00:07, or 00:07:00 as spreadsheets write it
+) -> np.ndarray:  # (n,) float64, whole minutes since admission, seconds left out; NaN for any other text
     "Minutes since admission."
-    found = [re.fullmatch(r'(\d{1,4}):([0-5]\d)', text) for text in texts]
+    found = [re.fullmatch(r'(\d{1,4}):([0-5]\d)(?::[0-5]\d(?:\.\d{1,6})?)?', text, re.A) for text in texts]
     return np.array([int(m[1]) * 60 + int(m[2]) if m else np.nan for m in found], float)
 
 
@@ -268,6 +303,18 @@ def _is_empty(column: _Column) -> np.ndarray:
     return np.array([text == '' for text in column.texts], bool)[column.index]
 
 
+def _is_repeated(kept: np.ndarray, stay: np.ndarray, minute: np.ndarray, code: np.ndarray, number: np.ndarray):
+    "Which kept rows repeat stay, minute, parameter and value of an earlier row, (n,) bool; the challenge has none."
+    rows = np.flatnonzero(kept)
+    value = (number[rows] + 0.0).view(np.int64)  # -0.0 becomes 0.0
+    moment = (stay[rows] * 2881 + minute[rows].astype(np.int64)) * 64 + code[rows]
+    mixed = np.sort((moment * 0x9E3779B97F4A7C1) ^ value)  # equal rows give equal numbers
+    found = np.zeros(len(kept), bool)
+    if (mixed[1:] == mixed[:-1]).any():
+        found[rows] = pd.DataFrame(dict(moment=moment, value=value)).duplicated().to_numpy()
+    return found
+
+
 def _leave_out(reasons: dict, n: int) -> tuple[np.ndarray, Counter]:
     "Which of n rows are kept, (n,) bool, and how many are left out for each reason, the first that holds."
     kept, counts = np.ones(n, bool), Counter({'rows read': n})
@@ -300,6 +347,9 @@ def read_rows(
         'rows after hour 48': minute > 48 * 60,
     }
     kept, counts = _leave_out(reasons, len(code))
+    repeated = _is_repeated(kept, stay, minute, code, number)
+    counts['rows that repeat an earlier row'] = int(repeated.sum())
+    kept &= ~repeated
     other_number = (code == position['RecordID']) & (number != stay)
     counts['record numbers that differ from the file name'] = int((kept & other_number).sum())
     read = pd.DataFrame(dict(stay_id=stay, minute=minute, parameter=code, value=number))[kept].reset_index(drop=True)
@@ -313,6 +363,7 @@ def _outcome_column(raw: pd.DataFrame, name: str, file: Path) -> np.ndarray:
     is_death = name == 'In-hospital_death'
     number = parse_numbers(raw[name].str.strip().tolist())
     is_wrong = np.isnan(number) | (~np.isin(number, [-1, 0, 1]) if is_death else number % 1 != 0)
+    is_wrong |= np.abs(number) >= 10**_MAX_DIGITS
     if is_wrong.any():
         k = is_wrong.argmax()
         raise BadInput(
@@ -326,10 +377,14 @@ def read_outcomes(
     file: Path,  # such as Outcomes-a.txt
 ) -> tuple[pd.DataFrame, Counter]:  # by stay_id: Length_of_stay (days), In-hospital_death; NaN: unknown. Counts
     "Length of hospital stay and in-hospital death; BadInput for a file that is no outcomes table."
+    if not file.is_file():
+        raise BadInput(f'{file}: not a plain file; put the outcomes file itself there')
     try:
         raw = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True).rename(columns=str.strip)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
+    except (ValueError, OSError) as e:  # pandas' own errors are ValueErrors
         raise BadInput(f'{file}: not an outcomes table ({str(e).splitlines()[0]}); download it again') from e
+    if not isinstance(raw.index, pd.RangeIndex):
+        raise BadInput(f'{file}: rows have more fields than the first line; fix them or download the file again')
     names = ['RecordID', 'Length_of_stay', 'In-hospital_death']
     table = pd.DataFrame({name: _outcome_column(raw, name, file) for name in names})
     table = table.astype({'RecordID': 'int64'}).rename(columns={'RecordID': 'stay_id'})
