@@ -29,6 +29,7 @@ from rnn_transfer.sources.mimic3_corrections import (
 )
 from rnn_transfer.sources.mimic3_losses import (
     HAS_VALUE_SQL,
+    UNREADABLE_VALUE,
     channel_losses,
     chart_time_losses,
     count_lost,
@@ -37,7 +38,7 @@ from rnn_transfer.sources.mimic3_losses import (
 from .mimic3_rules import CHANNEL_INDEX, TEXT_CHANNELS, item_map
 from .mimic3_stays import select_stays
 from .mimic3_tables import TABLES, scan_table
-from .mimic3_texts import IS_TEXT_SQL, readable_text_sql
+from .mimic3_texts import is_expected_sql, readable_text_sql
 from .times import time_sql
 from ..utilities.errors import BadInput
 
@@ -53,15 +54,15 @@ def mapped_rows_sql(
     name: str,  # CHARTEVENTS or LABEVENTS
     corrected: Collection[str] = (),  # names of corrections
     clock: int | None = None,  # of `find_clock`
-) -> str:  # columns SUBJECT_ID, stay_id, t, time_text, itemid, channel, label, v (null: missing), unit, error
+) -> str:  # columns SUBJECT_ID, stay_id, t, time_text, itemid, channel, label, v, missing, unit, error
     "SQL over a table, `items` and `stays`: the rows of mapped items, with the stay each belongs to."
     is_chart = name == 'CHARTEVENTS'
-    with_errors = is_chart and 'charting_errors' in corrected
     missing = ', '.join(f"'{text}'" for text in _PANDAS_MISSING)
+    with_errors = is_chart and 'charting_errors' in corrected
     return f'''SELECT
             s.SUBJECT_ID, s.ICUSTAY_ID AS stay_id, {time_sql('CHARTTIME', clock)} AS t, CHARTTIME AS time_text,
             i.itemid, i.channel, i.label,
-            CASE WHEN VALUE NOT IN ({missing}) THEN VALUE END AS v, lower(coalesce(VALUEUOM, '')) AS unit,
+            VALUE AS v, coalesce(VALUE, '') IN ({missing}) AS missing, lower(coalesce(VALUEUOM, '')) AS unit,
             {"coalesce(ERROR, '') = '1'" if with_errors else 'false'} AS error
         FROM {scan_table(folder, name, ['ERROR'] if with_errors else [])} e
         JOIN items i ON e.ITEMID = i.itemid
@@ -70,7 +71,9 @@ def mapped_rows_sql(
 
 # %% ../../nbs/sources/mimic3_events.ipynb #cell-008
 def _load_items(con: duckdb.DuckDBPyConnection, corrected: Collection[str] = ()) -> None:
-    "Make the table `items`."
+    "Make the table `items`, and correct the ages of `stays`."
+    if 'ages' in corrected:
+        con.execute('UPDATE stays SET AGE = 91.4 WHERE AGE > 150')
     con.register('item_frame', item_map(corrected))
     con.execute('''CREATE TABLE items AS
         SELECT itemid::INTEGER AS itemid, channel::TINYINT AS channel, label FROM item_frame''')
@@ -94,35 +97,29 @@ def _text_sql(corrected: Collection[str]) -> str:
     "SQL: the text of a row whose channel is not cleaned; null otherwise."
     channels = ', '.join(str(CHANNEL_INDEX[channel]) for channel in TEXT_CHANNELS)
     text = carevue_words_sql() if 'gcs_spellings' in corrected else 'v'
-    return f'CASE WHEN channel IN ({channels}) THEN {text} END'
+    return f'CASE WHEN channel IN ({channels}) AND NOT missing THEN {text} END'
 
 # %% ../../nbs/sources/mimic3_events.ipynb #cell-014
-def _readable_rows_sql(rows_sql: str) -> str:
-    "SQL: mapped rows with the text that their rule expects, as far as it can be read; none without a time."
-    return f'''SELECT * REPLACE (coalesce(readable, v) AS v)
-        FROM (
-            SELECT *, {readable_text_sql()} AS readable
-            FROM (SELECT * REPLACE (CASE WHEN t IS NOT NULL THEN v END AS v) FROM ({rows_sql}))
-        )'''
+_RAW = 'concat_ws(chr(31), itemid, unit, error, v)'  # in one text, as it is nearly always empty
 
 
 def events_sql(
     rows_sql: str,  # of `mapped_rows_sql`
     corrected: Collection[str] = (),  # names of corrections
-) -> str:  # columns SUBJECT_ID, stay_id, t, channel, x, text, lost; and touched, if a correction touches rows
-    "SQL over mapped rows: the events with their values."
+) -> str:  # columns SUBJECT_ID, stay_id, t, channel, x, text, lost, raw; and touched, if a correction touches rows
+    "SQL over mapped rows: the events with their values; `raw` is the row where its value cannot be read."
     bits = _correction_bits(corrected)
-    touches = ' + '.join(f'coalesce({TOUCHED_SQL[name]}, false)::INTEGER * {bit}' for name, bit in bits.items())
-    touched = f'CASE WHEN v IS NOT NULL THEN {touches} ELSE 0 END' if bits else '0'
+    touched = ' + '.join(f'coalesce({TOUCHED_SQL[name]}, false)::INTEGER * {bit}' for name, bit in bits.items())
     removed = sum(bit for name, bit in bits.items() if name in REMOVING)
     x, text = (f'CASE WHEN touched & {removed} = 0 THEN {c} END' if removed else c for c in ('x', 'text'))
-    is_readable = f'x IS NOT NULL OR ({IS_TEXT_SQL} AND readable IS NOT NULL)'
-    return f'''SELECT SUBJECT_ID, stay_id, t, channel, {x} AS x, {text} AS text, lost{', touched' if bits else ''}
+    lost = lost_sql(is_expected_sql())
+    return f'''SELECT SUBJECT_ID, stay_id, t, channel, {x} AS x, {text} AS text, lost,
+            CASE WHEN lost = {UNREADABLE_VALUE} THEN {_RAW} END AS raw{', touched' if bits else ''}
         FROM (
-            SELECT *, {touched} AS touched, {lost_sql(is_readable)} AS lost
+            SELECT *, {touched or '0'} AS touched, {lost} AS lost
             FROM (
                 SELECT *, {_number_sql(corrected)} AS x, {_text_sql(corrected)} AS text
-                FROM ({_readable_rows_sql(rows_sql)})
+                FROM ({rows_sql})
             )
         )'''
 
@@ -152,7 +149,23 @@ def _count_rows(con: duckdb.DuckDBPyConnection) -> int:
     "Rows that the benchmark counts: with a time and a value."
     return fetch_value(con, f'SELECT count(*) FROM events WHERE {HAS_VALUE_SQL}')
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-021
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-022
+def _read_again(con: duckdb.DuckDBPyConnection, corrected: Collection[str]) -> None:
+    "Make the texts readable that can be, and read them by the same rules."
+    con.execute(f'''CREATE TABLE again AS
+        SELECT
+            SUBJECT_ID, stay_id, t, '' AS time_text, itemid, e.channel, label, part[4] AS v, false AS missing,
+            part[2] AS unit, part[3]::BOOLEAN AS error
+        FROM (SELECT *, string_split(raw, chr(31)) AS part FROM events WHERE lost = {UNREADABLE_VALUE}) e
+        JOIN items ON itemid = part[1]::INTEGER''')
+    con.execute(f'DELETE FROM events WHERE lost = {UNREADABLE_VALUE}')
+    con.execute(
+        f'CREATE OR REPLACE TABLE again AS SELECT * REPLACE (coalesce({readable_text_sql()}, v) AS v) FROM again'
+    )
+    con.execute(f'INSERT INTO events {events_sql("FROM again", corrected)}')
+    con.execute('DROP TABLE again')
+
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-023
 def extract_events(
     con: duckdb.DuckDBPyConnection,  # from `duckdb_session`; receives `stays`, `diagnoses`, `items` and `events`
     folder: str | Path,  # folder with the CSV files
@@ -164,8 +177,6 @@ def extract_events(
     for name in TABLES:
         find_table(folder, name)
     flow, losses, clock = select_stays(con, folder, allow_loss)
-    if 'ages' in corrected:
-        con.execute('UPDATE stays SET AGE = 91.4 WHERE AGE > 150')
     _load_items(con, corrected)
     losses += _extract_table(con, folder, 'CHARTEVENTS', corrected, clock)
     check_losses(losses, folder, allow_loss)
@@ -175,14 +186,17 @@ def extract_events(
             f'{find_table(folder, "CHARTEVENTS")}: no row is an event of a stay that was kept; '
             'is it of the same database as ICUSTAYS?'
         )
-    losses += _extract_table(con, folder, 'LABEVENTS', corrected, clock) + channel_losses(con)
+    losses += _extract_table(con, folder, 'LABEVENTS', corrected, clock)
+    if count_lost(con).get(UNREADABLE_VALUE):
+        _read_again(con, corrected)
+    losses += channel_losses(con)
     check_losses(losses, folder, allow_loss)
     n = _count_rows(con)
     unreadable = fetch_value(con, f'SELECT count(*) FROM events WHERE x IS NULL AND text IS NULL AND {HAS_VALUE_SQL}')
     counts = dict(rows=n, rows_of_CHARTEVENTS=n_chart, rows_of_LABEVENTS=n - n_chart, unreadable=unreadable)
     return Extraction(flow, counts, losses)
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-024
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-026
 def laboratory_note(
     counts: dict[str, int],  # of `extract_events`
 ) -> str:  # empty when LABEVENTS had an event
@@ -194,7 +208,7 @@ def laboratory_note(
         'is it of the same database as ICUSTAYS?'
     )
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-028
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-030
 def cells_sql(
     hours: float | None = 48,  # up to this hour; None: to the end of the stay
 ) -> str:  # columns stay_id, us (microseconds since INTIME), channel, x, text, own, other, after_outtime, n, is_same
@@ -218,7 +232,7 @@ def cells_sql(
         WHERE us >= 0 AND us / 1e6::DOUBLE / 60 / 60 < {end} + {HOUR_TOLERANCE}::DOUBLE
         GROUP BY stay_id, us, channel'''
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-035
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-037
 def pool_overlapping_stays(
     con: duckdb.DuckDBPyConnection,  # with the table `cells`, by `cells_sql`
 ) -> int:  # number of times that two stays share
@@ -235,7 +249,7 @@ def pool_overlapping_stays(
         JOIN shared s ON c.stay_id = s.stay_id AND c.us = s.us AND s.own AND NOT s.after_outtime''')
     return fetch_value(con, 'SELECT count(*) FROM shared')
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-039
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-041
 def count_touched(
     con: duckdb.DuckDBPyConnection,  # after `extract_events`, with the table `cells`
     corrected: Collection[str],  # names of corrections
@@ -243,7 +257,7 @@ def count_touched(
     "Count the events that each correction touched."
     touched = {}
     if bits := _correction_bits(corrected):
-        counts = ', '.join(f'count(*) FILTER (touched & {bit} > 0)' for bit in bits.values())
+        counts = ', '.join(f'count(*) FILTER (touched & {bit} > 0 AND {HAS_VALUE_SQL})' for bit in bits.values())
         touched = dict(zip(bits, con.execute(f'SELECT {counts} FROM events').fetchall()[0]))
     if 'numeric_maximum' in corrected:
         differs = 'text IS NOT NULL AND x <> TRY_CAST(text AS DOUBLE)'
@@ -252,7 +266,7 @@ def count_touched(
         touched['ages'] = fetch_value(con, 'SELECT count(*) FROM stays WHERE AGE = 91.4')
     return {name: touched[name] for name in CORRECTIONS if name in touched}
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-044
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-046
 _HOUR_SQL = 'us / 1e6::DOUBLE / 60 / 60'
 
 
@@ -271,7 +285,7 @@ def _values_sql(hour_sql: str) -> str:
             END AS value
         FROM cells'''
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-045
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-047
 class CohortEvents(NamedTuple):
     "The events of a cohort, and what could not be read."
 

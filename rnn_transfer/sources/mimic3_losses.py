@@ -29,13 +29,15 @@ HAS_VALUE_SQL = f'lost NOT IN ({NO_TIME}, {UNREADABLE_TIME}, {NO_VALUE})'  # the
 
 
 def lost_sql(
-    is_readable: str,  # SQL: the text could be read
-) -> str:  # SQL over `t`, `time_text`, `v` and `itemid`
+    is_expected: str,  # SQL: the text of a channel that keeps its text can be read
+) -> str:  # SQL over `t`, `time_text`, `x`, `missing` and `itemid`
     "SQL: why a row is lost."
     return f'''CASE
         WHEN t IS NULL THEN CASE WHEN {is_missing_sql('time_text')} THEN {NO_TIME} ELSE {UNREADABLE_TIME} END
-        WHEN v IS NULL THEN {NO_VALUE}
-        WHEN {is_readable} OR itemid IN {_OTHER_FLUIDS} THEN 0
+        WHEN x IS NOT NULL THEN 0
+        WHEN missing THEN {NO_VALUE}
+        WHEN {is_expected} THEN 0
+        WHEN itemid IN {_OTHER_FLUIDS} THEN 0
         ELSE {UNREADABLE_VALUE}
     END::TINYINT'''
 
