@@ -470,6 +470,7 @@ def run(tmp_path):
         (dict(channels=['Heart rate']), 'data.json: columns: the columns are not those of the channels'),
         (dict(scale={'Heart rate': [1]}), 'data.json: scale.Heart rate'),
         (dict(columns=None), 'data.json: columns: '),
+        (dict(tasks=[dict(name='a\nb')]), 'data.json: task'),
     ],
 )
 def test_a_wrong_description_of_prepared_data_is_named(run, change, says):
