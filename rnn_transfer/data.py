@@ -22,7 +22,7 @@ from fastcore.basics import patch
 
 # %% ../nbs/00_data.ipynb #cell-005
 from .cohorts.channels import Channel, Column, Task, is_number_column
-from .cohorts.description import check_metadata
+from .cohorts.description import check_description
 from .cohorts.hourly import HOUR_TOLERANCE, event_arrays, grid_columns, hourly_values
 from .cohorts.normalization import Normalizer
 from .cohorts.partitions import PARTITIONS, task_prevalence
@@ -95,8 +95,8 @@ def validate(self: Cohort) -> Cohort:  # the cohort itself
         raise BadInput(f'cohort.json: {duplicated[0]!r} names two channels or tasks; rename one')
     for task in self.tasks:
         check_name(task.name, 'cohort.json: task')
-    check_metadata(self.meta)
     check_channels(self.channels)
+    check_description(self.meta, self.channels, self.tasks)
     check_stays(self.stays, self.tasks)
     check_events(self.events, self.stays, self.channels)
     return self

@@ -1,5 +1,6 @@
 "Descriptions of any origin: cohort.json, checkpoints, tables; and the short form of the fuzzer."
 
+import copy
 import hashlib
 import json
 from dataclasses import replace
@@ -421,6 +422,36 @@ def test_hours_of_a_grid_are_bounded(hours):
         toy_cohort(60).grid(hours)
 
 
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (lambda c: setattr(c.channels[0], 'unit', 3), 'channels.0.unit'),
+        (lambda c: setattr(c.channels[0], 'values', None), 'values and numeric are lists'),
+        (lambda c: setattr(c.tasks[0], 'kind', 'sort'), 'tasks.0.kind'),
+        (lambda c: c.stays.__setitem__('subject_id', c.stays['subject_id'].astype('uint64') + 2**63), 'above 2'),
+        (lambda c: c.stays.__setitem__('Mortality', c.stays['Mortality'].astype(complex)), 'holds complex128'),
+        (lambda c: c.stays.__setitem__('month', pd.Period('2100-01', 'M')), 'month holds no plain values'),
+        (lambda c: c.stays.__setitem__('codes', [['a', 'b']] * 60), 'codes holds no plain values'),
+        (lambda c: c.events.__setitem__('value', c.events['value'].astype(object)), 'column value: holds object'),
+    ],
+)
+def test_a_cohort_in_memory_is_saved_only_if_it_can_be_loaded(tmp_path, change, says):
+    toy = copy.deepcopy(toy_cohort(60))
+    change(toy)
+    with pytest.raises(BadInput, match=says) as e:
+        toy.save(tmp_path / 'c')
+    assert '\n' not in str(e.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('backend', ['pyarrow', 'numpy_nullable'])
+def test_frames_of_other_backends_are_the_same_cohort(tmp_path, backend):
+    toy = toy_cohort(60)
+    stays, events = (table.convert_dtypes(dtype_backend=backend) for table in (toy.stays, toy.events))
+    cohort = Cohort(events, stays, toy.channels, toy.tasks, toy.meta)
+    assert Cohort.load(cohort.save(tmp_path / 'c')).fingerprint == toy.fingerprint
+    np.testing.assert_array_equal(cohort.grid().X, toy.grid().X)
+
+
 # ---- a prepared run
 
 
@@ -439,6 +470,7 @@ def run(tmp_path):
         (dict(channels=['Heart rate']), 'data.json: columns: the columns are not those of the channels'),
         (dict(scale={'Heart rate': [1]}), 'data.json: scale.Heart rate'),
         (dict(columns=None), 'data.json: columns: '),
+        (dict(tasks=[dict(name='a\nb')]), 'data.json: task'),
     ],
 )
 def test_a_wrong_description_of_prepared_data_is_named(run, change, says):

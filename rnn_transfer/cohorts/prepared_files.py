@@ -18,7 +18,7 @@ import pandas as pd
 from .channels import Task
 from .description import _metadata_form, _part_forms
 from .hourly import restore_columns
-from .validation import check_stays
+from .validation import check_name, check_stays
 from ..utilities.errors import BadInput
 from ..utilities.files import read_parquet
 from ..utilities.json_files import check_form, read_json
@@ -61,6 +61,8 @@ def read_prepared_description(
     fix = 'run the data step again'
     stored = read_json(path, 'the description of prepared data', fix)
     check_form(stored, prepared_form, path, fix)
+    for task in stored['tasks']:
+        check_name(task['name'], f'{path}: task')
     try:
         widths = stored.get('channel_widths')
         columns = restore_columns(stored['columns'], stored['channels'], stored['masks'], widths)

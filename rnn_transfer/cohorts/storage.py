@@ -16,7 +16,7 @@ import pandas as pd
 
 # %% ../../nbs/cohorts/storage.ipynb #cell-005
 from .channels import Channel, Task
-from .description import check_metadata, read_description
+from .description import check_description, read_description
 from .validation import EVENT_COLUMNS, check_labels
 from ..utilities.errors import BadInput
 from ..utilities.files import read_parquet, write_atomic
@@ -58,6 +58,9 @@ def _write_table(
 
     try:
         table = pa.Table.from_pandas(df, preserve_index=False).replace_schema_metadata(None)
+        odd = [f.name for f in table.schema if pa.types.is_nested(f.type) or isinstance(f.type, pa.BaseExtensionType)]
+        if odd:
+            raise TypeError(f'column {odd[0]} holds no plain values')
         pq.write_table(table, path, compression='zstd')
     except (pa.ArrowException, TypeError, OverflowError) as e:
         reason = next(iter(str(e).splitlines()), type(e).__name__)[:120]
@@ -74,7 +77,7 @@ def write_cohort_files(
     if out.exists() and not is_cohort:
         raise BadInput(f'{out}: exists and holds no cohort; name another folder or empty this one')
     labels = {t.name: files.stays[t.name].astype('float64').astype('Int8') for t in files.tasks}
-    check_metadata(files.meta)
+    check_description(files.meta, files.channels, files.tasks)
     description = json.dumps(_description(files), indent=1, ensure_ascii=False)
     with write_atomic(out, folder=True) as tmp:
         _write_table(files.events[EVENT_COLUMNS], tmp / 'events.parquet')

@@ -60,11 +60,11 @@ def check_labels(
     "Raise BadInput unless labels are 0, 1 or null and both classes occur."
     labels = pd.Series(y)
     try:
+        if labels.dtype.kind in 'mMc':
+            raise TypeError('times and complex numbers')
         numbers = pd.to_numeric(labels, errors='coerce').to_numpy(float, na_value=np.nan)
-    except (TypeError, ValueError, OverflowError):  # lists, sets, other objects
-        numbers = None
-    if numbers is None or labels.dtype.kind in 'mM':
-        raise BadInput(f'{where}: holds {labels.dtype}, not 0, 1 or null; a task is binary')
+    except (TypeError, ValueError, OverflowError):  # also lists, sets, other objects
+        raise BadInput(f'{where}: holds {labels.dtype}, not 0, 1 or null; a task is binary') from None
     binary = (numbers == 0) | (numbers == 1)
     _raise_for_rows(labels.notna().to_numpy() & ~binary, where, 'are not 0, 1 or null; a task is binary')
     classes = np.unique(numbers[~np.isnan(numbers)])
@@ -84,6 +84,9 @@ def _check_is_number(
         _raise_for_rows(column.isna(), where, 'are empty; fill or leave them out')
 
 # %% ../../nbs/cohorts/validation.ipynb #cell-020
+_MAX_ID = 2**63 - 1  # of 64-bit integers
+
+
 def _check_stay_columns(
     stays: pd.DataFrame,  # as in a cohort
     tasks: list[Task],  # each with a column of its name
@@ -107,6 +110,7 @@ def _check_stay_columns(
                 f'{file}: column {c} is {stays[c].dtype}, not whole numbers, or has empty cells; '
                 'number stays and subjects with integers'
             )
+        _raise_for_rows(stays[c] > _MAX_ID, f'{file}: column {c}', 'are above 2^63 - 1; use smaller integers')
     _check_is_number(stays['los_hours'], f'{file}: column los_hours')
 
 # %% ../../nbs/cohorts/validation.ipynb #cell-021
@@ -174,10 +178,12 @@ def check_channels(
         check_name(c.name, f'{file}: channel', _SEPARATORS)
         where = f'{file}: channel {c.name}'
         if c.kind not in ('continuous', 'categorical'):
-            raise BadInput(f'{where}: kind {c.kind!r}, expected continuous or categorical')
+            raise BadInput(f'{where}: kind {c.kind!r:.60}; expected continuous or categorical')
+        if not isinstance(c.values, (list, tuple)) or not isinstance(c.numeric, (list, tuple)):
+            raise BadInput(f'{where}: values and numeric are lists; leave them empty for a continuous channel')
         if c.kind == 'continuous' and (c.values or not _is_number(c.normal)):
             raise BadInput(
-                f'{where}: normal is {c.normal!r}; a continuous channel has no values and a number as normal, '
+                f'{where}: normal is {c.normal!r:.60}; a continuous channel has no values and a number as normal, '
                 f'of at most {MAX_VALUE:g}'
             )
         if c.kind == 'categorical' and (c.normal not in c.values or len(c.numeric) != len(c.values)):
