@@ -71,7 +71,7 @@ _ARCHIVES = ('.gz', '.tgz', '.tar', '.zip')
 
 def _without_records(archives: list) -> str:
     "What is wrong with a folder or archive that has no records but perhaps archives."
-    inside = f'; it holds {archives[0]}: unpack that first' if archives else ''
+    inside = f'; it holds {archives[0][-60:]!r}: unpack that first' if archives else ''
     return f'holds no record, that is a file such as 132539.txt{inside}'
 
 
@@ -143,10 +143,10 @@ def find_sets(
 
 def find_lonely_outcomes(
     path: str | Path,  # as `find_sets`
-) -> dict:  # {letter: outcomes file} of the sets that are not there
+) -> dict:  # {letter: outcomes file} of the sets that are not there; raises BadInput for what is no file
     "Outcomes files whose set is missing, as after a download that stopped."
     found, outcomes = _scan_folder(Path(path))
-    return {letter: files[0] for letter, files in outcomes.items() if letter not in found}
+    return {letter: _choose_outcomes(files) for letter, files in outcomes.items() if letter not in found}
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-022
 _LARGEST_RECORD = 2**24  # bytes; those of the challenge have up to 60 kB
@@ -191,11 +191,13 @@ def _read_tar_bytes(place: Path) -> tuple[bytes, bool]:
     with place.open('rb') as f:
         start = f.read(8)
     opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
+    data = io.BytesIO()
     with (opener or open)(place, 'rb') as f:
-        data = f.read(_LARGEST_ARCHIVE + 1)
-    if len(data) > _LARGEST_ARCHIVE:
-        raise EOFError('it unpacks to more than 1 GB')
-    return data, opener is not None
+        while chunk := f.read(2**20):
+            data.write(chunk)
+            if data.tell() > _LARGEST_ARCHIVE:
+                raise EOFError('it unpacks to more than 1 GB')
+    return data.getvalue(), opener is not None
 
 
 def _list_tar(place: Path) -> Iterator[_Member]:
@@ -267,7 +269,7 @@ def _collect_records(place: Path) -> tuple[dict, Counter, list]:
         else:
             texts[number] = member.read()
             if len(texts[number]) < member.size:
-                raise EOFError(f'{member.name} is cut')
+                raise EOFError(f'{member.name[-60:]} is cut')
     return texts, +counts, archives
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-031
@@ -284,7 +286,7 @@ def read_records(
     except BadInput:
         raise
     except _DAMAGE as e:
-        reason = ((str(e) or type(e).__name__).splitlines() or [''])[0].rstrip(':')
+        reason = repr(str(e) or type(e).__name__)[1:-1][:200].rstrip(':')
         is_folder = place.is_dir()
         fix = 'check its files' if is_folder else 'the archive is cut or damaged: download it again'
         raise BadInput(f'{place}: cannot be read to its end ({reason}); {fix}') from e

@@ -114,7 +114,7 @@ def _parameter_losses(cleaning: pd.DataFrame, what: str, words: str, unlimited: 
             continue
         limit = CHANNEL_LIMIT if name not in unlimited and n_values >= _FEW_VALUES else None
         unit = PARAMETERS.loc[name, 'unit']
-        fix = '' if pd.isna(unit) else f'give {name} in {unit}'
+        fix = '' if pd.isna(unit) or unit == name else f'give {name} in {unit}'
         losses.append(Loss(f'{name}: {words}', n, n_values, 'values', limit=limit, fix=fix))
     return losses + [Loss(f'{words}, other parameters', n_small, int(cleaning['values'].sum()), 'values')]
 

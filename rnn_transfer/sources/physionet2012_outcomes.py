@@ -46,7 +46,7 @@ def _read_table(file: Path) -> pd.DataFrame:
     for name in _COLUMNS:
         if header.count(name) != 1:
             what = 'is missing' if name not in header else 'is there twice'
-            raise BadInput(f'{file}: column {name} {what}; the file has {", ".join(header[:6])[:120]}')
+            raise BadInput(f'{file}: column {name} {what}; the file has {", ".join(header[:6])[:120]!r}')
     for k, row in rows[1:]:
         if len(row) != len(header):
             raise BadInput(
