@@ -25,7 +25,7 @@ import yaml
 from math_core import LatexError, LatexToMathML
 
 ROOT = Path(__file__).resolve().parents[1]
-# the order of the sidebar; what does not exist (yet) is left out
+# The order of the sidebar. A page that is not listed is shown under More; tests/test_house.py wants every page listed.
 MENU = [
     ("", ["index.ipynb", "getting-started.md", "own-data.md", "clusters.md", "glossary.md", "architecture.md"]),
     (
@@ -37,8 +37,9 @@ MENU = [
         [
             f"cohorts/{name}.ipynb"
             for name in (
-                *("channels", "validation", "storage", "partitions"),
-                *("hourly", "statistics", "normalization"),
+                *("channels", "validation", "description", "storage", "partitions", "prepared_files"),
+                *("units", "alignment"),
+                *("hourly", "statistics", "normalization", "losses"),
             )
         ],
     ),
@@ -48,7 +49,17 @@ MENU = [
             f"learning/{name}.ipynb"
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
-                *("l1_logistic", "linear", "recurrent", "multitask", "trees", "outputs"),
+                *("l1_logistic", "linear", "few_labels", "recurrent", "multitask", "trees", "outputs"),
+            )
+        ],
+    ),
+    (
+        "On your own patients",
+        [
+            f"estimators/{name}.ipynb"
+            for name in (
+                *("classifier", "features", "linear", "label_evaluation", "precision", "recalibration"),
+                *("persistence", "pretraining", "model_card", "onnx_export"),
             )
         ],
     ),
@@ -83,14 +94,23 @@ MENU = [
             for name in (
                 *("synthetic", "synthetic_patients", "synthetic_course", "synthetic_chart"),
                 *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
-                *("physionet2012", "physionet2012_files", "threshold_tasks"),
+                *("physionet2012", "physionet2012_sets", "physionet2012_files", "physionet2012_rows"),
+                *("physionet2012_outcomes", "physionet2012_losses", "threshold_tasks"),
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
+                *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),
                 *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),
-                *("csv_files", "duckdb_tables"),
+                *("gzip_files", "csv_forms", "csv_files", "csv_scans", "duckdb_tables", "other_databases"),
             )
         ],
     ),
-    ("Utilities", [f"utilities/{name}.ipynb" for name in ("errors", "seeds", "files", "display")] + ["testing.ipynb"]),
+    (
+        "Utilities",
+        [
+            f"utilities/{name}.ipynb"
+            for name in ("errors", "seeds", "files", "json_files", "checkpoint_form", "run_records", "display")
+        ]
+        + ["testing.ipynb"],
+    ),
     ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
 ]
 
@@ -215,7 +235,7 @@ def rewrite_links(markdown: str, source: str, names: dict[str, str]) -> str:
 
 
 def rewrite_equations(markdown: str, numbers: dict[str, str]) -> str:
-    "`$$…$$ {#eq-name}` gets an anchor, `\\tag{n}` a number beside it, `@eq-name` a link."
+    "`$$…$$ {#eq-name}` gets an anchor, `\\tag{n}` a number next to it, `@eq-name` a link."
 
     def equation(m):
         tex, label = m[1], m[2]

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 # %% ../nbs/00_data.ipynb #cell-004
 import numpy as np
@@ -20,13 +21,27 @@ import pandas as pd
 from fastcore.basics import patch
 
 # %% ../nbs/00_data.ipynb #cell-005
-from .cohorts.channels import Channel, Task
+from .cohorts.channels import Channel, Column, Task, is_number_column
+from .cohorts.description import check_metadata
 from .cohorts.hourly import HOUR_TOLERANCE, event_arrays, grid_columns, hourly_values
 from .cohorts.normalization import Normalizer
 from .cohorts.partitions import PARTITIONS, task_prevalence
+from rnn_transfer.cohorts.prepared_files import (
+    open_grid,
+    read_prepared_description,
+    read_prepared_statistics,
+    read_prepared_stays,
+)
 from .cohorts.statistics import cohort_statistics, statistics_columns
 from .cohorts.storage import CohortFiles, read_cohort_files, write_cohort_files
-from .cohorts.validation import EVENT_COLUMNS, STAY_COLUMNS, check_channels, check_events, check_stays
+from rnn_transfer.cohorts.validation import (
+    EVENT_COLUMNS,
+    STAY_COLUMNS,
+    check_channels,
+    check_events,
+    check_name,
+    check_stays,
+)
 from .utilities.display import markdown_table
 from .utilities.errors import BadInput, format_row_numbers
 from .utilities.files import write_atomic
@@ -34,7 +49,7 @@ from .utilities.seeds import seeded_rng
 
 # %% ../nbs/00_data.ipynb #cell-008
 class Cohort:
-    "Stays, their events, and the tasks to predict: contract 1."
+    "Stays, their events, and the tasks to predict."
 
     def __init__(
         self,
@@ -57,6 +72,8 @@ def _with_categories(
     for c in EVENT_COLUMNS:
         if c not in events:
             raise BadInput(f'events: column {c} is missing; an event is stay_id, hour, channel, value')
+    if events.columns.duplicated().any():
+        raise BadInput(f'events: column {events.columns[events.columns.duplicated()][0]} is there twice; leave one out')
     column = events['channel']
     if isinstance(column.dtype, pd.CategoricalDtype) and list(column.cat.categories) == names:
         return events
@@ -72,10 +89,13 @@ def _with_categories(
 @patch
 def validate(self: Cohort) -> Cohort:  # the cohort itself
     "The cohort itself, or BadInput with one line that says what is wrong."
-    names = [c.name for c in self.channels] + [t.name for t in self.tasks]
+    names = [normalize('NFC', str(named.name)) for named in [*self.channels, *self.tasks]]  # é is one letter or two
     duplicated = [n for n in names if names.count(n) > 1]
     if duplicated:
         raise BadInput(f'cohort.json: {duplicated[0]!r} names two channels or tasks; rename one')
+    for task in self.tasks:
+        check_name(task.name, 'cohort.json: task')
+    check_metadata(self.meta)
     check_channels(self.channels)
     check_stays(self.stays, self.tasks)
     check_events(self.events, self.stays, self.channels)
@@ -146,13 +166,16 @@ class Grid:
 
     X: np.ndarray  # (n_stays, hours, n_columns) float32
     stay_ids: np.ndarray  # (n_stays,) int64
-    columns: list[str]  # n_columns names: `channel`, `channel->value`, then `mask->channel`
+    columns: list[Column]  # n_columns names: `channel`, `channel->value`, then `mask->channel`
     lengths: np.ndarray  # (n_stays,) int, bins up to the end of the stay, or `hours`
 
     def __repr__(self) -> str:
         return f'Grid(stays={self.X.shape[0]:,}, hours={self.X.shape[1]}, columns={self.X.shape[2]})'
 
 # %% ../nbs/00_data.ipynb #cell-030
+_MAX_GRID_HOURS = 10_000  # more than a year
+
+
 @patch
 def grid(
     self: Cohort,
@@ -162,13 +185,15 @@ def grid(
     block: int = 2048,  # stays filled at a time: bounds the memory needed besides the result
     *,
     short: str | None = None,  # deprecated name of `short_stays`; None: not used
-) -> Grid:  # rows in the order of `stays`; BadInput for another `short_stays`
+) -> Grid:  # rows in the order of `stays`; BadInput for another `short_stays`, or hours that are none
     "The hourly grid by the benchmark's rules."
     if short is not None:
         warnings.warn('short= is now called short_stays=; use that', DeprecationWarning, stacklevel=2)
         short_stays = short
     if short_stays not in ('carry', 'length'):
         raise BadInput(f"short_stays={short_stays!r}: expected 'carry' or 'length'")
+    if int(hours) != hours or not 1 <= hours <= _MAX_GRID_HOURS:
+        raise BadInput(f'hours={hours!r}: expected a whole number of hours from 1 to {_MAX_GRID_HOURS:,}')
     n = len(self.stays)
     X = hourly_values(event_arrays(self.events, self.stays, hours), self.channels, n, hours, masks, block)
     n_bins = (self.stays['los_hours'].to_numpy() + 1 - HOUR_TOLERANCE).astype(int)
@@ -211,7 +236,7 @@ class PreparedCohort:
     "A cohort as the models read it; all rows are in the order of `stays`."
 
     X: np.ndarray  # (n_stays, hours, n_columns) float32, normalised, read-only
-    columns: list[str]  # n_columns names
+    columns: list[Column]  # n_columns names
     lengths: np.ndarray  # (n_stays,) int, hours to read of each stay
     stays: pd.DataFrame  # as in the cohort
     statistics: pd.DataFrame  # (n_stays, n_statistics) float32, NaN kept
@@ -247,16 +272,15 @@ def load(  # noqa: F811, a method of another class
     folder = Path(run) / 'data'
     if not (folder / 'data.json').exists():
         raise BadInput(f'{folder}: the data step has not been run; run 00_data for this run folder first')
-    meta = json.loads((folder / 'data.json').read_text(encoding='utf-8'))
-    tasks = [Task(**t) for t in meta.pop('tasks')]
-    stays = pd.read_parquet(folder / 'stays.parquet')
-    stays[[t.name for t in tasks]] = stays[[t.name for t in tasks]].astype('float64')
+    meta = read_prepared_description(folder / 'data.json')
+    tasks, columns = meta.pop('tasks'), meta.pop('columns')
+    stays = read_prepared_stays(folder / 'stays.parquet', tasks, meta['hours'])
     return cls(
-        X=np.load(folder / 'grid.npy', mmap_mode='r', allow_pickle=False),
-        columns=meta.pop('columns'),
+        X=open_grid(folder / 'grid.npy', (len(stays), meta['hours'], len(columns))),
+        columns=columns,
         lengths=stays.pop('n_bins').to_numpy(),
         stays=stays,
-        statistics=pd.read_parquet(folder / 'statistics.parquet').set_index('stay_id'),
+        statistics=read_prepared_statistics(folder / 'statistics.parquet', stays['stay_id']),
         tasks=tasks,
         meta=meta,
     )
@@ -271,7 +295,7 @@ def _choose_normalizer(
     if name == 'train':
         return Normalizer.fit(grid.X[(stays['partition'] == 'train').to_numpy()], grid.columns)
     norm = Normalizer.benchmark(name)
-    unknown = [c for c in grid.columns if '->' not in c and c not in norm.scale]
+    unknown = [c for c in grid.columns if is_number_column(c) and c not in norm.scale]
     if unknown:
         raise BadInput(
             f"normalizer {name!r} does not know column {unknown[0]!r}; use 'train', "
@@ -286,7 +310,7 @@ def _describe_run(
     settings: dict,  # of the grid and the normalizer, as stored
 ) -> dict:  # the object of data.json
     "What data.json says: the cohort's meta, what the columns are, and the settings."
-    return dict(
+    described = dict(
         cohort.meta,
         fingerprint=cohort.fingerprint,
         columns=grid.columns,
@@ -295,6 +319,10 @@ def _describe_run(
         **settings,
         n_events=len(cohort.events),
     )
+    described.pop('channel_widths', None)
+    if any('->' in c.name for c in cohort.channels):  # then the names of the columns alone do not say whose they are
+        described['channel_widths'] = [c.width for c in cohort.channels]
+    return described
 
 
 def _check_for_run(
@@ -317,9 +345,9 @@ def run_data(
     masks: bool = True,  # as `Cohort.grid`
     short_stays: str = 'carry',  # as `Cohort.grid`
     normalizer: str = 'train',  # 'train', 'phenotyping' or 'in-hospital-mortality'
-) -> PreparedCohort:  # as later steps load it; BadInput if the cohort or a setting will not do
+) -> PreparedCohort:  # as later steps load it; BadInput if the cohort or a setting cannot be used
     "Grid, normalizer and statistics of a cohort, written to `run/data` as a whole."
-    cohort = Cohort.load(cohort) if isinstance(cohort, (str, os.PathLike)) else cohort
+    cohort = Cohort.load(cohort) if isinstance(cohort, (str, os.PathLike)) else cohort.validate()
     _check_for_run(cohort, normalizer)
     grid = cohort.grid(hours, masks, short_stays)
     norm = _choose_normalizer(normalizer, grid, cohort.stays)

@@ -30,7 +30,7 @@ from .evaluation.plotting import ReportFigure
 from .evaluation.report import CLAIMS_TITLE, headline_text, render_report
 from .evaluation.results import Evaluation
 from .evaluation.scoring import evaluate_run
-from .utilities.files import write_atomic
+from .utilities.files import write_atomic, write_csv
 
 # %% ../nbs/04_evaluate.ipynb #cell-020
 def report_sections(
@@ -81,7 +81,7 @@ def _write_results(ev: Evaluation, run: Path) -> None:
     with write_atomic(run / 'results.parquet') as tmp:
         ev.results.to_parquet(tmp, index=False)
     with write_atomic(run / 'results.csv') as tmp:
-        ev.results.to_csv(tmp, index=False)
+        write_csv(ev.results, tmp)
 
 
 def _write_tables(ev: Evaluation, run: Path, sections: list[Section]) -> None:

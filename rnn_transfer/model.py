@@ -27,6 +27,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 # %% ../nbs/01_model.ipynb #cell-005
 import rnn_transfer
 from .data import PreparedCohort
+from .utilities.checkpoint_form import count_weights, hash_description, read_checkpoint_description
 from .utilities.errors import BadInput
 from .utilities.files import write_atomic
 
@@ -200,6 +201,7 @@ def extract_features(
 
 # %% ../nbs/01_model.ipynb #cell-045
 _FORMAT = 'rnn_transfer checkpoint 1'
+_HEADER_BYTES = 1_000_000  # more than names and shapes of all tensors take
 _SIZES = ('n_columns', 'hidden', 'n_tasks', 'n_layers', 'dropout')  # keys of the JSON that `MIMICNet` takes
 
 
@@ -218,6 +220,7 @@ def save_checkpoint(
         versions=dict(rnn_transfer=rnn_transfer.__version__, torch=torch.__version__.split('+')[0]),
         sha256=hashlib.sha256(weights).hexdigest(),
     )
+    description['description_sha256'] = hash_description(description)
     text = json.dumps(description, indent=1, ensure_ascii=False)
     with write_atomic(path) as tmp:
         tmp.write_bytes(weights)
@@ -242,13 +245,9 @@ def read_checkpoint(
     for p in (path, json_path):
         if not p.is_file():
             raise BadInput(f'{p}: no such file; a checkpoint is NAME.safetensors with NAME.json next to it')
-    try:
-        description = json.loads(json_path.read_text(encoding='utf-8'))
-        is_checkpoint = description['format'] == _FORMAT and {'sha256', *_SIZES} <= set(description)
-    except (ValueError, KeyError, TypeError):
-        is_checkpoint = False
-    if not is_checkpoint:
-        raise BadInput(f'{json_path}: not the description of a checkpoint; fetch or train it again')
+    description = read_checkpoint_description(json_path)
+    if path.stat().st_size > 4 * count_weights(description) + _HEADER_BYTES:
+        raise BadInput(f'{path}: larger than the sizes in its .json allow; fetch or train it again')
     weights = path.read_bytes()
     if hashlib.sha256(weights).hexdigest() != description['sha256']:
         raise BadInput(f'{path}: the weights are not those of its .json (hash differs); fetch or train it again')
@@ -261,8 +260,12 @@ def _build_network(
 ) -> MIMICNet:  # on the CPU; BadInput if weights and sizes do not fit, or a weight is not finite
     "The network that a checkpoint describes."
     try:
+        stored = safetensors.load(checkpoint.weights)
+        n_weights = sum(tensor.numel() for tensor in stored.values())
+        if n_weights != count_weights(checkpoint.description) or {t.dtype for t in stored.values()} != {torch.float32}:
+            raise ValueError('number or type of weights')
         net = MIMICNet(**{k: checkpoint.description[k] for k in _SIZES})
-        net.load_state_dict(safetensors.load(checkpoint.weights))
+        net.load_state_dict(stored)
     except Exception as e:
         reason = type(e).__name__
         raise BadInput(
@@ -290,9 +293,9 @@ def load_checkpoint(
                 'or stand in another order; use a checkpoint of this run'
             )
     net = _build_network(checkpoint, path)
-    not_meta = {'format', 'versions', 'sha256', *_SIZES}
+    not_meta = {'format', 'versions', 'sha256', 'description_sha256', *_SIZES}
     net.meta = {k: v for k, v in checkpoint.description.items() if k not in not_meta}
-    if 'reads' in net.meta:
+    if net.meta.get('reads') is not None:
         restrict_inputs(net, net.meta.get('columns') or [], net.meta['reads'])
     return net.eval()
 

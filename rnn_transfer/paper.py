@@ -18,7 +18,7 @@ _MOVED |= {
 
 
 def __getattr__(name: str) -> object:
-    "A name of before, with a warning that says where it lives now."
+    "A deprecated name, with a warning that says where it is now."
     if name not in _MOVED:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     module, new = _MOVED[name].split(':')

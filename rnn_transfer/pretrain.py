@@ -42,7 +42,7 @@ from rnn_transfer.model import (
     save_checkpoint,
 )
 from .utilities.errors import BadInput
-from .utilities.files import write_atomic
+from .utilities.files import write_atomic, write_csv
 
 # %% ../nbs/02_pretrain.ipynb #cell-014
 class TrainedNetwork(NamedTuple):
@@ -228,7 +228,7 @@ def _write_artifacts(run: Path, data: PreparedCohort, outcomes: dict, flow: pd.D
     _write_checkpoints(folder, data, trained, manifest)
     for name, table in (('curves', _learning_curves(trained)), ('flow', flow)):
         with write_atomic(folder / f'{name}.csv') as tmp:
-            table.to_csv(tmp, index=False)
+            write_csv(table, tmp)
     for name in ['untrained', *trained]:
         network_features(run, manifest['split'], name, data, manifest['hidden'])
     with write_atomic(folder / 'split.json') as tmp:
@@ -239,7 +239,7 @@ def _write_artifacts(run: Path, data: PreparedCohort, outcomes: dict, flow: pd.D
 def _draw_split(
     data: PreparedCohort, number: int, n_splits: int, n_held_out: int, low: float | None, high: float | None, seed: int
 ) -> tuple[Split, dict]:
-    "The split of a number, and what its manifest says of it; None for low or high: as the cohort says"
+    "The split of a number, and the start of its description; None for low or high: as the cohort says"
     if not 0 <= number < n_splits:
         raise BadInput(f'split {number}: there are {n_splits}, counted from 0')
     default_low, default_high = data.meta.get('held_out_prevalence') or [0.0, 1.0]

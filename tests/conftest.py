@@ -28,7 +28,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    "The folder of real open data and golden values beside the project; it is not part of the repository."
+    "The folder of real open data and golden values next to the project; it is not part of the repository."
     folder = ROOT.parent / "shared"
     if not (folder / "data").is_dir():
         pytest.skip("needs the folder ../shared (open ICU data, golden values), which is not here")

@@ -221,7 +221,7 @@ def main(moments, seed):
         after = finished(run)
         rerun = [p for p, m in before.items() if after[p] != m]
         assert not rerun, f'run again: {rerun}'
-        assert not (left := left_behind(run)), f'kernels left behind: {left}'
+        assert not (left := left_behind(run)), f'kernels still running: {left}'
         pd.testing.assert_frame_equal(results(run), whole, check_exact=True)
         print(
             f'{i + 1:>2}: {victim} killed after {wait:4.1f} s, exit {code}, '

@@ -341,7 +341,7 @@ def test_bad_files(tmp_path):
     with pytest.raises(BadInput, match='column Mortality is missing'):
         Cohort.load(d)
     (d / 'cohort.json').write_text('{"channels": 3')
-    with pytest.raises(BadInput, match='not a cohort description'):
+    with pytest.raises(BadInput, match='not the description of a cohort'):
         Cohort.load(d)
 
 
@@ -437,7 +437,7 @@ def test_a_cohort_without_tasks_shows_itself():
 
 
 LIGHT = {
-    'rnn_transfer.data': {'torch', 'matplotlib', 'sklearn', 'scipy', 'nbdev'},
+    'rnn_transfer.data': {'torch', 'matplotlib', 'sklearn', 'scipy', 'nbdev', 'pydantic'},
     'rnn_transfer.utilities.errors': {'numpy', 'pandas', 'pyarrow', 'torch'},
     'rnn_transfer.utilities.files': {'numpy', 'pandas', 'pyarrow', 'torch'},
     'rnn_transfer.utilities.display': {'numpy', 'pandas', 'matplotlib'},

@@ -1,6 +1,9 @@
-"The tree is in step with its sources and speaks of nothing but the project."
+"The tree is in step with its sources, its modules depend on each other one way, and what others may use is shown."
 
+import ast
 import configparser
+import importlib
+import os
 import re
 import subprocess
 import sys
@@ -10,8 +13,35 @@ from pathlib import Path
 
 import pytest
 from in_step import out_of_step
+from shown import module_name, not_shown
+from test_notebooks import NBS, NOTEBOOKS
+from test_site import builder
 
 ROOT = Path(__file__).resolve().parents[1]
+MODULES = {
+    ".".join(p.relative_to(ROOT).with_suffix("").parts): p
+    for p in sorted((ROOT / "rnn_transfer").rglob("*.py"))
+    if p.name not in ("_modidx.py", "__init__.py")
+}
+# Folders and chapters from the lowest layer to the highest: each may import those before it, and its own folder.
+LAYERS = ["utilities", "cohorts", "data", "model", "learning", "pretrain", "transfer"]
+LAYERS += ["evaluation", "evaluate", "estimators", "experiment", "paper"]
+MAY_IMPORT = {name: set(LAYERS[:i]) for i, name in enumerate(LAYERS)}
+MAY_IMPORT |= {name: {"utilities", "cohorts", "data"} for name in ("sources", "testing")}
+# The commands import a source inside the function that runs it.
+IMPORTS_OF_SOURCES = {
+    ("experiment.commands", "sources.mimic3_export"),
+    ("experiment.commands", "sources.mimic3_verify"),
+    ("experiment.run", "sources.synthetic_raw"),
+}
+# Public names without an example yet. This list only gets shorter: a new name is shown, or begins with an underscore.
+NOT_YET_SHOWN = {
+    "rnn_transfer.cohorts.losses": {"Loss.fraction"},
+    "rnn_transfer.evaluation.features": {"section"},
+    "rnn_transfer.evaluation.plotting": {"ReportFigure.save", "ReportFigure.svg"},
+    "rnn_transfer.sources.synthetic_chart": {"Rounds.is_first", "Rounds.n_stays"},
+    "rnn_transfer.sources.synthetic_raw": {"cohort"},
+}
 TEXT = {
     ".py",
     ".ipynb",
@@ -62,6 +92,48 @@ def tracked() -> list[Path]:
 
 def test_library_notebooks_and_readme_are_in_step():
     assert out_of_step() == {}, "fix with `make export`"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.relative_to(NBS).as_posix())
+def test_public_names_are_shown(path):
+    expected = NOT_YET_SHOWN.get(module_name(path), set())
+    hidden = not_shown(path)
+    assert not hidden - expected, "no example uses these public names: show them, or begin them with an underscore"
+    assert not expected - hidden, "an example uses these: take them out of NOT_YET_SHOWN"
+
+
+def imported_modules(name: str) -> set[str]:
+    "The modules of the package that a module imports, at the top and inside functions."
+    package = name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join(base + ([node.module] if node.module else []))
+            found |= {module, *(f"{module}.{a.name}" for a in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+    return found & set(MODULES) - {name}
+
+
+def test_modules_import_lower_layers_only():
+    found = {}
+    for name in MODULES:
+        own = name.split(".")[1]
+        assert own in MAY_IMPORT, f"{own}: say in LAYERS, and in docs/pages/architecture.md, what it may import"
+        for imported in imported_modules(name):
+            layer = imported.split(".")[1]
+            if layer != own and layer not in MAY_IMPORT[own]:
+                found.setdefault(name.removeprefix("rnn_transfer."), set()).add(imported.removeprefix("rnn_transfer."))
+    assert {(name, imported) for name, more in found.items() for imported in more} == IMPORTS_OF_SOURCES
+
+
+def test_modules_of_a_folder_import_each_other_one_way():
+    needs = {name: imported_modules(name) for name in MODULES}
+    ready: set[str] = set()
+    while fresh := {n for n, need in needs.items() if n not in ready and need <= ready}:
+        ready |= fresh
+    assert not set(needs) - ready, "these modules import each other in a circle"
 
 
 def test_version_lives_in_settings():
@@ -145,10 +217,16 @@ def test_nothing_of_a_machine_in_the_files():
     assert not bad
 
 
+def python_blocks(page: str) -> list[str]:
+    "The Python blocks of a page of the site."
+    text = (ROOT / "docs" / "pages" / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+
+
 def test_own_data_page_runs(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page, names = (ROOT / "docs" / "pages" / "own-data.md").read_text(encoding="utf-8"), {}
-    for block in re.findall(r"^```python\n(.*?)^```", page, re.S | re.M):
+    names = {}
+    for block in python_blocks("own-data.md"):
         exec(compile(block, "own-data.md", "exec"), names)
     assert "column partition" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "cohorts" / "ours").iterdir()) == [
@@ -156,6 +234,47 @@ def test_own_data_page_runs(tmp_path, capsys, monkeypatch):
         "events.parquet",
         "stays.parquet",
     ]
+
+
+def test_architecture_page_runs_without_a_warning(tmp_path):
+    code = "\n".join(python_blocks("architecture.md"))
+    names = "[grid.X.dtype.name, grid.X.shape[0] == len(grid.stay_ids) == len(statistics), list(cohort.stays)[0]]"
+    command = [sys.executable, "-W", "error", "-c", f"{code}\nprint({names})"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert ran.stdout.strip() == "['float32', True, 'stay_id']", ran.stderr
+
+
+def test_architecture_page_lists_the_layers_in_order():
+    page = (ROOT / "docs" / "pages" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(?:\d\d_)?(\w+)/?` \| .+ \| .+ \|$", page.split("## Contract 1")[0], re.M)
+    assert rows == [*LAYERS, "sources", "testing"]
+
+
+def test_the_menu_of_the_site_lists_every_page():
+    pages = {p.relative_to(NBS).as_posix() for p in NOTEBOOKS}
+    pages |= {p.name for p in (ROOT / "docs" / "pages").glob("*.md")} | {"changelog.md"}
+    listed = [page for _, pages_there in builder().MENU for page in pages_there]
+    assert not pages - set(listed), "give these a place in MENU of docs/build.py"
+    assert not set(listed) - pages and len(listed) == len(set(listed))
+
+
+def test_the_changelog_names_what_can_be_imported():
+    rows = re.findall(
+        r"^\| `[\w.]+` \| `([\w.]+)\.(\w+)` \|$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M
+    )
+    assert len(rows) > 30
+    missing = [f"{m}.{n}" for m, n in rows if not hasattr(importlib.import_module(f"rnn_transfer.{m}"), n)]
+    assert not missing
+
+
+def test_help_and_bug_report_name_every_source():
+    from rnn_transfer.experiment.commands import SOURCES
+
+    code = MODULES["rnn_transfer.experiment.commands"].read_text(encoding="utf-8")
+    bug = (ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text(encoding="utf-8")
+    for text in (re.search(r"^    source: str,  # (.+)$", code, re.M)[1], re.search(r"options: \[(.+)\]", bug)[1]):
+        assert set(SOURCES) <= set(re.findall(r"\w+", text))
 
 
 def test_makefile_says_what_is_wrong(tmp_path):

@@ -337,7 +337,8 @@ def test_a_flipped_bit_is_found(saved, at):
 
 
 def redescribe(path, **changes):
-    about = json.loads(path.with_suffix('.json').read_text()) | changes
+    "Edit a description; the hash of the description is left out, as in checkpoints from before it."
+    about = json.loads(path.with_suffix('.json').read_text()) | dict(description_sha256=None) | changes
     path.with_suffix('.json').write_text(json.dumps({k: v for k, v in about.items() if v is not None}))
 
 
@@ -346,11 +347,16 @@ def redescribe(path, **changes):
     [
         (dict(hidden=5), 'do not fit the sizes'),
         (dict(n_layers=3), 'do not fit the sizes'),
-        (dict(n_tasks='two'), 'do not fit the sizes'),
-        (dict(hidden=None), 'not the description'),
-        (dict(sha256=None), 'not the description'),
-        (dict(format='other'), 'not the description'),
-        (dict(sha256='0'), 'hash differs'),
+        (dict(n_layers=10**19), 'n_layers: '),
+        (dict(hidden=10**9), 'hidden: '),
+        (dict(n_tasks='two'), 'n_tasks: '),
+        (dict(hidden=None), 'hidden: field required'),
+        (dict(sha256=None), 'sha256: field required'),
+        (dict(format='other'), 'format: '),
+        (dict(sha256='0' * 64), 'hash differs'),
+        (dict(hours='48'), 'hours: '),
+        (dict(masks=1), 'masks: '),
+        (dict(scale={'a': [0, -1]}), "standard deviation of 'a' is not above 0"),
     ],
 )
 def test_a_wrong_description_is_rejected(saved, changes, message):
@@ -364,6 +370,14 @@ def test_a_wrong_description_is_rejected(saved, changes, message):
 def test_a_description_that_is_none(saved, text):
     saved[1].with_suffix('.json').write_bytes(text.encode('latin-1'))
     with pytest.raises(BadInput, match='not the description'):
+        load_checkpoint(saved[1])
+
+
+def test_an_edited_description_is_found_out(saved):
+    file = saved[1].with_suffix('.json')
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about | dict(dropout=0.4)))
+    with pytest.raises(BadInput, match='was edited after it was written'):
         load_checkpoint(saved[1])
 
 

@@ -116,7 +116,7 @@ def test_enough_is_said(path):
         len(cells(path, "markdown")),
         len([c for c in cells(path, "code") if not c["source"].startswith("#| hide")]),
     )
-    assert prose >= code / 3, f"{prose} cells of prose beside {code} of code"
+    assert prose >= code / 3, f"{prose} cells of prose for {code} of code"
 
 
 @every

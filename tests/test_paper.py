@@ -1,6 +1,5 @@
 "The plan, its keys, whole runs at toy size through papermill and Dask, and the command lines as a user meets them."
 
-import fcntl
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import papermill
+import portalocker
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -249,7 +249,7 @@ def test_what_a_cohort_says_of_itself_is_part_of_the_key(tmp_path):
     (d / 'cohort.json').write_text(json.dumps(about | dict(held_out_prevalence=[0, 1])))
     assert cohort_hash(read_cohort_description(d)) != before
     (d / 'cohort.json').write_text('[]')
-    with pytest.raises(BadInput, match='not a cohort description'):
+    with pytest.raises(BadInput, match='not the description of a cohort'):
         read_cohort_description(d)
 
 
@@ -484,7 +484,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def none(*_):
         raise OSError(38, 'Function not implemented')
 
-    monkeypatch.setattr(fcntl, 'flock', none)
+    monkeypatch.setattr(portalocker, 'lock', none)
     with pytest.raises(BadInput, match='this file system has no locks'), only_driver(tmp_path / 'run'):
         pass
 

@@ -276,7 +276,7 @@ def test_no_two_tasks_ask_the_same_side_of_one_parameter():
 
 
 def pack(folder, form, top="set-{}/"):
-    "Replace the set folders by archives, with what macOS leaves behind."
+    "Replace the set folders by archives, with the files that macOS adds."
     for s in "ab":
         files = {top.format(s) + p.name: p.read_bytes() for p in sorted((folder / f"set-{s}").iterdir(), reverse=True)}
         files |= {

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HOUR_TOLERANCE', 'EventArrays', 'event_arrays', 'last_event_index', 'grid_columns', 'ValueColumns',
-           'value_and_mask_columns', 'hourly_values']
+           'value_and_mask_columns', 'restore_columns', 'hourly_values']
 
 # %% ../../nbs/cohorts/hourly.ipynb #cell-003
 from collections.abc import Iterator
@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/cohorts/hourly.ipynb #cell-005
-from .channels import Channel
+from .channels import Channel, Column
+from ..utilities.errors import BadInput
 
 # %% ../../nbs/cohorts/hourly.ipynb #cell-007
 HOUR_TOLERANCE = 1e-6  # hours; `eps` of the Discretizer of mimic3-benchmarks and of its period cuts
@@ -64,10 +65,10 @@ def last_event_index(
 def grid_columns(
     channels: list[Channel],  # in the order of the grid
     masks: bool = True,  # add one mask column per channel
-) -> list[str]:  # `channel`, `channel->value`, then `mask->channel`
+) -> list[Column]:  # `channel`, `channel->value`, then `mask->channel`
     "Names of the columns of a grid."
     values = [column for c in channels for column in c.columns]
-    return values + [f'mask->{c.name}' for c in channels if masks]
+    return values + [Column(f'mask->{c.name}', c.name, 'mask') for c in channels if masks]
 
 
 def _write_channel(
@@ -92,20 +93,51 @@ class ValueColumns(NamedTuple):
     masks: list[int | None]  # position of the mask of each; None where the grid has no masks
 
 
+def _columns_of_names(names: list[str]) -> list[Column]:
+    "Columns from plain texts: a mask begins with `mask->`, a category with a channel that has a mask."
+    channels = {name.removeprefix('mask->') for name in names if name.startswith('mask->')}
+    columns = []
+    for name in names:
+        owners = [c for c in channels if name == c or name.startswith(f'{c}->')]
+        owner = max(owners, key=len, default=name)
+        column = Column(name, owner, 'number' if name == owner else 'category')
+        is_mask = name.startswith('mask->')
+        columns.append(Column(name, name.removeprefix('mask->'), 'mask') if is_mask else column)
+    return columns
+
+
 def value_and_mask_columns(
     columns: list[str],  # of a grid
 ) -> ValueColumns:  # in the order of the grid
     "Which columns hold values, and which mask belongs to each."
-    masks = {c.removeprefix('mask->'): i for i, c in enumerate(columns) if c.startswith('mask->')}
-    values = [i for i, c in enumerate(columns) if not c.startswith('mask->')]
-
-    def channel_of(column):
-        owners = [name for name in masks if column == name or column.startswith(f'{name}->')]
-        return max(owners, key=len, default=None)  # the longest, for a channel whose own name holds `->`
-
-    return ValueColumns(values, [masks.get(channel_of(columns[i])) for i in values])
+    known = all(isinstance(c, Column) for c in columns)
+    columns = columns if known else _columns_of_names(columns)
+    masks = {c.channel: i for i, c in enumerate(columns) if c.kind == 'mask'}
+    values = [i for i, c in enumerate(columns) if c.kind != 'mask']
+    return ValueColumns(values, [masks.get(columns[i].channel) for i in values])
 
 # %% ../../nbs/cohorts/hourly.ipynb #cell-026
+def restore_columns(
+    names: list[str],  # of a grid, as stored
+    channels: list[str],  # names of its channels, in order
+    masks: bool,  # whether the grid has a mask for each channel
+    widths: list[int] | None = None,  # value columns of each channel; None: no channel's name holds `->`
+) -> list[Column]:  # in the order of `names`; BadInput where they do not fit the channels
+    "Columns from their stored names."
+    n_values = len(names) - (len(channels) if masks else 0)
+    if widths is None:
+        owners = [name if name in channels else name.partition('->')[0] for name in names[: max(n_values, 0)]]
+    else:
+        owners = [c for c, width in zip(channels, widths) for _ in range(width)]
+    kinds = ['number' if name == owner else 'category' for name, owner in zip(names, owners)]
+    columns = [Column(name, owner, kind) for name, owner, kind in zip(names, owners, kinds)]
+    columns += [Column(f'mask->{c}', c, 'mask') for c in channels if masks]
+    belong = all(c.kind != 'category' or c.startswith(f'{c.channel}->') for c in columns)
+    if columns != names or list(dict.fromkeys(owners)) != channels or not belong:
+        raise BadInput('the columns are not those of the channels')
+    return columns
+
+# %% ../../nbs/cohorts/hourly.ipynb #cell-029
 def _stay_blocks(
     events: EventArrays,  # all events
     n_stays: int,  # rows of the grid
@@ -122,7 +154,7 @@ def _stay_blocks(
         stay, channel, hour, value = (a[inside] for a in events)
         yield slice(start, stop), EventArrays(stay - start, channel, hour, value)
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-027
+# %% ../../nbs/cohorts/hourly.ipynb #cell-030
 def hourly_values(
     events: EventArrays,  # up to `hours`
     channels: list[Channel],  # in the order of the columns

@@ -13,6 +13,7 @@ import numpy as np
 from fastcore.basics import patch
 
 # %% ../../nbs/cohorts/normalization.ipynb #cell-005
+from .channels import is_number_column
 from ..utilities.files import load_resource
 
 # %% ../../nbs/cohorts/normalization.ipynb #cell-007
@@ -29,12 +30,12 @@ class Normalizer:
     def fit(
         cls,
         X: np.ndarray,  # (n_stays, hours, n_columns) float32, train stays only
-        columns: list[str],  # n_columns names; those with `->` are left alone
+        columns: list[str],  # n_columns names; categories and masks are left alone
     ) -> 'Normalizer':  # for the continuous columns
         "Estimate over stays and hours; a column that never varies gets standard deviation 1."
         scale = {}
         for i, column in enumerate(columns):
-            if '->' not in column:
+            if is_number_column(column):
                 mean, std = X[..., i].mean(dtype=np.float64), X[..., i].std(dtype=np.float64)
                 scale[column] = [float(mean), float(std) if std > _MIN_STD else 1.0]
         return cls(scale)

@@ -68,8 +68,8 @@ def segment_statistics(
     d = x - np.repeat(mean, n)
     d2 = d * d
     m2, m3 = (total / n for total in segment_sums(starts, d2, d2 * d))
-    is_constant = m2 <= (_RESOLUTION * mean) ** 2
-    skew = np.where(is_constant, 0, m3 / np.where(is_constant, 1, m2) ** 1.5)
+    cube = np.where(m2 <= (_RESOLUTION * mean) ** 2, 0, m2) ** 1.5  # also 0 where the spread is too small for a float
+    skew = np.where(cube == 0, 0, m3 / np.where(cube == 0, 1, cube))
     low, high = np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts)
     return np.stack([low, high, mean, np.sqrt(m2), skew, n], axis=1)
 

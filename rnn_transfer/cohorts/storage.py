@@ -16,6 +16,7 @@ import pandas as pd
 
 # %% ../../nbs/cohorts/storage.ipynb #cell-005
 from .channels import Channel, Task
+from .description import check_metadata, read_description
 from .validation import EVENT_COLUMNS, check_labels
 from ..utilities.errors import BadInput
 from ..utilities.files import read_parquet, write_atomic
@@ -55,8 +56,12 @@ def _write_table(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pandas(df, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(table, path, compression='zstd')
+    try:
+        table = pa.Table.from_pandas(df, preserve_index=False).replace_schema_metadata(None)
+        pq.write_table(table, path, compression='zstd')
+    except (pa.ArrowException, TypeError, OverflowError) as e:
+        reason = next(iter(str(e).splitlines()), type(e).__name__)[:120]
+        raise BadInput(f'{path.name}: cannot be written ({reason}); leave that column out, or convert it') from e
 
 # %% ../../nbs/cohorts/storage.ipynb #cell-011
 def write_cohort_files(
@@ -69,6 +74,7 @@ def write_cohort_files(
     if out.exists() and not is_cohort:
         raise BadInput(f'{out}: exists and holds no cohort; name another folder or empty this one')
     labels = {t.name: files.stays[t.name].astype('float64').astype('Int8') for t in files.tasks}
+    check_metadata(files.meta)
     description = json.dumps(_description(files), indent=1, ensure_ascii=False)
     with write_atomic(out, folder=True) as tmp:
         _write_table(files.events[EVENT_COLUMNS], tmp / 'events.parquet')
@@ -77,24 +83,6 @@ def write_cohort_files(
     return out
 
 # %% ../../nbs/cohorts/storage.ipynb #cell-014
-def _read_description(
-    path: Path,  # cohort.json
-) -> dict:  # as stored, channels and tasks as objects
-    "Read cohort.json, or raise BadInput that says what is wrong with it."
-    if not path.exists():
-        raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
-    try:
-        stored = json.loads(path.read_text(encoding='utf-8'))
-        channels = [Channel(**c) for c in stored.pop('channels')]
-        tasks = [Task(**t) for t in stored.pop('tasks')]
-        return dict(stored, channels=channels, tasks=tasks)
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        reason = f'{type(e).__name__}: {e}'
-        raise BadInput(
-            f'{path}: not a cohort description ({reason}); it needs channels and tasks, see contract 1'
-        ) from e
-
-# %% ../../nbs/cohorts/storage.ipynb #cell-015
 def _read_events(
     path: Path,  # events.parquet
 ) -> pd.DataFrame:  # the four columns, `channel` categorical
@@ -118,16 +106,16 @@ def _read_stays(
     for t in tasks:
         if t.name in stays:
             check_labels(stays[t.name], f'{path.parent.name}/{path.name}: column {t.name}')
-            stays[t.name] = stays[t.name].astype('float64')
+            stays[t.name] = pd.to_numeric(stays[t.name]).astype('float64')
     return stays
 
-# %% ../../nbs/cohorts/storage.ipynb #cell-016
+# %% ../../nbs/cohorts/storage.ipynb #cell-015
 def read_cohort_files(
     path: str | Path,  # folder with the three files
 ) -> CohortFiles:  # BadInput names the file, the column and the first wrong rows
     "Read a cohort's three files; types and labels are checked, everything else is left to `Cohort.validate`."
     path = Path(path)
-    meta = _read_description(path / 'cohort.json')
+    meta = read_description(path / 'cohort.json')
     channels, tasks = meta.pop('channels'), meta.pop('tasks')
     events = _read_events(path / 'events.parquet')
     stays = _read_stays(path / 'stays.parquet', tasks)

@@ -24,6 +24,7 @@ from .plotting import ReportFigure, add_source_caption, new_figure
 from .results import Evaluation
 from .run_folder import prediction_folders, read_step_table
 from ..learning.l1_logistic import NEAR_ZERO
+from ..utilities.display import plain_text
 from ..utilities.seeds import seeded_rng
 
 # %% ../../nbs/evaluation/features.ipynb #cell-010
@@ -64,7 +65,7 @@ def figure_3(
         kept = w[_used_by_any(w)]
         counts = f'{kept.shape[1]} of {w.shape[1]} features are used by at least one of {len(w)} tasks'
         ax.set_title(f'Split {s}: {counts}', fontsize=10)
-        ax.set_yticks(np.arange(len(w)) + 0.5, w.index)
+        ax.set_yticks(np.arange(len(w)) + 0.5, [plain_text(task) for task in w.index])
         ax.set_xticks([])
         ax.set_ylim(len(w), 0)
         ax.spines[:].set_visible(False)

@@ -24,6 +24,7 @@ from .results import Evaluation
 from ..learning.systems import describe_system
 from ..utilities.display import markdown_table
 from ..utilities.errors import BadInput
+from ..utilities.files import write_csv
 
 # %% ../../nbs/evaluation/layout.ipynb #cell-010
 @dataclass
@@ -46,7 +47,7 @@ class ReportTable:
         caption: str = '',  # text after the note: where the data come from
     ) -> None:  # NAME.csv and NAME.md are written
         "Write the tidy frame as CSV, and title, note, caption and compact frame as Markdown."
-        self.frame.to_csv(folder / f'{self.name}.csv', index=False)
+        write_csv(self.frame, folder / f'{self.name}.csv')
         words = ' '.join(filter(None, [f'**{self.title}.**', self.note, caption]))
         (folder / f'{self.name}.md').write_text(f'{words}\n\n{markdown_table(self.shown)}\n', encoding='utf-8')
 

@@ -23,7 +23,7 @@ import numpy as np
 # %% ../../nbs/evaluation/plotting.ipynb #cell-004
 from .formats import format_percent, parse
 from .results import Evaluation
-from ..utilities.display import COLORS, set_plot_style
+from ..utilities.display import COLORS, plain_text, set_plot_style
 
 # %% ../../nbs/evaluation/plotting.ipynb #cell-008
 def new_figure(
@@ -231,6 +231,6 @@ def add_source_caption(
     about = ev.about
     source = ('Synthetic data: ' if about['synthetic'] else '') + about['source']
     changed = ', changed' if about.get('changed') else ''
-    text = f'{source}, {about["n_test"]:,} test stays, profile {about["profile"]}{changed}'
+    text = f'{plain_text(source)}, {about["n_test"]:,} test stays, profile {about["profile"]}{changed}'
     fig.suptitle(text, fontsize=8, color='#666666', x=0.01, ha='left')
     return fig

@@ -19,6 +19,7 @@ from .formats import display_group, format_estimate, format_percent, sort_system
 from .layout import ReportTable, Section, describe_known_system, format_frame
 from .results import Evaluation
 from .run_folder import planned_step_folders, read_manifest
+from ..utilities.run_records import read_record
 
 # %% ../../nbs/evaluation/provenance.ipynb #cell-009
 def _system_table(ev: Evaluation) -> ReportTable:
@@ -85,7 +86,7 @@ def network_frame(
     columns = ['hidden', 'val_loss', 'best_update', 'updates', 'stopped']
     rows = []
     for file in _pretrain_files(run, 'split.json'):
-        split = json.loads(file.read_text(encoding='utf-8'))
+        split = read_record(file)
         for name, info in split.items():
             for n in (info.get('networks') or []) if isinstance(info, dict) else []:
                 key = dict(split=split['split'], network=name)

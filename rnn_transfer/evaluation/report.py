@@ -21,6 +21,7 @@ from .learning_curves import headline_frame
 from .limits import describe_limits, describe_small_test_set
 from .plotting import ReportFigure
 from .results import Evaluation
+from ..utilities.display import undrawable_names
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/evaluation/report.ipynb #cell-009
@@ -86,6 +87,10 @@ def _page_header(ev, claims) -> list:
     small = describe_small_test_set(ev)
     notices = [ft('div', ft('strong', 'Synthetic data. '), _INVENTED, cls='notice')] if info['synthetic'] else []
     notices += [ft('div', small, cls='notice')] if small else []
+    boxes = undrawable_names([info['source'], *ev.results['task'].unique()])
+    if boxes:
+        text = f'No installed font has all characters of {", ".join(boxes[:5])}: figures show boxes there.'
+        notices.append(ft('div', text, cls='notice'))
     size = f'{info["n_stays"]:,} stays of {info["n_subjects"]:,} subjects; licence of the data: {info["licence"]}.'
     return [
         ft('h1', f'Transfer learning for clinical time series: {info["source"]}'),

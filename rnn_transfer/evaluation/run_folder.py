@@ -20,14 +20,14 @@ import pyarrow as pa
 # %% ../../nbs/evaluation/run_folder.ipynb #cell-004
 from ..utilities.errors import BadInput, format_row_numbers
 from ..utilities.files import read_parquet
+from ..utilities.run_records import read_record
 
 # %% ../../nbs/evaluation/run_folder.ipynb #cell-007
 def read_manifest(
     run: Path | str,  # run folder
-) -> dict:  # parameters, profile, options, steps …; empty where there is no manifest
+) -> dict:  # parameters, profile, options, steps …; empty where there is no manifest; BadInput for a damaged one
     "The manifest of a run."
-    manifest = Path(run) / 'manifest.json'
-    return json.loads(manifest.read_text(encoding='utf-8')) if manifest.exists() else {}
+    return read_record(Path(run) / 'manifest.json')
 
 
 def planned_step_folders(

@@ -70,11 +70,13 @@ def _worker_spec(card: int | None) -> dict:
 @contextmanager
 def local_cluster(
     cards: list[int | None],  # of `local_workers`
+    dashboard: bool = False,  # serve Dask's page on this machine alone, on any free port
 ) -> Iterator['SpecCluster']:  # BadInput where the workers do not start, twice
     "Local worker processes with one thread each."
     from dask.distributed import Scheduler, SpecCluster
 
-    scheduler = dict(cls=Scheduler, options=dict(host='127.0.0.1', port=0, **_NO_DASHBOARD))
+    options = dict(host='127.0.0.1', port=0) | _NO_DASHBOARD | dict(dashboard=dashboard)
+    scheduler = dict(cls=Scheduler, options=options)
     workers = {i: _worker_spec(card) for i, card in enumerate(cards)}
     for _ in (1, 2):  # a worker that dies while it starts is the machine's fault
         with suppress(RuntimeError), children_ignore_sigint():
@@ -83,6 +85,8 @@ def local_cluster(
     else:
         raise BadInput('the local workers did not start, twice; the same command tries again')
     with cluster:
+        if dashboard:
+            print(f'dashboard: {cluster.dashboard_link}', file=sys.stderr)
         yield cluster
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-018
@@ -132,6 +136,7 @@ def connect_cluster(
     scheduler: str = '',  # address of a running scheduler; empty: start local workers
     device: str = 'auto',  # auto, cpu or cuda
     share: float = 1.0,  # fraction of a card that one run takes
+    dashboard: bool = False,  # as `local_cluster`
 ) -> Iterator[tuple['Client', bool]]:  # the client, and whether its workers declare GPUs
     "A Dask client, on local processes or on an existing cluster."
     from dask.distributed import Client
@@ -140,7 +145,7 @@ def connect_cluster(
         logging.getLogger(name).setLevel(logging.CRITICAL)  # a lost scheduler is reported in our own words
     if not scheduler:
         cards = _count_cards(device)
-        with local_cluster(local_workers(workers, cards, share)) as local, Client(local) as client:
+        with local_cluster(local_workers(workers, cards, share), dashboard) as local, Client(local) as client:
             yield client, cards > 0
         return
     if share != 1:
@@ -187,7 +192,7 @@ def _submit(client: 'Client', todo: list[Step], kept: dict, run: Path, cohort: s
 
 
 def _outcome(future: 'Future', name: str) -> dict:
-    "What came of a step, or that its worker or the scheduler was lost."
+    "The outcome of a step, or that its worker or the scheduler was lost."
     if future.status == 'finished':
         return future.result()
     lost = 'the scheduler or its workers were lost'
@@ -213,6 +218,7 @@ def execute_all(
     scheduler: str = '',  # address of an existing Dask scheduler
     options: dict | None = None,  # device and gpus of the run; None: any device, one run a card
     progress: bool | None = None,  # a progress bar; None: in a terminal and in Jupyter
+    dashboard: bool = False,  # as `local_cluster`
 ) -> list[dict]:  # one outcome per step: name, state (kept, done, failed, skipped), seconds or why
     "Run what is missing or stale; every other step is kept."
     from dask.distributed import as_completed
@@ -222,7 +228,7 @@ def execute_all(
     if not todo:
         return list(outcomes.values())
     gpu = options.get('device', 'auto'), options.get('gpus', 1)
-    with connect_cluster(min(workers, len(todo)), scheduler, *gpu) as (client, cards):
+    with connect_cluster(min(workers, len(todo)), scheduler, *gpu, dashboard) as (client, cards):
         futures = _submit(client, todo, dict(outcomes), run, cohort, cards)
         names = {future.key: name for name, future in futures.items()}
         for future in _progress_bar(as_completed(list(futures.values())), len(todo), progress):

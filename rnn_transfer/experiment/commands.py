@@ -65,7 +65,7 @@ SOURCES = list(SOURCE_OPTIONS)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-013
 def _check_cohort_options(source: str, given: dict, out: Path) -> None:
-    "BadInput for an unknown source, an option it has not, or a folder that cannot be written: before anything is read."
+    "BadInput, before anything is read, for an unknown source, an option it lacks, or a folder that cannot be written."
     if source not in SOURCES:
         raise BadInput(f'source {source!r}: expected {", ".join(SOURCES)}')
     for name, value in given.items():
@@ -82,7 +82,7 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
 
 # %% ../../nbs/experiment/commands.ipynb #cell-017
 def _build_cohort(source: str, given: dict) -> 'Cohort':
-    "The cohort of a source. Synthetic data go the way of MIMIC-III's: raw tables first."
+    "The cohort of a source. Synthetic data are written as raw tables first, which the source of MIMIC-III reads."
     module = 'synthetic_raw' if source == 'synthetic' else source
     if source == 'mimic3':
         given |= dict(corrected=parse_names(given.get('corrected', '')))
@@ -141,13 +141,13 @@ def _paper_options(splits, fractions, seeds, hidden, device, further) -> dict:
     return options | dict(parse_setting(text) for text in further.split(';') if text.strip())
 
 
-def _run_and_print(cohort, out, profile, workers, scheduler, only, options) -> None:
+def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, options) -> None:
     "Run the experiment, then print the headline table and where the report is."
     from rnn_transfer.evaluation.report import headline_text
     from rnn_transfer.experiment.run import run_experiment
 
     again = f'rnn_transfer_paper {shlex.join(sys.argv[1:])}'
-    run_experiment(cohort, out, profile, workers, scheduler, only, command=again, **options)
+    run_experiment(cohort, out, profile, workers, scheduler, only, command=again, dashboard=dashboard, **options)
     if only in ('', 'evaluate'):
         print(headline_text(out))
         print(f'\nreport: {Path(out) / "report.html"}')
@@ -167,6 +167,7 @@ def rnn_transfer_paper(
     device: str = 'auto',  # auto, cpu or cuda
     set: str = '',  # further parameters of the notebooks: 'transfer.patience=4; replicates=200'
     only: str = '',  # run just this step and what it needs, such as split-0/pretrain
+    dashboard: store_true = False,  # serve Dask's page while the run goes on, on this machine alone
     dry_run: store_true = False,  # only say what would run, why, and how long it may take
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
@@ -180,7 +181,7 @@ def rnn_transfer_paper(
         cohort = cohort or ensure_synthetic_cohort(Path(out) / 'cohort')
         if dry_run:
             return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
-        _run_and_print(cohort, out, profile, workers, scheduler, only, options)
+        _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, options)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-027
 @command
@@ -188,7 +189,7 @@ def rnn_transfer_status(
     run: str,  # run folder
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
-    "Say how far a run is, that goes on or has stopped"
+    "Count the steps of a run by state, as of its last plan"
     from rnn_transfer.experiment.status import describe_status
 
     with one_line_errors(debug):
@@ -207,14 +208,15 @@ def extract_cohort_features(
 
     net = load_checkpoint(checkpoint)
     meta = net.meta
-    if 'scale' not in meta:
-        raise BadInput(f'{checkpoint}: has no normalizer; use a network of a pretrain step')
+    lacking = [key for key in ('scale', 'columns', 'hours', 'masks', 'short') if meta.get(key) is None]
+    if lacking:
+        raise BadInput(f'{checkpoint}: says nothing of {lacking[0]}; use a network of a pretrain step')
     g = cohort.grid(meta['hours'], meta['masks'], meta['short'])
     missing = [c for c in meta['columns'] if c not in g.columns]
     if missing:
         raise BadInput(
             f'cohort: the network reads column {missing[0]!r} and {len(missing) - 1} more '
-            'that this cohort has not; it needs the same channels'
+            'that this cohort lacks; it needs the same channels'
         )
     columns = [g.columns.index(c) for c in meta['columns']]
     X = Normalizer(meta['scale']).transform(g.X[..., columns], meta['columns'])

@@ -9,14 +9,13 @@ __all__ = ['read_copy', 'Executed', 'run_notebook', 'execute_step']
 import json
 import logging
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ from traitlets import default
 import rnn_transfer
 from .notebooks import notebooks_dir, skip_examples
 from .plan import Step
-from .provenance import describe_hardware, first_line, software_versions
+from .provenance import describe_hardware, first_line
 from .store import hash_code, input_hashes, one_at_a_time, output_hashes, step_state
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
@@ -39,10 +38,30 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 # %% ../../nbs/experiment/execute.ipynb #cell-010
+_MOST_CHARACTERS = 75  # of a folder, so that the sockets in it stay below the 103 of macOS and the 107 of Linux
+
+
+@contextmanager
+def _kernel_folder() -> Iterator[Path]:
+    "A new folder for a kernel's sockets and errors, elsewhere where TMPDIR is too long; BadInput if all are."
+    places = [tempfile.gettempdir(), os.environ.get('XDG_RUNTIME_DIR'), '/tmp', '/var/tmp', '/dev/shm']
+    fitting = [p for p in places if p and len(p) <= _MOST_CHARACTERS and os.access(p, os.W_OK)]
+    if os.name == 'posix' and not fitting:
+        raise BadInput(
+            f'TMPDIR: {places[0]} is longer than {_MOST_CHARACTERS} characters, too long for the sockets of a kernel, '
+            'and no shorter place can be written; name a shorter one'
+        )
+    with tempfile.TemporaryDirectory(
+        prefix='rnn_transfer_', dir=(fitting or places)[0], ignore_cleanup_errors=True
+    ) as d:
+        yield Path(d)
+
+
 class _PipeKernel(AsyncKernelManager):
     "A kernel of this very Python that talks through files instead of TCP ports, so that parallel runs cannot collide."
 
-    usage = None  # a dict of one run; receives peak_mb
+    folder: Path  # of `_kernel_folder`
+    usage: dict  # of one run; receives peak_mb
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -52,15 +71,15 @@ class _PipeKernel(AsyncKernelManager):
 
     @default('transport')
     def _transport(self):
-        return 'ipc'
+        return 'ipc' if os.name == 'posix' else 'tcp'
 
     @default('ip')
     def _folder(self):
-        return str(Path(tempfile.mkdtemp(prefix='rnn_transfer_')) / 'kernel')
+        return str(self.folder / 'kernel') if os.name == 'posix' else '127.0.0.1'
 
     async def start_kernel(self, **kw):
-        options = dict(stderr=subprocess.DEVNULL) | kw  # what a cell writes there is in the notebook
-        await super().start_kernel(**options)
+        with open(self.folder / 'stderr', 'ab') as errors:  # what a cell writes there is in the notebook
+            await super().start_kernel(**(dict(stderr=errors) | kw))
 
     async def shutdown_kernel(self, now=False, restart=False):
         try:
@@ -68,10 +87,8 @@ class _PipeKernel(AsyncKernelManager):
         except (OSError, AttributeError):
             lines = []
         peak = [int(line.split()[1]) // 1024 for line in lines if line.startswith('VmHWM')]
-        if self.usage is not None:
-            self.usage['peak_mb'] = peak[0] if peak else None
+        self.usage['peak_mb'] = peak[0] if peak else None
         await super().shutdown_kernel(now=now, restart=restart)
-        shutil.rmtree(Path(self.ip).parent, ignore_errors=True)
 
 # %% ../../nbs/experiment/execute.ipynb #cell-012
 def _anonymise_notebook(
@@ -83,6 +100,7 @@ def _anonymise_notebook(
     nb = nbformat.read(path, 4)
     about = nb.metadata.get('papermill', {})
     nb.metadata['papermill'] = dict(parameters=about.get('parameters', {}), duration=about.get('duration'))
+    nb.cells = [c for c in nb.cells if 'provenance' not in c.metadata.get('tags', [])]
     for c in nb.cells:
         c.metadata = {k: v for k, v in c.metadata.items() if k == 'tags'}
         if c.cell_type == 'code':
@@ -123,10 +141,37 @@ def read_copy(
 # %% ../../nbs/experiment/execute.ipynb #cell-016
 @dataclass
 class Executed:
-    "What came of one execution of a notebook."
+    "How one execution of a notebook ended."
 
     error: str  # empty where it ended well
     peak_mb: int | None = None  # largest resident memory of its kernel; None where the system does not say
+    made: dict = field(default_factory=dict)  # versions and commit that the kernel states; empty after an error
+
+
+_PROVENANCE = """import json
+from rnn_transfer.experiment.provenance import software_versions
+
+print(json.dumps(software_versions()))"""
+
+
+def _provenance_cell() -> 'NotebookNode':
+    "A last cell in which the kernel states what it ran with; it is taken out of the executed copy."
+    import nbformat
+
+    return nbformat.v4.new_code_cell(_PROVENANCE, metadata=dict(tags=['provenance']))
+
+
+def _read_provenance(nb: 'NotebookNode') -> dict:
+    "What the last cell printed."
+    return json.loads(''.join(output.get('text', '') for output in nb.cells[-1].outputs) or '{}')
+
+
+def _last_words(folder: Path) -> str:
+    "The last line that a kernel which died wrote to stderr, after a colon; empty where it wrote none."
+    with suppress(OSError):
+        lines = (folder / 'stderr').read_text(errors='replace').strip().splitlines()
+        return f': {lines[-1][:200]}' if lines else ''
+    return ''
 
 
 def _papermill(step: Step, run: Path, parameters: dict, out: Path) -> Executed:
@@ -134,16 +179,20 @@ def _papermill(step: Step, run: Path, parameters: dict, out: Path) -> Executed:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    usage = {}
-    kernel = type('StepKernel', (_PipeKernel,), dict(usage=usage))
-    options = dict(kernel_name='python3', kernel_manager_class=kernel, progress_bar=False, cwd=str(run))
+    usage, copy = {}, read_copy(step.notebook)
+    copy.cells.append(_provenance_cell())
+    options = dict(kernel_name='python3', progress_bar=False, cwd=str(run), request_save_on_cell_execute=False)
     out.touch()  # says that the step is running; papermill writes it once, at the end
-    options['request_save_on_cell_execute'] = False
-    try:
-        papermill.execute_notebook(read_copy(step.notebook), str(out), parameters, **options)
-    except PapermillExecutionError as e:
-        return Executed(f'cell {e.cell_index}: {e.ename}: {first_line(e.evalue)}', usage.get('peak_mb'))
-    return Executed('', usage.get('peak_mb'))
+    template = str(out).replace('{', '{{').replace('}', '}}')  # papermill fills parameters into the name of a file
+    with _kernel_folder() as folder:
+        kernel = type('StepKernel', (_PipeKernel,), dict(usage=usage, folder=folder))
+        try:
+            executed = papermill.execute_notebook(copy, template, parameters, kernel_manager_class=kernel, **options)
+        except PapermillExecutionError as e:
+            return Executed(f'cell {e.cell_index}: {e.ename}: {first_line(e.evalue)}', usage.get('peak_mb'))
+        except RuntimeError as e:  # the kernel died, or did not start
+            raise RuntimeError(f'{first_line(e)}{_last_words(folder)}') from e
+    return Executed('', usage.get('peak_mb'), _read_provenance(executed))
 
 # %% ../../nbs/experiment/execute.ipynb #cell-019
 def run_notebook(
@@ -223,7 +272,7 @@ def _run_step(
             parts=step.parts,
             outputs=output_hashes(step, run),
             seen=input_hashes(step, run),
-            made=software_versions() | dict(hardware=describe_hardware()),
+            made=executed.made | dict(hardware=describe_hardware()),
             seconds=round(time.perf_counter() - start, 2),
             peak_mb=executed.peak_mb,
         )

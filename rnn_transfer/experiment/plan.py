@@ -18,7 +18,7 @@ from ..utilities.errors import BadInput
 # %% ../../nbs/experiment/plan.ipynb #cell-007
 @dataclass
 class Step:
-    "One papermill run of one numbered notebook."
+    "One execution of one numbered notebook."
 
     name: str  # such as split-0/fraction-0.05/seed-1; also the step's folder in the run folder
     notebook: str  # such as 03_transfer
@@ -37,11 +37,11 @@ class Step:
         return next(kind for kind, notebook in STEP_NOTEBOOKS.items() if notebook == self.notebook)
 
 # %% ../../nbs/experiment/plan.ipynb #cell-009
-_FEW_LABELS = 0.05  # up to this fraction the first number of seeds counts; design of the protocol
+_FEW_LABELS = 0.05  # up to this fraction the first number of seeds counts; the paper does not say how often
 
 
 def _plan_transfer(options: dict) -> list[tuple[int, float, int]]:
-    "Split, fraction and seed of each transfer run, the largest fractions first."
+    "Split, fraction and seed of each transfer step, the largest fractions first."
     seeds = options['seeds'] if isinstance(options['seeds'], (list, tuple)) else [options['seeds']]
     fractions = options['fractions'] if isinstance(options['fractions'], (list, tuple)) else [options['fractions']]
     runs = []

@@ -24,21 +24,21 @@ _QUICK_SYSTEMS += ['untrained-LR-2', 'shuffled-MN-LR-2', 'MN-LR-2:cv']
 _PROTOCOL = dict(
     splits=2,  # Section 4
     n_held_out=5,  # Section 4
-    low=None,  # silent: the prevalence range is the cohort's
+    low=None,  # the paper does not say: the prevalence range is the cohort's
     high=None,
     hours=48,  # Section 4
     masks=True,  # Section 4: 76 columns
-    short='carry',  # silent
-    normaliser='train',  # silent
+    short='carry',  # the paper does not say
+    normaliser='train',  # the paper does not say
     batch=128,  # Section 4
-    eval_every=50,  # silent
+    eval_every=50,  # the paper does not say
     seed=0,
     device='auto',
     rnnc_hidden=[],  # RNN-C has the h of MIMIC-Net
     lambdas=[0.1, 1.0, 10.0, 100.0, 1e3, 1e4],  # Section 4
     choose='nll',  # Section 4, read as validation loss without the L1 term
-    variants=list(ABLATION_NETWORKS),  # silent: networks trained next to MIMIC-Net
-    inits=2,  # silent: further initial weights
+    variants=list(ABLATION_NETWORKS),  # the paper does not say: networks trained next to MIMIC-Net
+    inits=2,  # the paper does not say: further initial weights
     autoencoder_updates=0,  # as max_updates
     models=_ALL_SYSTEMS,
 )
@@ -115,7 +115,7 @@ def _check_numbers(options: dict) -> None:
     "Raise BadInput for fractions, seeds, splits or fractions of a card of which no plan can be made."
     for name, (expected, largest, most) in _NUMBERS.items():
         values = _as_list(options.get(name, 1))
-        numbers = all(isinstance(x, (int, float)) and 0 < x <= largest for x in values)
+        numbers = all(_is_number(x, high=largest) and 0 < x < math.inf for x in values)
         whole = numbers and (largest == 1 or all(x == int(x) for x in values))
         if not (values and whole and len(values) <= most):
             raise BadInput(f'{name} {options[name]}: expected {expected}')
@@ -127,19 +127,21 @@ _ABOVE_ZERO = ('lr', 'batch', 'max_updates', 'eval_every', 'patience', 'hours', 
 
 def _is_number(value: object, low: float = -math.inf, high: float = math.inf) -> bool:
     "Whether a value is a number between two bounds, both included."
-    return isinstance(value, (int, float)) and low <= value <= high
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
 def _has_type(value: object, default: object) -> bool:
     "Whether a value has the type of the notebook's default; a whole number is a number too."
-    if default is None or value is None or isinstance(value, type(default)):
+    if default is None:
         return True
-    return isinstance(value, int) and isinstance(default, float)
+    if isinstance(value, bool) or value is None:
+        return isinstance(default, bool) and value is not None
+    return isinstance(value, type(default)) or (isinstance(value, int) and isinstance(default, float))
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-020
 def _expected_list(name: str, value: list) -> str:
     "What a list of this name must hold; empty where it is fine."
-    if name in ('hidden', 'rnnc_hidden') and not all(isinstance(v, int) and v > 0 for v in value):
+    if name in ('hidden', 'rnnc_hidden') and not all(_is_number(v, 1) and isinstance(v, int) for v in value):
         return 'whole numbers above 0'
     if name == 'lambdas' and not all(_is_number(v) and 0 < v < math.inf for v in value):
         return 'numbers above 0'
@@ -169,7 +171,7 @@ def _check_value(option: str, value: object, default: object) -> None:
     elif not _has_type(value, default):
         expected = _TYPE_WORDS.get(type(default).__name__, 'text')
     else:
-        expected = _expected_list(name, value) if isinstance(value, list) else _expected_number(name, value)
+        expected = _expected_list(name, value) if isinstance(default, list) else _expected_number(name, value)
     if expected:
         raise BadInput(f'parameter {option}={value!r}: expected {expected}')
 

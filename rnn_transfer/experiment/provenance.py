@@ -20,6 +20,7 @@ from pathlib import Path
 import rnn_transfer
 from .profiles import PROFILES
 from ..utilities.errors import BadInput
+from ..utilities.json_files import read_json
 
 # %% ../../nbs/experiment/provenance.ipynb #cell-007
 def first_line(
@@ -94,6 +95,7 @@ def read_cohort_description(
     path: str | Path,  # cohort folder
 ) -> dict:  # its cohort.json, with a fingerprint computed if it has none
     "What a cohort says of itself, without reading its events if it can be helped."
+    from rnn_transfer.cohorts.description import read_description
     from rnn_transfer.data import Cohort
 
     path = Path(path)
@@ -102,13 +104,8 @@ def read_cohort_description(
             f'{path}: no cohort.json; a cohort is a folder with events.parquet, stays.parquet and cohort.json: '
             'make one with rnn_transfer_cohort'
         )
-    try:
-        about = json.loads((path / 'cohort.json').read_text(encoding='utf-8'))
-        about['tasks'], about['channels']
-    except (ValueError, KeyError, TypeError) as e:
-        raise BadInput(
-            f'{path / "cohort.json"}: not a cohort description ({type(e).__name__}: {e}); write the cohort again'
-        ) from None
+    read_description(path / 'cohort.json')  # its form
+    about = read_json(path / 'cohort.json')
     return about if about.get('fingerprint') else about | dict(fingerprint=Cohort.load(path).fingerprint)
 
 # %% ../../nbs/experiment/provenance.ipynb #cell-020
@@ -136,9 +133,9 @@ def check_splits(
     low, high = about.get('held_out_prevalence') or [0.0, 1.0]
     try:
         stays = pd.read_parquet(Path(cohort) / 'stays.parquet', columns=['partition', *named])
-    except (OSError, ValueError, KeyError):
-        Cohort.load(cohort)
-        raise
+        stays[named] = stays[named].astype('float64')
+    except Exception:  # whatever pyarrow says of the file, loading the cohort says in one line
+        stays = Cohort.load(cohort).stays
     low = low if options.get('low') is None else options['low']
     high = high if options.get('high') is None else options['high']
     prevalence = count_prevalences(stays, named)

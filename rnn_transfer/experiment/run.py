@@ -46,13 +46,14 @@ def run_experiment(
     only: str = '',  # run just this step and what it needs
     progress: bool | None = None,  # a progress bar; None: in a terminal and in Jupyter
     command: str = 'run_experiment with the same arguments and',  # how to call this again, for messages
+    dashboard: bool = False,  # serve Dask's page while the local workers run, on this machine alone
     **options,  # change the profile, such as replicates=200
 ) -> list[dict]:  # one outcome per step
     "Run the experiment on a cohort; BadInput if a step failed, after everything that could run has run."
     from rnn_transfer.experiment.cluster import describe_failures, execute_all
 
     _check_call(profile, workers)
-    options, run = PROFILES[profile] | options, Path(run).resolve()
+    options, run, cohort = PROFILES[profile] | options, Path(run).expanduser().resolve(), Path(cohort).expanduser()
     about, steps, todo = _plan(cohort, profile, options, only)
     manifest = make_manifest(options, profile, about) | dict(steps={step.name: step.key for step in steps})
     with only_driver(run):
@@ -60,7 +61,8 @@ def run_experiment(
             tmp.write_text(json.dumps(manifest, indent=1))
         write_index(run)
         try:
-            outcomes = execute_all(todo, run, os.path.relpath(cohort, run), workers, scheduler, options, progress)
+            place = os.path.relpath(cohort, run)
+            outcomes = execute_all(todo, run, place, workers, scheduler, options, progress, dashboard)
         finally:
             write_index(run)
     if any(outcome['state'] == 'failed' for outcome in outcomes):

@@ -30,9 +30,9 @@ def negative_log_likelihood(
     return float(np.logaddexp(0, eta).sum() - y @ eta)
 
 
-def _objective(nll: float, w: np.ndarray, lam: float) -> float:
-    "Eq. (2)"
-    return nll + lam * np.abs(w).sum()
+def _objective(nll: float, w: np.ndarray, lam: float, ridge: float = 0.0) -> float:
+    "Eq. (2); with a ridge, half of it times the sum of squares is added"
+    return nll + lam * np.abs(w).sum() + (ridge * (w @ w) / 2 if ridge else 0.0)
 
 # %% ../../nbs/learning/l1_logistic.ipynb #cell-010
 def lambda_max(
@@ -66,7 +66,7 @@ class DualityGap(NamedTuple):
 
     objective: float  # eq. (2)
     gap: float  # upper bound of (objective - minimum)
-    gradient: np.ndarray  # (m,) Z'(y - p), minus the gradient of the negative log-likelihood
+    gradient: np.ndarray  # (m,) Z'(y - p) - ridge w, minus the gradient of the smooth part
 
 
 def duality_gap(
@@ -75,15 +75,27 @@ def duality_gap(
     w: np.ndarray,  # (m,) weights
     eta: np.ndarray,  # (n,) logits, with the best intercept for w
     lam: float,  # lambda
+    ridge: float = 0.0,  # weight of |w|²/2, which makes eq. (2) an elastic net
 ) -> DualityGap:  # gap 0 at the minimum, up to rounding
     "Eq. (2) and an upper bound of its distance from the minimum"
     r = y - expit(eta)
     gradient = Z.T @ r
+    if ridge:
+        return _elastic_gap(y, w, eta, lam, ridge, gradient)
     q = y - r * min(1.0, lam / max(np.abs(gradient).max(), 1e-300))
     objective = _objective(negative_log_likelihood(eta, y), w, lam)
     return DualityGap(objective, objective + (xlogy(q, q) + xlogy(1 - q, 1 - q)).sum(), gradient)
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-024
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-022
+def _elastic_gap(y, w, eta, lam: float, ridge: float, gradient: np.ndarray) -> DualityGap:
+    "The gap of an elastic net at the residuals of the present weights"
+    q = expit(eta)
+    conjugate = (np.maximum(np.abs(gradient) - lam, 0) ** 2).sum() / (2 * ridge)
+    objective = _objective(negative_log_likelihood(eta, y), w, lam, ridge)
+    gap = objective + (xlogy(q, q) + xlogy(1 - q, 1 - q)).sum() + conjugate
+    return DualityGap(objective, gap, gradient - ridge * w)
+
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-026
 def kkt_violation(
     gradient: np.ndarray,  # (m,) g, as in `DualityGap`
     w: np.ndarray,  # (m,) weights
@@ -94,7 +106,7 @@ def kkt_violation(
     of_zero = np.maximum(np.abs(gradient) - lam, 0)
     return float(np.where(w != 0, of_nonzero, of_zero).max())
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-027
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-029
 def _active_set_step(
     G: np.ndarray,  # (m, m) X'X
     c: np.ndarray,  # (m,) X't
@@ -117,7 +129,7 @@ def _active_set_step(
             return x
     return u
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-030
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-032
 def _coordinate_descent(X, t, G, c, u, lam: float) -> np.ndarray:
     "50 passes over the weights of the lasso"
     from sklearn.linear_model import enet_path
@@ -136,19 +148,21 @@ def _weighted_lasso(
     u: np.ndarray,  # (m,) start
     tol: float = 1e-9,  # KKT violation at which to stop, as a fraction of lambda
     rounds: int = 60,  # cap on the alternations
+    ridge: float = 0.0,  # weight of |u|²/2
 ) -> np.ndarray:  # (m,)
-    "Minimise |t - Xu|²/2 + lam |u|_1"
+    "Minimise |t - Xu|²/2 + lam |u|_1 + ridge |u|²/2"
     G = X.T @ X
     # a ridge separates exact copies of a feature, and pulls towards the start, not towards zero
     G.flat[:: len(G) + 1] += 1e-9 * max(np.trace(G) / len(G), 1e-300)
     c = G @ u + X.T @ (t - X @ u)
+    G.flat[:: len(G) + 1] += ridge
     for _ in range(rounds):
         u = _active_set_step(G, c, _coordinate_descent(X, t, G, c, u, lam), lam)
         if kkt_violation(c - G @ u, u, lam) <= tol * lam:
             break
     return u
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-034
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-036
 def _working_set(gradient: np.ndarray, w: np.ndarray, lam: float) -> np.ndarray:  # positions, sorted
     "Non-zero weights, and the zeros that violate their KKT condition most"
     violating = np.flatnonzero((w == 0) & (np.abs(gradient) > lam))
@@ -157,7 +171,7 @@ def _working_set(gradient: np.ndarray, w: np.ndarray, lam: float) -> np.ndarray:
     return np.union1d(np.flatnonzero(w), worst)
 
 
-def _newton_direction(Z, y, w, eta, lam: float, gradient, active) -> np.ndarray:  # (m,) change of the weights
+def _newton_direction(Z, y, w, eta, lam, gradient, active, ridge) -> np.ndarray:  # (m,) change of the weights
     "From the present weights to the minimum of the weighted lasso over the working set"
     p = expit(eta)
     v = np.maximum(p * (1 - p), 1e-10)
@@ -165,23 +179,25 @@ def _newton_direction(Z, y, w, eta, lam: float, gradient, active) -> np.ndarray:
     X = np.asfortranarray((X - v @ X / v.sum()) * np.sqrt(v)[:, None])
     tol = max(0.1 * min(1.0, kkt_violation(gradient, w, lam) / lam), 1e-9)
     d = np.zeros_like(w)
-    d[active] = _weighted_lasso(X, X @ w[active] + (y - p) / np.sqrt(v), lam, w[active], tol) - w[active]
+    target = X @ w[active] + (y - p) / np.sqrt(v)
+    d[active] = _weighted_lasso(X, target, lam, w[active], tol, ridge=ridge) - w[active]
     return d
 
 
-def _newton_step(Z, y, w, eta, lam: float, present: DualityGap) -> tuple[np.ndarray, np.ndarray]:
+def _newton_step(Z, y, w, eta, lam: float, present: DualityGap, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     "One proximal Newton step on eq. (2): weights (m,), and logits (n,) with the best intercept"
     active = _working_set(present.gradient, w, lam)
-    d = _newton_direction(Z, y, w, eta, lam, present.gradient, active)
+    d = _newton_direction(Z, y, w, eta, lam, present.gradient, active, ridge)
     along = Z[:, active] @ d[active]
     for step in 0.5 ** np.arange(25):
         moved = eta + step * along
         moved = moved + fit_intercept(moved, y)
-        if _objective(negative_log_likelihood(moved, y), w + step * d, lam) <= present.objective * (1 + 1e-13):
+        objective = _objective(negative_log_likelihood(moved, y), w + step * d, lam, ridge)
+        if objective <= present.objective * (1 + 1e-13):
             return w + step * d, moved
     return w, eta
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-036
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-038
 @dataclass
 class L1LogisticFit:
     "One model of the path"
@@ -207,7 +223,7 @@ class L1LogisticFit:
         "Logits of other stays"
         return Z @ self.coef + self.intercept
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-037
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-039
 def _raise_for_problem(Z: np.ndarray, y: np.ndarray, lambdas: Sequence[float]):
     "BadInput for one class, missing values or no lambda"
     if not len(lambdas) or min(lambdas) <= 0:
@@ -217,28 +233,32 @@ def _raise_for_problem(Z: np.ndarray, y: np.ndarray, lambdas: Sequence[float]):
     if not np.isfinite(Z).all():
         raise BadInput('features: missing or infinite values; impute and standardise first')
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-038
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-040
 def l1_logistic_path(
     Z: np.ndarray,  # (n, m) standardised features
     y: np.ndarray,  # (n,) 0 or 1
     lambdas: Sequence[float] = LAMBDAS,  # positive
     tol: float = 1e-7,  # relative duality gap
     max_steps: int = 50,  # Newton steps for each lambda
+    l1_ratio: float = 1.0,  # 1: the lasso of eq. (2); below: an elastic net, lambda times (1 - l1_ratio) on |w|²/2
 ) -> list[L1LogisticFit]:  # from the largest lambda down; BadInput for one class, missing values or no lambda
     "Minimise eq. (2), intercept unpenalised, for every lambda"
+    if not 0 < l1_ratio <= 1:
+        raise BadInput(f'l1_ratio {l1_ratio}: expected a number above 0, at most 1')
     Z, y = np.asfortranarray(Z, float), np.asarray(y, float)
     _raise_for_problem(Z, y, lambdas)
     w = np.zeros(Z.shape[1])
     eta = np.full(len(y), fit_intercept(np.zeros(len(y)), y))
     fits = []
-    for lam in sorted(set(map(float, lambdas)), reverse=True):
+    for strength in sorted(set(map(float, lambdas)), reverse=True):
+        lam, ridge = strength * l1_ratio, strength * (1 - l1_ratio)
         for step in range(max_steps + 1):
-            present = duality_gap(Z, y, w, eta, lam)
+            present = duality_gap(Z, y, w, eta, lam, ridge)
             converged = bool(present.gap <= tol * present.objective)
             if converged or step == max_steps:
                 break
-            w, eta = _newton_step(Z, y, w, eta, lam, present)
+            w, eta = _newton_step(Z, y, w, eta, lam, present, ridge)
         intercept, nll = fit_intercept(Z @ w, y), negative_log_likelihood(eta, y)
         gap = max(present.gap, 0.0) / present.objective
-        fits.append(L1LogisticFit(lam, w, intercept, nll, present.objective, gap, step, converged))
+        fits.append(L1LogisticFit(strength, w, intercept, nll, present.objective, gap, step, converged))
     return fits

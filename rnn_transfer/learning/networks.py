@@ -16,6 +16,7 @@ from ..data import PreparedCohort
 from ..model import extract_features, feature_names, grid_metadata, load_checkpoint, read_checkpoint
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
+from ..utilities.run_records import read_record
 
 # %% ../../nbs/learning/networks.ipynb #cell-006
 def read_split(
@@ -26,7 +27,11 @@ def read_split(
     path = Path(run) / f'split-{split}' / 'pretrain' / 'split.json'
     if not path.exists():
         raise BadInput(f'{path}: no such file; run 02_pretrain for split {split} first')
-    return json.loads(path.read_text(encoding='utf-8'))
+    found = read_record(path)
+    lacking = [key for key in ('source', 'target', 'hidden') if not found.get(key)]
+    if lacking:
+        raise BadInput(f'{path}: says nothing of {lacking[0]}; run 02_pretrain for split {split} again')
+    return found
 
 
 def network_path(

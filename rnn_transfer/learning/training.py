@@ -232,7 +232,7 @@ def _check_monitors(
             monitor.stopped = 'max_updates'
 
 # %% ../../nbs/learning/training.ipynb #cell-037
-def _train_loop(net, train: tuple, monitors: list, loss: Callable, settings: TrainSettings, seed: int):
+def _train_loop(net, train: tuple, monitors: list, loss: Callable, settings: TrainSettings, seed: int, augment=None):
     "Updates and validation checks until every monitor has stopped"
     (X, y, lengths), device = train, next(net.parameters()).device
     batches = iter_batches(len(X), settings.batch, seed)
@@ -247,7 +247,8 @@ def _train_loop(net, train: tuple, monitors: list, loss: Callable, settings: Tra
         total, n_batches = 0.0, min(check_every, settings.max_updates - update)
         for _ in range(n_batches):
             at = next(batches)
-            value = loss(net(X[at].to(device), None if lengths is None else lengths[at]), y[at].to(device))
+            x = X[at] if augment is None else augment(X[at])
+            value = loss(net(x.to(device), None if lengths is None else lengths[at]), y[at].to(device))
             adam.zero_grad()
             value.backward()
             adam.step()
@@ -264,6 +265,7 @@ def fit_with_monitors(
     seed: int = 0,  # draws the order of the stays, and dropout
     lengths: np.ndarray | None = None,  # (n,) true hours of the stays; None: all T
     loss: Callable = multilabel_loss,  # as `evaluate_loss`
+    augment: Callable | None = None,  # changes the input (batch, T, n_columns) of an update; None: as it is
 ) -> list[
     EarlyStopping
 ]:  # in the order of the sets; BadInput where no stay has a label, Diverged for a loss not finite
@@ -274,7 +276,7 @@ def fit_with_monitors(
     net.to(device)
     with torch.random.fork_rng(devices=[device] if device.type == 'cuda' else []):
         torch.manual_seed(seed)
-        _train_loop(net, train, monitors, loss, settings, seed)
+        _train_loop(net, train, monitors, loss, settings, seed, augment)
     net.to('cpu').eval()
     return monitors
 
@@ -291,10 +293,12 @@ def train_network(
     lengths: np.ndarray | None = None,  # (n,) true hours of the stays; None: all T
     lengths_val: np.ndarray | None = None,  # (n_val,)
     loss: Callable = multilabel_loss,  # as `evaluate_loss`
+    augment: Callable | None = None,  # as `fit_with_monitors`
 ) -> TrainingHistory:  # errors as `fit_with_monitors`
     "Train on eq. (1) with early stopping on the validation loss"
     sets = [(X_val, y_val, lengths_val)]
-    monitor = fit_with_monitors(net, X, y, sets, settings, seed=seed, lengths=lengths, loss=loss)[0]
+    options = dict(seed=seed, lengths=lengths, loss=loss, augment=augment)
+    monitor = fit_with_monitors(net, X, y, sets, settings, **options)[0]
     net.load_state_dict({k: v.cpu() for k, v in monitor.state.items()})
     return monitor.history
 

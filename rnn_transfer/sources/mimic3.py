@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.hourly import HOUR_TOLERANCE
+from ..cohorts.losses import Loss, check_losses, loss_records
 from ..data import Cohort
 from .duckdb_tables import duckdb_session, one_line_duckdb_errors
 from .mimic3_corrections import parse_corrections
@@ -26,6 +27,7 @@ from rnn_transfer.sources.mimic3_events import (
     pool_overlapping_stays,
     read_events,
 )
+from .mimic3_losses import merge_losses, stay_losses
 from rnn_transfer.sources.mimic3_stays import (
     MORTALITY_TASK,
     PHENOTYPE_TASKS,
@@ -126,6 +128,13 @@ def _keep_cells_of(con: duckdb.DuckDBPyConnection, stays: pd.DataFrame) -> None:
     con.execute('DROP TABLE events')
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-018
+def _losses_of_stays(flow: list[dict]) -> list[Loss]:
+    "Stays that are kept, but have no diagnosis or no event."
+    n = {step['step'].partition(':')[0]: step['stays'] for step in flow}
+    kept, diagnosed, with_event = n['age 18 or more'], n['with a diagnosis'], n['with an event in the ICU']
+    return stay_losses({'no diagnosis': kept - diagnosed, 'no event in the ICU': diagnosed - with_event}, kept)
+
+# %% ../../nbs/sources/mimic3.ipynb #cell-019
 def cohort(
     path: str | Path,  # folder with the CSV files of MIMIC-III v1.4, plain or .gz
     corrected: str | Collection[str] = (),  # corrections, by name, or 'all'
@@ -136,21 +145,23 @@ def cohort(
     scratch: str | Path | None = None,  # folder for intermediate files; None: the system's temporary folder
     progress: bool = False,  # show a progress bar
     partitions: str | Path | None = None,  # CSV file with subject_id and partition; None: the published lists
+    allow_loss: bool = False,  # go on although more is lost than the limits allow
 ) -> Cohort:  # BadInput names file and row, and nothing is left half-written
     "Build the benchmark's cohort from the raw tables."
     corrected, provenance = parse_corrections(corrected), read_provenance(path)
-    partitions = partitions or provenance.partitions
-    given = read_partitions(partitions) if partitions else None
+    given = read_partitions(chosen) if (chosen := partitions or provenance.partitions) else None
     with duckdb_session(memory, threads, scratch, progress) as con:
-        flow, counts = extract_events(con, path, corrected)
+        flow, counts, losses = extract_events(con, path, corrected, allow_loss)
         con.execute(f'CREATE TABLE cells AS {cells_sql(hours)}')
+        losses += merge_losses(con)
         counts['times_shared_by_two_stays'] = pool_overlapping_stays(con)
         touched = count_touched(con, corrected)
         subjects = con.execute('SELECT DISTINCT SUBJECT_ID FROM stays').fetchnumpy()['SUBJECT_ID']
         stays = label_stays(con, flow, given)
+        check_losses(losses := losses + _losses_of_stays(flow), path, allow_loss)
         _keep_cells_of(con, stays)
         events, counts['unreadable_cells'] = read_events(con)
-    metadata = provenance.metadata() | dict(source='mimic3', flow=flow)
-    metadata['eligible_subjects'] = count_eligible_subjects(subjects, given)
-    metadata |= dict(counts_of_rows=counts, corrected=touched, note=laboratory_note(counts))
+    metadata = provenance.metadata() | dict(source='mimic3', flow=flow, losses=loss_records(losses))
+    metadata |= dict(counts_of_rows=counts, corrected=touched)
+    metadata |= dict(eligible_subjects=count_eligible_subjects(subjects, given), note=laboratory_note(counts))
     return build_cohort(events, stays, metadata, out)

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.hourly import HOUR_TOLERANCE
+from ..cohorts.losses import Loss, check_losses
 from .csv_files import find_table
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
 from rnn_transfer.sources.mimic3_corrections import (
@@ -26,9 +27,18 @@ from rnn_transfer.sources.mimic3_corrections import (
     carevue_words_sql,
     corrected_rules,
 )
+from rnn_transfer.sources.mimic3_losses import (
+    HAS_VALUE_SQL,
+    channel_losses,
+    chart_time_losses,
+    count_lost,
+    lost_sql,
+)
 from .mimic3_rules import CHANNEL_INDEX, TEXT_CHANNELS, item_map
 from .mimic3_stays import select_stays
 from .mimic3_tables import TABLES, scan_table
+from .mimic3_texts import IS_TEXT_SQL, readable_text_sql
+from .times import time_sql
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/mimic3_events.ipynb #cell-007
@@ -42,21 +52,21 @@ def mapped_rows_sql(
     folder: str | Path,  # folder with the CSV files
     name: str,  # CHARTEVENTS or LABEVENTS
     corrected: Collection[str] = (),  # names of corrections
-) -> str:  # columns SUBJECT_ID, stay_id, t, itemid, channel, label, v, unit, error
-    "SQL over a table, `items` and `stays`: the rows that are events, with the stay each belongs to."
+    clock: int | None = None,  # of `find_clock`
+) -> str:  # columns SUBJECT_ID, stay_id, t, time_text, itemid, channel, label, v (null: missing), unit, error
+    "SQL over a table, `items` and `stays`: the rows of mapped items, with the stay each belongs to."
     is_chart = name == 'CHARTEVENTS'
     with_errors = is_chart and 'charting_errors' in corrected
     missing = ', '.join(f"'{text}'" for text in _PANDAS_MISSING)
-    # The CASE refers to both tables, so that DuckDB tests values after the join, on mapped rows only.
     return f'''SELECT
-            s.SUBJECT_ID, s.ICUSTAY_ID AS stay_id, CHARTTIME AS t, i.itemid, i.channel, i.label,
-            VALUE AS v, lower(coalesce(VALUEUOM, '')) AS unit,
+            s.SUBJECT_ID, s.ICUSTAY_ID AS stay_id, {time_sql('CHARTTIME', clock)} AS t, CHARTTIME AS time_text,
+            i.itemid, i.channel, i.label,
+            CASE WHEN VALUE NOT IN ({missing}) THEN VALUE END AS v, lower(coalesce(VALUEUOM, '')) AS unit,
             {"coalesce(ERROR, '') = '1'" if with_errors else 'false'} AS error
         FROM {scan_table(folder, name, ['ERROR'] if with_errors else [])} e
         JOIN items i ON e.ITEMID = i.itemid
         JOIN stays s ON e.HADM_ID = s.HADM_ID AND e.SUBJECT_ID = s.SUBJECT_ID
-        WHERE {'(e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID) AND' if is_chart else ''}
-            CASE WHEN i.itemid IS NOT NULL THEN CHARTTIME IS NOT NULL AND VALUE NOT IN ({missing}) END'''
+        {'WHERE e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID' if is_chart else ''}'''
 
 # %% ../../nbs/sources/mimic3_events.ipynb #cell-008
 def _load_items(con: duckdb.DuckDBPyConnection, corrected: Collection[str] = ()) -> None:
@@ -87,21 +97,32 @@ def _text_sql(corrected: Collection[str]) -> str:
     return f'CASE WHEN channel IN ({channels}) THEN {text} END'
 
 # %% ../../nbs/sources/mimic3_events.ipynb #cell-014
+def _readable_rows_sql(rows_sql: str) -> str:
+    "SQL: mapped rows with the text that their rule expects, as far as it can be read; none without a time."
+    return f'''SELECT * REPLACE (coalesce(readable, v) AS v)
+        FROM (
+            SELECT *, {readable_text_sql()} AS readable
+            FROM (SELECT * REPLACE (CASE WHEN t IS NOT NULL THEN v END AS v) FROM ({rows_sql}))
+        )'''
+
+
 def events_sql(
     rows_sql: str,  # of `mapped_rows_sql`
     corrected: Collection[str] = (),  # names of corrections
-) -> str:  # columns SUBJECT_ID, stay_id, t, channel, x, text; and touched, if a correction touches rows
+) -> str:  # columns SUBJECT_ID, stay_id, t, channel, x, text, lost; and touched, if a correction touches rows
     "SQL over mapped rows: the events with their values."
     bits = _correction_bits(corrected)
-    touched = ' + '.join(f'coalesce({TOUCHED_SQL[name]}, false)::INTEGER * {bit}' for name, bit in bits.items())
+    touches = ' + '.join(f'coalesce({TOUCHED_SQL[name]}, false)::INTEGER * {bit}' for name, bit in bits.items())
+    touched = f'CASE WHEN v IS NOT NULL THEN {touches} ELSE 0 END' if bits else '0'
     removed = sum(bit for name, bit in bits.items() if name in REMOVING)
     x, text = (f'CASE WHEN touched & {removed} = 0 THEN {c} END' if removed else c for c in ('x', 'text'))
-    return f'''SELECT SUBJECT_ID, stay_id, t, channel, {x} AS x, {text} AS text{', touched' if bits else ''}
+    is_readable = f'x IS NOT NULL OR ({IS_TEXT_SQL} AND readable IS NOT NULL)'
+    return f'''SELECT SUBJECT_ID, stay_id, t, channel, {x} AS x, {text} AS text, lost{', touched' if bits else ''}
         FROM (
-            SELECT *, {touched or '0'} AS touched
+            SELECT *, {touched} AS touched, {lost_sql(is_readable)} AS lost
             FROM (
                 SELECT *, {_number_sql(corrected)} AS x, {_text_sql(corrected)} AS text
-                FROM ({rows_sql})
+                FROM ({_readable_rows_sql(rows_sql)})
             )
         )'''
 
@@ -111,40 +132,55 @@ class Extraction(NamedTuple):
 
     flow: list[dict]  # of `select_stays`: step, stays, subjects
     counts: dict[str, int]  # rows that are events, in all and by table, and those among them that cannot be read
+    losses: list[Loss]  # of all tables
 
 
-def _extract_table(con: duckdb.DuckDBPyConnection, folder: Path, name: str, corrected: Collection[str]) -> None:
-    "Add the events of a table to the table `events`."
-    sql = events_sql(mapped_rows_sql(folder, name, corrected), corrected)
-    with one_line_duckdb_errors(find_table(folder, name)):
-        con.execute(f'CREATE TABLE events AS {sql}' if name == 'CHARTEVENTS' else f'INSERT INTO events {sql}')
+def _extract_table(
+    con: duckdb.DuckDBPyConnection, folder: Path, name: str, corrected: Collection[str], clock: int | None
+) -> list[Loss]:
+    "Add the events of a table to the table `events`; what it loses by its times."
+    is_first, path = name == 'CHARTEVENTS', find_table(folder, name)
+    before = {} if is_first else count_lost(con)
+    sql = events_sql(mapped_rows_sql(folder, name, corrected, clock), corrected)
+    with one_line_duckdb_errors(path):
+        con.execute(f'CREATE TABLE events AS {sql}' if is_first else f'INSERT INTO events {sql}')
+        counts = {lost: n - before.get(lost, 0) for lost, n in count_lost(con).items()}
+        return chart_time_losses(con, path, scan_table(folder, name), counts, clock)
+
+
+def _count_rows(con: duckdb.DuckDBPyConnection) -> int:
+    "Rows that the benchmark counts: with a time and a value."
+    return fetch_value(con, f'SELECT count(*) FROM events WHERE {HAS_VALUE_SQL}')
 
 # %% ../../nbs/sources/mimic3_events.ipynb #cell-021
 def extract_events(
     con: duckdb.DuckDBPyConnection,  # from `duckdb_session`; receives `stays`, `diagnoses`, `items` and `events`
     folder: str | Path,  # folder with the CSV files
     corrected: Collection[str] = (),  # names of corrections
-) -> Extraction:  # BadInput when a table is missing or broken, no stay is left, or no chart row belongs to one
+    allow_loss: bool = False,  # go on although more is lost than the limits allow
+) -> Extraction:  # BadInput when a table is missing or broken, too much is lost, or no stay or chart row is left
     "Read the raw tables: the stays that are kept, and their events."
     folder = Path(folder)
     for name in TABLES:
         find_table(folder, name)
-    flow = select_stays(con, folder)
+    flow, losses, clock = select_stays(con, folder, allow_loss)
     if 'ages' in corrected:
         con.execute('UPDATE stays SET AGE = 91.4 WHERE AGE > 150')
     _load_items(con, corrected)
-    _extract_table(con, folder, 'CHARTEVENTS', corrected)
-    n_chart = fetch_value(con, 'SELECT count(*) FROM events')
+    losses += _extract_table(con, folder, 'CHARTEVENTS', corrected, clock)
+    check_losses(losses, folder, allow_loss)
+    n_chart = _count_rows(con)
     if not n_chart:
         raise BadInput(
             f'{find_table(folder, "CHARTEVENTS")}: no row is an event of a stay that was kept; '
             'is it of the same database as ICUSTAYS?'
         )
-    _extract_table(con, folder, 'LABEVENTS', corrected)
-    n = fetch_value(con, 'SELECT count(*) FROM events')
-    unreadable = fetch_value(con, 'SELECT count(*) FROM events WHERE x IS NULL AND text IS NULL')
+    losses += _extract_table(con, folder, 'LABEVENTS', corrected, clock) + channel_losses(con)
+    check_losses(losses, folder, allow_loss)
+    n = _count_rows(con)
+    unreadable = fetch_value(con, f'SELECT count(*) FROM events WHERE x IS NULL AND text IS NULL AND {HAS_VALUE_SQL}')
     counts = dict(rows=n, rows_of_CHARTEVENTS=n_chart, rows_of_LABEVENTS=n - n_chart, unreadable=unreadable)
-    return Extraction(flow, counts)
+    return Extraction(flow, counts, losses)
 
 # %% ../../nbs/sources/mimic3_events.ipynb #cell-024
 def laboratory_note(
@@ -161,14 +197,16 @@ def laboratory_note(
 # %% ../../nbs/sources/mimic3_events.ipynb #cell-028
 def cells_sql(
     hours: float | None = 48,  # up to this hour; None: to the end of the stay
-) -> str:  # columns stay_id, us (microseconds since INTIME), channel, x, text, own, other, after_outtime
+) -> str:  # columns stay_id, us (microseconds since INTIME), channel, x, text, own, other, after_outtime, n, is_same
     "SQL over `events` and `stays`: one row per stay, time and channel."
     end = 'los_hours' if hours is None else f'least(los_hours, {hours})'
     return f'''SELECT
             stay_id, us, channel, max(x) AS x, max(text) AS text,
             bool_or(own) AS own,  -- a row of the stay itself
             bool_or(NOT own) AS other,  -- a row of another stay of the subject
-            any_value(t) > any_value(OUTTIME) AS after_outtime
+            any_value(t) > any_value(OUTTIME) AS after_outtime,
+            count(*) AS n,  -- events at this time
+            min(x) IS NOT DISTINCT FROM max(x) AND min(text) IS NOT DISTINCT FROM max(text) AS is_same
         FROM (
             SELECT
                 b.ICUSTAY_ID AS stay_id, epoch_us(t) - epoch_us(INTIME) AS us, t, channel, x, text,

@@ -12,17 +12,19 @@ from pathlib import Path
 
 # %% ../../nbs/sources/mimic3_tables.ipynb #cell-003
 from .csv_files import find_table
-from .duckdb_tables import csv_scan
+from .csv_forms import read_form
+from .csv_scans import csv_scan
+from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/mimic3_tables.ipynb #cell-007
 TABLES = {  # {table: {column: SQL type}}
-    'PATIENTS': dict(SUBJECT_ID='INTEGER', GENDER='VARCHAR', DOB='TIMESTAMP', DOD='TIMESTAMP'),
+    'PATIENTS': dict(SUBJECT_ID='INTEGER', GENDER='VARCHAR', DOB='VARCHAR', DOD='VARCHAR'),
     'ADMISSIONS': dict(
         SUBJECT_ID='INTEGER',
         HADM_ID='INTEGER',
-        ADMITTIME='TIMESTAMP',
-        DISCHTIME='TIMESTAMP',
-        DEATHTIME='TIMESTAMP',
+        ADMITTIME='VARCHAR',
+        DISCHTIME='VARCHAR',
+        DEATHTIME='VARCHAR',
         ETHNICITY='VARCHAR',
         DIAGNOSIS='VARCHAR',
     ),
@@ -35,8 +37,8 @@ TABLES = {  # {table: {column: SQL type}}
         LAST_CAREUNIT='VARCHAR',
         FIRST_WARDID='INTEGER',
         LAST_WARDID='INTEGER',
-        INTIME='TIMESTAMP',
-        OUTTIME='TIMESTAMP',
+        INTIME='VARCHAR',
+        OUTTIME='VARCHAR',
         LOS='DOUBLE',
     ),
 }
@@ -50,7 +52,7 @@ TABLES |= {
         HADM_ID='INTEGER',
         ICUSTAY_ID='INTEGER',
         ITEMID='INTEGER',
-        CHARTTIME='TIMESTAMP',
+        CHARTTIME='VARCHAR',
         VALUE='VARCHAR',
         VALUEUOM='VARCHAR',
     ),
@@ -58,7 +60,7 @@ TABLES |= {
         SUBJECT_ID='INTEGER',
         HADM_ID='INTEGER',
         ITEMID='INTEGER',
-        CHARTTIME='TIMESTAMP',
+        CHARTTIME='VARCHAR',
         VALUE='VARCHAR',
         VALUEUOM='VARCHAR',
     ),
@@ -159,6 +161,17 @@ def write_toy_tables(
     return folder
 
 # %% ../../nbs/sources/mimic3_tables.ipynb #cell-018
+_NEEDED = {  # {table: columns without an empty cell}; HADM_ID and ICUSTAY_ID may be empty in the two large tables
+    'PATIENTS': ('SUBJECT_ID',),
+    'ADMISSIONS': ('SUBJECT_ID', 'HADM_ID'),
+    'ICUSTAYS': ('SUBJECT_ID', 'HADM_ID', 'ICUSTAY_ID'),
+    'DIAGNOSES_ICD': ('SUBJECT_ID', 'HADM_ID'),
+    'CHARTEVENTS': ('SUBJECT_ID', 'ITEMID'),
+    'LABEVENTS': ('SUBJECT_ID', 'ITEMID'),
+}
+_WITH_ROWS = ('PATIENTS', 'ADMISSIONS', 'ICUSTAYS')
+
+
 def scan_table(
     folder: str | Path,  # folder with the CSV files
     name: str,  # a key of TABLES
@@ -166,9 +179,12 @@ def scan_table(
 ) -> str:  # a subquery in parentheses; BadInput for a missing file or column
     "Write the SQL that reads a table of MIMIC-III."
     types = TABLES[name] | {column: 'VARCHAR' for column in extra}
-    return csv_scan(find_table(folder, name), types)
+    path = find_table(folder, name)
+    if name in _WITH_ROWS and not read_form(path).has_rows:
+        raise BadInput(f'{path}: no row below the first line; download the file again')
+    return csv_scan(path, types, _NEEDED.get(name, ()), answers={'VALUE'} & types.keys())
 
-# %% ../../nbs/sources/mimic3_tables.ipynb #cell-022
+# %% ../../nbs/sources/mimic3_tables.ipynb #cell-024
 LICENCE = (
     'PhysioNet Credentialed Health Data License 1.5.0 (the demo: Open Data Commons Open Database License 1.0); '
     'neither this cohort nor anything that shows single patients may be shared'
@@ -190,7 +206,7 @@ class Provenance:
         "The part that is written into a cohort."
         return dict(version=self.version, licence=self.licence, synthetic=self.synthetic)
 
-# %% ../../nbs/sources/mimic3_tables.ipynb #cell-023
+# %% ../../nbs/sources/mimic3_tables.ipynb #cell-025
 def read_provenance(
     folder: str | Path,  # folder with the CSV files
 ) -> Provenance:  # that of MIMIC-III, unless the folder says that its tables were simulated

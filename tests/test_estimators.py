@@ -1,0 +1,376 @@
+"Estimators: scikit-learn's contract, the same features for the same information, persistence, few labels."
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import check_estimator
+
+from rnn_transfer.cohorts.alignment import align_channels
+from rnn_transfer.cohorts.normalization import Normalizer
+from rnn_transfer.data import Cohort
+from rnn_transfer.estimators.classifier import TransferClassifier, labels_of
+from rnn_transfer.estimators.features import MIMICNetFeatures, StatisticalFeatures, network_channels
+from rnn_transfer.estimators.label_evaluation import evaluate_label
+from rnn_transfer.estimators.linear import FewLabelClassifier, L1LogisticPath
+from rnn_transfer.estimators.persistence import load_classifier, save_classifier
+from rnn_transfer.estimators.precision import auroc_standard_error, expected_precision, labels_for_width
+from rnn_transfer.estimators.pretraining import channel_dropout, pretrain, summarise_channels
+from rnn_transfer.estimators.recalibration import cross_fit_logits, fit_recalibration
+from rnn_transfer.learning.few_labels import PENALTIES, fit_few_labels, logistic_path, penalty_grid
+from rnn_transfer.learning.training import TrainSettings
+from rnn_transfer.model import init_network, load_checkpoint, save_checkpoint
+from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities.errors import BadInput
+
+
+@pytest.fixture(scope='module')
+def toy():
+    return toy_cohort(300)
+
+
+@pytest.fixture(scope='module')
+def checkpoint(toy, tmp_path_factory):
+    grid = toy.grid()
+    meta = dict(columns=grid.columns, channels=[vars(c) for c in toy.channels], hours=48, masks=True, short='carry')
+    meta |= dict(scale=Normalizer.fit(grid.X, grid.columns).scale)
+    net = init_network(len(grid.columns), 8, 2)
+    return save_checkpoint(net, tmp_path_factory.mktemp('net') / 'net.safetensors', **meta)
+
+
+def random_task(n=120, m=200, seed=0):
+    generator = np.random.default_rng(seed)
+    Z = generator.normal(size=(n, m))
+    return Z, (Z[:, :10].sum(1) + 2 * generator.normal(size=n) > 1).astype(float)
+
+
+# ---- linear models for few labels
+
+
+@pytest.mark.parametrize('l1_ratio', [0.0, 0.3, 1.0])
+@pytest.mark.parametrize('shape', [(80, 200), (200, 20)])
+def test_penalised_paths_are_those_of_scikit_learn(l1_ratio, shape):
+    Z, y = random_task(*shape)
+    lam = penalty_grid(Z, y, l1_ratio)[8]
+    fit = logistic_path(Z, y, [lam], l1_ratio)[0]
+    solver = dict(solver='lbfgs', tol=1e-10) if l1_ratio == 0 else dict(solver='saga', tol=1e-9, l1_ratio=l1_ratio)
+    model = LogisticRegression(C=1 / lam, max_iter=50_000, **solver).fit(Z, y)
+    assert fit.converged
+    np.testing.assert_allclose(fit.coef, model.coef_[0], atol=2e-5)
+    np.testing.assert_allclose(fit.intercept, model.intercept_[0], atol=2e-5)
+
+
+@pytest.mark.parametrize('l1_ratio', [0.5, 1.0])
+def test_no_weight_is_left_at_the_largest_lambda(l1_ratio):
+    Z, y = random_task()
+    path = logistic_path(Z, y, penalty_grid(Z, y, l1_ratio), l1_ratio)
+    assert not path[0].coef.any() and path[3].coef.any()
+
+
+def test_ridge_is_never_constant_with_100_labels():
+    for seed in range(20):
+        Z, y = random_task(100, 150, seed)
+        assert not fit_few_labels(Z, y, penalty='ridge', repeats=1).constant
+
+
+def test_a_constant_model_is_counted_as_one():
+    Z, y = random_task()
+    found = fit_few_labels(Z, y, penalty='lasso', lambdas=[1e6])
+    assert found.constant and np.allclose(found.predict(Z), y.mean())
+
+
+@pytest.mark.parametrize('penalty', [*PENALTIES, 0.2])
+def test_the_choice_of_lambda_ignores_the_order_of_rows_by_subject(penalty):
+    "Folds are by subject: all rows of a subject are held out together."
+    Z, y = random_task(60, 30)
+    twice = np.repeat(np.arange(60), 2)
+    found = fit_few_labels(Z[twice], y[twice], twice, penalty, repeats=1)
+    assert found.loss.min() <= found.null_loss * 1.2  # copies of a held-out row in training would give almost 0
+    assert found.loss.min() > 0.2
+
+
+def test_too_few_labels_are_rejected():
+    Z, y = random_task(20, 5)
+    with pytest.raises(BadInput, match='two subjects of each class'):
+        fit_few_labels(Z, np.r_[1.0, np.zeros(19)])
+    with pytest.raises(BadInput, match='both 0 and 1 are needed'):
+        fit_few_labels(Z, np.zeros(20))
+    with pytest.raises(BadInput, match='expected ridge, elastic_net, lasso'):
+        fit_few_labels(Z, y, penalty='l3')
+
+
+@pytest.mark.parametrize(
+    'estimator', [FewLabelClassifier(repeats=1), L1LogisticPath(), L1LogisticPath(select='nll')], ids=str
+)
+def test_linear_estimators_keep_the_contract_of_scikit_learn(estimator):
+    check_estimator(estimator)
+
+
+def test_weights_are_in_the_units_of_the_features():
+    Z, y = random_task()
+    a, b = FewLabelClassifier().fit(Z, y), FewLabelClassifier().fit(Z * 100 + 7, y)
+    np.testing.assert_allclose(a.coef_, b.coef_ * 100, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(a.predict_proba(Z), b.predict_proba(Z * 100 + 7), atol=1e-8)
+
+
+# ---- features
+
+
+def test_features_are_those_of_the_network_on_the_normalised_grid(toy, checkpoint):
+    net = load_checkpoint(checkpoint)
+    grid = toy.grid()
+    X = Normalizer(net.meta['scale']).transform(grid.X.copy(), grid.columns)
+    from rnn_transfer.model import extract_features
+
+    direct = extract_features(net, X)
+    features = MIMICNetFeatures(checkpoint).fit_transform(toy)
+    np.testing.assert_array_equal(features.to_numpy(), direct)
+    top = MIMICNetFeatures(checkpoint, layers='top').fit_transform(toy)
+    np.testing.assert_array_equal(top.to_numpy(), direct[:, -8:])
+
+
+def shuffled(cohort, seed):
+    "The same information: channels and stays in another order."
+    generator = np.random.default_rng(seed)
+    stays = cohort.stays.iloc[generator.permutation(len(cohort.stays))].reset_index(drop=True)
+    channels = [cohort.channels[i] for i in generator.permutation(len(cohort.channels))]
+    events = cohort.events.assign(channel=cohort.events['channel'].astype(object))
+    return Cohort(events, stays, channels, cohort.tasks)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_order_of_rows_and_channels_does_not_matter(toy, checkpoint, seed):
+    features = MIMICNetFeatures(checkpoint).fit(toy)
+    other = features.transform(shuffled(toy, seed))
+    np.testing.assert_allclose(other.loc[toy.stays['stay_id']], features.transform(toy), atol=1e-6)
+
+
+@pytest.mark.parametrize('n_kept', [1, 2, 3])
+def test_a_missing_channel_is_one_that_was_never_measured(toy, checkpoint, n_kept):
+    kept = [c.name for c in toy.channels[:n_kept]]
+    silent = Cohort(toy.events[toy.events['channel'].isin(kept)], toy.stays, toy.channels, toy.tasks)
+    lacking = Cohort(
+        silent.events.assign(channel=silent.events['channel'].astype(object)),
+        toy.stays,
+        toy.channels[:n_kept],
+        toy.tasks,
+    )
+    features = MIMICNetFeatures(checkpoint).fit(lacking)
+    assert features.alignment_.missing == [c.name for c in toy.channels[n_kept:]]
+    np.testing.assert_array_equal(features.transform(lacking), features.transform(silent))
+
+
+def test_target_scale_is_that_of_the_train_stays(toy, checkpoint):
+    features = MIMICNetFeatures(checkpoint, scale='target').fit(toy)
+    train = (toy.stays['partition'] == 'train').to_numpy()
+    grid = toy.grid()
+    assert features.normalizer_.scale == Normalizer.fit(grid.X[train], grid.columns).scale
+
+
+def test_transformers_clone_and_name_their_features(toy, checkpoint):
+    for transformer in (MIMICNetFeatures(checkpoint, layers='top'), StatisticalFeatures()):
+        table = clone(transformer).fit(toy).transform(toy)
+        fitted = transformer.fit(toy)
+        assert list(fitted.get_feature_names_out()) == list(table.columns)
+        assert table.index.tolist() == toy.stays['stay_id'].tolist()
+
+
+def test_another_unit_is_rejected_or_converted_never_taken_as_it_is(toy):
+    first = toy.channels[0]
+    other = replace(first, unit='furlong')
+    with pytest.raises(BadInput, match=first.name):
+        align_channels(toy.events, [other, *toy.channels[1:]], toy.channels)
+    with pytest.raises(BadInput, match='state the unit'):
+        align_channels(toy.events, [replace(first, unit=''), *toy.channels[1:]], toy.channels)
+
+
+def test_categories_are_matched_by_text(toy):
+    channel = next(c for c in toy.channels if c.values)
+    turned = replace(channel, values=channel.values[::-1], numeric=channel.numeric[::-1])
+    others = [turned if c.name == channel.name else c for c in toy.channels]
+    of_channel = (toy.events['channel'] == channel.name).to_numpy()
+    value = toy.events['value'].to_numpy().copy()
+    value[of_channel] = len(channel.values) - 1 - value[of_channel]
+    aligned = align_channels(toy.events.assign(value=value), others, toy.channels)
+    np.testing.assert_array_equal(aligned.events['value'], toy.events['value'])
+    unknown = [replace(c, values=[f'{v}!' for v in c.values]) if c.values else c for c in toy.channels]
+    with pytest.raises(BadInput, match='not among those of the network'):
+        align_channels(toy.events, unknown, toy.channels)
+
+
+def test_a_checkpoint_without_channels_is_rejected():
+    with pytest.raises(BadInput, match='names no channels'):
+        network_channels(dict(scale={}))
+    with pytest.raises(BadInput, match='not stated'):
+        network_channels(dict(scale={}, channels=['Lactate of Mars']))
+
+
+# ---- the classifier
+
+
+def test_a_classifier_learns_from_train_and_val_alone(toy, checkpoint):
+    task = toy.tasks[0].name
+    labels = labels_of(toy, task)
+    turned = labels.copy()
+    test = (toy.stays['partition'] == 'test').to_numpy()
+    turned[test] = 1 - turned[test]
+    a = TransferClassifier(checkpoint).fit(toy, task)
+    b = TransferClassifier(checkpoint).fit(toy, turned)
+    np.testing.assert_array_equal(a.predict_proba(toy), b.predict_proba(toy))
+
+
+@pytest.mark.parametrize('features', ['network', 'statistics', 'both'])
+@pytest.mark.parametrize('recalibrate', [False, True])
+def test_a_classifier_is_saved_whole(toy, checkpoint, tmp_path, features, recalibrate):
+    model = TransferClassifier(checkpoint, features=features, recalibrate=recalibrate, repeats=1)
+    model.fit(toy, toy.tasks[0].name)
+    loaded = load_classifier(save_classifier(model, tmp_path / 'model'))
+    assert np.abs(loaded.predict_proba(toy) - model.predict_proba(toy)).max() <= 1e-12
+    assert loaded.recalibration_ == model.recalibration_ and loaded.label_ == model.label_
+
+
+def change_json(path, **new):
+    path.write_text(json.dumps(json.loads(path.read_text()) | new))
+
+
+@pytest.mark.parametrize(
+    ('name', 'change', 'problem'),
+    [
+        ('classifier.json', lambda p: change_json(p, surprise=1), 'surprise'),
+        ('classifier.json', lambda p: change_json(p, label=3), 'label'),
+        ('classifier.json', lambda p: change_json(p, penalty_strength=None), 'penalty_strength'),
+        ('classifier.json', lambda p: p.write_text('['), 'classifier.json'),
+        ('classifier.json', lambda p: p.write_text('[' * 100_000), 'classifier.json'),
+        ('classifier.json', lambda p: p.unlink(), 'no such file'),
+        ('classifier.safetensors', lambda p: p.write_bytes(p.read_bytes()[:-1]), 'hash'),
+        ('classifier.safetensors', lambda p: p.unlink(), 'classifier.safetensors'),
+        ('network.json', lambda p: change_json(p, hours=24), 'changed since'),
+        ('network.safetensors', lambda p: p.write_bytes(p.read_bytes()[:-1]), 'hash'),
+    ],
+)
+def test_a_changed_classifier_is_rejected_in_one_line(toy, checkpoint, tmp_path, name, change, problem):
+    model = TransferClassifier(checkpoint, repeats=1).fit(toy, toy.tasks[0].name)
+    folder = save_classifier(model, tmp_path / 'model')
+    change(folder / name)
+    with pytest.raises(BadInput, match=problem) as e:
+        load_classifier(folder)
+    assert '\n' not in str(e.value)
+
+
+def test_labels_are_matched_by_stay(toy):
+    y = labels_of(toy, toy.tasks[0].name)
+    by_stay = pd.Series(y, toy.stays['stay_id']).sample(frac=0.5, random_state=0)
+    found = labels_of(toy, by_stay)
+    assert np.isnan(found).sum() >= len(y) - len(by_stay)
+    known = ~np.isnan(found)
+    np.testing.assert_array_equal(found[known], y[known])
+    with pytest.raises(BadInput, match='no stays of this cohort'):
+        labels_of(toy, pd.Series([1, 0], [-5, -6]))
+    with pytest.raises(BadInput, match='values for'):
+        labels_of(toy, y[:-1])
+
+
+# ---- recalibration and precision
+
+
+def test_recalibration_undoes_a_shift_and_a_stretch():
+    generator = np.random.default_rng(1)
+    truth = generator.normal(-1, 1, 20_000)
+    y = (generator.random(20_000) < 1 / (1 + np.exp(-truth))).astype(float)
+    found = fit_recalibration(3 * truth + 2, y)
+    assert abs(found.slope - 1 / 3) < 0.02 and abs(found.intercept + 2 / 3) < 0.05
+
+
+def test_recalibration_needs_positives_for_a_slope():
+    x = np.linspace(-2, 2, 100)
+    y = np.zeros(100)
+    y[-7:] = 1
+    found = fit_recalibration(x, y)
+    assert found.slope == 1 and 'intercept only' in found.note
+    assert np.isclose(found.apply(x).mean(), 0.07)
+    assert fit_recalibration(x, np.zeros(100)).note.startswith('not recalibrated')
+
+
+def test_cross_fitting_never_predicts_what_it_learned_from():
+    subject = np.repeat(np.arange(30), 2)
+    y = (subject % 3 == 0).astype(float)
+
+    def fit(rows):
+        learned = set(subject[rows])
+
+        def predict(held_out):
+            assert not learned & set(subject[held_out])
+            return np.zeros(len(held_out))
+
+        return predict
+
+    assert cross_fit_logits(fit, y, subject).shape == (60,)
+
+
+def test_the_standard_error_of_an_auroc_is_that_of_simulation():
+    generator = np.random.default_rng(2)
+    found = []
+    for _ in range(400):
+        positive, negative = generator.normal(0.74, 1, 30), generator.normal(0, 1, 120)
+        found.append((positive[:, None] > negative).mean())
+    assert abs(np.std(found) / auroc_standard_error(np.mean(found), 30, 120) - 1) < 0.12
+
+
+def test_a_width_is_reached_by_the_labels_that_are_named():
+    n = labels_for_width(0.1, 0.2)
+    half = 1.96 * auroc_standard_error(0.7, round(n * 0.2), n - round(n * 0.2))
+    assert 0.095 < 2 * half <= 0.1001
+
+
+@pytest.mark.parametrize(('n_positive', 'says'), [(3, 'too few for an interval'), (12, 'too little'), (40, '')])
+def test_few_positives_are_named(n_positive, says):
+    y = np.r_[np.ones(n_positive), np.zeros(200)]
+    message = expected_precision(y).message
+    assert says in message if says else message == ''
+    table = evaluate_label(y, np.linspace(0, 1, len(y)), np.arange(len(y)), replicates=50).table
+    assert table['low'].isna().all() == (n_positive < 5)
+
+
+# ---- pre-training
+
+
+def test_pretraining_uses_test_stays_unless_they_are_kept(toy):
+    settings = TrainSettings(lr=1e-3, max_updates=2, eval_every=1)
+    n = toy.stays['partition'].value_counts()
+    for keep_test, expected in ((False, n['train'] + n['test']), (True, n['train'])):
+        net = pretrain(toy, hidden=(4,), settings=settings, keep_test=keep_test).net
+        assert net.meta['counts']['train'] == expected
+
+
+def test_a_pretrained_network_goes_straight_into_a_classifier(toy, tmp_path):
+    settings = TrainSettings(lr=1e-3, max_updates=4, eval_every=2)
+    path = pretrain(toy, hidden=(4,), settings=settings).save(tmp_path / 'net.safetensors', licence='CC0')
+    stored = json.loads(path.with_suffix('.json').read_text())
+    assert stored['licence'] == 'CC0' and stored['channel_summary'].keys() == {c.name for c in toy.channels}
+    assert TransferClassifier(path).fit(toy, toy.tasks[0].name).predict_proba(toy).shape == (300, 2)
+
+
+def test_dropped_channels_look_like_channels_never_measured(toy):
+    "Every channel taken away: the grid of stays without an event."
+    grid = toy.grid()
+    normalizer = Normalizer.fit(grid.X.copy(), grid.columns)
+    import torch
+
+    X = torch.from_numpy(normalizer.transform(grid.X.copy(), grid.columns))
+    empty = Cohort(toy.events[:0], toy.stays, toy.channels, toy.tasks).grid()
+    expected = normalizer.transform(empty.X, empty.columns)
+    dropped = channel_dropout(toy.channels, True, normalizer, 0.999999)(X)
+    np.testing.assert_allclose(dropped.numpy(), expected, atol=1e-6)
+    assert torch.equal(channel_dropout(toy.channels, True, normalizer, 0.0)(X), X)
+
+
+def test_channel_summary_counts_what_a_few_lines_count(toy):
+    channel = next(c for c in toy.channels if not c.values)
+    of_channel = toy.events[toy.events['channel'] == channel.name]
+    found = summarise_channels(toy)[channel.name]
+    assert found['missing'] == round(1 - of_channel['stay_id'].nunique() / len(toy.stays), 4)
+    assert np.isclose(found['quantiles']['0.5'], of_channel['value'].median())
