@@ -561,7 +561,7 @@ def test_rows_survive_any_line_ends(rows, end, bom, blank):
     named = list(dict.fromkeys(filled))
     assert list(zip(got["minute"], got["parameter"], got["value"])) == named and (got["stay_id"] == 7).all()
     assert n["rows without a parameter"] == len(rows) - len(filled)
-    assert n["rows that repeat an earlier one of their record"] == len(filled) - len(named)
+    assert n["rows that repeat an earlier row"] == len(filled) - len(named)
     kept, counts = clean_rows(got)
     assert (counts["kept"] + counts["missing code"] + counts["outside range"] == counts["values"]).all() and counts[
         "values"

@@ -265,7 +265,7 @@ def test_rows_given_twice_count_once(folder, how):
 def test_equal_values_at_other_times_are_two_readings():
     rows, counts = read_rows({7: record(7, "01:00,Urine,50", "01:01,Urine,50", "01:01,HR,50").encode()}, "x")
     assert (rows["parameter"] == PARAMETERS.index.get_loc("Urine")).sum() == 2
-    assert counts["rows that repeat an earlier one of their record"] == 0
+    assert counts["rows that repeat an earlier row"] == 0
 
 
 # ---------------------------------------------------------------- files

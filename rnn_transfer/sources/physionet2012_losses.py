@@ -93,7 +93,7 @@ def row_losses(
         reason, is_time = f'set-{letter}: {what.removeprefix("rows ")}', 'time' in what
         fix = 'write times as hours and minutes since admission, such as 00:07 or 00:07:00' if is_time else ''
         losses.append(Loss(reason, counts[what], n, 'rows', 'unreadable' if is_time else 'dropped', limit, fix))
-    n_repeated = counts['rows that repeat an earlier one of their record']
+    n_repeated = counts['rows that repeat an earlier row']
     n_headers = counts['headers in the middle of a record']
     return losses + [
         Loss(f'set-{letter}: same as an earlier row of the record', n_repeated, n, 'rows', 'merged'),

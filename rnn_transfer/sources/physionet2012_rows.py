@@ -270,10 +270,10 @@ def _parse_columns(found: _RecordRows) -> _Readings:
 
 # %% ../../nbs/sources/physionet2012_rows.ipynb #cell-045
 def _count_unusual(found: _RecordRows, n_repeated: int, counts: Counter):
-    "Add to `counts` what occurs in no set as it is distributed, where it occurs."
+    "Add repeated rows to `counts`, and what occurs in no set as it is distributed, where it occurs."
+    counts['rows that repeat an earlier row'] = n_repeated
     n_with_rows = len(np.unique(found.record))
     unusual = {
-        'rows that repeat an earlier one of their record': n_repeated,
         'headers in the middle of a record': found.n_headers,
         'records without a row': found.n_records - n_with_rows,
     }
