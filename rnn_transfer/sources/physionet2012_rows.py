@@ -80,17 +80,17 @@ def _normalize_record(text: bytes, where: str) -> bytes:
     return _QUOTED.sub(rb'\1', text) if b'"' in text else text
 
 # %% ../../nbs/sources/physionet2012_rows.ipynb #cell-018
-def _record_rows(text: bytes, where: str) -> tuple[bytes, int]:
-    "The rows of a record without headers and blank rows, each with its line end, and how many headers were repeated."
-    rows = _normalize_record(text, where).partition(b'\n')[2]
-    n_headers = 0
-    has_blanks = b'\n\n' in rows or b'\n ' in rows or b'\n\t' in rows or rows[:1].isspace()
-    if has_blanks or _HEADER_BYTES in rows:
-        lines = [line for line in rows.split(b'\n') if line.strip()]
-        kept = [line for line in lines if line.strip() != _HEADER_BYTES]
-        n_headers = len(lines) - len(kept)
-        rows = b'\n'.join(kept)
-    return (rows.rstrip(b'\n') + b'\n' if rows.strip() else b''), n_headers
+def _record_rows(text: bytes, where: str) -> bytes:
+    "The rows of a record below its header, each with its line end."
+    rows = _normalize_record(text, where).partition(b'\n')[2].rstrip()
+    return rows + b'\n' if rows else b''
+
+
+def _drop_blank_rows(rows: bytes) -> tuple[bytes, int]:
+    "Rows without those that are blank or a header, and how many headers there were."
+    lines = [line for line in rows.split(b'\n') if line.strip()]
+    kept = [line for line in lines if line.strip() != _HEADER_BYTES]
+    return b''.join(line + b'\n' for line in kept), len(lines) - len(kept)
 
 # %% ../../nbs/sources/physionet2012_rows.ipynb #cell-022
 class _Column(NamedTuple):
@@ -187,31 +187,42 @@ class _RecordRows(NamedTuple):
     "The rows of all records of a set."
 
     columns: _SplitRows
-    record: np.ndarray  # (n,) int64, position of each row's record among the records
+    record: np.ndarray  # (n,) int32, position of each row's record among the records
     n_records: int  # how many records, also those without a row
     n_headers: int  # headers in the middle of a record; they are no rows
 
 
-def _split_records(texts: dict, place: Path) -> _RecordRows:
-    "The rows of all records; BadInput for a row that has not three fields."
-    found = [_record_rows(text, f'{place}/{number}.txt') for number, text in texts.items()]
-    bodies = [body for body, _ in found]
+def _split_bodies(bodies: list[bytes], place: Path) -> tuple[_SplitRows, list[bytes], int]:
+    "The columns of all rows, the rows of each record, and how many headers were among them."
     try:
         columns = _split_rows(b''.join(bodies))
+        n_lines = sum(body.count(b'\n') for body in bodies)
+        if len(columns.time.index) == n_lines and 'Parameter' not in columns.parameter.texts:
+            return columns, bodies, 0
+        cleaned = [_drop_blank_rows(body) for body in bodies]
+        bodies = [body for body, _ in cleaned]
+        return _split_rows(b''.join(bodies)), bodies, sum(n for _, n in cleaned)
     except pa.ArrowException as e:
         raise BadInput(f'{place}: its rows cannot be read ({str(e)[:80]!r}); download it again') from e
+
+
+def _split_records(texts: dict, place: Path) -> _RecordRows:
+    "The rows of all records; BadInput for a row that has not three fields."
+    bodies = [_record_rows(text, f'{place}/{number}.txt') for number, text in texts.items()]
+    columns, bodies, n_headers = _split_bodies(bodies, place)
     if columns.n_broken:
         where = _locate_row(texts, place, lambda fields: len(fields) != 3)
         raise BadInput(f'{where}: three fields belong here, {_HEADER}; the file is cut or damaged: download it again')
-    record = np.repeat(np.arange(len(bodies)), [body.count(b'\n') for body in bodies])
-    return _RecordRows(columns, record, len(bodies), sum(n for _, n in found))
+    record = np.repeat(np.arange(len(bodies), dtype=np.int32), [body.count(b'\n') for body in bodies])
+    return _RecordRows(columns, record, len(bodies), n_headers)
 
 # %% ../../nbs/sources/physionet2012_rows.ipynb #cell-035
 def _find_repeated(record: np.ndarray, codes: list[np.ndarray]) -> np.ndarray:
     "Whether each row has the record and the codes (time, parameter, value) of an earlier one, (n,) bool."
     key = record.astype(np.int64)
     for code in codes:
-        key = key * (int(code.max(initial=0)) + 2) + code
+        key *= int(code.max(initial=0)) + 1
+        key += code
     ordered = np.sort(key)
     if not (ordered[1:] == ordered[:-1]).any():
         return np.zeros(len(key), bool)
@@ -220,7 +231,7 @@ def _find_repeated(record: np.ndarray, codes: list[np.ndarray]) -> np.ndarray:
 
 def _codes(column: _Column, numbers: np.ndarray) -> np.ndarray:
     "One whole number for each different number of a column, by row."
-    return np.unique(numbers, return_inverse=True)[1].astype(np.int64)[column.index]
+    return np.unique(numbers, return_inverse=True)[1].astype(np.int32)[column.index]
 
 # %% ../../nbs/sources/physionet2012_rows.ipynb #cell-040
 def _raise_for_wrapped_clock(place: Path, record: np.ndarray, minute: np.ndarray):
@@ -254,7 +265,7 @@ class _Readings(NamedTuple):
     "The rows of a set as numbers."
 
     minute: np.ndarray  # (n,) float64 with fraction; NaN: no time
-    code: np.ndarray  # (n,) int64, position in `PARAMETERS`; -1: no parameter of the challenge
+    code: np.ndarray  # (n,) int16, position in `PARAMETERS`; -1: no parameter of the challenge
     number: np.ndarray  # (n,) float64; NaN: no number
     is_repeated: np.ndarray  # (n,) bool, whether an earlier row of the record says the same
 
@@ -263,7 +274,7 @@ def _parse_columns(found: _RecordRows) -> _Readings:
     "The columns as numbers."
     time, parameter, value, _ = found.columns
     position = {name: k for k, name in enumerate(PARAMETERS.index)}
-    code = np.array([position.get(name, -1) for name in parameter.texts], int)[parameter.index]
+    code = np.array([position.get(name, -1) for name in parameter.texts], np.int16)[parameter.index]
     minutes, numbers = parse_minutes(time.texts), parse_numbers(value.texts)
     codes = [_codes(time, minutes), code + 1, _codes(value, numbers)]
     return _Readings(minutes[time.index], code, numbers[value.index], _find_repeated(found.record, codes))
@@ -306,10 +317,10 @@ def read_rows(
 # %% ../../nbs/sources/physionet2012_rows.ipynb #cell-047
 def _as_frame(texts, place, record, columns, kept, counts) -> pd.DataFrame:
     "The rows that are kept; record numbers that differ from the name of their file are added to `counts`."
-    record, minute, code, number = (column[kept] for column in (record, *columns))
+    record, minute, code, number = (record, *columns) if kept.all() else (c[kept] for c in (record, *columns))
     _raise_for_wrapped_clock(place, record, minute)
     stay = np.fromiter(texts, np.int64, len(texts))[record]
     is_number = code == PARAMETERS.index.get_loc('RecordID')
     counts['record numbers that differ from the file name'] = int((number[is_number] != stay[is_number]).sum())
     whole = minute.astype(np.int32)
-    return pd.DataFrame(dict(stay_id=stay, minute=whole, parameter=code.astype(np.int16), value=number))
+    return pd.DataFrame(dict(stay_id=stay, minute=whole, parameter=code, value=number))
