@@ -90,7 +90,7 @@ def retime(form):
 
     def change(rows, r):
         chosen = r.random(len(rows)) < 0.7
-        return [form(*row.split(",", 1)) if ok else row for row, ok in zip(rows, chosen)]
+        return [form(*row.split(",", 1)) if ok and "," in row else row for row, ok in zip(rows, chosen)]
 
     return edit_rows(change)
 
