@@ -94,7 +94,8 @@ MENU = [
             for name in (
                 *("synthetic", "synthetic_patients", "synthetic_course", "synthetic_chart"),
                 *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
-                *("physionet2012", "physionet2012_files", "physionet2012_losses", "threshold_tasks"),
+                *("physionet2012", "physionet2012_sets", "physionet2012_files", "physionet2012_rows"),
+                *("physionet2012_outcomes", "physionet2012_losses", "threshold_tasks"),
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
                 *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),
                 *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rnn_transfer.data import Cohort
 from rnn_transfer.sources import physionet2012 as p12
-from rnn_transfer.sources.physionet2012_files import PARAMETERS, parse_minutes, parse_numbers, read_rows
+from rnn_transfer.sources.physionet2012_rows import PARAMETERS, parse_minutes, parse_numbers, read_rows
+from rnn_transfer.sources.physionet2012_sets import clean_rows
 from rnn_transfer.sources.threshold_tasks import define_task, label_stays, stay_statistic
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.files import load_resource
@@ -316,17 +317,20 @@ def test_names_in_capitals_and_a_folder_in_the_folder(two):
     assert p12.cohort(two).fingerprint == expected
 
 
-def test_a_folder_and_an_archive_of_one_set_must_agree(two):
+def test_a_folder_goes_before_an_archive_unless_it_is_empty(two):
+    other = put(two.parent / "other", "a", some(300))
+    same = p12.cohort(two).fingerprint
     shutil.make_archive(str(two / "set-a"), "zip", two, "set-a")
-    assert p12.cohort(two).stays["stay_id"].min() == 100
-    (two / "set-a" / "100.txt").write_text(record(100, "00:07,HR,99"))
-    with pytest.raises(BadInput, match="hold the same set and differ, first in record 100"):
+    assert p12.cohort(two).fingerprint == same
+    shutil.make_archive(str(two / "set-a"), "zip", other, "set-a")
+    with pytest.raises(BadInput, match="set-a and set-a.zip are both there and differ .*keep the right one"):
         p12.cohort(two)
     shutil.rmtree(two / "set-a")
+    shutil.copy(other / "Outcomes-a.txt", two)
     (two / "set-a").mkdir()
     with pytest.raises(BadInput, match="."):
         p12.cohort(two / "set-a")
-    assert 100 in p12.cohort(two).stays["stay_id"].tolist()
+    assert 300 in p12.cohort(two).stays["stay_id"].tolist()
 
 
 @pytest.mark.parametrize("form", [".tar.gz", ".tgz", ".tar", ".zip"])
@@ -451,6 +455,8 @@ def test_files_that_are_no_records(two, text, says):
 def test_what_is_counted_and_not_rejected(two):
     odd = record(100, "00:07,HR,73", "01:00,,3", "01:00,K,", "later,K,4", "48:01,K,4", "48:00,HR,80", "01:00,,x")
     put(two, "a", some(100) | {100: odd, 101: record(101), 102: "", 103: HEAD, 104: record(999, "00:10,HR,60")})
+    with pytest.raises(BadInput, match="too much is lost: .*fix the files, or accept it with --allow-loss"):
+        p12.cohort(two)
     c = p12.cohort(two, allow_loss=True)
     n = c.meta["counts_of_rows"]
     assert (
@@ -481,6 +487,8 @@ def test_unknown_parameters_can_be_counted(two):
 def test_outcome_mismatches_and_repeated_records_are_counted(two):
     put(two, "a", some(100), [f"{i},6,1,5,-1,{i % 2}" for i in (101, 102, 103, 104, 105, 777, 105)])
     put(two, "b", some(200) | {101: record(101, "00:07,HR,1")})
+    with pytest.raises(BadInput, match="1 of 7 records .* set-b: differs from an earlier file of its number"):
+        p12.cohort(two)
     c = p12.cohort(two, allow_loss=True)
     n = c.meta["counts_of_rows"]
     assert (
@@ -500,7 +508,7 @@ def test_outcome_mismatches_and_repeated_records_are_counted(two):
     [
         ("100,1,1,5,-1,2", "In-hospital_death: row 2: found '2'"),
         ("100,1,1,x,-1,0", "Length_of_stay: row 2: found 'x'"),
-        ("100,1,1,5,-1", "In-hospital_death: row 2|not an outcomes table"),
+        ("100,1,1,5,-1", "row 2: 5 fields where the header has 6"),
         ("1e2x,1,1,5,-1,0", "RecordID: row 2"),
     ],
 )
@@ -549,15 +557,12 @@ def test_rows_survive_any_line_ends(rows, end, bom, blank):
     text = (end + end if blank else end).join(["Time,Parameter,Value", *lines]).encode()
     text = b"\xef\xbb\xbf" + text if bom else text
     got, n = read_rows({7: text}, "x")
-    named = list(dict.fromkeys((m, PARAMETERS.index.get_loc(p), float(v)) for m, p, v in rows if p))
-    n_named = sum(bool(p) for _, p, _ in rows)
-    assert n["rows that repeat an earlier row"] == n_named - len(named)
-    assert (
-        list(zip(got["minute"], got["parameter"], got["value"])) == named
-        and n["rows without a parameter"] == len(rows) - n_named
-        and (got["stay_id"] == 7).all()
-    )
-    kept, counts = p12.clean_rows(got)
+    filled = [(m, PARAMETERS.index.get_loc(p), float(v)) for m, p, v in rows if p]
+    named = list(dict.fromkeys(filled))
+    assert list(zip(got["minute"], got["parameter"], got["value"])) == named and (got["stay_id"] == 7).all()
+    assert n["rows without a parameter"] == len(rows) - len(filled)
+    assert n["rows that repeat an earlier row"] == len(filled) - len(named)
+    kept, counts = clean_rows(got)
     assert (counts["kept"] + counts["missing code"] + counts["outside range"] == counts["values"]).all() and counts[
         "values"
     ].sum() == len(named)
@@ -594,7 +599,7 @@ def test_rise_is_the_greatest_later_minus_earlier(values):
 @given(st.integers(600, 850))
 def test_a_ph_without_its_point(n):
     rows = pd.DataFrame(dict(stay_id=[1], minute=[0], parameter=[PARAMETERS.index.get_loc("pH")], value=[float(n)]))
-    kept, counts = p12.clean_rows(rows)
+    kept, counts = clean_rows(rows)
     assert counts.loc["pH", "decimal point restored"] == 1 and kept["value"].tolist() == (
         [n / 100] if 650 <= n <= 800 else []
     )

@@ -30,6 +30,25 @@ def stay_statistic(
 _RELATIONS = {'>=': operator.ge, '>': operator.gt, '<': operator.lt, '=': operator.eq}
 
 
+def _apply_rule(rule, rows_of: dict, outcomes: pd.DataFrame, stay_ids: pd.Index, horizon: float) -> pd.Series:
+    "The label of one rule by stay: 0, 1, or NaN where a fact is unknown."
+    is_outcome = rule.parameter in outcomes
+    if is_outcome:
+        number = outcomes[rule.parameter].reindex(stay_ids)
+    else:
+        hours = horizon if np.isnan(rule.hours) else rule.hours
+        readings = rows_of[rule.parameter]
+        readings = readings[readings['minute'] <= 60 * hours]
+        number = stay_statistic(readings, rule.statistic).reindex(stay_ids)
+    label = _RELATIONS[rule.relation](number, rule.threshold).astype(float)
+    return label.mask(number.isna()) if is_outcome or rule.statistic == 'value' else label
+
+
+def _either(a: pd.Series, b: pd.Series) -> pd.Series:
+    "Whether one of two labels is 1; NaN where one is unknown and the other is not 1."
+    return np.fmax(a, b).mask((a.isna() | b.isna()) & (np.fmax(a, b) != 1))
+
+# %% ../../nbs/sources/threshold_tasks.ipynb #cell-014
 def label_stays(
     rows: pd.DataFrame,  # readings: stay_id, minute, parameter (name), value
     outcomes: pd.DataFrame,  # by stay_id: parameters with one value a stay, NaN: unknown
@@ -38,23 +57,15 @@ def label_stays(
     horizon: float = 48,  # hours; later readings do not count
 ) -> pd.DataFrame:  # (n, n_tasks) by stay_id: 0, 1 or NaN
     "Apply the rules to each stay."
-    rows_of = dict(tuple(rows.groupby('parameter', observed=True)))
+    groups = dict(tuple(rows.groupby('parameter', observed=True)))
+    rows_of = {parameter: groups.get(parameter, rows[:0]) for parameter in rules['parameter']}
     labels = pd.DataFrame(index=pd.Index(stay_ids, name='stay_id'))
     for rule in rules.itertuples():
-        if rule.parameter in outcomes:
-            number = outcomes[rule.parameter].reindex(labels.index)
-        else:
-            hours = horizon if np.isnan(rule.hours) else rule.hours
-            readings = rows_of.get(rule.parameter, rows[:0])
-            readings = readings[readings['minute'] <= 60 * hours]
-            number = stay_statistic(readings, rule.statistic).reindex(labels.index)
-        label = _RELATIONS[rule.relation](number, rule.threshold).astype(float)
-        if rule.statistic == 'value':
-            label[number.isna()] = np.nan
-        labels[rule.task] = np.fmax(labels[rule.task], label) if rule.task in labels else label
+        label = _apply_rule(rule, rows_of, outcomes, labels.index, horizon)
+        labels[rule.task] = _either(labels[rule.task], label) if rule.task in labels else label
     return labels
 
-# %% ../../nbs/sources/threshold_tasks.ipynb #cell-018
+# %% ../../nbs/sources/threshold_tasks.ipynb #cell-021
 _RELATION_WORDS = {'=': 'is', '>=': 'at least', '>': 'above', '<': 'below'}
 _STATISTIC_WORDS = dict(highest='highest ', lowest='lowest ', sum='sum of ', rise='rise of ', value='')
 
