@@ -101,7 +101,7 @@ def align_channels(
     table = pd.DataFrame(rows, columns=['channel', 'status', 'note'])
     return Alignment(aligned.reset_index(drop=True), list(wanted), table)
 
-
+# %% ../../nbs/cohorts/alignment.ipynb #cell-010
 def _raise_for_missing(missing: list[str], given: dict, wanted: Sequence[Channel], strict: bool):
     "BadInput where nothing matches, or something is missing that must not be."
     if len(missing) == len(wanted):

@@ -16,39 +16,31 @@ from ..utilities.errors import BadInput
 
 # %% ../../nbs/cohorts/units.ipynb #cell-006
 _SPELLINGS = {
-    'degf': ('f', 'fahrenheit', 'degreesf', 'degfahrenheit', 'degreesfahrenheit'),
-    'degc': ('c', 'celsius', 'degreesc', 'degcelsius', 'degreescelsius', 'cel'),
-    'k': ('kelvin',),
-    'mmhg': ('mm[hg]', 'torr', 'mmofhg'),
-    'kpa': ('kilopascal',),
-    'fraction': ('1', 'ratio', 'proportion'),
-    '%': ('percent', 'pct', 'percentage', 'percentsaturation'),
-    'beats/min': (
-        'bpm',
-        '/min',
-        'beatsperminute',
-        '1/min',
-        'min-1',
-        'hz/60',
-        'breaths/min',
-        'insp/min',
-        'breathsperminute',
-    ),
-    'kg': ('kgs', 'kilogram', 'kilograms'),
-    'lb': ('lbs', 'pound', 'pounds', 'lb_av'),
-    'g': ('gram', 'grams'),
-    'oz': ('ounce', 'ounces'),
-    'cm': ('cms', 'centimeter', 'centimetre'),
-    'm': ('meter', 'metre'),
-    'in': ('inch', 'inches', '[in_i]', '"'),
-    'mg/dl': ('mgperdl', 'mg/100ml', 'mg%'),
-    'mmol/l': ('mm', 'mmolperl', 'meq/l'),
-    'umol/l': ('µmol/l', 'μmol/l', 'micromol/l', 'mcmol/l'),
-    'g/dl': ('gm/dl', 'g%'),
-    'g/l': ('gm/l',),
-    'ph': ('units', 'phunits', ''),
+    'degf': 'f fahrenheit degreesf degfahrenheit degreesfahrenheit',
+    'degc': 'c celsius degreesc degcelsius degreescelsius cel',
+    'k': 'kelvin',
+    'mmhg': 'mm[hg] torr mmofhg',
+    'kpa': 'kilopascal',
+    'fraction': '1 ratio proportion',
+    '%': 'percent pct percentage percentsaturation',
+    'beats/min': 'bpm /min beatsperminute 1/min min-1 breaths/min insp/min breathsperminute',
+    'kg': 'kgs kilogram kilograms',
+    'lb': 'lbs pound pounds lb_av',
+    'g': 'gram grams',
+    'oz': 'ounce ounces',
+    'cm': 'cms centimeter centimetre',
+    'm': 'meter metre',
+    'in': 'inch inches [in_i]',
+    'mg/dl': 'mgperdl mg/100ml mg%',
+    'mmol/l': 'mmolperl',
+    'umol/l': 'µmol/l μmol/l micromol/l mcmol/l',
+    'g/dl': 'gm/dl g%',
+    'g/l': 'gm/l',
+    'ph': 'units phunits',
 }
-_CANONICAL = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings)}
+
+# %% ../../nbs/cohorts/units.ipynb #cell-007
+_CANONICAL = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings.split())}
 
 
 def normalise_unit(
@@ -58,7 +50,7 @@ def normalise_unit(
     text = re.sub(r'[\s.]', '', unit.lower()).replace('°', 'deg').replace('²', '2')
     return _CANONICAL.get(text, text)
 
-# %% ../../nbs/cohorts/units.ipynb #cell-009
+# %% ../../nbs/cohorts/units.ipynb #cell-010
 class Conversion(NamedTuple):
     "From one unit to another: value * factor + offset."
 
@@ -68,7 +60,11 @@ class Conversion(NamedTuple):
 
 
 _SI = 'BIPM, The International System of Units, 9th edition 2019'
+
+
 _NIST = 'NIST Special Publication 811, 2008, appendix B'
+
+
 _PAIRS = {
     ('degf', 'degc'): Conversion(5 / 9, -160 / 9, _NIST),
     ('k', 'degc'): Conversion(1.0, -273.15, _SI),
@@ -82,6 +78,8 @@ _PAIRS = {
     ('g/l', 'g/dl'): Conversion(0.1, 0.0, _SI),
     ('umol/l', 'mmol/l'): Conversion(0.001, 0.0, _SI),
 }
+
+# %% ../../nbs/cohorts/units.ipynb #cell-011
 _MOLAR_MASS = {  # g/mol
     'glucose': 180.156,
     'lactate': 90.078,
@@ -101,7 +99,7 @@ def _invert(conversion: Conversion) -> Conversion:
     factor, offset, source = conversion
     return Conversion(1 / factor, -offset / factor, source)
 
-# %% ../../nbs/cohorts/units.ipynb #cell-010
+# %% ../../nbs/cohorts/units.ipynb #cell-012
 def _by_substance(given: str, wanted: str, channel: str) -> Conversion | None:
     "Between mg/dL and mmol/L or umol/L of a substance that the channel's name holds; None for other units."
     per_mmol = {'mmol/l': 1.0, 'umol/l': 0.001}
@@ -115,7 +113,7 @@ def _by_substance(given: str, wanted: str, channel: str) -> Conversion | None:
         return Conversion(10 / mass / per_mmol[wanted], 0.0, source)
     return None
 
-
+# %% ../../nbs/cohorts/units.ipynb #cell-013
 def find_conversion(
     given: str,  # unit as charted
     wanted: str,  # unit it is to have
@@ -139,7 +137,7 @@ def find_conversion(
         )
     return found
 
-
+# %% ../../nbs/cohorts/units.ipynb #cell-014
 def convert_values(
     value: np.ndarray,  # (n,) numbers
     given: str,  # unit as charted

@@ -91,24 +91,28 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         )
         return self
 
-    def predict_proba(
-        self,
-        X: Cohort,  # with the same channels, or some of them
-    ) -> np.ndarray:  # (n_stays, 2), probabilities of 0 and 1
-        "Probabilities of every stay of a cohort."
-        check_is_fitted(self)
-        Z = self.scaler_.transform(self._table(X).to_numpy())
-        p = self.recalibration_.apply(Z @ self.coef_[0] + self.intercept_[0])
-        return np.column_stack([1 - p, p])
-
-    def predict(
-        self,
-        X: Cohort,  # as `predict_proba`
-    ) -> np.ndarray:  # (n_stays,) 0 or 1
-        "The more probable class of every stay."
-        return (self.predict_proba(X)[:, 1] > 0.5).astype(int)
-
 # %% ../../nbs/estimators/classifier.ipynb #cell-012
+@patch
+def predict_proba(
+    self: TransferClassifier,
+    X: Cohort,  # with the same channels, or some of them
+) -> np.ndarray:  # (n_stays, 2), probabilities of 0 and 1
+    "Probabilities of every stay of a cohort."
+    check_is_fitted(self)
+    Z = self.scaler_.transform(self._table(X).to_numpy())
+    p = self.recalibration_.apply(Z @ self.coef_[0] + self.intercept_[0])
+    return np.column_stack([1 - p, p])
+
+
+@patch
+def predict(
+    self: TransferClassifier,
+    X: Cohort,  # as `predict_proba`
+) -> np.ndarray:  # (n_stays,) 0 or 1
+    "The more probable class of every stay."
+    return (self.predict_proba(X)[:, 1] > 0.5).astype(int)
+
+# %% ../../nbs/estimators/classifier.ipynb #cell-013
 @patch
 def _blocks(self: TransferClassifier) -> list:
     "The transformers whose features are read"
@@ -141,7 +145,7 @@ def _fit_rows(self: TransferClassifier, Z: np.ndarray, y: np.ndarray, subject: n
         logits = cross_fit_logits(lambda rows: lambda at: fit(rows).fit.logits(Z[at]), y, subject, 1, key)
         self.recalibration_ = fit_recalibration(logits, y)
 
-# %% ../../nbs/estimators/classifier.ipynb #cell-013
+# %% ../../nbs/estimators/classifier.ipynb #cell-014
 @patch
 def evaluate(
     self: TransferClassifier,

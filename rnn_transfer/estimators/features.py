@@ -96,29 +96,33 @@ class MIMICNetFeatures(TransformerMixin, BaseEstimator):
         table = pd.DataFrame(states, pd.Index(grid.stay_ids, name='stay_id'), self._all_names())
         return table[self.get_feature_names_out()]
 
-    def get_feature_names_out(
-        self,
-        input_features: Any = None,  # ignored
-    ) -> np.ndarray:  # (L*h or h,) of str
-        "Names of the features, the lowest layer first."
-        names = self._all_names()
-        top = names[-1].split('[')[0] + '['
-        return np.array([name for name in names if self.layers == 'all' or name.startswith(top)], object)
-
-    def _restore(
-        self,
-        columns: list[str],  # that have a scale
-        scale: np.ndarray | None,  # (len(columns), 2) mean and standard deviation; None: the network's
-    ) -> 'MIMICNetFeatures':  # itself, as after `fit`; BadInput for a checkpoint that cannot be read
-        "Load the network with a scale that was estimated before."
-        self.network_ = load_checkpoint(self.checkpoint)
-        stored = self.network_.meta.get('scale') or {}
-        if scale is not None:
-            stored = {name: [float(v) for v in pair] for name, pair in zip(columns, scale)}
-        self.normalizer_ = Normalizer(stored)
-        return self
-
 # %% ../../nbs/estimators/features.ipynb #cell-011
+@patch
+def get_feature_names_out(
+    self: MIMICNetFeatures,
+    input_features: Any = None,  # ignored
+) -> np.ndarray:  # (L*h or h,) of str
+    "Names of the features, the lowest layer first."
+    names = self._all_names()
+    top = names[-1].split('[')[0] + '['
+    return np.array([name for name in names if self.layers == 'all' or name.startswith(top)], object)
+
+
+@patch
+def _restore(
+    self: MIMICNetFeatures,
+    columns: list[str],  # that have a scale
+    scale: np.ndarray | None,  # (len(columns), 2) mean and standard deviation; None: the network's
+) -> 'MIMICNetFeatures':  # itself, as after `fit`; BadInput for a checkpoint that cannot be read
+    "Load the network with a scale that was estimated before."
+    self.network_ = load_checkpoint(self.checkpoint)
+    stored = self.network_.meta.get('scale') or {}
+    if scale is not None:
+        stored = {name: [float(v) for v in pair] for name, pair in zip(columns, scale)}
+    self.normalizer_ = Normalizer(stored)
+    return self
+
+# %% ../../nbs/estimators/features.ipynb #cell-012
 @patch
 def _all_names(self: MIMICNetFeatures) -> list[str]:
     "Names of the states of all layers"
@@ -150,7 +154,7 @@ def _train_rows(self: MIMICNetFeatures, X: Cohort | Grid) -> np.ndarray:
         return np.ones(len(X.X), bool)
     return (X.stays['partition'] == 'train').to_numpy()
 
-# %% ../../nbs/estimators/features.ipynb #cell-017
+# %% ../../nbs/estimators/features.ipynb #cell-018
 class StatisticalFeatures(TransformerMixin, BaseEstimator):
     "The hand-crafted statistics of the benchmark, one row a stay."
 

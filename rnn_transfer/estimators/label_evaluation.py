@@ -32,9 +32,11 @@ _MEASURES = {
     'calibration_intercept': 'Calibration intercept',
     'calibration_slope': 'Calibration slope',
 }
+
+
 _CALIBRATION_REPLICATES = 200  # each takes two logistic fits
 
-
+# %% ../../nbs/estimators/label_evaluation.ipynb #cell-006
 @dataclass
 class LabelEvaluation:
     "What predictions of one label are worth."
@@ -63,7 +65,7 @@ class LabelEvaluation:
         ax.set(xlim=(0, top), ylim=(0, top), xlabel='Mean prediction', ylabel='Fraction of positives')
         return figure
 
-# %% ../../nbs/estimators/label_evaluation.ipynb #cell-006
+# %% ../../nbs/estimators/label_evaluation.ipynb #cell-007
 def evaluate_label(
     y: np.ndarray,  # (n,) labels 0 or 1
     p: np.ndarray,  # (n,) probabilities
@@ -89,7 +91,7 @@ def _n_bins(precision: Precision) -> int:
     "Bins of the reliability curve: one for every ten stays of the rarer class, from 2 to 10"
     return int(np.clip(min(precision.n_positive, precision.n_negative) // 10, 2, 10))
 
-
+# %% ../../nbs/estimators/label_evaluation.ipynb #cell-008
 def _calibration_intervals(y: np.ndarray, p: np.ndarray, bootstrap: Bootstrap, row: dict) -> dict:
     "Estimate and percentile interval of intercept and slope; a replicate repeats whole subjects"
     lines = []

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from fastcore.basics import patch
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -48,37 +49,43 @@ class _BinaryLinear(ClassifierMixin, BaseEstimator):
         self.lambda_, self.duality_gap_ = fit.lam, fit.gap
         self.n_near_zero_ = fit.n_near_zero + int((~scaler.kept).sum())
 
-    def decision_function(
-        self,
-        X: Any,  # (n, m) features
-    ) -> np.ndarray:  # (n,)
-        "Logits"
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        return X @ self.coef_[0] + self.intercept_[0]
-
-    def predict_proba(
-        self,
-        X: Any,  # (n, m) features
-    ) -> np.ndarray:  # (n, 2), a column for each of classes_
-        "Probabilities of the two classes"
-        eta = self.decision_function(X)
-        return np.column_stack([expit(-eta), expit(eta)])
-
-    def predict(
-        self,
-        X: Any,  # (n, m) features
-    ) -> np.ndarray:  # (n,) of classes_
-        "The more probable class"
-        check_is_fitted(self)
-        return self.classes_[(self.decision_function(X) > 0).astype(int)]
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         return tags
 
-# %% ../../nbs/estimators/linear.ipynb #cell-008
+# %% ../../nbs/estimators/linear.ipynb #cell-007
+@patch
+def decision_function(
+    self: _BinaryLinear,
+    X: Any,  # (n, m) features
+) -> np.ndarray:  # (n,)
+    "Logits"
+    check_is_fitted(self)
+    X = validate_data(self, X, dtype=np.float64, reset=False)
+    return X @ self.coef_[0] + self.intercept_[0]
+
+
+@patch
+def predict_proba(
+    self: _BinaryLinear,
+    X: Any,  # (n, m) features
+) -> np.ndarray:  # (n, 2), a column for each of classes_
+    "Probabilities of the two classes"
+    eta = self.decision_function(X)
+    return np.column_stack([expit(-eta), expit(eta)])
+
+
+@patch
+def predict(
+    self: _BinaryLinear,
+    X: Any,  # (n, m) features
+) -> np.ndarray:  # (n,) of classes_
+    "The more probable class"
+    check_is_fitted(self)
+    return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+# %% ../../nbs/estimators/linear.ipynb #cell-009
 class FewLabelClassifier(_BinaryLinear):
     "Ridge, elastic net or lasso; the penalty by repeated cross-validation over groups."
 
@@ -106,13 +113,15 @@ class FewLabelClassifier(_BinaryLinear):
         self._set_result(scaler, found)
         return self
 
-    def _set_result(self, scaler: Standardizer, found: FewLabelFit):
-        "The attributes of a fitted model"
-        self._set_weights(scaler, found.fit)
-        self.lambdas_, self.cv_loss_, self.null_loss_ = found.lambdas, found.loss, found.null_loss
-        self.constant_ = found.constant
+# %% ../../nbs/estimators/linear.ipynb #cell-010
+@patch
+def _set_result(self: FewLabelClassifier, scaler: Standardizer, found: FewLabelFit):
+    "The attributes of a fitted model"
+    self._set_weights(scaler, found.fit)
+    self.lambdas_, self.cv_loss_, self.null_loss_ = found.lambdas, found.loss, found.null_loss
+    self.constant_ = found.constant
 
-# %% ../../nbs/estimators/linear.ipynb #cell-013
+# %% ../../nbs/estimators/linear.ipynb #cell-015
 class L1LogisticPath(_BinaryLinear):
     "L1 logistic regression by eq. (2) over a path of lambdas."
 

@@ -71,7 +71,7 @@ def _section_tasks(info: dict) -> str:
     note = 'Validation stays also chose the weights: the AUROCs are a little too high.'
     return f'## Tasks\n\n{_table(head, rows)}\n\n{note}'
 
-# %% ../../nbs/estimators/model_card.ipynb #cell-009
+# %% ../../nbs/estimators/model_card.ipynb #cell-010
 def _section_channels(info: dict) -> str:
     "Channels with unit, missingness and distribution"
     rows = []
@@ -85,20 +85,24 @@ def _section_channels(info: dict) -> str:
     return f'## Channels\n\n{_table(head, rows) if rows else "Not stated."}\n\n{note}'
 
 
-_USE = """## Use
+_USE = '\n'.join(
+    [
+        '## Use',
+        '',
+        '```python',
+        'import rnn_transfer as rt',
+        '',
+        "model = rt.TransferClassifier('{file}').fit(cohort, 'your label')",
+        'model.evaluate(cohort)',
+        '```',
+        '',
+        'The network is for research. It was not validated for care, and it carries the measurement habits of the',
+        'hospitals it learned from: compare your own missingness and ranges with the table above,',
+        'and evaluate on your own stays.',
+    ]
+)
 
-```python
-import rnn_transfer as rt
-
-model = rt.TransferClassifier('{file}').fit(cohort, 'your label')
-model.evaluate(cohort)
-```
-
-The network is for research. It was not validated for care, and it carries the measurement habits of the
-hospitals it learned from: compare your own missingness and ranges with the table above,
-and evaluate on your own stays."""
-
-
+# %% ../../nbs/estimators/model_card.ipynb #cell-011
 def describe_network(
     checkpoint: str | Path,  # file NAME.safetensors, with NAME.json next to it
     title: str = '',  # of the card; empty: the file's name

@@ -44,7 +44,7 @@ def _scales(net: MIMICNet) -> dict[str, np.ndarray]:
         arrays['std'][~net.input_mask.numpy()] = np.inf  # a column that is not read becomes 0
     return arrays
 
-
+# %% ../../nbs/estimators/onnx_export.ipynb #cell-010
 def build_onnx(
     net: MIMICNet,  # of a checkpoint with columns and scale, for stays padded to all hours
 ) -> 'onnx.ModelProto':  # input grid (n, T, n_columns) float32, output features (n, L*h); BadInput without a scale
@@ -74,7 +74,7 @@ def build_onnx(
     checker.check_model(model)
     return model
 
-# %% ../../nbs/estimators/onnx_export.ipynb #cell-010
+# %% ../../nbs/estimators/onnx_export.ipynb #cell-011
 def export_onnx(
     checkpoint: str | Path,  # file NAME.safetensors, with NAME.json next to it
     out: str | Path,  # file to write

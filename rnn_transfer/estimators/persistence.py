@@ -25,6 +25,8 @@ from ..utilities.files import write_atomic
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-007
 _FORMAT = 'rnn_transfer classifier 1'
+
+
 _NETWORK = 'network.safetensors'
 
 
@@ -58,7 +60,7 @@ def _arrays(model: TransferClassifier) -> dict[str, np.ndarray]:
             arrays['scale'] = np.array(list(block.normalizer_.scale.values()), float)
     return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
 
-
+# %% ../../nbs/estimators/persistence.ipynb #cell-008
 def _describe(model: TransferClassifier) -> dict:
     "The object of classifier.json, without hashes"
     settings = model.get_params() | dict(checkpoint=_NETWORK)
@@ -87,9 +89,9 @@ def _copy_network(checkpoint: Path, folder: Path) -> str:
     (folder / _NETWORK).with_suffix('.json').write_bytes(description)
     return hashlib.sha256(description).hexdigest()
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-009
-def _description_type() -> type:
-    "The form of classifier.json; unknown keys and other types are rejected"
+# %% ../../nbs/estimators/persistence.ipynb #cell-010
+def _setting_forms() -> tuple[type, type]:
+    "The forms of the settings and of the recalibration."
     from pydantic import BaseModel, ConfigDict, Field
 
     class Settings(BaseModel):
@@ -110,26 +112,36 @@ def _description_type() -> type:
         slope: float
         note: str
 
-    class Description(BaseModel):
-        model_config = ConfigDict(extra='forbid', strict=True, allow_inf_nan=False)
-        format: str
-        settings: Settings
-        label: str = Field(max_length=1000)
-        feature_names: list[str] = Field(max_length=100_000)
-        scaled_columns: list[str] = Field(max_length=100_000)
-        statistics: list[list[str]] = Field(max_length=1)
-        recalibration: Correction
-        n_positive: int = Field(ge=0)
-        n_negative: int = Field(ge=0)
-        penalty_strength: float
-        constant: bool
-        version: str
-        sha256: str
-        network_sha256: str = ''
+    return Settings, Correction
 
-    return Description
+# %% ../../nbs/estimators/persistence.ipynb #cell-011
+def _description_type() -> type:
+    "The form of classifier.json; unknown keys and other types are rejected"
+    from pydantic import ConfigDict, Field, create_model
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-010
+    settings, correction = _setting_forms()
+    names = list[str], Field(max_length=100_000)
+    count = int, Field(ge=0)
+    return create_model(
+        'Description',
+        __config__=ConfigDict(extra='forbid', strict=True, allow_inf_nan=False),
+        format=(str, ...),
+        settings=(settings, ...),
+        label=(str, Field(max_length=1000)),
+        feature_names=names,
+        scaled_columns=names,
+        statistics=(list[list[str]], Field(max_length=1)),
+        recalibration=(correction, ...),
+        n_positive=count,
+        n_negative=count,
+        penalty_strength=(float, ...),
+        constant=(bool, ...),
+        version=(str, ...),
+        sha256=(str, ...),
+        network_sha256=(str, ''),
+    )
+
+# %% ../../nbs/estimators/persistence.ipynb #cell-012
 def _read_description(path: Path) -> Any:
     "classifier.json; BadInput names the first key that is wrong"
     from pydantic import ValidationError
@@ -148,7 +160,7 @@ def _read_description(path: Path) -> Any:
         raise BadInput(f'{path}: format {found.format[:40]!r}, expected {_FORMAT!r}; save it with this version')
     return found
 
-
+# %% ../../nbs/estimators/persistence.ipynb #cell-013
 def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
     "The arrays, after their hash was checked"
     from safetensors import SafetensorError
@@ -169,7 +181,7 @@ def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
         raise BadInput(f'{path}: {min(missing) if missing else "a number"} is missing or not finite; save it again')
     return arrays
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-011
+# %% ../../nbs/estimators/persistence.ipynb #cell-014
 def load_classifier(
     path: str | Path,  # folder that `save_classifier` wrote
 ) -> TransferClassifier:  # fitted; BadInput in one line for anything damaged, changed or unknown
@@ -194,7 +206,7 @@ def _check_network(path: Path, sha256: str):
     if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
         raise BadInput(f'{file}: missing or changed since the classifier was saved; fetch or save it again')
 
-
+# %% ../../nbs/estimators/persistence.ipynb #cell-015
 def _restore(model: TransferClassifier, found: Any, arrays: dict, path: Path):
     "The attributes of a fitted classifier"
     model.classes_, model.label_ = np.array([0, 1]), found.label

@@ -55,6 +55,8 @@ def labels_for_width(
 
 # %% ../../nbs/estimators/precision.ipynb #cell-013
 MIN_POSITIVES = 20  # below, tools state what cannot be concluded
+
+
 MIN_POSITIVES_INTERVAL = 5  # below, no interval is given
 
 
@@ -83,7 +85,7 @@ def expected_precision(
     expected = Interval(max(auroc - half, 0.0), min(auroc + half, 1.0))
     return Precision(n_positive, n_negative, expected, _advice(fewest, which, y, auroc, 2 * half))
 
-
+# %% ../../nbs/estimators/precision.ipynb #cell-014
 def _advice(fewest: int, which: str, y: np.ndarray, auroc: float, width: float) -> str:
     "What cannot be concluded, and how many stays an interval half as wide needs; empty with enough of both classes."
     if fewest >= MIN_POSITIVES:

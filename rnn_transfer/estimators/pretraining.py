@@ -39,10 +39,12 @@ def channel_dropout(
     normalizer: Normalizer,  # of the grid
     rate: float,  # probability of each channel, from 0 to below 1
     seed: int = 0,  # draws the channels
-) -> Callable:  # (batch, T, n_columns) float32 tensor -> the same with channels taken away
+) -> Callable | None:  # (batch, T, n_columns) float32 tensor -> the same with channels taken away; None for rate 0
     "A function that takes channels away at random."
     if not 0 <= rate < 1:
         raise BadInput(f'channel_dropout {rate}: expected a probability from 0 to below 1')
+    if not rate:
+        return None
     empty = _never_measured(channels, masks, normalizer)
     owner = [i for i, channel in enumerate(channels) for _ in channel.columns]
     owner = torch.tensor(owner + list(range(len(channels))) * masks)
@@ -158,28 +160,28 @@ def pretrain(
     tasks = _known_tasks(cohort, tasks)
     starts, meta, cohort = _starting_networks(cohort, start, hidden, len(tasks), hours, short_stays, seed)
     material, normalizer = _material(cohort, tasks, meta, keep_test)
-    augment = None
-    if dropout_of_channels:
-        augment = channel_dropout(cohort.channels, meta['masks'], normalizer, dropout_of_channels, seed)
+    augment = channel_dropout(cohort.channels, meta['masks'], normalizer, dropout_of_channels, seed)
     with torch_threads(threads):
         histories = {h: material.fit(net, settings, seed, augment) for h, net in starts.items()}
         best = choose_hidden({h: history.best_val for h, history in histories.items()})
         measured = _validation_auroc(starts[best], material, tasks)
-    table = pd.DataFrame(
-        [
-            dict(hidden=h, val_loss=t.best_val, best_update=t.best_update, updates=t.updates, stopped=t.stopped)
-            for h, t in histories.items()
-        ]
-    )
+    training = asdict(settings) | dict(seed=seed, channel_dropout=dropout_of_channels, fine_tuned=bool(start))
+    validation = dict(loss=float(histories[best].best_val), auroc=_rounded(measured))
     net = starts[best]
     net.meta = meta | _card_facts(cohort, material, tasks, normalizer)
-    net.meta['training'] = asdict(settings) | dict(
-        seed=seed, channel_dropout=dropout_of_channels, fine_tuned=bool(start)
-    )
-    net.meta['validation'] = dict(loss=float(table['val_loss'].min()), auroc=_rounded(measured))
-    return Pretrained(net, table, measured)
+    net.meta |= dict(training=training, validation=validation)
+    return Pretrained(net, _training_table(histories), measured)
 
 # %% ../../nbs/estimators/pretraining.ipynb #cell-016
+def _training_table(histories: dict) -> pd.DataFrame:
+    "What each training did, one row for each h"
+    rows = []
+    for h, t in histories.items():
+        row = dict(hidden=h, val_loss=t.best_val, best_update=t.best_update, updates=t.updates, stopped=t.stopped)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def _known_tasks(cohort: Cohort, tasks: Sequence[str] | None) -> list[str]:
     "Names of the tasks; BadInput for one that the cohort does not have, or none"
     known = [task.name for task in cohort.tasks]
@@ -203,7 +205,7 @@ def _starting_networks(cohort, start, hidden, n_tasks: int, hours: int, short_st
     meta = {key: old.meta[key] for key in keys} | dict(channels=[asdict(c) for c in aligned.channels])
     return {old.config['hidden']: replace_head(old, n_tasks, seed)}, meta, aligned
 
-
+# %% ../../nbs/estimators/pretraining.ipynb #cell-017
 def _material(cohort: Cohort, tasks: list[str], meta: dict, keep_test: bool) -> tuple[_Material, Normalizer]:
     "Grid, labels and rows; BadInput where there is nothing to train on or to stop by"
     partition = cohort.stays['partition'].to_numpy()
@@ -218,7 +220,7 @@ def _material(cohort: Cohort, tasks: list[str], meta: dict, keep_test: bool) -> 
     y = cohort.stays[tasks].to_numpy(np.float32)
     return _Material(grid, y, train, val, meta['short']), normalizer
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-017
+# %% ../../nbs/estimators/pretraining.ipynb #cell-018
 def _validation_auroc(net: MIMICNet, material: _Material, tasks: list[str]) -> pd.Series:
     "AUROC of each task on the validation stays"
     X, y = material.grid.X[material.val], material.y[material.val]

@@ -56,7 +56,7 @@ def _kernel_folder() -> Iterator[Path]:
     ) as d:
         yield Path(d)
 
-
+# %% ../../nbs/experiment/execute.ipynb #cell-011
 class _PipeKernel(AsyncKernelManager):
     "A kernel of this very Python that talks through files instead of TCP ports, so that parallel runs cannot collide."
 
@@ -90,7 +90,7 @@ class _PipeKernel(AsyncKernelManager):
         self.usage['peak_mb'] = peak[0] if peak else None
         await super().shutdown_kernel(now=now, restart=restart)
 
-# %% ../../nbs/experiment/execute.ipynb #cell-012
+# %% ../../nbs/experiment/execute.ipynb #cell-013
 def _anonymise_notebook(
     path: Path,  # executed notebook, changed in place
 ) -> None:
@@ -107,7 +107,7 @@ def _anonymise_notebook(
             c.outputs = [_remove_paths(o, path.parent.parent) for o in c.outputs if o.get('name') != 'stderr']
     nbformat.write(nb, path)
 
-# %% ../../nbs/experiment/execute.ipynb #cell-013
+# %% ../../nbs/experiment/execute.ipynb #cell-014
 def _remove_paths(
     output: dict,  # of a cell
     run: Path,  # run folder
@@ -120,7 +120,7 @@ def _remove_paths(
     text = output['evalue'].replace(f'{run}/', '')
     return nbformat.v4.new_output('error', ename=output['ename'], evalue=text, traceback=[f'{output["ename"]}: {text}'])
 
-# %% ../../nbs/experiment/execute.ipynb #cell-014
+# %% ../../nbs/experiment/execute.ipynb #cell-015
 _SKIPPED = (
     'This is an executed copy. It runs the definitions and the last section; '
     'the {n} example cells in between were skipped: the notebook that ships with the package has their results.'
@@ -138,7 +138,7 @@ def read_copy(
     nb.cells.insert(1, nbformat.v4.new_markdown_cell(_SKIPPED.format(n=skipped)))
     return nb
 
-# %% ../../nbs/experiment/execute.ipynb #cell-016
+# %% ../../nbs/experiment/execute.ipynb #cell-017
 @dataclass
 class Executed:
     "How one execution of a notebook ended."
@@ -148,10 +148,13 @@ class Executed:
     made: dict = field(default_factory=dict)  # versions and commit that the kernel states; empty after an error
 
 
-_PROVENANCE = """import json
-from rnn_transfer.experiment.provenance import software_versions
-
-print(json.dumps(software_versions()))"""
+_PROVENANCE = '\n'.join(
+    [
+        'import json',
+        'from rnn_transfer.experiment.provenance import software_versions',
+        'print(json.dumps(software_versions()))',
+    ]
+)
 
 
 def _provenance_cell() -> 'NotebookNode':
@@ -173,7 +176,7 @@ def _last_words(folder: Path) -> str:
         return f': {lines[-1][:200]}' if lines else ''
     return ''
 
-
+# %% ../../nbs/experiment/execute.ipynb #cell-018
 def _papermill(step: Step, run: Path, parameters: dict, out: Path) -> Executed:
     "Execute the copy with papermill in a kernel of its own."
     import papermill
@@ -194,7 +197,7 @@ def _papermill(step: Step, run: Path, parameters: dict, out: Path) -> Executed:
             raise RuntimeError(f'{first_line(e)}{_last_words(folder)}') from e
     return Executed('', usage.get('peak_mb'), _read_provenance(executed))
 
-# %% ../../nbs/experiment/execute.ipynb #cell-019
+# %% ../../nbs/experiment/execute.ipynb #cell-021
 def run_notebook(
     step: Step,  # what to run
     run: Path,  # run folder
@@ -220,7 +223,7 @@ def run_notebook(
     os.replace(tmp, failed if executed.error else folder / f'{step.notebook}.ipynb')
     return executed
 
-# %% ../../nbs/experiment/execute.ipynb #cell-021
+# %% ../../nbs/experiment/execute.ipynb #cell-023
 def _run_with_retry(
     step: Step,  # what to run
     run: Path,  # run folder
@@ -238,7 +241,7 @@ def _run_with_retry(
             return Executed(f'{e.strerror or e}')
     return Executed(error)
 
-# %% ../../nbs/experiment/execute.ipynb #cell-023
+# %% ../../nbs/experiment/execute.ipynb #cell-025
 def _check_same_code(
     step: Step,  # as planned
 ) -> None:
@@ -251,7 +254,7 @@ def _check_same_code(
             'install the same everywhere, and start again if it changed while the run went on'
         )
 
-# %% ../../nbs/experiment/execute.ipynb #cell-024
+# %% ../../nbs/experiment/execute.ipynb #cell-026
 def _run_step(
     step: Step,  # what to run
     run: Path,  # run folder
@@ -281,14 +284,14 @@ def _run_step(
         (run / step.name / 'failed.json').unlink(missing_ok=True)
     return dict(name=step.name, state='done', seconds=done['seconds'])
 
-# %% ../../nbs/experiment/execute.ipynb #cell-025
+# %% ../../nbs/experiment/execute.ipynb #cell-027
 def _describe_exception(e: Exception) -> str:
     "One line: what the system says, what the package says, or the kind of error and its text."
     if isinstance(e, OSError):
         return first_line(e.strerror or e)
     return first_line(e if isinstance(e, BadInput) else f'{type(e).__name__}: {e}')
 
-# %% ../../nbs/experiment/execute.ipynb #cell-026
+# %% ../../nbs/experiment/execute.ipynb #cell-028
 def execute_step(
     step: Step,  # what to run
     run: str,  # run folder

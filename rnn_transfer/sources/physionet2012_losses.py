@@ -63,7 +63,7 @@ def outcome_losses(
         ),
     ]
 
-
+# %% ../../nbs/sources/physionet2012_losses.ipynb #cell-010
 def lonely_losses(
     letter: str,  # of a set that is not there
     n: int,  # records that its outcomes name
@@ -72,7 +72,7 @@ def lonely_losses(
     fix = f'download set-{letter}, or move its outcomes out of the folder'
     return [Loss(f'set-{letter}: its outcomes are there, the set is not', n, n, 'records', limit=RECORD_LIMIT, fix=fix)]
 
-# %% ../../nbs/sources/physionet2012_losses.ipynb #cell-014
+# %% ../../nbs/sources/physionet2012_losses.ipynb #cell-015
 _ROW_LIMITS = {
     'rows without a parameter': ROW_LIMIT,
     'rows of an unknown parameter': None,  # an error unless a user asked to count them
@@ -100,7 +100,7 @@ def row_losses(
         Loss(f'set-{letter}: headers in the middle of a record', n_headers, n + n_headers),
     ]
 
-# %% ../../nbs/sources/physionet2012_losses.ipynb #cell-017
+# %% ../../nbs/sources/physionet2012_losses.ipynb #cell-018
 _OFTEN_UNKNOWN = ('Height', 'Weight')  # -1 is their documented code for unknown
 _FEW_VALUES = 10  # of one parameter, too few to stop a command
 
@@ -130,7 +130,7 @@ def value_losses(
         Loss('pH: decimal point restored', n_ph, int(cleaning.loc['pH', 'values']), 'values', 'imputed'),
     ]
 
-# %% ../../nbs/sources/physionet2012_losses.ipynb #cell-021
+# %% ../../nbs/sources/physionet2012_losses.ipynb #cell-022
 def reading_losses(
     n_records: int,  # read
     n_empty: int,  # of them without a reading of an input channel

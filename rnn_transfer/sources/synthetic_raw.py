@@ -42,10 +42,12 @@ from rnn_transfer.sources.synthetic_tables import (
     patients_table,
 )
 from ..utilities.errors import BadInput
+
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-004
 from ..utilities.files import load_resource, write_atomic
 from ..utilities.seeds import seeded_rng
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-007
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-008
 class RawBlock(NamedTuple):
     "A block of simulated subjects as raw tables."
 
@@ -71,7 +73,7 @@ def _rows_of_stays(tables: dict, stays: pd.DataFrame) -> dict:
     key = dict(PATIENTS='SUBJECT_ID', ADMISSIONS='HADM_ID', ICUSTAYS='ICUSTAY_ID', DIAGNOSES_ICD='HADM_ID')
     return {name: table[table[key[name]].isin(stays[key[name]])] for name, table in tables.items()}
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-008
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-009
 def simulate_raw_block(
     number: int,  # 0, 1, 2, …
     seed: int = 0,  # names the sequence of blocks
@@ -91,7 +93,7 @@ def simulate_raw_block(
     rows = extend_chart(build_raw_chart(block, seed, number), stays)
     return RawBlock(min(max_stays, len(block.stays)), tables, rows)
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-012
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-013
 _NO_STAY = 1000  # one chart row in so many has no ICUSTAY_ID
 _NO_ADMISSION = 97  # one laboratory row in so many has no HADM_ID
 _CONTENTS = load_resource('synthetic_tables.json')
@@ -119,7 +121,7 @@ def _expanded_sql(table: str, others: int) -> str:
         FROM (SELECT *, {item} AS i
             FROM (SELECT *, unnest(range({others + 1})) AS k FROM rows_{table}))'''
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-013
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-014
 _METAVISION_FLAG = "CASE WHEN system = 'metavision' THEN ({})::INTEGER END"
 _NUMBER = "CASE WHEN NOT worded THEN VALUE ELSE nullif(regexp_extract(VALUE, '{}'), '') END AS VALUENUM"
 _LARGE_TABLES = {  # the official columns of each large table, from `_expanded_sql`
@@ -138,7 +140,7 @@ _LARGE_TABLES = {  # the official columns of each large table, from `_expanded_s
         NULL AS STOPPED, NULL AS NEWBOTTLE, NULL AS ISERROR''',
 }
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-015
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-016
 _ROW_SCHEMA = pa.schema(  # n counts the rows of a table, mv is 1 for MetaVision, us is the time in microseconds
     dict(
         n=pa.int64(),
@@ -168,7 +170,7 @@ def _arrow_rows(rows: ChartRows, chosen: np.ndarray, first_number: int, icustays
     arrays = [pa.array(columns[field.name], from_pandas=True).cast(field.type) for field in _ROW_SCHEMA]
     return pa.Table.from_arrays(arrays, schema=_ROW_SCHEMA)
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-016
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-017
 def _write_blocks(folder: Path, n: int, seed: int) -> dict:
     "Simulate block after block; write the rows of each large table as Parquet, return the small tables."
     table_of_item = RAW_ITEMS['source'].to_numpy()
@@ -191,7 +193,7 @@ def _write_blocks(folder: Path, n: int, seed: int) -> dict:
         writer.close()
     return {name: pd.concat(tables, ignore_index=True) for name, tables in small.items()}
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-018
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-019
 def _write_csv(con, sql: str, path: Path):
     "Write the rows of a query as a CSV file, .csv or .csv.gz."
     query = con.sql(sql)
@@ -214,7 +216,7 @@ def _write_small_tables(con, tables: dict, folder: Path, suffix: str) -> dict:
         _write_csv(con, 'FROM frame', folder / f'{name}{suffix}')
     return {name: len(table) for name, table in tables.items()}
 
-
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-020
 def _write_large_tables(con, parquet: Path, folder: Path, suffix: str, others: int) -> dict:
     "Write the large tables from their Parquet files; return {table: rows}."
     n_rows = {}
@@ -227,7 +229,7 @@ def _write_large_tables(con, parquet: Path, folder: Path, suffix: str, others: i
         n_rows[name] = pq.read_metadata(f'{parquet}/{name}.parquet').num_rows * (n_others + 1)
     return n_rows
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-019
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-021
 _NOTE = """Simulated by rnn_transfer: no patient, no hospital. The tables have the form of MIMIC-III v1.4 \
 and hold none of its data.
 partitions.csv: the partition (train, val, test) of each subject of the synthetic cohort.
@@ -243,7 +245,7 @@ def _raise_for_arguments(n, seed, others, compression):
     if compression not in (None, 'gzip'):
         raise BadInput(f"compression={compression!r}: expected None or 'gzip'")
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-020
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-022
 def write_raw(
     out: str | Path,  # folder, new or empty; appears whole or not at all
     n: int = 2000,  # simulated stays, at least 300
@@ -268,7 +270,7 @@ def write_raw(
         (folder / 'SYNTHETIC.txt').write_text(_NOTE)
     return n_rows
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-035
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-037
 _TOLERANCE = 2e-4  # the synthetic cohort rounds to four decimals, CareVue to four bytes
 
 
@@ -299,7 +301,7 @@ def compare_events(
     rule = pd.Series(np.select(list(rules.values()), list(rules), 'unexplained'))
     return pd.DataFrame({'events': rule.value_counts().reindex([*rules, 'unexplained'], fill_value=0)})
 
-# %% ../../nbs/sources/synthetic_raw.ipynb #cell-042
+# %% ../../nbs/sources/synthetic_raw.ipynb #cell-044
 _TABLES_VERSION = f'{SIMULATION_VERSION}.1'  # of the simulation, and of these tables
 
 

@@ -119,7 +119,7 @@ def _second_readings(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFra
     lower = np.maximum(rows['value'] - step[item] * rng.integers(1, 9, len(rows)), 0)
     return rows.assign(item=second[item], value=np.round(lower, 6))
 
-
+# %% ../../nbs/sources/synthetic_raw_chart.ipynb #cell-015
 def add_duplicates(
     chart: pd.DataFrame,  # stay (position), minute, item (row of `RAW_ITEMS`), value
     rng: np.random.Generator,  # draws which rows are repeated
@@ -134,7 +134,7 @@ def add_duplicates(
     rows = pd.concat(rows, ignore_index=True)
     return rows.iloc[np.lexsort((rows['minute'], rows['stay']))]
 
-# %% ../../nbs/sources/synthetic_raw_chart.ipynb #cell-019
+# %% ../../nbs/sources/synthetic_raw_chart.ipynb #cell-020
 _URINALYSIS = 0.1  # fraction of stays that have one
 _URINALYSIS_ITEMS = [51478, 51491]  # glucose and pH of the urine
 _URINE_ITEMS = [40055, 226559]  # volumes in CareVue and in MetaVision
@@ -159,7 +159,7 @@ def urine_output(
         rows.append(pd.DataFrame(dict(stay=tested, minute=45, item=item, value=index)))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../nbs/sources/synthetic_raw_chart.ipynb #cell-022
+# %% ../../nbs/sources/synthetic_raw_chart.ipynb #cell-023
 def build_raw_chart(
     block: Block,  # as `simulate_block` returns
     seed: int,  # of the block
@@ -180,7 +180,7 @@ def build_raw_chart(
     chart = pd.concat([simulated, urine_output(block, system, make_rng('urine'))], ignore_index=True)
     return add_duplicates(chart, make_rng('several'))
 
-# %% ../../nbs/sources/synthetic_raw_chart.ipynb #cell-027
+# %% ../../nbs/sources/synthetic_raw_chart.ipynb #cell-028
 class ChartRows(NamedTuple):
     "Rows of the large tables, one array a column, in the order of stay and time."
 

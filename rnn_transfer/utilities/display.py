@@ -101,7 +101,7 @@ def undrawable_names(
 
 _LONGEST_LABEL = 60  # characters; a longer name is cut, in figures alone
 
-
+# %% ../../nbs/utilities/display.ipynb #cell-014
 def plain_text(
     text: str,  # a name that a user has given
 ) -> str:  # for matplotlib
@@ -134,7 +134,7 @@ def set_plot_style() -> None:  # nothing; changes matplotlib's defaults for this
     )
     _set_svg_output()
 
-# %% ../../nbs/utilities/display.ipynb #cell-016
+# %% ../../nbs/utilities/display.ipynb #cell-017
 def _set_svg_output():
     "Figures in notebooks are SVG without a date, if matplotlib's inline backend is there."
     try:

@@ -51,7 +51,7 @@ def _done_form() -> 'type[BaseModel]':
         peak_mb=(int | None, None),
     )
 
-
+# %% ../../nbs/utilities/run_records.ipynb #cell-008
 def _failed_form() -> 'type[BaseModel]':
     "failed.json"
     return _record_form(why=(str, ...))
@@ -70,7 +70,7 @@ _FORMS = {
     'split.json': (_split_form, 'the description of a split'),
 }
 
-# %% ../../nbs/utilities/run_records.ipynb #cell-008
+# %% ../../nbs/utilities/run_records.ipynb #cell-010
 def read_record(
     path: str | Path,  # manifest.json, done.json, failed.json or split.json
 ) -> dict:  # as stored; {} where there is no such file; BadInput where it is damaged
