@@ -71,27 +71,27 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         self.layers, self.missing, self.scale = layers, missing, scale
         self.recalibrate, self.repeats, self.random_state = recalibrate, repeats, random_state
 
-    def fit(
-        self,
-        X: Cohort,  # with labelled stays in train and val
-        y: str | pd.Series | np.ndarray,  # as `labels_of`
-        groups: Any = None,  # ignored: the subjects of the cohort are the groups
-    ) -> 'TransferClassifier':  # itself; BadInput for one class, too few subjects, or channels that do not fit
-        "Learn a label from the train and validation stays of a cohort."
-        if self.features not in ('network', 'statistics', 'both'):
-            raise BadInput(f'features {self.features!r}: expected network, statistics or both')
-        self.classes_, self.label_ = np.array([0, 1]), y if isinstance(y, str) else 'label'
-        self.blocks_ = [block.fit(X) for block in self._blocks()]
-        table, labels = self._table(X), labels_of(X, y)
-        self.feature_names_in_ = np.array(table.columns, object)
-        self.scaler_ = Standardizer.fit(table[(X.stays['partition'] == 'train').to_numpy()].to_numpy())
-        rows = np.flatnonzero(~np.isnan(labels) & (X.stays['partition'] != 'test').to_numpy())
-        self._fit_rows(
-            self.scaler_.transform(table.to_numpy())[rows], labels[rows], X.stays['subject_id'].to_numpy()[rows]
-        )
-        return self
-
 # %% ../../nbs/estimators/classifier.ipynb #cell-012
+@patch
+def fit(
+    self: TransferClassifier,
+    X: Cohort,  # with labelled stays in train and val
+    y: str | pd.Series | np.ndarray,  # as `labels_of`
+    groups: Any = None,  # ignored: the subjects of the cohort are the groups
+) -> 'TransferClassifier':  # itself; BadInput for one class, too few subjects, or channels that do not fit
+    "Learn a label from the train and validation stays of a cohort."
+    if self.features not in ('network', 'statistics', 'both'):
+        raise BadInput(f'features {self.features!r}: expected network, statistics or both')
+    self.classes_, self.label_ = np.array([0, 1]), y if isinstance(y, str) else 'label'
+    self.blocks_ = [block.fit(X) for block in self._blocks()]
+    table, labels = self._table(X), labels_of(X, y)
+    self.feature_names_in_ = np.array(table.columns, object)
+    self.scaler_ = Standardizer.fit(table[(X.stays['partition'] == 'train').to_numpy()].to_numpy())
+    rows = np.flatnonzero(~np.isnan(labels) & (X.stays['partition'] != 'test').to_numpy())
+    self._fit_rows(self.scaler_.transform(table.to_numpy())[rows], labels[rows], X.stays['subject_id'].to_numpy()[rows])
+    return self
+
+# %% ../../nbs/estimators/classifier.ipynb #cell-013
 @patch
 def predict_proba(
     self: TransferClassifier,
@@ -112,7 +112,7 @@ def predict(
     "The more probable class of every stay."
     return (self.predict_proba(X)[:, 1] > 0.5).astype(int)
 
-# %% ../../nbs/estimators/classifier.ipynb #cell-013
+# %% ../../nbs/estimators/classifier.ipynb #cell-014
 @patch
 def _blocks(self: TransferClassifier) -> list:
     "The transformers whose features are read"
@@ -145,7 +145,7 @@ def _fit_rows(self: TransferClassifier, Z: np.ndarray, y: np.ndarray, subject: n
         logits = cross_fit_logits(lambda rows: lambda at: fit(rows).fit.logits(Z[at]), y, subject, 1, key)
         self.recalibration_ = fit_recalibration(logits, y)
 
-# %% ../../nbs/estimators/classifier.ipynb #cell-014
+# %% ../../nbs/estimators/classifier.ipynb #cell-015
 @patch
 def evaluate(
     self: TransferClassifier,

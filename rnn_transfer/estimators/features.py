@@ -68,22 +68,6 @@ class MIMICNetFeatures(TransformerMixin, BaseEstimator):
         self.checkpoint, self.layers, self.missing = checkpoint, layers, missing
         self.scale, self.batch = scale, batch
 
-    def fit(
-        self,
-        X: Cohort | Grid,  # stays; their labels are not used
-        y: Any = None,  # ignored
-    ) -> 'MIMICNetFeatures':  # itself; BadInput for a checkpoint or channels that will not do
-        "Load the network, and estimate the scale if it is the target's."
-        for name, allowed in (('layers', ('all', 'top')), ('scale', ('source', 'target'))):
-            if getattr(self, name) not in allowed:
-                raise BadInput(f'{name} {getattr(self, name)!r}: expected {" or ".join(allowed)}')
-        self.network_ = load_checkpoint(self.checkpoint)
-        self.normalizer_ = Normalizer(self.network_.meta.get('scale') or {})
-        grid = self._raw_grid(X)
-        if self.scale == 'target':
-            self.normalizer_ = Normalizer.fit(grid.X[self._train_rows(X)], grid.columns)
-        return self
-
     def transform(
         self,
         X: Cohort | Grid,  # stays with the network's channels, or some of them
@@ -97,6 +81,24 @@ class MIMICNetFeatures(TransformerMixin, BaseEstimator):
         return table[self.get_feature_names_out()]
 
 # %% ../../nbs/estimators/features.ipynb #cell-011
+@patch
+def fit(
+    self: MIMICNetFeatures,
+    X: Cohort | Grid,  # stays; their labels are not used
+    y: Any = None,  # ignored
+) -> 'MIMICNetFeatures':  # itself; BadInput for a checkpoint or channels that will not do
+    "Load the network, and estimate the scale if it is the target's."
+    for name, allowed in (('layers', ('all', 'top')), ('scale', ('source', 'target'))):
+        if getattr(self, name) not in allowed:
+            raise BadInput(f'{name} {getattr(self, name)!r}: expected {" or ".join(allowed)}')
+    self.network_ = load_checkpoint(self.checkpoint)
+    self.normalizer_ = Normalizer(self.network_.meta.get('scale') or {})
+    grid = self._raw_grid(X)
+    if self.scale == 'target':
+        self.normalizer_ = Normalizer.fit(grid.X[self._train_rows(X)], grid.columns)
+    return self
+
+# %% ../../nbs/estimators/features.ipynb #cell-012
 @patch
 def get_feature_names_out(
     self: MIMICNetFeatures,
@@ -122,7 +124,7 @@ def _restore(
     self.normalizer_ = Normalizer(stored)
     return self
 
-# %% ../../nbs/estimators/features.ipynb #cell-012
+# %% ../../nbs/estimators/features.ipynb #cell-013
 @patch
 def _all_names(self: MIMICNetFeatures) -> list[str]:
     "Names of the states of all layers"
@@ -154,7 +156,7 @@ def _train_rows(self: MIMICNetFeatures, X: Cohort | Grid) -> np.ndarray:
         return np.ones(len(X.X), bool)
     return (X.stays['partition'] == 'train').to_numpy()
 
-# %% ../../nbs/estimators/features.ipynb #cell-018
+# %% ../../nbs/estimators/features.ipynb #cell-019
 class StatisticalFeatures(TransformerMixin, BaseEstimator):
     "The hand-crafted statistics of the benchmark, one row a stay."
 

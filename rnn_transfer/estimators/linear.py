@@ -145,15 +145,19 @@ class L1LogisticPath(_BinaryLinear):
         X, y = self._check_input(X, y)
         scaler = Standardizer.fit(X)
         Z, groups = scaler.transform(X), np.arange(len(y)) if groups is None else np.asarray(groups)
-        fold = subject_folds(y, groups, 'estimator', self.random_state)
-        if not len(fold):
-            raise BadInput('labels: each class needs two groups; label more stays')
-        if self.select == 'cv':
-            key = ('estimator', self.random_state)
-            fit = fit_few_labels(Z, y, groups, 'lasso', self.lambdas, repeats=1, key=key).fit
-            self.path_ = l1_logistic_path(Z, y, self.lambdas)
-        else:
-            self.path_ = l1_logistic_path(Z[fold > 0], y[fold > 0], self.lambdas)
-            fit = choose_lambda(self.path_, Z[fold == 0], y[fold == 0])
-        self._set_weights(scaler, fit)
+        self._set_weights(scaler, self._choose(Z, y, groups))
         return self
+
+# %% ../../nbs/estimators/linear.ipynb #cell-016
+@patch
+def _choose(self: L1LogisticPath, Z: np.ndarray, y: np.ndarray, groups: np.ndarray) -> L1LogisticFit:
+    "The path, and the model of it that predicts held-out groups best"
+    key = ('estimator', self.random_state)
+    fold = subject_folds(y, groups, *key)
+    if not len(fold):
+        raise BadInput('labels: each class needs two groups; label more stays')
+    if self.select == 'cv':
+        self.path_ = l1_logistic_path(Z, y, self.lambdas)
+        return fit_few_labels(Z, y, groups, 'lasso', self.lambdas, repeats=1, key=key).fit
+    self.path_ = l1_logistic_path(Z[fold > 0], y[fold > 0], self.lambdas)
+    return choose_lambda(self.path_, Z[fold == 0], y[fold == 0])

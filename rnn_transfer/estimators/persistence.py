@@ -26,10 +26,10 @@ from ..utilities.files import write_atomic
 # %% ../../nbs/estimators/persistence.ipynb #cell-007
 _FORMAT = 'rnn_transfer classifier 1'
 
-
+# %% ../../nbs/estimators/persistence.ipynb #cell-008
 _NETWORK = 'network.safetensors'
 
-
+# %% ../../nbs/estimators/persistence.ipynb #cell-009
 def save_classifier(
     model: TransferClassifier,  # fitted
     out: str | Path,  # folder to write; replaced if it holds a classifier, rejected if it holds anything else
@@ -50,7 +50,7 @@ def save_classifier(
         (tmp / 'classifier.json').write_text(text, encoding='utf-8')
     return out
 
-
+# %% ../../nbs/estimators/persistence.ipynb #cell-011
 def _arrays(model: TransferClassifier) -> dict[str, np.ndarray]:
     "What a classifier has learned, as arrays"
     arrays = dict(coef=model.coef_, intercept=model.intercept_, kept=model.scaler_.kept.astype(np.uint8))
@@ -60,7 +60,7 @@ def _arrays(model: TransferClassifier) -> dict[str, np.ndarray]:
             arrays['scale'] = np.array(list(block.normalizer_.scale.values()), float)
     return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-008
+# %% ../../nbs/estimators/persistence.ipynb #cell-013
 def _describe(model: TransferClassifier) -> dict:
     "The object of classifier.json, without hashes"
     settings = model.get_params() | dict(checkpoint=_NETWORK)
@@ -81,7 +81,7 @@ def _describe(model: TransferClassifier) -> dict:
         version=rnn_transfer.__version__,
     )
 
-
+# %% ../../nbs/estimators/persistence.ipynb #cell-015
 def _copy_network(checkpoint: Path, folder: Path) -> str:
     "Copy a checkpoint and return the hash of its description, which holds the hash of its weights"
     shutil.copyfile(checkpoint.with_suffix('.safetensors'), folder / _NETWORK)
@@ -89,7 +89,7 @@ def _copy_network(checkpoint: Path, folder: Path) -> str:
     (folder / _NETWORK).with_suffix('.json').write_bytes(description)
     return hashlib.sha256(description).hexdigest()
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-010
+# %% ../../nbs/estimators/persistence.ipynb #cell-018
 def _setting_forms() -> tuple[type, type]:
     "The forms of the settings and of the recalibration."
     from pydantic import BaseModel, ConfigDict, Field
@@ -114,7 +114,7 @@ def _setting_forms() -> tuple[type, type]:
 
     return Settings, Correction
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-011
+# %% ../../nbs/estimators/persistence.ipynb #cell-019
 def _description_type() -> type:
     "The form of classifier.json; unknown keys and other types are rejected"
     from pydantic import ConfigDict, Field, create_model
@@ -141,7 +141,7 @@ def _description_type() -> type:
         network_sha256=(str, ''),
     )
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-012
+# %% ../../nbs/estimators/persistence.ipynb #cell-020
 def _read_description(path: Path) -> Any:
     "classifier.json; BadInput names the first key that is wrong"
     from pydantic import ValidationError
@@ -160,7 +160,7 @@ def _read_description(path: Path) -> Any:
         raise BadInput(f'{path}: format {found.format[:40]!r}, expected {_FORMAT!r}; save it with this version')
     return found
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-013
+# %% ../../nbs/estimators/persistence.ipynb #cell-022
 def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
     "The arrays, after their hash was checked"
     from safetensors import SafetensorError
@@ -181,7 +181,7 @@ def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
         raise BadInput(f'{path}: {min(missing) if missing else "a number"} is missing or not finite; save it again')
     return arrays
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-014
+# %% ../../nbs/estimators/persistence.ipynb #cell-023
 def load_classifier(
     path: str | Path,  # folder that `save_classifier` wrote
 ) -> TransferClassifier:  # fitted; BadInput in one line for anything damaged, changed or unknown
@@ -199,14 +199,14 @@ def load_classifier(
     _restore(model, found, arrays, path)
     return model
 
-
+# %% ../../nbs/estimators/persistence.ipynb #cell-025
 def _check_network(path: Path, sha256: str):
     "BadInput where the network's description is not the one that was saved"
     file = (path / _NETWORK).with_suffix('.json')
     if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
         raise BadInput(f'{file}: missing or changed since the classifier was saved; fetch or save it again')
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-015
+# %% ../../nbs/estimators/persistence.ipynb #cell-027
 def _restore(model: TransferClassifier, found: Any, arrays: dict, path: Path):
     "The attributes of a fitted classifier"
     model.classes_, model.label_ = np.array([0, 1]), found.label
