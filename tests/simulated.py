@@ -128,7 +128,7 @@ ALL_SYSTEMS = [
 def evaluated_run(folder):
     "A run of five systems, evaluated; its stays have numbers that nothing else has."
     run = simulated_run(folder / 'simulated-run')
-    for f in [run / 'data' / 'stays.parquet', *run.rglob('predictions.parquet')]:
+    for f in [run / 'data' / 'stays.parquet', run / 'data' / 'statistics.parquet', *run.rglob('predictions.parquet')]:
         d = pd.read_parquet(f)
         d.assign(stay_id=d['stay_id'] + 7_310_000_000).to_parquet(f, index=False)
     return run, run_evaluate(run, replicates=60)
