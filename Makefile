@@ -25,7 +25,9 @@ INSTALLED := $(VENV)/.installed
 FLAGS = $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
 
-.PHONY: help install dev paper lint test slow docs export readme clean
+FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 mimic3:500 mimic3_benchmarks:500 finished_runs:200
+
+.PHONY: help install dev paper lint test slow fuzz docs export readme clean
 
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
@@ -34,6 +36,7 @@ help:
 	@echo 'make test     style, library, notebooks, README and site: every check but those of make slow'
 	@echo 'make lint     the style alone: ruff over notebooks, tests, docs and benchmarks; export in step'
 	@echo 'make slow     the checks that take minutes: killed runs, coverage of intervals'
+	@echo 'make fuzz     thousands of damaged inputs: none may end in a traceback, a hang or half a file'
 	@echo 'make docs     the site, in _docs/index.html'
 	@echo 'make export   library and README from the notebooks'
 	@echo 'make dev      the environment, and git hooks that check style and export before each commit'
@@ -73,6 +76,9 @@ test: lint
 
 slow: $(INSTALLED)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow $(ARGS)
+
+fuzz: $(INSTALLED)
+	@for of in $(FUZZ); do OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz.py $${of%:*} $${of#*:} || exit 1; done
 
 docs: $(INSTALLED)
 	@$(BIN)/python docs/build.py

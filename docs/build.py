@@ -27,7 +27,18 @@ from math_core import LatexError, LatexToMathML
 ROOT = Path(__file__).resolve().parents[1]
 # The order of the sidebar. A page that is not listed is shown under More; tests/test_house.py wants every page listed.
 MENU = [
-    ("", ["index.ipynb", "getting-started.md", "own-data.md", "clusters.md", "glossary.md", "architecture.md"]),
+    (
+        "",
+        [
+            "index.ipynb",
+            "getting-started.md",
+            "own-data.md",
+            "inputs.md",
+            "clusters.md",
+            "glossary.md",
+            "architecture.md",
+        ],
+    ),
     (
         "The method",
         [f"{name}.ipynb" for name in ("00_data", "01_model", "02_pretrain", "03_transfer", "04_evaluate", "05_paper")],

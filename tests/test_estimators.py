@@ -19,7 +19,7 @@ from rnn_transfer.estimators.label_evaluation import evaluate_label
 from rnn_transfer.estimators.linear import FewLabelClassifier, L1LogisticPath
 from rnn_transfer.estimators.persistence import load_classifier, save_classifier
 from rnn_transfer.estimators.precision import auroc_standard_error, expected_precision, labels_for_width
-from rnn_transfer.estimators.pretraining import channel_dropout, pretrain, summarise_channels
+from rnn_transfer.estimators.pretraining import channel_dropout, pretrain_network, summarise_channels
 from rnn_transfer.estimators.recalibration import cross_fit_logits, fit_recalibration
 from rnn_transfer.learning.few_labels import PENALTIES, fit_few_labels, logistic_path, penalty_grid
 from rnn_transfer.learning.training import TrainSettings
@@ -342,13 +342,13 @@ def test_pretraining_uses_test_stays_unless_they_are_kept(toy):
     settings = TrainSettings(lr=1e-3, max_updates=2, eval_every=1)
     n = toy.stays['partition'].value_counts()
     for keep_test, expected in ((False, n['train'] + n['test']), (True, n['train'])):
-        net = pretrain(toy, hidden=(4,), settings=settings, keep_test=keep_test).net
+        net = pretrain_network(toy, hidden=(4,), settings=settings, keep_test=keep_test).net
         assert net.meta['counts']['train'] == expected
 
 
 def test_a_pretrained_network_goes_straight_into_a_classifier(toy, tmp_path):
     settings = TrainSettings(lr=1e-3, max_updates=4, eval_every=2)
-    path = pretrain(toy, hidden=(4,), settings=settings).save(tmp_path / 'net.safetensors', licence='CC0')
+    path = pretrain_network(toy, hidden=(4,), settings=settings).save(tmp_path / 'net.safetensors', licence='CC0')
     stored = json.loads(path.with_suffix('.json').read_text())
     assert stored['licence'] == 'CC0' and stored['channel_summary'].keys() == {c.name for c in toy.channels}
     assert TransferClassifier(path).fit(toy, toy.tasks[0].name).predict_proba(toy).shape == (300, 2)
