@@ -131,12 +131,24 @@ def _read_csv_sql(path: Path, form: CsvForm, kinds: dict[str, str], words: Colle
             header=true, delim='{form.delimiter}', quote='"', escape='"', columns={columns}
         )"""
 
-# %% ../../nbs/sources/csv_scans.ipynb #cell-018
+# %% ../../nbs/sources/csv_scans.ipynb #cell-019
+def _rows_sql(kinds: dict[str, str], only: dict[str, str]) -> str:
+    "SQL: the row is not blank, and has a value that matters, or one that is wrong."
+    conditions = [f'NOT ({" AND ".join(f"csv_rows.{column} IS NULL" for column in kinds)})']
+    for column, query in only.items():
+        if kinds[column] == 'WHOLE_DOUBLE':
+            cell = f'csv_rows.{column}'
+            matters = f'{cell} IN (SELECT value::DOUBLE FROM ({query}) AS of_use(value))'
+            conditions.append(f'({matters} OR {cell} IS NULL OR {cell} < 0 OR {cell} <> floor({cell}))')
+    return ' AND '.join(conditions)
+
+# %% ../../nbs/sources/csv_scans.ipynb #cell-020
 def csv_scan(
     path: str | Path,  # .csv or .csv.gz
     types: dict[str, str],  # {column in capitals: SQL type}; INTEGER and BIGINT both give a BIGINT of 0 or more
     needed: Collection[str] = (),  # columns of whole numbers that may not be empty, but in a blank row
     answers: Collection[str] = (),  # columns of text in which `None` is an answer; not empty: it is one in all columns
+    only: dict[str, str] | None = None,  # {column of whole numbers: query of the values that matter}, for large files
 ) -> str:  # a subquery in parentheses; BadInput for a column that the first line lacks
     "Write the SQL that reads some columns of a CSV file."
     path = Path(path)
@@ -153,5 +165,5 @@ def csv_scan(
     return f"""(
         SELECT {', '.join(columns)}
         FROM {_read_csv_sql(path, form, kinds, _words_for_empty(rows, bool(answers)))} AS csv_rows
-        WHERE NOT ({' AND '.join(f'csv_rows.{column} IS NULL' for column in types)})
+        WHERE {_rows_sql(kinds, only or {})}
     )"""

@@ -16,6 +16,8 @@ def plain_code(
     text: str,  # a code as written
 ) -> str:  # capitals, without spaces and dot
     "Write an ICD-9 code as MIMIC-III does."
+    if text.isalnum():  # nearly all
+        return text.upper()
     code = re.sub(r'\s', '', text).upper()
     whole, dot, decimals = code.partition('.')
     if dot and whole.isdigit():
@@ -28,7 +30,7 @@ def plain_codes(
 ) -> dict[str, str]:  # {text: code}
     "Write the codes of a table as MIMIC-III does."
     texts = list(texts)
-    are_numbers = any(re.fullmatch(r'\s*\d{4,5}\.0\s*', text) for text in texts)
+    are_numbers = any('.' in text and re.fullmatch(r'\s*\d{4,5}\.0\s*', text) for text in texts)
     return {text: plain_code(re.sub(r'\.0\s*$', '', text) if are_numbers else text) for text in texts}
 
 # %% ../../nbs/sources/icd9.ipynb #cell-013

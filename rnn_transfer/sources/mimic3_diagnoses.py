@@ -26,9 +26,10 @@ def _benchmark_codes() -> set[str]:
 
 def _load_dictionary(con: duckdb.DuckDBPyConnection) -> list[str]:
     "Make the table `dictionary`: code and titles. The codes, one that has two meanings twice."
-    sql = 'SELECT DISTINCT ICD9_CODE, SHORT_TITLE, LONG_TITLE FROM d_icd_diagnoses WHERE ICD9_CODE IS NOT NULL'
-    texts = [text for text, *_ in con.execute(sql).fetchall()]
-    codes = plain_codes(texts)
+    sql = '''SELECT ICD9_CODE, count(DISTINCT concat(SHORT_TITLE, LONG_TITLE)) FROM d_icd_diagnoses
+        WHERE ICD9_CODE IS NOT NULL GROUP BY ALL'''
+    meanings = dict(con.execute(sql).fetchall())
+    codes = plain_codes(meanings)
     con.execute(
         f"""CREATE TABLE dictionary AS
         SELECT code, any_value(SHORT_TITLE) AS SHORT_TITLE, any_value(LONG_TITLE) AS LONG_TITLE
@@ -36,7 +37,7 @@ def _load_dictionary(con: duckdb.DuckDBPyConnection) -> list[str]:
         GROUP BY code""",
         [list(codes), list(codes.values())],
     )
-    return [codes[text] for text in texts]
+    return [codes[text] for text, n in meanings.items() for _ in range(n)]
 
 # %% ../../nbs/sources/mimic3_diagnoses.ipynb #cell-007
 def _match_diagnoses(con: duckdb.DuckDBPyConnection) -> tuple[MatchedCodes, dict[str, str]]:

@@ -58,13 +58,14 @@ def mapped_rows_sql(
     "SQL over a table, `items` and `stays`: the rows of mapped items, with the stay each belongs to."
     is_chart = name == 'CHARTEVENTS'
     missing = ', '.join(f"'{text}'" for text in _PANDAS_MISSING)
+    only = dict(ITEMID='SELECT itemid FROM items')
     with_errors = is_chart and 'charting_errors' in corrected
     return f'''SELECT
             s.SUBJECT_ID, s.ICUSTAY_ID AS stay_id, {time_sql('CHARTTIME', clock)} AS t, CHARTTIME AS time_text,
             i.itemid, i.channel, i.label,
             VALUE AS v, coalesce(VALUE, '') IN ({missing}) AS missing, lower(coalesce(VALUEUOM, '')) AS unit,
             {"coalesce(ERROR, '') = '1'" if with_errors else 'false'} AS error
-        FROM {scan_table(folder, name, ['ERROR'] if with_errors else [])} e
+        FROM {scan_table(folder, name, ['ERROR'] if with_errors else [], only)} e
         JOIN items i ON e.ITEMID = i.itemid
         JOIN stays s ON e.HADM_ID = s.HADM_ID AND e.SUBJECT_ID = s.SUBJECT_ID
         {'WHERE e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID' if is_chart else ''}'''

@@ -176,13 +176,14 @@ def scan_table(
     folder: str | Path,  # folder with the CSV files
     name: str,  # a key of TABLES
     extra: Iterable[str] = (),  # further columns, read as text
+    only: dict[str, str] | None = None,  # {column: query of the values that matter}, for large files
 ) -> str:  # a subquery in parentheses; BadInput for a missing file or column
     "Write the SQL that reads a table of MIMIC-III."
     types = TABLES[name] | {column: 'VARCHAR' for column in extra}
     path = find_table(folder, name)
     if name in _WITH_ROWS and not read_form(path).has_rows:
         raise BadInput(f'{path}: no row below the first line; download the file again')
-    return csv_scan(path, types, _NEEDED.get(name, ()), answers={'VALUE'} & types.keys())
+    return csv_scan(path, types, _NEEDED.get(name, ()), {'VALUE'} & types.keys(), only)
 
 # %% ../../nbs/sources/mimic3_tables.ipynb #cell-024
 LICENCE = (
