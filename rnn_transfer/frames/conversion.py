@@ -79,6 +79,7 @@ def convert_and_report(
         made = convert_tables(events, stays, is_wide, ReadOptions(mapping, **reading), network.get('hours', 48))
     except InputProblems as e:
         _write_page(report, problems_page(e.findings))
+        e.args = (f'{e}\n  all rows and counts: {report}' if report else str(e),)
         raise
     _write_page(report, _report(made, network))
     return CohortParts(made.events, made.stays, made.channels, made.tasks, describe_conversion(made, **about))

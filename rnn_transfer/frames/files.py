@@ -59,7 +59,7 @@ def read_table(
         index = table.index
         named = [n for n in index.names if n is not None and n not in table.columns]
         frame = table.reset_index(named) if named else table
-        return _check_names(frame.reset_index(drop=True), what), what
+        return _check_names(frame.reset_index(drop=True), what), table.attrs.get('name', what)
     if not isinstance(table, (str, Path)):
         raise BadInput(f'{what}: {type(table).__name__}; expected a data frame, or the path of a Parquet or CSV file')
     path = Path(table).expanduser()

@@ -18,7 +18,7 @@ from ..cohorts.channels import BENCHMARK_CHANNELS, Channel, Task
 from ..cohorts.losses import CHANNEL_LIMIT, loss_records
 from .events import EventPieces, events_of_long, events_of_wide, join_pieces, usable_rows
 from .files import read_table
-from .mapping import ChannelRule, check_names, match_names, read_mapping
+from .mapping import ChannelRule, check_names, match_names, name_text, read_mapping
 from .problems import Findings, raise_for_errors
 from rnn_transfer.frames.stays import (
     Identifiers,
@@ -151,7 +151,8 @@ def _needed_roles(frame, needed: list[str], options: ReadOptions, table: str, fi
             names = ', '.join(map(str, frame.columns[:8]))
             fix = f'name it: columns=dict({role}=...); the table has {names}'
             findings.add(table, role, 'is missing', fix)
-    raise_for_errors(findings)
+    if set(needed) - set(roles):
+        raise_for_errors(findings)
     return roles
 
 # %% ../../nbs/frames/tables.ipynb #cell-016
@@ -174,22 +175,23 @@ def _read_events(
     stay, hour, frame = stay[usable], hour[usable], frame[usable]
     if is_wide:
         return events_of_wide(frame, stay, hour, matched, known, table, findings, options.implausible)
-    rows = {'stay': stay, 'hour': hour, 'name': frame[roles['channel']], 'value': frame[roles['value']]}
+    names = frame[roles['channel']].map(name_text, na_action='ignore')
+    rows = {'stay': stay, 'hour': hour, 'name': names, 'value': frame[roles['value']]}
     rows |= {'unit': frame[roles['unit']]} if 'unit' in roles else {}
-    present = set(map(str, rows['name'].unique()))
+    present = set(names.unique())
     matched = [rule for rule in matched if rule.name in present]
     return events_of_long(pd.DataFrame(rows), matched, known, table, findings, options.implausible)
 
 
 def _names(column: pd.Series) -> list[str]:
     "The channels that a long table names"
-    return [str(name) for name in pd.unique(column.dropna())]
+    return [name_text(name) for name in pd.unique(column.dropna())]
 
 # %% ../../nbs/frames/tables.ipynb #cell-018
 def _warn_of_units(rules: list[ChannelRule], known: dict, has_units: bool, table: str, findings: Findings) -> None:
     "Name the channels whose unit is not stated"
     open_units = {r.name: known[r.channel].unit for r in rules if r.unit is None and r.channel in known}
-    stated = [f'{name} as {unit}' for name, unit in open_units.items() if unit]
+    stated = [f'{name} as {unit}' for name, unit in open_units.items() if unit not in ('', 'pH')]
     if stated and not has_units:
         what = f'states no unit: read {", ".join(stated)}'
         findings.add(table, '', what, 'state units in the mapping', is_error=False)

@@ -80,7 +80,7 @@ def guess_unit(
 ) -> str:  # a unit in which 95 % of the values would be possible; empty: none
     "Another unit that would explain the values."
     value = value[~np.isnan(value)]
-    for unit in _USUAL_UNITS.get(channel.unit, ()):
+    for unit in (channel.unit, *_USUAL_UNITS.get(channel.unit, ())):
         try:
             factor, offset, _ = find_conversion(unit, channel.unit, channel.name)
         except BadInput:
@@ -91,14 +91,14 @@ def guess_unit(
     return ''
 
 # %% ../../nbs/frames/values.ipynb #cell-018
-def _drop_implausible(value: np.ndarray, channel: Channel, where: str, findings: Findings) -> np.ndarray:
+def _drop_implausible(value, charted: np.ndarray, channel: Channel, where: str, findings: Findings) -> np.ndarray:
     "The values, NaN where they are outside the channel's range; counted."
     allowed = plausible_ranges().get(channel.name)
     if allowed is None:
         return value
     is_given = ~np.isnan(value)
     outside = is_given & ~((value >= allowed.low) & (value <= allowed.high))
-    unit = guess_unit(value, channel, allowed) if outside.any() else ''
+    unit = guess_unit(charted, channel, allowed) if outside.any() else ''
     fix = f'state the unit in the mapping: they would fit {unit}' if unit else 'state the unit, or correct the values'
     reason = f'{where}: outside {allowed.low:g} to {allowed.high:g} {channel.unit} of {channel.name}'
     findings.lose(reason, int(outside.sum()), int(is_given.sum()), unit='values', limit=CHANNEL_LIMIT, fix=fix)
@@ -114,6 +114,7 @@ def to_unit(
     implausible: str = 'drop',  # drop: leave out values outside the range; keep: leave them as they are
 ) -> np.ndarray:  # (n,) in the channel's unit; NaN where there is none
     "Values in the unit of a channel."
+    charted = value
     if unit is not None:
         table, _, name = where.partition(': ')
         try:
@@ -122,7 +123,7 @@ def to_unit(
             findings.add(table, name, f'unit {unit!r} is not that of {channel.name}', str(e))
             return np.full(len(value), np.nan)
         value = value * factor + offset if (factor, offset) != (1.0, 0.0) else value
-    return _drop_implausible(value, channel, where, findings) if implausible == 'drop' else value
+    return _drop_implausible(value, charted, channel, where, findings) if implausible == 'drop' else value
 
 # %% ../../nbs/frames/values.ipynb #cell-025
 def _as_text(value: object) -> str:
