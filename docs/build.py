@@ -104,7 +104,7 @@ MENU = [
             f"experiment/{name}.ipynb"
             for name in (
                 *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "run"),
-                *("status", "commandline", "commands"),
+                *("status", "commandline", "commands", "pretrain_command"),
             )
         ],
     ),
