@@ -16,10 +16,11 @@ from fastcore.script import store_true
 from .commandline import command, one_line_errors
 from ..utilities.errors import BadInput
 
+# %% ../../nbs/experiment/pretrain_command.ipynb #cell-005
 if TYPE_CHECKING:
     from rnn_transfer.estimators.pretraining import Pretrained
 
-# %% ../../nbs/experiment/pretrain_command.ipynb #cell-007
+# %% ../../nbs/experiment/pretrain_command.ipynb #cell-008
 def parse_hidden(
     text: str,  # such as `100,200`
 ) -> list[int]:  # BadInput for what is no whole number above 0
@@ -40,7 +41,7 @@ def _check_paths(cohort: str, out: str) -> None:
     if Path(out).suffix != '.safetensors':
         raise BadInput(f'--out {out or "is missing"}: expected a file name ending in .safetensors')
 
-# %% ../../nbs/experiment/pretrain_command.ipynb #cell-011
+# %% ../../nbs/experiment/pretrain_command.ipynb #cell-012
 def _save_with_card(made: 'Pretrained', out: str, title: str, limits: str) -> None:
     "Write the checkpoint and its card, and say what the network is"
     from rnn_transfer.estimators.model_card import write_card
@@ -55,7 +56,7 @@ def _save_with_card(made: 'Pretrained', out: str, title: str, limits: str) -> No
     print(f'  mean validation AUROC {made.auroc.mean():.3f}, from {made.auroc.min():.3f} to {made.auroc.max():.3f}')
     print(f'card: {card}')
 
-# %% ../../nbs/experiment/pretrain_command.ipynb #cell-013
+# %% ../../nbs/experiment/pretrain_command.ipynb #cell-014
 @command
 def rnn_transfer_pretrain(
     cohort: str = '',  # cohort folder
@@ -82,7 +83,7 @@ def rnn_transfer_pretrain(
         made = _pretrain(cohort, tasks, parse_hidden(hidden), settings, seed=seed, **more)
         _save_with_card(made, out, title, limits)
 
-# %% ../../nbs/experiment/pretrain_command.ipynb #cell-015
+# %% ../../nbs/experiment/pretrain_command.ipynb #cell-016
 def _pretrain(cohort: str, tasks: str, hidden: list[int], settings: dict, **more) -> 'Pretrained':
     "Load the cohort and train"
     from rnn_transfer.data import Cohort
