@@ -223,19 +223,6 @@ def python_blocks(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
 
 
-def test_own_data_page_runs(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for block in python_blocks("own-data.md"):
-        exec(compile(block, "own-data.md", "exec"), names)
-    assert "column partition" in capsys.readouterr().out
-    assert sorted(p.name for p in (tmp_path / "cohorts" / "ours").iterdir()) == [
-        "cohort.json",
-        "events.parquet",
-        "stays.parquet",
-    ]
-
-
 def test_architecture_page_runs_without_a_warning(tmp_path):
     code = "\n".join(python_blocks("architecture.md"))
     names = "[grid.X.dtype.name, grid.X.shape[0] == len(grid.stay_ids) == len(statistics), list(cohort.stays)[0]]"
