@@ -7,7 +7,7 @@ PYTHON  ?=
 VENV    ?= .venv
 SOURCE  ?= synthetic
 DATA    ?=
-PROFILE ?= $(if $(filter physionet2012,$(SOURCE)),open,quick)
+PROFILE ?= $(if $(filter physionet2012 physionet2019,$(SOURCE)),open,quick)
 OUT     ?= runs/$(SOURCE)
 COHORT  ?= cohorts/$(SOURCE)
 # passed through to rnn_transfer_paper when given; ARGS takes anything else, as it stands

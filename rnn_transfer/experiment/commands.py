@@ -60,6 +60,7 @@ SOURCE_OPTIONS = dict(
     mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     mimic3_benchmarks=['path', 'allow_loss'],
     physionet2012=['path', 'test', 'seed', 'allow_loss'],
+    physionet2019=['path', 'hours', 'test', 'seed', 'allow_loss'],
 )
 SOURCES = list(SOURCE_OPTIONS)
 
@@ -72,6 +73,8 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
         if value not in ('', None, False) and name not in SOURCE_OPTIONS[source]:
             possible = ', '.join('--' + option.replace('_', '-') for option in SOURCE_OPTIONS[source])
             raise BadInput(f'--{name.replace("_", "-")}: {source} has no such option; it has {possible}')
+    if given.get('hours') is not None and given['hours'] < 1:
+        raise BadInput(f'--hours {given["hours"]}: expected a whole number above 0')
     if source != 'synthetic' and not given['path']:
         raise BadInput(f'--path is missing: the folder with the files of {source}')
     there = next(p for p in [out.absolute(), *out.absolute().parents] if p.exists())
@@ -93,23 +96,24 @@ def _build_cohort(source: str, given: dict) -> 'Cohort':
 # %% ../../nbs/experiment/commands.ipynb #cell-018
 @command
 def rnn_transfer_cohort(
-    source: str,  # synthetic, mimic3, mimic3_benchmarks or physionet2012
+    source: str,  # synthetic, mimic3, mimic3_benchmarks, physionet2012 or physionet2019
     path: str = '',  # folder with the source's files; synthetic needs none
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)
-    test: str = '',  # physionet2012: the set to test on (default: the last one present)
+    test: str = '',  # physionet2012, physionet2019: the set or hospital to test on (default: the last; drawn)
+    hours: int | None = None,  # physionet2019: the input window (default: 24)
     corrected: str = '',  # mimic3: fix what is wrong in the reference: all, or names with commas (default: faithful)
     partitions: str = '',  # mimic3: CSV file with subject_id and partition (default: the published lists)
     scratch: str = '',  # mimic3: folder for intermediate files (default: the system's temporary folder)
     memory: str = '',  # mimic3: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
-    seed: int | None = None,  # synthetic, physionet2012: draws the stays, or the partition (default: 0)
+    seed: int | None = None,  # synthetic, physionet2012, physionet2019: draws the stays, or the partition (default: 0)
     allow_loss: store_true = False,  # go on although more is lost than the limits allow
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
     "Build a cohort (events.parquet, stays.parquet, cohort.json) from a source"
     with one_line_errors(debug):
         given = dict(path=path, n=n, test=test, corrected=corrected, partitions=partitions)
-        given |= dict(scratch=scratch, memory=memory, seed=seed, allow_loss=allow_loss)
+        given |= dict(scratch=scratch, memory=memory, hours=hours, seed=seed, allow_loss=allow_loss)
         out = out or f'cohorts/{source}'
         _check_cohort_options(source, given, Path(out))
         made = _build_cohort(source, {name: value for name, value in given.items() if value not in ('', None, False)})

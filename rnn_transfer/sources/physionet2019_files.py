@@ -109,7 +109,7 @@ def _stays_of(place: Path, opened: set, seen: dict, counts: Counter) -> Iterator
     except READ_ERRORS as e:
         raise unreadable(place, e) from e
 
-
+# %% ../../nbs/sources/physionet2019_files.ipynb #cell-018
 def read_batches(
     path: str | Path,  # as `find_places`
     counts: Counter,  # of what was passed over; filled in place
