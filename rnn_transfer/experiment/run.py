@@ -69,9 +69,8 @@ def run_experiment(
             tmp.write_text(json.dumps(manifest, indent=1))
         write_index(run)
         try:
-            outcomes = execute_all(
-                todo, run, os.path.relpath(cohort, run), workers, scheduler, options, progress, dashboard
-            )
+            place = os.path.relpath(cohort, run)
+            outcomes = execute_all(todo, run, place, workers, scheduler, options, progress, dashboard)
         finally:
             write_index(run)
     if any(outcome['state'] == 'failed' for outcome in outcomes):
