@@ -63,7 +63,7 @@ class _Text(NamedTuple):
     body: bytes  # rows below the header, each with its line end; no empty rows at the ends
 
 
-def _split_header(text: bytes, where: str) -> _Text | None:
+def _split_header(text: bytes) -> _Text | None:
     "Header and rows of a file; None for an empty one."
     if b'\r' in text or b'"' in text or not text.startswith(b'H'):
         text = plain_text(text).replace(b'"', b'')
@@ -192,12 +192,12 @@ def read_hourly_rows(
     "The hourly rows of some stays."
     groups = {}
     for stay_id, text in texts.items():
-        split = _split_header(text, file_name(stay_id))
-        if split is None or not split.body:
+        split = _split_header(text)
+        if split and split.names not in groups:
+            _check_header(list(split.names), f'{place}: {file_name(stay_id)}')
+        if not split or not split.body:
             counts['files without a row'] += 1
             continue
-        if split.names not in groups:
-            _check_header(list(split.names), f'{place}: {file_name(stay_id)}')
         groups.setdefault(split.names, {})[stay_id] = split
     parts = [(np.empty(0, np.int64), np.empty((0, len(_NEEDED))))]
     for names, group in groups.items():
