@@ -16,6 +16,7 @@ from rnn_transfer.experiment.run import _fill_in_options
 from rnn_transfer.sources import physionet2012 as p12
 from rnn_transfer.sources import physionet2019 as p19
 from rnn_transfer.sources.physionet2012_rows import PARAMETERS as PARAMETERS_2012
+from rnn_transfer.sources.physionet2012_rows import load_csv_resource
 from rnn_transfer.sources.physionet2019_rows import COLUMNS, PARAMETERS, USED
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.utilities.errors import BadInput
@@ -159,6 +160,11 @@ GOLDEN = {  # positive stays at A and B
 @pytest.mark.parametrize("task", GOLDEN)
 def test_positive_stays_at_both_sites(real, task):
     assert tuple(real.stays.groupby("site")[task].sum().astype(int)) == GOLDEN[task]
+
+
+def test_committed_counts_are_those_of_the_real_data(real):
+    committed = load_csv_resource("physionet2019_counts.csv").set_index("task")
+    assert p19.count_by_site(real).equals(committed)
 
 
 def test_sepsis_equals_a_computation_from_the_files(real, raw):
@@ -478,3 +484,12 @@ def test_archives_in_an_archive_are_named(tmp_path):
         archive.writestr("training_setA.tar.gz", inner.getvalue())
     with pytest.raises(BadInput, match="it holds archives: unpack them first"):
         p19.cohort(tmp_path / "training.zip")
+
+
+def test_a_task_that_is_no_phenotype_is_a_target(two, tmp_path):
+    from rnn_transfer.data import PreparedCohort, run_data
+    from rnn_transfer.transfer import transfer_tasks
+
+    run_data(p19.cohort(two, allow_loss=True), tmp_path / "run", 24)
+    prepared = PreparedCohort.load(tmp_path / "run")
+    assert transfer_tasks(prepared, ["Hyperlactataemia"]) == {"Hyperlactataemia": "phenotype", p19.SEPSIS: "other"}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHANNELS', 'SEPSIS', 'clean_values', 'ChallengeRows', 'read_challenge', 'task_rules', 'sepsis_task', 'label_sepsis',
-           'partition_by_hospital', 'cohort']
+           'partition_by_hospital', 'cohort', 'count_by_site']
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-002
 from collections import Counter
@@ -272,3 +272,16 @@ def cohort(
     stays[list(labels)] = labels.to_numpy()
     meta = _challenge_meta(data, stays, int(hours), seed, losses) | (dict(left_out=left_out) if left_out else {})
     return Cohort(data.events, stays, CHANNELS, tasks, meta)
+
+# %% ../../nbs/sources/physionet2019.ipynb #cell-042
+def count_by_site(
+    cohort: Cohort,  # with `site` in its stays
+) -> pd.DataFrame:  # index task; for each site columns `A stays` (with a label) and `A positive`
+    "The known and the positive stays of each task at each site."
+    names = [task.name for task in cohort.tasks]
+    labels = cohort.stays.groupby('site')[names]
+    known, positive = labels.count().T, labels.sum().T.astype(int)
+    columns = {}
+    for site in known:
+        columns |= {f'{site} stays': known[site], f'{site} positive': positive[site]}
+    return pd.DataFrame(columns).rename_axis('task')
