@@ -107,4 +107,7 @@ def select_rules(
     "The rules on the parameters that a source has."
     chosen = rules[rules['parameter'].isin(list(names))].drop(columns='words_in_definition', errors='ignore')
     parameter, shortened = chosen['parameter'].map(names), chosen['hours'].clip(upper=hours)
-    return chosen.assign(parameter=parameter, hours=shortened).reset_index(drop=True)
+    chosen = chosen.assign(parameter=parameter, hours=shortened).reset_index(drop=True)
+    if 'note' in chosen:
+        chosen['note'] = chosen['note'].str.replace('here 48 h', f'here {hours:g} h')
+    return chosen
