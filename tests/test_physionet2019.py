@@ -365,6 +365,8 @@ LOSSES = {
         "first row after hour 24",
         1,
     ),
+    "no hours": ("\n".join([HEADER, line("NaN", HR=80), ""]), "no row of the stay has a readable hour", 1),
+    "spaces": (HEADER + "\n  \n", "file without a row", 1),
     "no reading": (stay(HR="NaN", Lactate=3), "without a reading of an input channel in the first 24 hours", 1),
     "impossible values": (stay(HR=-5, FiO2=4000, Temp=37), "HR: outside the possible range", 24),
 }

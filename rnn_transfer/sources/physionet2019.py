@@ -220,14 +220,15 @@ def _challenge_meta(data: ChallengeRows, stays: pd.DataFrame, hours: int, seed: 
 
 def _all_losses(data: ChallengeRows, hours: int, stay_ids: np.ndarray) -> list[Loss]:
     "What was lost on the way to the stays with a reading."
+    n_files, n_stays = data.counts['files with a row'], len(data.stays)
     n_late = int((data.stays['first_hour'] > hours).sum())
-    n_empty = len(data.stays) - n_late - len(stay_ids)
+    n_empty = n_stays - n_late - len(stay_ids)
     return [
         *file_losses(data.counts),
         *missing_stays(data.stays.index.map(hospital_of).to_series()),
         *row_losses(data.counts, hours, data.stays),
         *value_losses(data.cleaning),
-        *stay_losses(len(data.stays), n_late, n_empty, hours),
+        *stay_losses(n_files, n_files - n_stays, n_late, n_empty, hours),
     ]
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-037

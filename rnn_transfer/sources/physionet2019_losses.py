@@ -82,7 +82,8 @@ def value_losses(
 
 
 def stay_losses(
-    n: int,  # stays read
+    n: int,  # files with a row
+    n_unread: int,  # of them those without a readable hour
     n_late: int,  # of them those whose first row is after the window
     n_empty: int,  # of them those with rows in the window, none of which has a reading
     hours: int,  # the input window
@@ -90,6 +91,7 @@ def stay_losses(
     "Stays without a reading of an input channel in the window."
     limited = dict(unit='stays', limit=RECORD_LIMIT)
     return [
+        Loss('no row of the stay has a readable hour', n_unread, n, how='unreadable', **limited),
         Loss(f'first row after hour {hours}', n_late, n, **limited),
         Loss(f'without a reading of an input channel in the first {hours} hours', n_empty, n, **limited),
     ]
