@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from fuzz import fuzz
 
 from rnn_transfer.data import Cohort
 from rnn_transfer.experiment.commands import rnn_transfer_cohort
@@ -495,3 +496,8 @@ def test_a_task_that_is_no_phenotype_is_a_target(two, tmp_path):
     run_data(p19.cohort(two, allow_loss=True), tmp_path / "run", 24)
     prepared = PreparedCohort.load(tmp_path / "run")
     assert transfer_tasks(prepared, ["Hyperlactataemia"]) == {"Hyperlactataemia": "phenotype", p19.SEPSIS: "other"}
+
+
+def test_fuzzing_finds_nothing():
+    counts, faults = fuzz("physionet2019", 60, seed=1)
+    assert not faults and counts["accepted"] and counts["rejected"]
