@@ -117,6 +117,8 @@ MENU = [
                 *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
                 *("physionet2012", "physionet2012_sets", "physionet2012_files", "physionet2012_rows"),
                 *("physionet2012_outcomes", "physionet2012_losses", "threshold_tasks"),
+                *("physionet2019", "physionet2019_files", "physionet2019_rows", "physionet2019_losses"),
+                "archive_files",
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
                 *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),
                 *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),

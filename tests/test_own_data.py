@@ -13,7 +13,7 @@ REAL = ROOT.parent / "shared" / "data" / "physionet2019" / "training_setB.tar.xz
 
 
 def invented_hospital(folder: Path, n: int = 300) -> None:
-    "Files in the form of the challenge: a row an hour, with a hidden state behind pressures and creatinine."
+    "Files in the form of the challenge: a row an hour, pressures and creatinine follow one hidden state."
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(n):
@@ -73,7 +73,9 @@ def test_the_page_has_the_numbers_of_the_open_data(tmp_path, capsys, monkeypatch
     check_page(names, tmp_path, said)
     page = (ROOT / "docs" / "pages" / "own-data.md").read_text(encoding="utf-8")
     row = re.search(r"^\| AUROC \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", page, re.M)
-    assert names["result"].table.loc["AUROC"].round(2).tolist() == pytest.approx([float(v) for v in row.groups()], abs=0.02)
+    assert names["result"].table.loc["AUROC"].round(2).tolist() == pytest.approx(
+        [float(v) for v in row.groups()], abs=0.02
+    )
 
 
 def test_the_lines_of_the_readme_are_those_of_the_page():

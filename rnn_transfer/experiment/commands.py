@@ -60,6 +60,7 @@ SOURCE_OPTIONS = dict(
     mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     mimic3_benchmarks=['path', 'allow_loss'],
     physionet2012=['path', 'test', 'seed', 'allow_loss'],
+    physionet2019=['path', 'hours', 'test', 'seed', 'allow_loss'],
     table=['events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'checkpoint', 'seed', 'allow_loss'],
 )
 SOURCES = list(SOURCE_OPTIONS)
@@ -76,6 +77,8 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
         if value not in ('', None, False) and name not in SOURCE_OPTIONS[source]:
             possible = ', '.join('--' + option.replace('_', '-') for option in SOURCE_OPTIONS[source])
             raise BadInput(f'--{name.replace("_", "-")}: {source} has no such option; it has {possible}')
+    if given.get('hours') is not None and given['hours'] < 1:
+        raise BadInput(f'--hours {given["hours"]}: expected a whole number above 0')
     needed = dict(synthetic=[], table=['events'] if given.get('draft') else ['events', 'stays']).get(source, ['path'])
     for name in needed:
         if not given[name]:
@@ -128,7 +131,7 @@ def _make_cohort(source: str, out: str, given: dict) -> None:
 # %% ../../nbs/experiment/commands.ipynb #cell-022
 @command
 def rnn_transfer_cohort(
-    source: str,  # synthetic, mimic3, mimic3_benchmarks, physionet2012 or table (your own)
+    source: str,  # synthetic, mimic3, mimic3_benchmarks, physionet2012, physionet2019 or table (your own)
     path: str = '',  # folder with the source's files; synthetic and table need none
     events: str = '',  # table: Parquet or CSV file, a row for each observation, or for each stay and hour
     stays: str = '',  # table: Parquet or CSV file, a row for each stay
@@ -139,7 +142,8 @@ def rnn_transfer_cohort(
     checkpoint: str = '',  # table: network whose channels are known, and with whose stays to compare
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)
-    test: str = '',  # physionet2012: the set to test on (default: the last one present)
+    test: str = '',  # physionet2012, physionet2019: the set or hospital to test on (default: the last; drawn)
+    hours: int | None = None,  # physionet2019: the input window (default: 24)
     corrected: str = '',  # mimic3: fix what is wrong in the reference: all, or names with commas (default: faithful)
     partitions: str = '',  # mimic3: CSV file with subject_id and partition (default: the published lists)
     scratch: str = '',  # mimic3: folder for intermediate files (default: the system's temporary folder)
