@@ -80,7 +80,17 @@ MENU = [
             f"evaluation/{name}.ipynb"
             for name in (
                 *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
-                *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
+                *(
+                    "components",
+                    "component_coverage",
+                    "scoring",
+                    "results",
+                    "formats",
+                    "captions",
+                    "layout",
+                    "plotting",
+                    "toy",
+                ),
                 *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
                 *("sparsity", "features", "per_task", "calibration", "provenance"),
                 *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims"),
