@@ -240,7 +240,7 @@ def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tupl
     half = _student_quantile((1 + CONFIDENCE_LEVEL) / 2, found.df) * found.se
     return found, Interval(float(estimate - half), float(estimate + half))
 
-
+# %% ../../nbs/evaluation/components.ipynb #cell-044
 def three_source_interval(
     values: np.ndarray,  # (J, K), or (T, J, K): a result for each task, draw and network; NaN: not run
     replicates: np.ndarray,  # (R,), or (T, R): bootstrap replicates, over subjects, of each task's mean
