@@ -80,17 +80,7 @@ MENU = [
             f"evaluation/{name}.ipynb"
             for name in (
                 *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
-                *(
-                    "components",
-                    "component_coverage",
-                    "scoring",
-                    "results",
-                    "formats",
-                    "captions",
-                    "layout",
-                    "plotting",
-                    "toy",
-                ),
+                *("components", "component_coverage", "null_fits", "three_sources", "source_tables"),
                 *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
                 *("sparsity", "features", "per_task", "calibration", "provenance"),
                 *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims"),
