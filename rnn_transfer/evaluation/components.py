@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OBSERVED_SPREADS', 'POWER', 'MIN_DRAWS', 'MIN_NETWORKS', 'TOO_FEW', 'SourceSpread', 'TableComponents',
-           'variance_components', 'detectable_difference', 'draws_needed', 'ThreeSourceInterval',
+           'variance_components', 'detectable_difference', 'draws_needed', 'describe_design', 'ThreeSourceInterval',
            'three_source_interval']
 
 # %% ../../nbs/evaluation/components.ipynb #cell-002
@@ -147,6 +147,20 @@ def draws_needed(
     return None
 
 # %% ../../nbs/evaluation/components.ipynb #cell-038
+def describe_design(
+    n_draws: int,  # of the labels
+    n_networks: int,  # the first and the further initialisations
+    difference: float = 0.02,  # AUROC, the lead to be found
+) -> str:  # one line
+    "Whether a run has enough draws and networks for conclusions, and how many draws a difference needs."
+    words = f'{n_draws} draw{"s" * (n_draws != 1)} of the labels and {n_networks} network{"s" * (n_networks != 1)}: '
+    if n_draws < MIN_DRAWS or n_networks < MIN_NETWORKS:
+        words += f'exploratory (conclusions need {MIN_DRAWS} and {MIN_NETWORKS}); '
+    needed = {name: draws_needed(difference, v, n_networks) for name, v in OBSERVED_SPREADS.items()}
+    texts = [f'{name}: {"out of reach" if n is None else f"{n} draws"}' for name, n in needed.items()]
+    return f'{words}to find a difference of {difference:g} with a power of {100 * POWER:.0f} %, {"; ".join(texts)}'
+
+# %% ../../nbs/evaluation/components.ipynb #cell-042
 TOO_FEW = 'inconclusive: too few draws'
 
 
@@ -176,7 +190,7 @@ class ThreeSourceInterval:
         row |= dict(n_draws=self.n_draws, n_networks=self.n_networks, detectable=self.detectable)
         return row | {f'sd_{k}': v for k, v in asdict(self.spread).items()} | dict(inconclusive=self.reason)
 
-# %% ../../nbs/evaluation/components.ipynb #cell-039
+# %% ../../nbs/evaluation/components.ipynb #cell-043
 def _effective(counts: np.ndarray) -> float:
     "How many equally large groups a mean over groups of these sizes is worth."
     return float(counts.sum() ** 2 / (counts**2).sum())
@@ -208,7 +222,7 @@ def _levels(found: np.ndarray) -> _Levels:
         return _Levels(1, 1, 1)
     return _Levels(_effective(found.sum(1)), _effective(found.sum(0)), found.sum())
 
-# %% ../../nbs/evaluation/components.ipynb #cell-041
+# %% ../../nbs/evaluation/components.ipynb #cell-045
 def _task_variance(values: np.ndarray, replicates: np.ndarray, drawn: bool, networks: bool) -> float:
     "Variance of a task's mean over tasks that the other sources do not explain; NaN for one task."
     n_tasks = len(values)
@@ -231,7 +245,7 @@ def _as_tasks(values: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, n
         )
     return values, replicates
 
-# %% ../../nbs/evaluation/components.ipynb #cell-042
+# %% ../../nbs/evaluation/components.ipynb #cell-046
 def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tuple[_Uncertainty, Interval]:
     "Uncertainty and ends; NaN where a component is unknown."
     found = _uncertainty(spread, levels)
@@ -240,7 +254,7 @@ def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tupl
     half = _student_quantile((1 + CONFIDENCE_LEVEL) / 2, found.df) * found.se
     return found, Interval(float(estimate - half), float(estimate + half))
 
-# %% ../../nbs/evaluation/components.ipynb #cell-044
+# %% ../../nbs/evaluation/components.ipynb #cell-048
 def three_source_interval(
     values: np.ndarray,  # (J, K), or (T, J, K): a result for each task, draw and network; NaN: not run
     replicates: np.ndarray,  # (R,), or (T, R): bootstrap replicates, over subjects, of each task's mean
