@@ -11,6 +11,8 @@ from rnn_transfer.evaluation.calibration import quality_frame
 from rnn_transfer.evaluation.null_fits import is_null_fit, null_frame
 from rnn_transfer.evaluation.source_tables import difference_table, system_tables
 from rnn_transfer.evaluation.three_sources import (
+    Term,
+    combined_interval,
     difference_interval,
     system_interval,
     system_sources,
@@ -154,6 +156,28 @@ def test_few_draws_conclude_nothing():
     assert table.frame["low"].min() > 0  # as far apart as can be
     assert table.shown["Conclusion"].tolist() == ["inconclusive: too few draws", "higher"]  # 100 %: nothing to draw
     assert "(too few draws)" in table.shown["Patients, draws and networks"][0]
+
+
+def test_one_fit_with_all_labels_stands_next_to_every_draw():
+    found = toy_evaluation({"LR": 0.4, "RNN-C": 0.3}, (0.05, 1.0), seeds=6)
+    repeated = (found.results["model"] == "LR") & (found.results["fraction"] == 1) & (found.results["seed"] > 0)
+    found.results.loc[repeated, "auroc"] = np.nan  # fitted once
+    pair = difference_interval(found, "RNN-C", "LR", "phenotype", 1.0)
+    assert pair.n_draws == 6 and pair.reason == ""
+    alone = {m: system_interval(found, m, "phenotype", 1.0) for m in ("RNN-C", "LR")}
+    assert pair.estimate == pytest.approx(alone["RNN-C"].estimate - alone["LR"].estimate)
+    assert pair.spread.draws == pytest.approx(alone["RNN-C"].spread.draws) and alone["LR"].n_draws is None
+
+
+def test_a_sum_of_terms_draw_by_draw(ev):
+    terms = [Term(1, "MN-LR-2", 0.05), Term(-1, "RNN-C", 0.05), Term(-1, "MN-LR-2", 1.0), Term(1, "RNN-C", 1.0)]
+    found = combined_interval(ev, "mortality", terms)
+    r = ev.results[ev.results["task_kind"] == "mortality"].groupby(["model", "fraction", "seed"])["auroc"].mean()
+    full = {m: r[m, 1.0][0] for m in NETWORKS}  # with all labels no seed changes a linear model
+    columns = [r[m, 0.05] - r["RNN-C", 0.05] - full[m] + r["RNN-C", 1.0] for m in NETWORKS]
+    table = np.stack(columns, axis=1)
+    assert found.estimate == pytest.approx(table.mean()) and (found.n_draws, found.n_networks) == (6, 3)
+    assert found.interval == pytest.approx(interval(table, found.spread.patients), abs=1e-9)
 
 
 # ---------------------------------------------------------------- null models
