@@ -71,7 +71,8 @@ SOURCES_NOTE = (
     'sample too. A dash for J: with all labels there is nothing to draw; for K: no network. '
     f'Too few draws: J is below {MIN_DRAWS} or K below {MIN_NETWORKS}; nothing is concluded. '
     'Null models: linear fits without a weight, which predict the same for everybody; '
-    'given fitted models: the average without them.'
+    'given fitted models: the average without them. Where some fits are null, and few, it takes twenty draws or more '
+    'for an interval to cover as often as it says.'
 )
 
 # %% ../../nbs/evaluation/source_tables.ipynb #cell-015
