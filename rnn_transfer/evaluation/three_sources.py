@@ -16,7 +16,6 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-004
 from .components import ThreeSourceInterval, three_source_interval
-from .formats import parse
 from .null_fits import is_null_fit, null_columns
 from .results import Evaluation
 from ..learning.systems import parse_model
@@ -48,14 +47,20 @@ _TASK = ['split', 'task']
 _CELL = ['draw', 'network']
 
 
+def _network_number(model: str) -> int:
+    "Which network of a system a name stands for: 0, or the number after `@`."
+    number = model.partition('@')[2]
+    return int(number) if number.isdigit() else 0
+
+
 def _fits_of(ev: Evaluation, model: str, kind: str, fraction: float) -> pd.DataFrame:
     "The fits of a system with all its networks: split, task, draw, network, and position in the results."
-    name = parse(model)
-    same = [m for m in ev.models if m == model or (not name.init and parse(m)[:2] == name[:2])]
+    alone = _network_number(model) > 0
+    same = [m for m in ev.models if m == model or (not alone and m.partition('@')[0] == model)]
     r = ev.results
     keep = r['model'].isin(same) & (r['task_kind'] == kind) & (r['fraction'] == fraction) & r['auroc'].notna()
     fits = r.loc[keep, [*_TASK, 'seed']].rename(columns=dict(seed='draw'))
-    return fits.assign(network=[parse(m).init for m in r['model'][keep]], position=np.flatnonzero(keep))
+    return fits.assign(network=[_network_number(m) for m in r['model'][keep]], position=np.flatnonzero(keep))
 
 
 def _complete_tasks(fits: pd.DataFrame) -> pd.DataFrame:
@@ -183,7 +188,7 @@ def three_source_frame(
 ) -> pd.DataFrame:  # a row for each kind, system (networks @1 ... are part of it) and fraction; empty without fits
     "Every system with its intervals over patients alone and over three sources, and its null models."
     patients = ev.averages().rename(columns=dict(value='patients_value', low='patients_low', high='patients_high'))
-    patients = patients[[not parse(m).init for m in patients['model']]]
+    patients = patients[[not _network_number(m) for m in patients['model']]]
     columns = ['task_kind', 'model', 'fraction', 'patients_value', 'patients_low', 'patients_high']
     rows = []
     for row in patients[columns].to_dict('records'):
