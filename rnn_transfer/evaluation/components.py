@@ -30,7 +30,7 @@ class SourceSpread:
     tasks: float = 0.0  # of one task, over tasks; 0: the question is about these tasks
 
 # %% ../../nbs/evaluation/components.ipynb #cell-010
-OBSERVED_SPREADS = {  # AUROC of MN-LR-2, differences to LR; PhysioNet 2012, set a to set b
+OBSERVED_SPREADS = {  # AUROC; PhysioNet 2012, set a to set b: MN-LR-2, and its difference to LR
     'mortality, 2 %': SourceSpread(patients=0.006, draws=0.057, networks=0.007),
     'phenotypes, 5 %': SourceSpread(patients=0.004, draws=0.027, networks=0.005),
 }
