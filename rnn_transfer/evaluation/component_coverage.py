@@ -69,6 +69,6 @@ def component_coverage(
         found = _interval_of_run(run, spread)
         low, high = np.quantile(run.replicates, [0.025, 0.975])
         hits += found.interval.low <= run.truth <= found.interval.high
-        patients_hits += low <= run.truth <= high
+        patients_hits += bool(low <= run.truth <= high)
         halves.append((found.interval.high - found.interval.low) / 2)
     return ComponentCoverage(hits / repetitions, patients_hits / repetitions, float(np.median(halves)))
