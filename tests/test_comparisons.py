@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.stats import ttest_1samp
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
 from rnn_transfer.evaluation.comparisons import (
-    corrected_t_over_seeds,
     holm,
-    nadeau_bengio,
     wilcoxon,
     wilcoxon_over_tasks,
 )
@@ -28,6 +27,7 @@ from rnn_transfer.evaluation.label_efficiency import (
     labels_to_reach,
 )
 from rnn_transfer.evaluation.measures import Bootstrap, auroc, simulate_coverage
+from rnn_transfer.evaluation.three_sources import difference_interval
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.seeds import seeded_rng
@@ -194,33 +194,6 @@ def test_paired_bootstrap_intervals_cover_over_a_thousand_repetitions():
     assert 0.93 <= held / 1000 <= 0.97
 
 
-# ---------------------------------------------------------------- Nadeau–Bengio
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(-0.25, 0.25, width=16), min_size=2, max_size=20))
-def test_without_correction_it_is_the_t_test(d):
-    found = nadeau_bengio(d, 1, 0)
-    if np.std(d) < 1e-9:
-        assert np.isnan(found.p) and found.reason
-        return
-    want = stats.ttest_1samp(d, 0)
-    ci = want.confidence_interval()
-    assert [found.t, found.p, *found.interval] == pytest.approx(
-        [want.statistic, want.pvalue, ci.low, ci.high], rel=1e-6, abs=1e-9
-    )
-
-
-def test_the_correction_widens_with_the_ratio_and_not_with_seeds_alone():
-    d = seeded_rng('nb').normal(0.01, 0.01, 10)
-
-    def width(ratio):
-        return np.ptp(nadeau_bengio(d, 1, ratio).interval)
-
-    assert width(0) < width(0.2) < width(5) and width(5) == pytest.approx(width(0) * np.sqrt((0.1 + 5) / 0.1))
-    assert nadeau_bengio([], 1, 1).n == 0 and nadeau_bengio([0.1, np.nan], 1, 1).n == 1
-
-
 # ---------------------------------------------------------------- Wilcoxon and Holm
 
 
@@ -373,22 +346,20 @@ def test_agreement_of_bootstrap_and_delong():
         bootstrap_vs_delong(ev, 'MN-LR-2', 'LR', 0.1)
 
 
-def test_over_seeds_and_tasks_use_what_both_models_have():
+def test_three_sources_and_tasks_use_what_both_models_have():
     ev = toy_evaluation(
-        {'LR': 0.4, 'MN-LR-2': 0.9}, seeds=3, kinds=dict(Shock='phenotype', Sepsis='phenotype', Death='mortality')
+        {'LR': 0.4, 'GBT': 0.9}, seeds=3, kinds=dict(Shock='phenotype', Sepsis='phenotype', Death='mortality')
     )
     r = ev.results
     gone = r.index[(r['task'] == 'Sepsis') & (r['seed'] == 1) & (r['model'] == 'LR') & (r['fraction'] == 0.1)]
     r.loc[gone, 'auroc'] = np.nan
     ev.known.clear()
-    row = corrected_t_over_seeds(ev, 'MN-LR-2', 'LR').query("fraction == .1 and task_kind == 'phenotype'").iloc[0]
+    found = difference_interval(ev, 'GBT', 'LR', 'phenotype', 0.1)
     one = r.query("fraction == .1 and task == 'Shock'").pivot(index='seed', columns='model', values='auroc')
-    assert (
-        row['n'] == 3
-        and row['mean'] == pytest.approx((one['MN-LR-2'] - one['LR']).mean())
-        and row['ratio'] == pytest.approx(80 / 32)
-    )
-    t = wilcoxon_over_tasks(ev, [('MN-LR-2', 'LR'), ('LR', 'MN-LR-2'), ('MN-LR-2', 'GBT')], 1.0)
+    want = ttest_1samp(one['GBT'] - one['LR'], 0)
+    assert found.n_draws == 3 and found.estimate == pytest.approx((one['GBT'] - one['LR']).mean())
+    assert found.spread.draws / 3**0.5 == pytest.approx(found.estimate / want.statistic)
+    t = wilcoxon_over_tasks(ev, [('GBT', 'LR'), ('LR', 'GBT'), ('GBT', 'RNN-C')], 1.0)
     assert len(t) == 4 and t.query("task_kind == 'mortality'")['p'].isna().all()
     assert (t.query("task_kind == 'phenotype'")['p_holm'] >= t.query("task_kind == 'phenotype'")['p']).all()
 

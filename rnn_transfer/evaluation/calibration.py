@@ -18,6 +18,7 @@ import pandas as pd
 from .formats import SYSTEM_GROUPS, format_column, format_percent
 from .layout import ReportTable, Section, few_and_all_fractions
 from .measures import reliability_curve
+from .null_fits import null_frame
 from rnn_transfer.evaluation.plotting import (
     ReportFigure,
     add_source_caption,
@@ -95,7 +96,7 @@ def figure_calibration(
 # %% ../../nbs/evaluation/calibration.ipynb #cell-017
 def quality_frame(
     ev: Evaluation,  # of a run
-) -> pd.DataFrame:  # a row per kind, model and fraction: HOW_METRIC_value, low, high; calibration; seeds and counts
+) -> pd.DataFrame:  # a row per kind, model and fraction: HOW_METRIC_value, low, high; calibration; nulls; seeds, counts
     "Averages of the other metrics, and the median calibration."
     by = ['task_kind', 'model', 'fraction']
     wanted = [('weighted', 'auroc'), ('macro', 'auroc'), ('weighted', 'auprc'), ('macro', 'brier')]
@@ -103,6 +104,7 @@ def quality_frame(
     found = [ev.averages(m, how).set_index(by)[columns].add_prefix(f'{how}_{m}_') for how, m in wanted]
     found.append(ev.results.groupby(by)[['calibration_intercept', 'calibration_slope']].median())
     found.append(ev.averages().set_index(by)[['seed_sd', 'n_seeds', 'n_missing', 'n_undefined']])
+    found.append(null_frame(ev).set_index(by)[['fitted', 'n_null', 'n_linear', 'null_share']])
     return pd.concat(found, axis=1).reset_index()
 
 # %% ../../nbs/evaluation/calibration.ipynb #cell-019
@@ -123,6 +125,8 @@ def _quality_table(ev: Evaluation) -> ReportTable:
             'Brier score': interval('macro_brier'),
             'Calibration intercept': format_column(d, 'calibration_intercept', sign=True),
             'Calibration slope': format_column(d, 'calibration_slope'),
+            'Null models': [f'{k} of {n}' if n else '–' for k, n in zip(d['n_null'], d['n_linear'])],
+            'Weighted AUROC given fitted models': format_column(d.assign(v=d['fitted'].where(d['n_linear'] > 0)), 'v'),
             'SD over seeds': format_column(d, 'seed_sd'),
             'Fits missing': d['n_missing'].astype(str),
             'Replicates left out': d['n_undefined'].astype(str),
@@ -130,6 +134,7 @@ def _quality_table(ev: Evaluation) -> ReportTable:
     )
     note = (
         'Calibration: median over tasks, splits and seeds; intercept 0 and slope 1 are perfect. '
+        'Null models have no slope: the median is over the fits that have one. '
         'SD over seeds is that of the weighted AUROC.'
     )
     return ReportTable('quality', 'Other metrics', d, shown, note, folded=True)

@@ -227,7 +227,7 @@ _METHODS = dict(  # the same for every run
     ),
     comparisons=(
         'Paired differences on the same bootstrap replicates; DeLong\'s test as a cross-check; '
-        'corrected resampled t over seeds; signed ranks over tasks with Holm\'s correction. '
+        'intervals over patients, draws of the labels and networks; signed ranks over tasks with Holm\'s correction. '
         'Each claim of the paper has a verdict by a rule that is fixed in the software.'
     ),
 )

@@ -37,6 +37,7 @@ from rnn_transfer.evaluation.plotting import (
     zero_line,
 )
 from .results import Evaluation
+from .source_tables import difference_table
 from ..utilities.display import plain_text
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-010
@@ -210,8 +211,17 @@ def _forest_figure(ev: Evaluation) -> ReportFigure | None:
 # %% ../../nbs/evaluation/differences.ipynb #cell-031
 _NOTE = (
     'Each difference is taken on the same stays, tasks and seeds for both systems. Higher or lower: its interval '
-    'excludes 0; inconclusive: it includes 0. Nothing is corrected for the number of comparisons.'
+    'excludes 0; inconclusive: it includes 0. Nothing is corrected for the number of comparisons. '
+    'The intervals of the tables of paired differences, of the figures and of the sentences are over test patients '
+    'alone: these trained models, other patients. Whether a difference holds with other labelled stays and other '
+    'networks is in the tables that ask so.'
 )
+
+
+def _tables_of_kind(ev: Evaluation, kind: str) -> list[ReportTable | None]:
+    "Differences over patients alone, then over patients, draws and networks."
+    pairs = compared_pairs(ev, COMPARISONS_WITH_FURTHER)
+    return [_difference_table(ev, kind), difference_table(ev, kind, pairs)]
 
 
 def section(
@@ -220,6 +230,6 @@ def section(
     "How MN-LR-2 compares with the other systems on the same patients."
     if not compared_pairs(ev, COMPARISONS_WITH_FURTHER):
         return Section('Paired differences', [])
-    tables = [_difference_table(ev, kind) for kind in ev.kinds]
+    tables = [t for kind in ev.kinds for t in _tables_of_kind(ev, kind)]
     figures = [_difference_figure(ev), _forest_figure(ev)]
     return Section('Paired differences', [_NOTE, *tables, *figures, four_tests_table(ev), agreement_table(ev)])

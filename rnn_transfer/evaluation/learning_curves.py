@@ -31,6 +31,7 @@ from rnn_transfer.evaluation.plotting import (
     new_figure,
 )
 from .results import Evaluation
+from .source_tables import system_tables
 from ..learning.systems import SELECTION_RULES
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-010
@@ -256,5 +257,5 @@ def section(
         'Columns: fraction of the training and validation labels that a model may use.'
     ]
     for kind in ev.kinds:
-        items += [_headline_table(ev, kind), _curve_figure(ev, kind)]
+        items += [_headline_table(ev, kind), _curve_figure(ev, kind), *system_tables(ev, kind)]
     return Section('All models, all label fractions', items + [_systems_figure(ev, kind) for kind in ev.kinds])

@@ -103,6 +103,15 @@ def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: in
     return text + (f'; no step of kind {", ".join(unknown)} was timed here yet' if unknown else '')
 
 # %% ../../nbs/experiment/run.ipynb #cell-019
+def _describe_draws(options: dict) -> str:
+    "What the draws of the labels at few labels, and the networks, of a run can show."
+    from rnn_transfer.evaluation.components import describe_design
+
+    seeds = options['seeds']
+    n_draws = seeds[0] if isinstance(seeds, (list, tuple)) else seeds
+    return f'few labels: {describe_design(int(n_draws), 1 + int(options.get("inits", 0)))}'
+
+
 def describe_plan(
     cohort: str | Path,  # cohort folder
     run: str | Path,  # run folder
@@ -111,7 +120,7 @@ def describe_plan(
     workers: int = 2,  # as `run_experiment`
     only: str = '',  # as `run_experiment`
     scheduler: str = '',  # as `run_experiment`; its workers are counted
-) -> str:  # a line for each step, and a last one
+) -> str:  # a line for each step, how long they may take, and what their draws and networks can show
     "What a run would do, step by step, and why; nothing is written."
     from rnn_transfer.experiment.cluster import connect_cluster
 
@@ -122,4 +131,4 @@ def describe_plan(
             workers = sum(client.nthreads().values())
     states = [step_state(step, run) for step in steps]
     lines = [f'{step.name:<36} {state}' for step, state in zip(steps, states)]
-    return '\n'.join([*lines, _summarise_plan(steps, states, run, workers)])
+    return '\n'.join([*lines, _summarise_plan(steps, states, run, workers), _describe_draws(options)])
