@@ -17,7 +17,13 @@ import pandas as pd
 from .claim_rules import simultaneous_intervals
 from .formats import format_percent
 from .intervals import percentile_interval
-from .label_efficiency import curve_averages, label_efficiency_table
+from rnn_transfer.evaluation.label_efficiency import (
+    LabelAmount,
+    curve_averages,
+    format_labels,
+    label_efficiency_table,
+    label_numbers,
+)
 from .results import Evaluation
 
 # %% ../../nbs/evaluation/claim_tests.ipynb #cell-007
@@ -190,10 +196,16 @@ def degradation_test(
     return test
 
 # %% ../../nbs/evaluation/claim_tests.ipynb #cell-034
+def _words_of_amounts(needed: LabelAmount, low: LabelAmount, high: LabelAmount, fractions: list[float]) -> str:
+    "An amount of labels and its interval; the amount alone where the interval is a point or undefined."
+    words, *ends = (format_labels(amount, fractions) for amount in (needed, low, high))
+    return words if low.state == 'undefined' or low == high else f'{words} [{", ".join(ends)}]'
+
+
 def label_efficiency_test(
     a: str,  # a system
     b: str,  # the system whose level with all labels is to be reached
-) -> Callable:  # test as above; an estimate of 0 means at most the smallest fraction, inf: not reached
+) -> Callable:  # test as above, its column `words` says the amounts; estimate and ends are their numbers
     "Test of the fraction of the labels with which a does as well as b with all."
 
     def test(ev, kinds=BOTH_KINDS, weights=None):
@@ -203,7 +215,11 @@ def label_efficiency_test(
         table = label_efficiency_table(ev, a, b)
         table = table[table['task_kind'].isin(present)].reset_index(drop=True)
         names = [f'{k}: labels {a} needs to reach {b}' for k in table['task_kind']]
-        ends = dict(low=table['low'], high=table['high'], low_all=table['low'], high_all=table['high'])
-        return pd.DataFrame(dict(part=names, estimate=table['needed'], **ends, n_tasks=table['n_tasks']))
+        amounts = zip(table['needed'], table['low'], table['high'])
+        words = [_words_of_amounts(*of_kind, ev.fractions) for of_kind in amounts]
+        numbers = label_numbers(table)
+        ends = dict(low=numbers['low'], high=numbers['high'], low_all=numbers['low'], high_all=numbers['high'])
+        parts = dict(part=names, estimate=numbers['needed'], **ends, n_tasks=table['n_tasks'], words=words)
+        return pd.DataFrame(parts)
 
     return test
