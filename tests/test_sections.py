@@ -258,14 +258,14 @@ def test_delong_of_an_average_equals_the_jackknife_over_subjects(done):
     left = np.array([average(subject != k) for k in range(n)])
     se = np.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
     assert (
-        got['difference']
+        got.difference
         == pytest.approx(average(subject >= 0))
         == pytest.approx(
             ev.compare('MN-LR-2', 'LR').query("task_kind == 'phenotype' and fraction == 1")['difference'].iloc[0]
         )
     )
-    assert got['se'] == pytest.approx(se, rel=0.08) and got['high'] - got['low'] == pytest.approx(
-        2 * 1.959964 * got['se']
+    assert got.se == pytest.approx(se, rel=0.08) and got.interval.high - got.interval.low == pytest.approx(
+        2 * 1.959964 * got.se
     )
 
 
@@ -274,7 +274,7 @@ def test_delong_of_one_task_is_delong():
     got = delong_average(ev, 'MN-LR-2', 'LR', fraction=1.0)
     P = ev.predicted([ev.defined(model=m, fraction=1.0)[0] for m in ('MN-LR-2', 'LR')])
     _, cov = delong(ev.labels['Shock'], P)
-    assert got['se'] == pytest.approx(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]))
+    assert got.se == pytest.approx(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]))
 
 
 def test_bootstrap_and_delong_agree(done):

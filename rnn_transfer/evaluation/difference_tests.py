@@ -14,9 +14,9 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-004
 from .comparisons import corrected_t_over_seeds, wilcoxon_over_tasks
-from .delong import bootstrap_vs_delong, placements
+from .delong import Comparison, bootstrap_vs_delong, placements
 from .formats import format_column, format_estimate, format_percent
-from .intervals import CONFIDENCE_LEVEL
+from .intervals import CONFIDENCE_LEVEL, Interval
 from rnn_transfer.evaluation.layout import (
     COMPARISONS_WITH_FURTHER,
     SYSTEM_COMPARISONS,
@@ -62,23 +62,25 @@ def delong_average(
     a: str,  # a model
     b: str,  # the model to subtract
     **cell,  # column = value of the results, such as task_kind or fraction
-) -> dict:  # difference, low, high, se; NaN where the two share no fit
+) -> Comparison:  # AUROCs are the weighted averages; NaN where the two share no fit
     "DeLong's interval for the difference of two weighted averages, by subject."
-    from scipy.special import ndtri
+    from scipy.special import ndtr, ndtri
 
     one, two, _ = ev._shared_rows(a, b, 'auroc', **cell)
     if not len(one):
-        return dict(difference=np.nan, low=np.nan, high=np.nan, se=np.nan)
+        return Comparison(np.nan, Interval(np.nan, np.nan), *[np.nan] * 4)
     r = ev.results.iloc[one]
     w = _row_weights(r['split'].to_numpy(), r['task'].to_numpy(), [ev.positives[t][0] for t in r['task']])
     moved = np.zeros(len(ev.bootstrap.subjects))
     for k, t, pa, pb in zip(w, r['task'], ev.predicted(one), ev.predicted(two)):
         y = ev.labels[t]
         moved += k * _small_sample_factor(y) * (auroc_influence(y, pa) - auroc_influence(y, pb))
-    se = np.sqrt((np.bincount(ev.bootstrap.subjects, moved) ** 2).sum())
-    d = float(w @ (ev.values['auroc'][one, 0] - ev.values['auroc'][two, 0]))
-    half = ndtri((1 + CONFIDENCE_LEVEL) / 2) * se
-    return dict(difference=d, low=d - half, high=d + half, se=se)
+    se = float(np.sqrt((np.bincount(ev.bootstrap.subjects, moved) ** 2).sum()))
+    of_a, of_b = ev.values['auroc'][one, 0], ev.values['auroc'][two, 0]
+    d = float(w @ (of_a - of_b))
+    half = float(ndtri((1 + CONFIDENCE_LEVEL) / 2)) * se
+    p = float(2 * ndtr(-abs(d) / se)) if se else np.nan
+    return Comparison(d, Interval(d - half, d + half), p, se, float(w @ of_a), float(w @ of_b))
 
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-022
 _KEY = ['task_kind', 'fraction', 'model', 'versus']
@@ -89,7 +91,8 @@ def _delong_frame(ev: Evaluation, pairs: list[tuple[str, str]], fraction: float)
 
     def row(kind, a, b):
         found = delong_average(ev, a, b, task_kind=kind, fraction=fraction)
-        return dict(zip(_KEY, (kind, fraction, a, b))) | {f'delong_{n}': found[n] for n in ('low', 'high', 'se')}
+        ends = dict(delong_low=found.interval.low, delong_high=found.interval.high, delong_se=found.se)
+        return dict(zip(_KEY, (kind, fraction, a, b))) | ends
 
     return pd.DataFrame([row(kind, a, b) for kind in ev.kinds for a, b in pairs])
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from fastcore.imports import IN_NOTEBOOK
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-004
-from .plan import Step
+from .plan import Step, StepOutcome
 from .provenance import count_gpus
 from .store import step_state
 from ..utilities.errors import BadInput
@@ -165,19 +165,19 @@ def step_resources(
     return {'GPU': 1} if cards and step.kind in ('pretrain', 'transfer') else {}
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-026
-def _execute_step(*args, **kwargs) -> dict:
+def _execute_step(*args, **kwargs) -> StepOutcome:
     "Run a step on a worker; what it needs is imported there, and not by the driver."
     from rnn_transfer.experiment.execute import execute_step
 
     return execute_step(*args, **kwargs)
 
 
-def _kept_steps(steps: list[Step], run: Path) -> dict[str, dict]:
+def _kept_steps(steps: list[Step], run: Path) -> dict[str, StepOutcome]:
     "Outcomes of the steps that are done and need no step that has to run."
     kept = {}
     for step in steps:
         if step_state(step, run) == 'done' and all(name in kept for name in step.needs):
-            kept[step.name] = dict(name=step.name, state='kept')
+            kept[step.name] = StepOutcome(step.name, 'kept')
     return kept
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-027
@@ -191,14 +191,14 @@ def _submit(client: 'Client', todo: list[Step], kept: dict, run: Path, cohort: s
     return futures
 
 
-def _outcome(future: 'Future', name: str) -> dict:
+def _outcome(future: 'Future', name: str) -> StepOutcome:
     "The outcome of a step, or that its worker or the scheduler was lost."
     if future.status == 'finished':
         return future.result()
     lost = 'the scheduler or its workers were lost'
     if future.status == 'error':
         lost = f'the worker was lost ({type(future.exception()).__name__})'
-    return dict(name=name, state='failed', why=lost)
+    return StepOutcome(name, 'failed', why=lost)
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-028
 def _progress_bar(futures: Iterator['Future'], total: int, progress: bool | None) -> Iterator['Future']:
@@ -219,7 +219,7 @@ def execute_all(
     options: dict | None = None,  # device and gpus of the run; None: any device, one run a card
     progress: bool | None = None,  # a progress bar; None: in a terminal and in Jupyter
     dashboard: bool = False,  # as `local_cluster`
-) -> list[dict]:  # one outcome per step: name, state (kept, done, failed, skipped), seconds or why
+) -> list[StepOutcome]:  # in the order of the plan
     "Run what is missing or stale; every other step is kept."
     from dask.distributed import as_completed
 
@@ -233,31 +233,30 @@ def execute_all(
         names = {future.key: name for name, future in futures.items()}
         for future in _progress_bar(as_completed(list(futures.values())), len(todo), progress):
             outcome = _outcome(future, names[future.key])
-            outcomes[outcome['name']] = outcome
-            if progress is not False or outcome['state'] in ('failed', 'skipped'):
+            outcomes[outcome.name] = outcome
+            if progress is not False or not outcome.is_valid:
                 _report_step(outcome, len(outcomes), len(steps))
     return [outcomes[step.name] for step in steps]
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-032
-def _report_step(outcome: dict, n: int, total: int) -> None:
+def _report_step(outcome: StepOutcome, n: int, total: int) -> None:
     "One line per finished step, where there is no terminal for a progress bar; failures always."
     from tqdm import tqdm
 
-    result = f'{outcome["seconds"]:.0f} s' if 'seconds' in outcome else ''
-    result = f'{outcome["state"]} {result}'.strip() if result else f'{outcome["state"]}: {outcome.get("why", "")}'
-    if outcome['state'] in ('failed', 'skipped') or not sys.stderr.isatty():
-        tqdm.write(f'[{n:>{len(str(total))}}/{total}] {outcome["name"]} {result}', file=sys.stderr)
+    result = f': {outcome.why}' if outcome.seconds is None else f' {outcome.seconds:.0f} s'
+    if not outcome.is_valid or not sys.stderr.isatty():
+        tqdm.write(f'[{n:>{len(str(total))}}/{total}] {outcome.name} {outcome.state}{result}', file=sys.stderr)
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-034
 def describe_failures(
-    outcomes: list[dict],  # of `execute_all`
+    outcomes: list[StepOutcome],  # of `execute_all`
     command: str,  # that repeats the run
 ) -> str:  # several lines
     "What failed and in which cell, a line each, with the command that runs just that one again."
-    failed = [outcome for outcome in outcomes if outcome['state'] == 'failed']
-    skipped = sum(outcome['state'] == 'skipped' for outcome in outcomes)
+    failed = [outcome for outcome in outcomes if outcome.state == 'failed']
+    skipped = sum(outcome.state == 'skipped' for outcome in outcomes)
     head = f'{len(failed)} of {len(outcomes)} steps failed'
     if skipped:
         head += f', {skipped} that need them were left out'
-    lines = [f'  {o["name"]}: {o["why"]}; again: {command} --only {o["name"]}' for o in failed]
+    lines = [f'  {o.name}: {o.why}; again: {command} --only {o.name}' for o in failed]
     return '\n'.join([f'{head}; failed notebooks are kept in their folders', *lines])

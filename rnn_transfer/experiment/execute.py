@@ -27,9 +27,9 @@ from traitlets import default
 # %% ../../nbs/experiment/execute.ipynb #cell-004
 import rnn_transfer
 from .notebooks import notebooks_dir, skip_examples
-from .plan import Step
+from .plan import Step, StepOutcome
 from .provenance import describe_hardware, first_line
-from .store import hash_code, input_hashes, one_at_a_time, output_hashes, step_state
+from .store import DoneRecord, hash_code, input_hashes, one_at_a_time, output_hashes, step_state
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
 
@@ -259,18 +259,18 @@ def _run_step(
     step: Step,  # what to run
     run: Path,  # run folder
     cohort: str,  # cohort folder, as seen from the run folder
-) -> dict:  # name, state and seconds; BadInput with the reason where it failed
+) -> StepOutcome:  # BadInput with the reason where it failed
     "Run one step unless it is done, and write its `done.json`."
     _check_same_code(step)
     start = time.perf_counter()
     parameters = step.parameters | (dict(cohort=cohort) if step.kind == 'data' else {})
     with one_at_a_time(step, run):
         if step_state(step, run) == 'done':
-            return dict(name=step.name, state='kept')
+            return StepOutcome(step.name, 'kept')
         executed = _run_with_retry(step, run, parameters)
         if executed.error:
             raise BadInput(executed.error)
-        done = dict(
+        done = DoneRecord(
             key=step.key,
             parts=step.parts,
             outputs=output_hashes(step, run),
@@ -282,7 +282,7 @@ def _run_step(
         with write_atomic(run / step.name / 'done.json') as tmp:
             tmp.write_text(json.dumps(done, indent=1))
         (run / step.name / 'failed.json').unlink(missing_ok=True)
-    return dict(name=step.name, state='done', seconds=done['seconds'])
+    return StepOutcome(step.name, 'done', seconds=done['seconds'])
 
 # %% ../../nbs/experiment/execute.ipynb #cell-027
 def _describe_exception(e: Exception) -> str:
@@ -296,11 +296,11 @@ def execute_step(
     step: Step,  # what to run
     run: str,  # run folder
     cohort: str,  # cohort folder, as seen from the run folder
-    *needs,  # outcomes of the steps it needs
-) -> dict:  # name, state, seconds and, if it failed, why
+    *needs,  # StepOutcome of each step it needs
+) -> StepOutcome:  # with the reason if it failed
     "Run one step; whatever goes wrong becomes an outcome, and `failed.json` keeps it."
-    if any(n['state'] not in ('done', 'kept') for n in needs):
-        return dict(name=step.name, state='skipped', why='a step it needs failed')
+    if not all(outcome.is_valid for outcome in needs):
+        return StepOutcome(step.name, 'skipped', why='a step it needs failed')
     run = Path(run)
     logging.getLogger('papermill').setLevel(logging.ERROR)
     os.environ.update(IN_TEST='1', **{f'{k}_NUM_THREADS': '1' for k in ('OMP', 'MKL', 'OPENBLAS')})
@@ -311,4 +311,4 @@ def execute_step(
         with suppress(OSError):
             (run / step.name).mkdir(parents=True, exist_ok=True)
             (run / step.name / 'failed.json').write_text(json.dumps(dict(why=why)))
-        return dict(name=step.name, state='failed', why=why)
+        return StepOutcome(step.name, 'failed', why=why)

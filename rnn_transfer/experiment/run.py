@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 # %% ../../nbs/experiment/run.ipynb #cell-003
-from .plan import Step, plan_steps, with_dependencies
+from .plan import Step, StepOutcome, plan_steps, with_dependencies
 from .profiles import PROFILES, check_options
 from .provenance import check_splits, cohort_hash, make_manifest, read_cohort_description
 from .status import estimate_time_left, write_index
@@ -48,7 +48,7 @@ def run_experiment(
     command: str = 'run_experiment with the same arguments and',  # how to call this again, for messages
     dashboard: bool = False,  # serve Dask's page while the local workers run, on this machine alone
     **options,  # change the profile, such as replicates=200
-) -> list[dict]:  # one outcome per step
+) -> list[StepOutcome]:  # in the order of the plan
     "Run the experiment on a cohort; BadInput if a step failed, after everything that could run has run."
     from rnn_transfer.experiment.cluster import describe_failures, execute_all
 
@@ -65,7 +65,7 @@ def run_experiment(
             outcomes = execute_all(todo, run, place, workers, scheduler, options, progress, dashboard)
         finally:
             write_index(run)
-    if any(outcome['state'] == 'failed' for outcome in outcomes):
+    if any(outcome.state == 'failed' for outcome in outcomes):
         raise BadInput(describe_failures(outcomes, command))
     return outcomes
 
