@@ -387,7 +387,7 @@ def test_over_seeds_and_tasks_use_what_both_models_have():
     r = ev.results
     gone = r.index[(r['task'] == 'Sepsis') & (r['seed'] == 1) & (r['model'] == 'LR') & (r['fraction'] == 0.1)]
     r.loc[gone, 'auroc'] = np.nan
-    ev.known.clear()
+    ev._cache.clear()
     row = corrected_t_over_seeds(ev, 'MN-LR-2', 'LR').query("fraction == .1 and task_kind == 'phenotype'").iloc[0]
     one = r.query("fraction == .1 and task == 'Shock'").pivot(index='seed', columns='model', values='auroc')
     assert (
@@ -407,6 +407,6 @@ def test_efficiency_keeps_to_tasks_that_are_there_throughout():
     ev.results.loc[
         (ev.results['task'] == 'Sepsis') & (ev.results['fraction'] == 0.1) & (ev.results['model'] == 'MN-LR-2'), 'auroc'
     ] = np.nan
-    ev.known.clear()
+    ev._cache.clear()
     left = label_efficiency_table(ev, 'MN-LR-2', 'RNN-C')
     assert left['n_tasks'].item() == 1 and left['n_tasks_seen'].item() == 2

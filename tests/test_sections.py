@@ -164,7 +164,7 @@ def test_shuffled_labels_are_judged_over_permutations(crowd):
     assert last['verdict'].startswith('above .5')  # these invented predictions know the labels
     r = r.assign(auroc=np.resize([0.48, 0.52], len(r)))
     honest = shuffled_frame(
-        Evaluation(r.reset_index(drop=True), {m: v[r.index] for m, v in ev.values.items()}, ev.positives, ev.about)
+        Evaluation(r.reset_index(drop=True), {m: v[r.index] for m, v in ev.values.items()}, ev.positives, ev.info)
     )
     assert honest.iloc[-1]['verdict'] == '.5 is within error'
 
@@ -240,7 +240,7 @@ def test_delong_of_an_average_equals_the_jackknife_over_subjects(done):
     subject = ev.bootstrap.subjects
     n = subject.max() + 1
     w = {t: v[0] for t, v in ev.positives.items()}
-    P = {(m, k): ev.predicted([k])[0] for m in ('MN-LR-2', 'LR') for k in ev.defined(model=m, **cell)}
+    P = {(m, k): ev.predicted([k])[0] for m in ('MN-LR-2', 'LR') for k in ev.rows_with(model=m, **cell)}
 
     def average(keep):
         parts = {s: [] for s in TARGETS}
@@ -272,7 +272,7 @@ def test_delong_of_an_average_equals_the_jackknife_over_subjects(done):
 def test_delong_of_one_task_is_delong():
     ev = toy_evaluation(kinds=dict(Shock='phenotype'))
     got = delong_average(ev, 'MN-LR-2', 'LR', fraction=1.0)
-    P = ev.predicted([ev.defined(model=m, fraction=1.0)[0] for m in ('MN-LR-2', 'LR')])
+    P = ev.predicted([ev.rows_with(model=m, fraction=1.0)[0] for m in ('MN-LR-2', 'LR')])
     _, cov = delong(ev.labels['Shock'], P)
     assert got.se == pytest.approx(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]))
 

@@ -13,7 +13,7 @@ CHAPTERS = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
 # Words that have a plainer one (docs/pages/glossary.md has the terms); a quotation of the paper may keep its own.
 PLAIN = re.compile(
     r"\b(mend(?:s|ed|ing)?|refus(?:e|es|ed|al|ing)|told|reckon\w*|sweep\w*|swept|beside|held against|ahead|behind"
-    r"|not to be told|last in line|asks most loudly|first weights|last states)\b"
+    r"|not to be told|last in line|asks most loudly|first weights|last states|bootstrap draws|of draws)\b"
 )
 
 # Prose has British spelling with -s-; a normalizer and a standardizer are what the classes of these names make.

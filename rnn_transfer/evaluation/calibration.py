@@ -39,7 +39,7 @@ def reliability_frame(
     "Reliability curves at few labels and at all, pooled over tasks, splits and seeds."
     found = []
     for kind, m, f in product(ev.kinds, models or SYSTEM_GROUPS["The paper's"], few_and_all_fractions(ev)):
-        rows = ev.defined(task_kind=kind, model=m, fraction=f)
+        rows = ev.rows_with(task_kind=kind, model=m, fraction=f)
         if len(rows):
             pairs = list(zip((ev.labels[t] for t in ev.results['task'].iloc[rows]), ev.predicted(rows)))
             curve = reliability_curve(pairs, ev.bootstrap.weights, bins)
@@ -52,7 +52,7 @@ def reliability_frame(
 # %% ../../nbs/evaluation/calibration.ipynb #cell-013
 def _draw_histogram(ax: Any, ev: Evaluation, kind: str, model: str, top: float) -> None:
     "How often each probability was predicted at the largest fraction, along the bottom."
-    rows = ev.defined(task_kind=kind, model=model, fraction=ev.fractions[-1])
+    rows = ev.rows_with(task_kind=kind, model=model, fraction=ev.fractions[-1])
     p = ev.predicted(rows) if len(rows) else np.empty(0)
     counts, edges = np.histogram(p[~np.isnan(p)], bins=30, range=(0, top))
     height = counts / max(counts.sum(), 1)

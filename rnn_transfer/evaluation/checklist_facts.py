@@ -122,7 +122,7 @@ def cohort_facts(
     prepared: PreparedCohort,  # data of the run
 ) -> dict:  # name -> text; '' where the cohort does not say
     "What the data step knows, in words."
-    info, meta, stays = ev.about, prepared.meta, prepared.stays
+    info, meta, stays = ev.info, prepared.meta, prepared.stays
     invented = 'Synthetic data (invented patients; nothing follows about medicine): ' if info.get('synthetic') else ''
     source = f'{invented}{info["source"]} {info.get("version") or ""}'.strip()
     sizes = _partition_sizes(stays)
@@ -250,7 +250,7 @@ def _describe_sizes(ev) -> str:
 
 def _describe_intervals(ev) -> str:
     "How intervals are made; '' where the run has no replicates."
-    n = ev.about.get('replicates', 0)
+    n = ev.info.get('replicates', 0)
     words = (
         f'{100 * CONFIDENCE_LEVEL:.0f} % percentile intervals over {n:,} bootstrap replicates of test subjects, '
         'shared by all systems; trained models are held fixed.'

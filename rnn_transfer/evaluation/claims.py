@@ -100,7 +100,7 @@ def claims_table(
         registered | _verdict_row(ev, claim, evidence[evidence['claim'] == claim.name])
         for claim, registered in zip(claims, register_table(claims).to_dict('records'))
     ]
-    return pd.DataFrame(rows, columns=_VERDICTS).assign(synthetic=bool(ev.about.get('synthetic')))
+    return pd.DataFrame(rows, columns=_VERDICTS).assign(synthetic=bool(ev.info.get('synthetic')))
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-017
 def count_verdicts(

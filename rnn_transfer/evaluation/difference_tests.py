@@ -221,4 +221,4 @@ def agreement_table(
             'largest': [f'{100 * v:.1f} %' for v in ends['max']],
         }
     )
-    return ReportTable('agreement', 'Bootstrap against DeLong', d, shown, _agreement_note(d, ev.about['replicates']))
+    return ReportTable('agreement', 'Bootstrap against DeLong', d, shown, _agreement_note(d, ev.info['replicates']))

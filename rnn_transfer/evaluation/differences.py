@@ -46,10 +46,10 @@ def paired_differences(
 ) -> pd.DataFrame:  # as `ev.compare` for one pair after the other; empty where none was run
     "Paired differences of all pairs that were run, kept once computed."
     key = ('differences', *pairs)
-    if key not in ev.known:
+    if key not in ev._cache:
         found = [ev.compare(a, b) for a, b in compared_pairs(ev, pairs)]
-        ev.known[key] = pd.concat(found or [pd.DataFrame()], ignore_index=True)
-    return ev.known[key]
+        ev._cache[key] = pd.concat(found or [pd.DataFrame()], ignore_index=True)
+    return ev._cache[key]
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-013
 def describe_differences(

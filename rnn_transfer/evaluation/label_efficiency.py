@@ -179,7 +179,7 @@ def curve_averages(
     how: str = 'weighted',  # weighted or macro
 ) -> CurveAverages:
     "Averages at several points, each over the same splits and tasks."
-    rows = [ev.defined(metric, model=m, fraction=f, task_kind=kind) for m, f in zip(models, fractions)]
+    rows = [ev.rows_with(metric, model=m, fraction=f, task_kind=kind) for m, f in zip(models, fractions)]
     names = ev.results[['split', 'task']]
     tasks = [list(names.iloc[r].itertuples(index=False, name=None)) for r in rows]
     throughout = set.intersection(*map(set, tasks))

@@ -31,7 +31,7 @@ from rnn_transfer.evaluation.plotting import (
     new_figure,
 )
 from .results import Evaluation
-from ..learning.systems import SELECTION_RULES
+from ..learning.systems import SELECTION_CRITERIA
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-010
 def _column_counts(ev: Evaluation, kind: str) -> dict:
@@ -85,7 +85,7 @@ def _describe_fewer_runs(ev: Evaluation, kind: str) -> str:
 
 
 def _headline_table(ev: Evaluation, kind: str) -> ReportTable:
-    "The headline table of one kind of task; the CSV file holds variants and initialisations too."
+    "The headline table of one kind of task; the CSV file holds selection criteria and initialisations too."
     tidy = ev.averages()
     return ReportTable(
         f'headline_{kind}',
@@ -179,7 +179,9 @@ PANELS = {
         'last-LR',
     ],
     'Choice of lambda': [
-        name + criterion for name in ('MN-LR-2', 'LR') for criterion in ('', *(f':{v}' for v in SELECTION_RULES if v))
+        f'{name}:{criterion}' if criterion else name
+        for name in ('MN-LR-2', 'LR')
+        for criterion in dict.fromkeys(['', *SELECTION_CRITERIA])
     ],
 }
 

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 # %% ../../nbs/evaluation/plotting.ipynb #cell-004
-from .formats import format_percent, parse
+from .formats import format_percent
 from .results import Evaluation
+from ..learning.systems import parse_model
 from ..utilities.display import COLORS, plain_text, set_plot_style
 
 # %% ../../nbs/evaluation/plotting.ipynb #cell-008
@@ -118,12 +119,13 @@ _UNKNOWN_STYLE = LineStyle(_GREY, '.', ':')
 def line_style(
     model: str,  # name, such as LR or MN-LR-2:cv
 ) -> LineStyle:  # grey and dotted for a name the package does not know
-    "Colour, marker and line of a system; a variant takes the colour of its selection criterion."
-    name, criterion, _ = parse(model)
-    style = LINE_STYLES.get(name, _UNKNOWN_STYLE)
-    if not criterion:
+    "Colour, marker and line of a system; a selection criterion has its own colour."
+    system = parse_model(model, check=False)
+    style = LINE_STYLES.get(system.system, _UNKNOWN_STYLE)
+    if not system.criterion:
         return style
-    return LineStyle(CRITERION_COLORS.get(criterion, _GREY), style.marker, '-' if name.startswith('MN') else '--')
+    line = '-' if system.system.startswith('MN') else '--'
+    return LineStyle(CRITERION_COLORS.get(system.criterion, _GREY), style.marker, line)
 
 # %% ../../nbs/evaluation/plotting.ipynb #cell-023
 def fraction_colors(
@@ -228,9 +230,9 @@ def add_source_caption(
     ev: Evaluation,  # whose data are drawn
 ) -> Any:  # the same figure
     "Write data, number of test stays and profile above a figure."
-    about = ev.about
-    source = ('Synthetic data: ' if about['synthetic'] else '') + about['source']
-    changed = ', changed' if about.get('changed') else ''
-    text = f'{plain_text(source)}, {about["n_test"]:,} test stays, profile {about["profile"]}{changed}'
+    info = ev.info
+    source = ('Synthetic data: ' if info['synthetic'] else '') + info['source']
+    changed = ', changed' if info.get('changed') else ''
+    text = f'{plain_text(source)}, {info["n_test"]:,} test stays, profile {info["profile"]}{changed}'
     fig.suptitle(text, fontsize=8, color='#666666', x=0.01, ha='left')
     return fig
