@@ -286,7 +286,7 @@ def test_every_caption_names_the_data_and_the_profile(done, page):
 
 
 @pytest.mark.parametrize(
-    'told,said',
+    'profile_of_run,said',
     [
         (dict(profile='quick', changed=[]), 'quick profile (small networks, few updates, three fractions);'),
         (
@@ -299,14 +299,14 @@ def test_every_caption_names_the_data_and_the_profile(done, page):
         (dict(), 'profile not given;'),
     ],
 )
-def test_captions_say_what_was_changed_of_a_profile(done, told, said):
+def test_captions_say_what_was_changed_of_a_profile(done, profile_of_run, said):
     run, ev = done
-    (run / 'manifest.json').write_text(json.dumps(told))
+    (run / 'manifest.json').write_text(json.dumps(profile_of_run))
     about = run_info(run, PreparedCohort.load(run)) | dict(replicates=60)
     (run / 'manifest.json').write_text(json.dumps(dict(profile='quick')))
     again = Evaluation(ev.results, ev.values, ev.positives, about, ev._cache)
     assert said in data_caption(again) and 'fewer splits' not in data_caption(again)
-    assert (', changed' in figure_2(again)._suptitle.get_text()) == bool(told.get('changed'))
+    assert (', changed' in figure_2(again)._suptitle.get_text()) == bool(profile_of_run.get('changed'))
 
 
 @pytest.mark.parametrize(
@@ -327,11 +327,11 @@ def test_how_the_settings_of_the_open_profile_were_found_is_said_where_they_were
     assert len(found) == said and all(x.startswith('The open profile') for x in found)
 
 
-def test_the_weights_of_multi_task_are_told_where_it_was_run(done, crowd):
-    def told(ev):
+def test_the_weights_of_multi_task_are_explained_where_it_was_run(done, crowd):
+    def n_sentences(ev):
         return sum(x.startswith('Multi-task gives every known pair') for x in describe_limits(ev))
 
-    assert 'multi-task' in crowd[1].models and (told(done[1]), told(crowd[1])) == (0, 1)
+    assert 'multi-task' in crowd[1].models and (n_sentences(done[1]), n_sentences(crowd[1])) == (0, 1)
 
 
 def test_the_size_of_rnn_c_is_a_limit_where_it_was_not_its_own_choice(done):

@@ -25,8 +25,8 @@ AMERICAN = re.compile(
 PAGES = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "Makefile")]
 for pattern in (".github/**/*.*ml", ".github/*.md", "benchmarks/*.py", "docs/*.py", "docs/pages/*.md", "tests/*.py"):
     PAGES += sorted(ROOT.glob(pattern))
-# this file lists the words; two tests of test_evaluate.py still use one as a name
-PAGES = [path for path in PAGES if path.name not in ("test_style.py", "test_evaluate.py")]
+# this file lists the words
+PAGES = [path for path in PAGES if path.name != "test_style.py"]
 
 every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.relative_to(NBS).as_posix())
 

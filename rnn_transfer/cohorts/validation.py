@@ -38,7 +38,6 @@ def _raise_for_rows(
 def check_name(
     name: object,  # of a channel, task or category
     where: str,  # file and what is named, for the message
-    forbidden: Sequence[str] = (),  # texts that must not occur in it
 ) -> None:  # nothing; BadInput otherwise
     "Raise BadInput unless a name is a text of 1 to 200 printable characters without spaces around it."
     if not isinstance(name, str) or not name.strip():
@@ -48,9 +47,6 @@ def check_name(
             f'{where} {name[:60]!r}: has spaces around it, characters that cannot be shown, or is longer than 200; '
             'rename it'
         )
-    for text in forbidden:
-        if text in name:
-            raise BadInput(f'{where} {name!r}: contains {text!r}, which separates parts of a column; use / or "to"')
 
 # %% ../../nbs/cohorts/validation.ipynb #cell-015
 def check_labels(
@@ -135,7 +131,6 @@ def check_stays(
         check_labels(stays[t.name], f'{file}: column {t.name}')
 
 # %% ../../nbs/cohorts/validation.ipynb #cell-027
-_SEPARATORS = ('|',)  # stands between channel, period and function in the columns of the statistics
 _MAX_COLUMNS = 10_000  # of a grid
 
 
@@ -175,7 +170,7 @@ def check_channels(
     if not channels:
         raise BadInput(f'{file}: no channels; a cohort needs one or more')
     for c in channels:
-        check_name(c.name, f'{file}: channel', _SEPARATORS)
+        check_name(c.name, f'{file}: channel')
         where = f'{file}: channel {c.name}'
         if c.kind not in ('continuous', 'categorical'):
             raise BadInput(f'{where}: kind {c.kind!r:.60}; expected continuous or categorical')

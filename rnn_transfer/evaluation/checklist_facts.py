@@ -25,9 +25,9 @@ def missingness(
     prepared: PreparedCohort,  # data of the run
 ) -> str:  # '' where the cohort has no statistics of channels
     "How many stays have no measurement of a channel, in words."
-    counts = prepared.statistics.filter(like='|all100%|len')
+    counts = prepared.statistics.filter(regex=r'\|all100%\|len$')
     unmeasured = (counts.fillna(0) == 0).mean().sort_values(ascending=False)
-    words = [f'{column.split("|")[0]} {100 * v:.1f} %' for column, v in unmeasured.items()]
+    words = [f'{column.rsplit("|", 2)[0]} {100 * v:.1f} %' for column, v in unmeasured.items()]
     return f'Stays without any measurement: {_join_words(words)}.' if words else ''
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-011

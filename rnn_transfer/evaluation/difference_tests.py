@@ -51,7 +51,7 @@ def _row_weights(split: np.ndarray, task: np.ndarray, positives: list[float]) ->
     return (d['w'] / seeds / d['split'].map(of_split) / d['split'].nunique()).to_numpy()
 
 
-def _small_sample_factor(y: np.ndarray) -> np.ndarray:
+def _class_factors(y: np.ndarray) -> np.ndarray:
     "The factor of each stay that makes the variance within its class that of a sample."
     n1, n0 = (y == 1).sum(), (y == 0).sum()
     return np.sqrt(np.where(y == 1, n1 / max(n1 - 1, 1), n0 / max(n0 - 1, 1)))
@@ -74,7 +74,7 @@ def delong_average(
     moved = np.zeros(len(ev.bootstrap.subjects))
     for k, t, pa, pb in zip(w, r['task'], ev.predicted(one), ev.predicted(two)):
         y = ev.labels[t]
-        moved += k * _small_sample_factor(y) * (auroc_influence(y, pa) - auroc_influence(y, pb))
+        moved += k * _class_factors(y) * (auroc_influence(y, pa) - auroc_influence(y, pb))
     se = float(np.sqrt((np.bincount(ev.bootstrap.subjects, moved) ** 2).sum()))
     of_a, of_b = ev.values['auroc'][one, 0], ev.values['auroc'][two, 0]
     d = float(w @ (of_a - of_b))

@@ -37,7 +37,7 @@ from rnn_transfer.evaluation.plotting import (
     zero_line,
 )
 from .results import Evaluation
-from ..utilities.display import plain_text
+from ..utilities.display import figure_text
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-010
 def paired_differences(
@@ -171,7 +171,7 @@ def figure_forest(
     for ax, (a, b) in zip(axes, pairs):
         ax.set_title(f'{a} − {b}', fontsize=10)
         _draw_forest(ax, d[d['versus'] == b], places, colors)
-    axes[0].set_yticks([row.y for row in places.values()], [plain_text(row.label) for row in places.values()])
+    axes[0].set_yticks([row.y for row in places.values()], [figure_text(row.label) for row in places.values()])
     axes[0].set_ylim(height - 0.3, -0.7)
     axes[0].tick_params(left=False)
     label_fractions(axes[-1], colors, x=1.02, y=1, step=0.07, fontsize=9)

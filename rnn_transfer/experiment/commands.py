@@ -131,12 +131,12 @@ def _check_paper_options(profile: str, options: dict, cohort: str, workers: int,
 # %% ../../nbs/experiment/commands.ipynb #cell-023
 def _paper_options(splits, fractions, seeds, hidden, device, further) -> dict:
     "Options of the command line as options of a run; those that were not given stay the profile's."
-    from rnn_transfer.experiment.profiles import parse_numbers
+    from rnn_transfer.experiment.profiles import parse_number_list
 
     given = dict(splits=splits, device=device)
-    given |= dict(fractions=fractions and parse_numbers(fractions, float, 'fractions'))
-    given |= dict(seeds=seeds and parse_numbers(seeds, int, 'seeds'))
-    given |= dict(hidden=hidden and parse_numbers(hidden, int, 'hidden'))
+    given |= dict(fractions=fractions and parse_number_list(fractions, float, 'fractions'))
+    given |= dict(seeds=seeds and parse_number_list(seeds, int, 'seeds'))
+    given |= dict(hidden=hidden and parse_number_list(hidden, int, 'hidden'))
     options = {name: value for name, value in given.items() if value is not None}
     return options | dict(parse_setting(text) for text in further.split(';') if text.strip())
 

@@ -149,7 +149,7 @@ class Rounds:
         "The number of stays."
         return self.stay.max() + 1
 
-# %% ../../nbs/sources/synthetic_chart.ipynb #cell-025
+# %% ../../nbs/sources/synthetic_chart.ipynb #cell-027
 class _Entry(NamedTuple):
     "Values of one item on the chart."
 
@@ -173,7 +173,7 @@ def _choose_items(is_first: np.ndarray, first: np.ndarray, second: np.ndarray) -
     "Of two pairs of items the one for each round, (n_rounds, 2)."
     return np.where(is_first[:, None], first, second)
 
-# %% ../../nbs/sources/synthetic_chart.ipynb #cell-027
+# %% ../../nbs/sources/synthetic_chart.ipynb #cell-029
 def _chart_vitals(rounds: Rounds, rng: np.random.Generator) -> list[_Entry]:
     "Heart rate, respiration, saturation, three pressures, temperature."
     s, n = rounds.signals, len(rounds)
@@ -198,7 +198,7 @@ def _chart_vitals(rounds: Rounds, rng: np.random.Generator) -> list[_Entry]:
     due = is_due('temperature', rounds.clock_hour, rounds.sickness, rng)
     return sheet + [_chart_entry(rounds, due, items, s['temperature'])]
 
-# %% ../../nbs/sources/synthetic_chart.ipynb #cell-029
+# %% ../../nbs/sources/synthetic_chart.ipynb #cell-031
 def _gcs_channel(component: str) -> str:
     "The channel of a component of the coma scale."
     return f"Glascow coma scale {component}{' opening' if component == 'eye' else ' response'}"
@@ -227,7 +227,7 @@ def _chart_neuro(rounds: Rounds, rng: np.random.Generator) -> list[_Entry]:
         _chart_entry(rounds, tested, find_item('capillary'), is_slow.astype(int)),
     ]
 
-# %% ../../nbs/sources/synthetic_chart.ipynb #cell-031
+# %% ../../nbs/sources/synthetic_chart.ipynb #cell-033
 def _chart_labs(rounds: Rounds, rng: np.random.Generator) -> list[_Entry]:
     "Glucose, blood gases and inspired oxygen."
     n = len(rounds)
@@ -248,7 +248,7 @@ def _chart_labs(rounds: Rounds, rng: np.random.Generator) -> list[_Entry]:
         _chart_entry(rounds, oxygen, find_item('oxygen'), rounds.signals['oxygen']),
     ]
 
-# %% ../../nbs/sources/synthetic_chart.ipynb #cell-032
+# %% ../../nbs/sources/synthetic_chart.ipynb #cell-034
 def _chart_body(rounds: Rounds, height: np.ndarray, weight: np.ndarray, rng: np.random.Generator) -> list[_Entry]:
     "Weight and height."
     n = len(rounds)
@@ -264,7 +264,7 @@ def _chart_body(rounds: Rounds, height: np.ndarray, weight: np.ndarray, rng: np.
         _chart_entry(rounds, height_asked, find_item('height'), height),
     ]
 
-# %% ../../nbs/sources/synthetic_chart.ipynb #cell-034
+# %% ../../nbs/sources/synthetic_chart.ipynb #cell-036
 def _write_entries(
     rounds: Rounds,
     sheet: list,  # of `_Entry`
@@ -293,7 +293,7 @@ def chart_rounds(
     sheet += _chart_labs(rounds, make_rng('labs')) + _chart_body(rounds, height, weight, make_rng('body'))
     return _write_entries(rounds, sheet, stay_id)
 
-# %% ../../nbs/sources/synthetic_chart.ipynb #cell-039
+# %% ../../nbs/sources/synthetic_chart.ipynb #cell-041
 class ChartingError(NamedTuple):
     "A way in which values are mistyped."
 
@@ -308,7 +308,7 @@ def _zero(values: np.ndarray) -> np.ndarray:
     "What stands for a missing value."
     return 0 * values
 
-# %% ../../nbs/sources/synthetic_chart.ipynb #cell-040
+# %% ../../nbs/sources/synthetic_chart.ipynb #cell-042
 _PRESSURE = 'zero for a missing pressure'
 CHARTING_ERRORS = [
     ChartingError('Fahrenheit in a Celsius field', 'Temperature', '°C', 0.003, lambda v: np.round(1.8 * v + 32, 1)),
@@ -326,7 +326,7 @@ CHARTING_ERRORS = [
     ChartingError('centimetres in an inch field', 'Height', 'inch', 0.02, lambda v: np.round(2.54 * v)),
 ]
 
-# %% ../../nbs/sources/synthetic_chart.ipynb #cell-043
+# %% ../../nbs/sources/synthetic_chart.ipynb #cell-045
 def add_charting_errors(
     chart: pd.DataFrame,  # as `chart_rounds` returns; its values are changed in place
     rng: np.random.Generator,  # draws which values are mistyped
