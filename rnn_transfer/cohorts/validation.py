@@ -109,7 +109,7 @@ def _check_stay_columns(
         _raise_for_rows(stays[c] > _MAX_ID, f'{file}: column {c}', 'are above 2^63 - 1; use smaller integers')
     _check_is_number(stays['los_hours'], f'{file}: column los_hours')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-021
+# %% ../../nbs/cohorts/validation.ipynb #cell-022
 def check_stays(
     stays: pd.DataFrame,  # as in a cohort
     tasks: list[Task],  # each with a column of its name
@@ -130,7 +130,7 @@ def check_stays(
     for t in tasks:
         check_labels(stays[t.name], f'{file}: column {t.name}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-027
+# %% ../../nbs/cohorts/validation.ipynb #cell-028
 _MAX_COLUMNS = 10_000  # of a grid
 
 
@@ -149,7 +149,7 @@ def _check_categories(channel: Channel, where: str):
     if not all(_is_number(number) for number in channel.numeric):
         raise BadInput(f'{where}: numeric holds {channel.numeric!r:.60}; give numbers of at most {MAX_VALUE:g}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-029
+# %% ../../nbs/cohorts/validation.ipynb #cell-030
 def _check_columns(channels: list[Channel], file: str):
     "BadInput where two channels give columns of one name, or there are too many."
     channel_of = {}
@@ -161,7 +161,7 @@ def _check_columns(channels: list[Channel], file: str):
     if len(channel_of) > _MAX_COLUMNS:
         raise BadInput(f'{file}: {len(channel_of):,} columns of channels and masks; use at most {_MAX_COLUMNS:,}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-030
+# %% ../../nbs/cohorts/validation.ipynb #cell-032
 def check_channels(
     channels: list[Channel],  # of a cohort
     file: str = 'cohort.json',  # named in messages
@@ -186,7 +186,7 @@ def check_channels(
         _check_categories(c, where)
     _check_columns(channels, file)
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-033
+# %% ../../nbs/cohorts/validation.ipynb #cell-035
 def _check_values(
     events: pd.DataFrame,  # as in a cohort
     channels: list[Channel],  # of the cohort
@@ -214,7 +214,7 @@ def _check_order(
     descends = (stay[1:] < stay[:-1]) | same_stay & (hour[1:] < hour[:-1])
     _raise_for_rows(np.r_[False, descends], file, 'are out of order; sort by stay_id, then hour')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-034
+# %% ../../nbs/cohorts/validation.ipynb #cell-037
 def check_events(
     events: pd.DataFrame,  # as in a cohort, `channel` categorical
     stays: pd.DataFrame,  # the cohort's stays

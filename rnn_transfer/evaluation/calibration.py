@@ -69,7 +69,7 @@ def _draw_reliability(ax: Any, d: pd.DataFrame, colors: dict[float, str], top: f
         ax.vlines(g['predicted'], g['low'], g['high'], color=colors[f], lw=1.4, alpha=0.5)
         ax.plot(g['predicted'], g['observed'], 'o-', color=colors[f], ms=3.5, lw=1, mfc=face)
 
-# %% ../../nbs/evaluation/calibration.ipynb #cell-014
+# %% ../../nbs/evaluation/calibration.ipynb #cell-015
 def figure_calibration(
     ev: Evaluation,  # with predictions
     d: pd.DataFrame,  # as `reliability_frame`, at least one row
@@ -92,7 +92,7 @@ def figure_calibration(
     label_fractions(axes[0, 0], colors, x=0.04)
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/calibration.ipynb #cell-017
+# %% ../../nbs/evaluation/calibration.ipynb #cell-018
 def quality_frame(
     ev: Evaluation,  # of a run
 ) -> pd.DataFrame:  # a row per kind, model and fraction: HOW_METRIC_value, low, high; calibration; seeds and counts
@@ -105,7 +105,7 @@ def quality_frame(
     found.append(ev.averages().set_index(by)[['seed_sd', 'n_seeds', 'n_missing', 'n_undefined']])
     return pd.concat(found, axis=1).reset_index()
 
-# %% ../../nbs/evaluation/calibration.ipynb #cell-019
+# %% ../../nbs/evaluation/calibration.ipynb #cell-020
 def _quality_table(ev: Evaluation) -> ReportTable:
     "Other metrics, with intervals."
     d = quality_frame(ev)
@@ -134,7 +134,7 @@ def _quality_table(ev: Evaluation) -> ReportTable:
     )
     return ReportTable('quality', 'Other metrics', d, shown, note, folded=True)
 
-# %% ../../nbs/evaluation/calibration.ipynb #cell-022
+# %% ../../nbs/evaluation/calibration.ipynb #cell-023
 def _calibration_figure(ev: Evaluation) -> ReportFigure | None:
     "Reliability curves; None where predictions are not at hand or none of the paper's systems was run."
     if ev.predicted is None or not set(SYSTEM_GROUPS["The paper's"]) & set(ev.models):

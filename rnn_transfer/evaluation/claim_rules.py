@@ -35,7 +35,7 @@ def supports(
         'equal': (low > value - margin) & (high < value + margin),
     }[relation]
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-008
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-009
 def contradicts(
     low: float | np.ndarray,  # lower end of the interval, or (k,) ends; NaN: undefined
     high: float | np.ndarray,  # upper end, same shape
@@ -52,7 +52,7 @@ def contradicts(
         'equal': (low >= value + margin) | (high <= value - margin),
     }[relation]
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-014
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-015
 def _simultaneous_band(
     values,  # (k, 1 + replicates) of k parts that all have an interval
     level,  # fraction of the replicates in which all k are inside
@@ -73,7 +73,7 @@ def _simultaneous_band(
     inside = (cut - 1) / (n - 1)
     return tuple(np.quantile(replicates, [inside, 1 - inside], axis=1))
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-016
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-017
 class Intervals(NamedTuple):
     "The ends of the intervals of several parts."
 
@@ -93,7 +93,7 @@ def simultaneous_intervals(
         low[defined], high[defined] = _simultaneous_band(values[defined], level)
     return Intervals(low, high)
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-023
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-024
 class Verdict(NamedTuple):
     "The verdict on a claim, and the part that decides it."
 
@@ -114,7 +114,7 @@ def _distance_to_support(low, high, relation, value, margin):
         distance = low - value + margin
     return np.where(np.isnan(distance), -np.inf, distance)
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-024
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-026
 def decide(
     parts: pd.DataFrame,  # one row a part: low, high (its own interval), low_all, high_all (simultaneous interval)
     relation: str,  # 'higher', 'equal', 'at least', 'above' or 'below'

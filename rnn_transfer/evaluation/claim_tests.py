@@ -57,7 +57,7 @@ _NEEDED = {  # for messages
     'large': f'a fraction of at least {format_percent(_LARGE)}',
 }
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-008
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-009
 def fractions_for(
     ev: Evaluation,  # results of a run, with their bootstrap replicates
     word: str,  # 'full', 'every', 'reduced', 'small', 'large' or 'smallest'
@@ -83,7 +83,7 @@ def require(
         raise NotRun(f'no {" or ".join(kinds)} task in this run')
     return found
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-014
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-015
 def parts_from_replicates(
     found: list,  # (name, (1 + replicates,) values, dict of further columns) for each part
 ) -> pd.DataFrame:  # part, estimate, low, high, low_all, high_all (simultaneous), further columns; NaN: undefined
@@ -96,7 +96,7 @@ def parts_from_replicates(
     columns = dict(part=names, estimate=values[:, 0], low=own[:, 0], high=own[:, 1], low_all=low_all, high_all=high_all)
     return pd.DataFrame(columns).join(pd.DataFrame(more))
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-018
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-019
 def _difference_part(ev, kind, a, b, fraction):
     "Name, replicates and counts of the paired difference of two systems in one cell of the results."
     rows_a, rows_b, _ = ev._shared_rows(a, b, 'auroc', task_kind=kind, fraction=fraction)
@@ -123,7 +123,7 @@ def difference_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-023
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-024
 def _paired_leads(ev, a, b, kind, fractions):
     "Paired differences a − b at several fractions, over the tasks that all of them have: (fractions, 1 + replicates)."
     rows = [ev._shared_rows(a, b, 'auroc', task_kind=kind, fraction=f)[:2] for f in fractions]
@@ -137,7 +137,7 @@ def _paired_leads(ev, a, b, kind, fractions):
         leads.append(ev.average(rows_a[kept]) - ev.average(rows_b[kept]))
     return np.stack(leads)
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-025
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-026
 def mean_difference_test(
     pairs: list,  # (a, b): systems, the difference is a − b
 ) -> Callable:  # test: (evaluation, kinds, weights) -> parts
@@ -152,7 +152,7 @@ def mean_difference_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-026
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-028
 def lead_growth_test(
     a: str,  # a system
     b: str,  # the system it is compared with
@@ -177,7 +177,7 @@ def lead_growth_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-031
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-033
 def degradation_test(
     models: list,  # systems
 ) -> Callable:  # test: (evaluation, kinds, weights) -> parts
@@ -195,7 +195,7 @@ def degradation_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-034
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-036
 def _words_of_amounts(needed: LabelAmount, low: LabelAmount, high: LabelAmount, fractions: list[float]) -> str:
     "An amount of labels and its interval; the amount alone where the interval is a point or undefined."
     words, *ends = (format_labels(amount, fractions) for amount in (needed, low, high))

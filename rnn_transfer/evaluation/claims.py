@@ -83,7 +83,7 @@ def _verdict_row(ev, claim, parts) -> dict:
         reason=join_remarks(weakest['reason'], n_parts, *missing),
     )
 
-# %% ../../nbs/evaluation/claims.ipynb #cell-012
+# %% ../../nbs/evaluation/claims.ipynb #cell-013
 _VERDICTS = ['claim', 'section', 'quote', 'compared', 'rule', 'verdict', 'shown', 'part', 'tasks']
 _VERDICTS += ['estimate', 'low', 'high', 'n_parts', 'n_hold', 'reason']  # columns of claims.csv
 
@@ -102,7 +102,7 @@ def claims_table(
     ]
     return pd.DataFrame(rows, columns=_VERDICTS).assign(synthetic=bool(ev.info.get('synthetic')))
 
-# %% ../../nbs/evaluation/claims.ipynb #cell-017
+# %% ../../nbs/evaluation/claims.ipynb #cell-018
 def count_verdicts(
     table: pd.DataFrame,  # as `claims_table` returns
 ) -> str:  # one sentence
@@ -112,7 +112,7 @@ def count_verdicts(
     end = ' (synthetic data: nothing follows about medicine).' if table['synthetic'].any() else '.'
     return f'Of {len(table)} claims: {", ".join(words)}{end}'
 
-# %% ../../nbs/evaluation/claims.ipynb #cell-020
+# %% ../../nbs/evaluation/claims.ipynb #cell-021
 _RULES_NOTE = (
     'The same for every cohort. Written before any run of all systems, '
     'when the results of a first run of eight of them on PhysioNet 2012 were known.'

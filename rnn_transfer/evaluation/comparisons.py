@@ -34,7 +34,7 @@ def _no_test(mean: float, sd: float, ratio: float, n: int, reason: str) -> Corre
     "What is known where there is no test."
     return CorrectedT(mean, sd, Interval(np.nan, np.nan), np.nan, np.nan, ratio, n, reason)
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-009
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-010
 def nadeau_bengio(
     differences: np.ndarray,  # (J,) a difference of two models for each seed; NaN: left out
     n_train: float,  # labeled training stays of a fit
@@ -60,7 +60,7 @@ def nadeau_bengio(
     p = float(2 * student.sf(abs(t), J - 1))
     return CorrectedT(mean, float(sd), Interval(float(mean - half), float(mean + half)), float(t), p, ratio, J, None)
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-014
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-015
 def _difference_by_seed(ev: Evaluation, first: np.ndarray, second: np.ndarray, metric: str, how: str) -> list:
     "Difference of two models' averages for each seed, over the tasks that have all seeds; empty where none has."
     fits = ev.results.iloc[first]
@@ -73,7 +73,7 @@ def _difference_by_seed(ev: Evaluation, first: np.ndarray, second: np.ndarray, m
         differences.append(one - two)
     return differences
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-015
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-017
 def corrected_t_over_seeds(
     ev: Evaluation,  # the results
     a: str,  # a model
@@ -93,7 +93,7 @@ def corrected_t_over_seeds(
             rows.append(key | as_row(test))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-021
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-023
 def _signed_rank_null(
     ranks: np.ndarray,  # (n,) midranks of the absolute differences
 ) -> np.ndarray:  # (1 + 2 * sum of ranks,) probability of each value of twice the sum of winning ranks
@@ -103,7 +103,7 @@ def _signed_rank_null(
         null = (np.r_[null, np.zeros(r)] + np.r_[np.zeros(r), null]) / 2
     return null
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-025
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-027
 class SignedRankTest(NamedTuple):
     "Wilcoxon's signed-rank test, effect size first; the fields are the columns of its table."
 
@@ -137,7 +137,7 @@ def wilcoxon(
     p = min(1.0, 2 * null[: round(2 * min(won, lost)) + 1].sum())
     return SignedRankTest(float((won - lost) / (won + lost)), median, float(p), *counts)
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-033
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-035
 def holm(
     p: np.ndarray,  # (k,) p values; NaN: not tested, and not counted
 ) -> np.ndarray:  # (k,) float64 adjusted p values; NaN where p is
@@ -149,7 +149,7 @@ def holm(
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
     return adjusted
 
-# %% ../../nbs/evaluation/comparisons.ipynb #cell-038
+# %% ../../nbs/evaluation/comparisons.ipynb #cell-040
 def wilcoxon_over_tasks(
     ev: Evaluation,  # the results
     pairs: list,  # of (model, the model it is compared with); those that the results lack are left out

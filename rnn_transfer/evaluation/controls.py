@@ -124,7 +124,7 @@ def _shuffled_row(r: pd.DataFrame, kind: str, fraction: float, patients: tuple[f
         verdict=_describe_shuffled(v, low, high),
     )
 
-# %% ../../nbs/evaluation/controls.ipynb #cell-024
+# %% ../../nbs/evaluation/controls.ipynb #cell-025
 def shuffled_frame(
     ev: Evaluation,  # of a run
     model: str = 'shuffled-MN-LR-2',  # trained on permuted labels
@@ -141,7 +141,7 @@ def shuffled_frame(
     rows = [_shuffled_row(cells[k, f], k, f, patients.get((k, f), none)) for k, f in order]
     return pd.DataFrame([*rows, _shuffled_row(r, 'all', np.nan, none)])
 
-# %% ../../nbs/evaluation/controls.ipynb #cell-027
+# %% ../../nbs/evaluation/controls.ipynb #cell-028
 def _shuffled_table(ev: Evaluation) -> ReportTable | None:
     "Shuffled labels by kind and fraction; None where the control was not run."
     d = shuffled_frame(ev)
@@ -166,13 +166,13 @@ def _shuffled_table(ev: Evaluation) -> ReportTable | None:
     note = f'Over all tasks, fractions and label subsets: {estimate}; {total["verdict"]}. {_SHUFFLED_NOTE}'
     return ReportTable('shuffled', 'Shuffled labels must give .5', d, shown, note)
 
-# %% ../../nbs/evaluation/controls.ipynb #cell-028
+# %% ../../nbs/evaluation/controls.ipynb #cell-029
 _SHUFFLED_NOTE = (
     'Interval over permutations (a task and a label subset is one). That over patients takes each permutation '
     'as it fell, and may miss .5 by its luck. Exactly .5: a null (intercept-only) model.'
 )
 
-# %% ../../nbs/evaluation/controls.ipynb #cell-031
+# %% ../../nbs/evaluation/controls.ipynb #cell-032
 _CRITERIA_NOTE = (
     'Selection criteria. Plain: lambda by the negative log-likelihood of the labelled validation stays. '
     'literal: with the L1 term added, as eq. 2 is written. cv: by cross-validation in up to five folds over labelled '
@@ -203,7 +203,7 @@ def _criteria_table(ev: Evaluation, kind: str) -> ReportTable | None:
     shown = pivot_by_fraction(d.assign(text=format_column(d)), models)
     return ReportTable(f'variants_{kind}', f'Choice of lambda: {TASK_KINDS.get(kind, kind)}', d, shown)
 
-# %% ../../nbs/evaluation/controls.ipynb #cell-034
+# %% ../../nbs/evaluation/controls.ipynb #cell-035
 _CONTROL_NOTE = (
     'Differences are taken on the same stays, tasks and seeds. '
     'Higher or lower: the interval excludes 0; inconclusive: it includes 0.'

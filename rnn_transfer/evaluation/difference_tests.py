@@ -109,7 +109,7 @@ def _tests_at(ev: Evaluation, pairs: list[tuple[str, str]], over_seeds: pd.DataF
     tasks = tasks[[*_KEY, 'rank_biserial', 'p', 'p_holm', 'n', 'n_ahead']].rename(columns=dict(n='n_tasks'))
     return d.merge(seeds, on=_KEY).merge(tasks, on=_KEY)
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-023
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-024
 _TESTED = [p for p in COMPARISONS_WITH_FURTHER if p != ('MN-LR-2', 'MN-LR-1')]
 
 
@@ -125,7 +125,7 @@ def four_tests_frame(
     found = [_tests_at(ev, pairs, over_seeds, f) for f in few_and_all_fractions(ev)]
     return sort_by_kind(ev, pd.concat(found, ignore_index=True), ['fraction'])
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-025
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-026
 def _format_p(p: float) -> str:
     "A p value; a dash where it is null."
     if pd.isna(p):
@@ -142,7 +142,7 @@ def _format_corrected(mean: float, low: float, high: float, n: int) -> str:
     "A mean over seeds with its interval and the number of seeds; a dash where there is no interval."
     return f'{format_estimate(mean, low, high, sign=True)} ({n})' if pd.notna(low) else '–'
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-027
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-028
 _TESTS_NOTE = (
     'Weighted AUROC. Bootstrap and DeLong: other patients, trained models held fixed. '
     'Corrected t (Nadeau and Bengio): other label subsets, their number in brackets; '
@@ -172,7 +172,7 @@ def four_tests_table(
     shown['p (Wilcoxon, Holm)'] = [_format_p(v) for v in d['p_holm']]
     return ReportTable('tests', 'One difference, tested in four ways', d, shown, _TESTS_NOTE)
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-030
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-031
 def agreement_frame(
     ev: Evaluation,  # with predictions
 ) -> pd.DataFrame:  # one row per fit and pair: as `bootstrap_vs_delong`, se_ratio, ends (fraction of the width)
@@ -187,7 +187,7 @@ def agreement_frame(
     ends = np.maximum((d['bootstrap_low'] - d['delong_low']).abs(), (d['bootstrap_high'] - d['delong_high']).abs())
     return d.assign(se_ratio=d['bootstrap_se'] / d['delong_se'], ends=ends / width)
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-032
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-033
 def _agreement_note(d: pd.DataFrame, replicates: int) -> str:
     "What the ratio and the ends are, and their values over all fits."
     return (
@@ -198,7 +198,7 @@ def _agreement_note(d: pd.DataFrame, replicates: int) -> str:
         f'with {replicates:,} replicates the ratio alone is uncertain by {100 / np.sqrt(2 * max(replicates, 1)):.1f} %.'
     )
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-033
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-035
 def agreement_table(
     ev: Evaluation,  # of a run
 ) -> ReportTable | None:  # None where predictions are not at hand or no pair was run

@@ -207,7 +207,7 @@ def _forest_figure(ev: Evaluation) -> ReportFigure | None:
     )
     return ReportFigure('forest', 'Paired differences task by task', alt, figure_forest(ev), note)
 
-# %% ../../nbs/evaluation/differences.ipynb #cell-031
+# %% ../../nbs/evaluation/differences.ipynb #cell-032
 _NOTE = (
     'Each difference is taken on the same stays, tasks and seeds for both systems. Higher or lower: its interval '
     'excludes 0; inconclusive: it includes 0. Nothing is corrected for the number of comparisons.'

@@ -74,7 +74,7 @@ def _interpolate_labels(
     log_x = np.log(np.asarray(x, float))
     return np.exp(log_x[before] + step * (log_x[first] - log_x[before]))
 
-# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-019
+# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-020
 def labels_to_reach(
     x: list,  # (fractions,) fractions or numbers of labels, rising
     curve: np.ndarray,  # (fractions, R) metric of A, higher is better
@@ -96,7 +96,7 @@ def labels_to_reach(
             amounts[k] = LabelAmount('at most', x[0])
     return amounts
 
-# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-024
+# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-025
 class LabelInterval(NamedTuple):
     "The two ends of an interval of label amounts."
 
@@ -122,7 +122,7 @@ class LabelEfficiency(NamedTuple):
         reached = f'reached in {100 * self.reached:.0f} % of the defined replicates'
         return f'**{self.words}**: {reached}, {self.n_undefined} undefined'
 
-# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-026
+# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-027
 def _percentile_amount(replicates: list, q: float) -> LabelAmount:
     "The amount at a quantile of sorted replicates: always one of them."
     n = len(replicates)
@@ -138,7 +138,7 @@ def _efficiency_words(needed: LabelAmount, interval: LabelInterval, x: list, lev
         return f'{words} (in {100 * level:g} % of replicates)'
     return f'{words} ({format_labels(interval.low, x)} to {format_labels(interval.high, x)})'
 
-# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-027
+# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-029
 def estimate_label_efficiency(
     x: list,  # (fractions,) fractions or numbers of labels, rising
     curve: np.ndarray,  # (fractions, 1 + R) metric of A, higher is better; column 0 the estimate, then replicates
@@ -161,7 +161,7 @@ def estimate_label_efficiency(
         words=_efficiency_words(needed, interval, x, level),
     )
 
-# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-035
+# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-037
 class CurveAverages(NamedTuple):
     "Averages at several points of learning curves, over the same tasks."
 
@@ -189,7 +189,7 @@ def curve_averages(
     kept = [r[[task in throughout for task in of_point]] for r, of_point in zip(rows, tasks)]
     return CurveAverages(np.stack([ev.average(r, metric, how) for r in kept]), len(throughout), len(anywhere))
 
-# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-039
+# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-041
 def label_efficiency_table(
     ev: Evaluation,  # the results
     a: str,  # a model
@@ -211,7 +211,7 @@ def label_efficiency_table(
         rows.append(key | found.as_row() | counts)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-044
+# %% ../../nbs/evaluation/label_efficiency.ipynb #cell-046
 def label_numbers(
     table: pd.DataFrame,  # with columns needed, low and high of LabelAmount, as `label_efficiency_table` returns
 ) -> pd.DataFrame:  # the same table, with `LabelAmount.as_number` in these columns

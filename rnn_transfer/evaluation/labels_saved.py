@@ -76,7 +76,7 @@ def _draw_efficiency(ax: Any, d: pd.DataFrame, beyond: float) -> None:
         options = dict(color=color, fontsize=8, va='center', annotation_clip=False)
         ax.annotate(r.words, (1.01, k), xycoords=('axes fraction', 'data'), **options)
 
-# %% ../../nbs/evaluation/labels_saved.ipynb #cell-017
+# %% ../../nbs/evaluation/labels_saved.ipynb #cell-018
 def figure_efficiency(
     ev: Evaluation,  # of a run
     d: pd.DataFrame,  # as `efficiency_frame`, with at least one row
@@ -95,7 +95,7 @@ def figure_efficiency(
     ax.set_xlabel('labelled data needed (% of train and validation; right of the dotted line: not reached)')
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/labels_saved.ipynb #cell-020
+# %% ../../nbs/evaluation/labels_saved.ipynb #cell-021
 def _efficiency_figure(ev: Evaluation, d: pd.DataFrame) -> ReportFigure | str:
     "Label efficiency, drawn; a sentence where no level is reached."
     if all(needed.amount is None for needed in d['needed']):

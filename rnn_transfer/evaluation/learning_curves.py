@@ -108,7 +108,7 @@ def _positives_axis(ax: Any, rows: pd.DataFrame) -> None:
     top.set_xlabel('positives among the training labels (median)', fontsize=8, color='#666666')
     top.spines[:].set_visible(False)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-021
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-022
 def draw_learning_curves(
     ax: Any,  # matplotlib Axes
     tidy: pd.DataFrame,  # columns model, fraction, value, low, high
@@ -142,7 +142,7 @@ def _finish_axes(ax: Any, ends: list[LineEnd], title: str, kind: str) -> None:
         ax.axhline(0.5, color='#999999', lw=0.8, ls=':', zorder=0)
     label_ends(ax, ends)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-025
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-026
 def figure_2(
     ev: Evaluation,  # of a run
     kind: str = 'phenotype',  # of task; phenotype is Figure 2(a), mortality Figure 2(b)
@@ -158,7 +158,7 @@ def figure_2(
     _positives_axis(ax, r[(r['task_kind'] == kind) & r['model'].isin(models)])
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-028
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-029
 PANELS = {
     'Further systems': ['MN-LR-2', *SYSTEM_GROUPS['Further']],
     'Controls: what pre-training adds': [
@@ -185,7 +185,7 @@ PANELS = {
     ],
 }
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-029
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-031
 def select_panels(
     models: Iterable[str],  # that were run
 ) -> dict[str, list[str]]:  # title -> models that were run
@@ -194,7 +194,7 @@ def select_panels(
     found = {title: [m for m in names if m in models] for title, names in PANELS.items()}
     return {title: names for title, names in found.items() if set(names) - {'MN-LR-2', 'LR'}}
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-031
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-033
 def figure_systems(
     ev: Evaluation,  # of a run with more than the paper's four systems
     kind: str = 'phenotype',  # of task
@@ -213,7 +213,7 @@ def figure_systems(
             ax.set_ylabel('')
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-034
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-036
 def _curve_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
     "Figure 2(a) or 2(b); None for another kind of task."
     letter = dict(phenotype='a', mortality='b').get(kind)
@@ -232,7 +232,7 @@ def _curve_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
         + _describe_missing(ev, kind),
     )
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-035
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-038
 def _systems_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
     "Further systems and controls of one kind of task; None where none was run."
     found = select_panels(ev.results['model'][ev.results['task_kind'] == kind])

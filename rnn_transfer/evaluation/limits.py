@@ -99,7 +99,7 @@ _SETTLED = (
     'from 1,500 to 3,000.'
 )
 
-# %% ../../nbs/evaluation/limits.ipynb #cell-017
+# %% ../../nbs/evaluation/limits.ipynb #cell-018
 def _plural(n, word) -> str:
     return f'{n} {word}' if n == 1 else f'{n} {word}s'
 

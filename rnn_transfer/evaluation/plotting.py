@@ -44,7 +44,7 @@ def new_figure(
 # %% ../../nbs/evaluation/plotting.ipynb #cell-011
 _LONG_NUMBER = re.compile(r'(scale\([^)]*\))|(?<=[ "LMC,(\n])(-?\d+\.\d{2})\d+(?=[ ",)\n])')
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-012
+# %% ../../nbs/evaluation/plotting.ipynb #cell-013
 @dataclass
 class ReportFigure:
     "One figure of the report."
@@ -79,7 +79,7 @@ class ReportFigure:
         text = re.sub(r'\s(width|height)="[\d.]+pt"', '', text, count=2)
         return text.replace('<svg', f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-020
+# %% ../../nbs/evaluation/plotting.ipynb #cell-021
 _BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY, _BLACK, _GREY = COLORS
 
 
@@ -90,7 +90,7 @@ class LineStyle(NamedTuple):
     marker: str  # matplotlib's name
     line: str  # matplotlib's name
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-021
+# %% ../../nbs/evaluation/plotting.ipynb #cell-023
 LINE_STYLES = {
     'LR': LineStyle(_RED, 's', '-'),
     'RNN-C': LineStyle(_GREEN, '^', '-'),
@@ -115,7 +115,7 @@ LINE_STYLES = {
 CRITERION_COLORS = {'literal': _ORANGE, 'cv': _GREEN, 'full-val': _PINK}
 _UNKNOWN_STYLE = LineStyle(_GREY, '.', ':')
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-022
+# %% ../../nbs/evaluation/plotting.ipynb #cell-025
 def line_style(
     model: str,  # name, such as LR or MN-LR-2:cv
 ) -> LineStyle:  # grey and dotted for a name the package does not know
@@ -127,7 +127,7 @@ def line_style(
     line = '-' if system.system.startswith('MN') else '--'
     return LineStyle(CRITERION_COLORS.get(system.criterion, _GREY), style.marker, line)
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-025
+# %% ../../nbs/evaluation/plotting.ipynb #cell-028
 def fraction_colors(
     fractions: Iterable[float],  # one or two
 ) -> dict[float, str]:  # the largest first
@@ -150,7 +150,7 @@ def label_fractions(
             f'{format_percent(f)} of the labels', (x, y - k * step), None, 'axes fraction', color=color, **options
         )
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-028
+# %% ../../nbs/evaluation/plotting.ipynb #cell-031
 def fraction_axis(
     ax: Any,  # matplotlib Axes
     fractions: Sequence[float],  # sorted
@@ -173,7 +173,7 @@ def zero_line(
     draw = ax.axvline if vertical else ax.axhline
     draw(0, color='#999999', lw=0.8, zorder=0)
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-031
+# %% ../../nbs/evaluation/plotting.ipynb #cell-034
 def spread_labels(
     heights: Sequence[float],  # (n,) sorted
     gap: float,  # least distance of two labels
@@ -192,7 +192,7 @@ def spread_labels(
             spread[first : first + n] = mean + gap * np.arange(first, first + n)
     return spread
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-034
+# %% ../../nbs/evaluation/plotting.ipynb #cell-037
 class LineEnd(NamedTuple):
     "The right end of a line."
 
@@ -224,7 +224,7 @@ def label_ends(
             annotation_clip=False,
         )
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-039
+# %% ../../nbs/evaluation/plotting.ipynb #cell-042
 def add_source_caption(
     fig: Any,  # matplotlib Figure
     ev: Evaluation,  # whose data are drawn

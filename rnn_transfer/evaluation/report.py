@@ -145,7 +145,7 @@ def _page_head() -> FT:
 def _page_section(title, anchor, children) -> FT:
     return ft('section', ft('h2', title, id=anchor), *children)
 
-# %% ../../nbs/evaluation/report.ipynb #cell-022
+# %% ../../nbs/evaluation/report.ipynb #cell-023
 def render_report(
     ev: Evaluation,  # results of a run
     sections: dict,  # section title -> list of ReportTable and ReportFigure; empty sections are left out
@@ -170,7 +170,7 @@ def render_report(
     body = ft('body', *_page_header(ev, claims), contents, *(rendered[t] for t in order), footer)
     return to_xml((ft('!doctype', html=True, void_=True), ft('html', _page_head(), body, lang='en')), indent=False)
 
-# %% ../../nbs/evaluation/report.ipynb #cell-027
+# %% ../../nbs/evaluation/report.ipynb #cell-028
 def _headline_lines(ev, kind) -> list:
     "The headline table of one kind of task, columns aligned."
     frame = headline_frame(ev, kind)

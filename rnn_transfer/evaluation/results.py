@@ -204,7 +204,7 @@ def _compare_cell(self: Evaluation, a: str, b: str, metric: str, how: str, kind:
     values = self.average(first, metric, how) - self.average(second, metric, how)
     return row | dict(difference=values[0]) | _interval_columns(values)
 
-# %% ../../nbs/evaluation/results.ipynb #cell-031
+# %% ../../nbs/evaluation/results.ipynb #cell-032
 @patch
 def compare(
     self: Evaluation,
@@ -220,7 +220,7 @@ def compare(
     cells = product(self.kinds, self.fractions)
     return pd.DataFrame([self._compare_cell(a, b, metric, how, *cell) for cell in cells])
 
-# %% ../../nbs/evaluation/results.ipynb #cell-037
+# %% ../../nbs/evaluation/results.ipynb #cell-038
 @patch
 def by_task(
     self: Evaluation,
@@ -243,7 +243,7 @@ def by_task(
     by = ['split', 'task_kind', 'task', 'fraction', 'model']
     return pd.DataFrame([dict(zip(by, key)) | row(fits) for key, fits in self.results.groupby(by)])
 
-# %% ../../nbs/evaluation/results.ipynb #cell-040
+# %% ../../nbs/evaluation/results.ipynb #cell-041
 @patch
 def compare_tasks(
     self: Evaluation,

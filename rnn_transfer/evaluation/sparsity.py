@@ -154,7 +154,7 @@ def _literal_from_paths(path: pd.DataFrame, run: Iterable[str]) -> pd.DataFrame:
     d = path[path['literal'] & path['model'].isin(bases)]
     return _count_null_models(d.assign(model=d['model'] + ':literal'))
 
-# %% ../../nbs/evaluation/sparsity.ipynb #cell-023
+# %% ../../nbs/evaluation/sparsity.ipynb #cell-024
 def null_model_table(
     ev: Evaluation,  # of a run
     path: pd.DataFrame | None = None,  # as `read_paths`: adds the literal criterion where it was not run
@@ -181,7 +181,7 @@ def null_model_table(
     )
     return ReportTable('all_zero', 'Null models', tidy, shown, note)
 
-# %% ../../nbs/evaluation/sparsity.ipynb #cell-027
+# %% ../../nbs/evaluation/sparsity.ipynb #cell-028
 def path_frame(
     path: pd.DataFrame,  # as `read_paths`
     models: Iterable[str] = ('LR', 'MN-LR-1', 'MN-LR-2'),  # those to show
@@ -202,7 +202,7 @@ def path_frame(
     by = d.groupby(['model', 'fraction', 'lambda'])
     return by.agg(**quartiles, chosen=('chosen', 'mean'), n_fits=('chosen', 'size')).reset_index()
 
-# %% ../../nbs/evaluation/sparsity.ipynb #cell-030
+# %% ../../nbs/evaluation/sparsity.ipynb #cell-031
 def _draw_path(axes: np.ndarray, g: pd.DataFrame, lambdas: list[float], color: str, side: float) -> None:
     "One system and fraction: weights kept, loss, and how often each lambda was chosen; `side`: offset of the bars."
     if not len(g):
@@ -216,7 +216,7 @@ def _draw_path(axes: np.ndarray, g: pd.DataFrame, lambdas: list[float], color: s
         ax.plot(x[best], median.iloc[best], 'D', color=color, ms=7, mfc='none', mew=1.4)
     axes[2].bar(np.array(x) + side, 100 * g['chosen'], 0.36, color=color)
 
-# %% ../../nbs/evaluation/sparsity.ipynb #cell-031
+# %% ../../nbs/evaluation/sparsity.ipynb #cell-033
 def figure_path(
     ev: Evaluation,  # whose data are drawn
     d: pd.DataFrame,  # as `path_frame`, one or two fractions
@@ -245,7 +245,7 @@ def figure_path(
     label_fractions(axes[0, -1], colors, x=0.97, step=0.1, ha='right')
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/sparsity.ipynb #cell-034
+# %% ../../nbs/evaluation/sparsity.ipynb #cell-036
 def _path_figure(ev: Evaluation, path: pd.DataFrame) -> ReportFigure | None:
     "The path of lambda, drawn; None where no path was written."
     d = path_frame(path, fractions=sorted(few_and_all_fractions(ev))) if len(path) else path

@@ -90,7 +90,7 @@ def _build_cohort(source: str, given: dict) -> 'Cohort':
         given |= dict(progress=sys.stderr.isatty())
     return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-018
+# %% ../../nbs/experiment/commands.ipynb #cell-019
 @command
 def rnn_transfer_cohort(
     source: str,  # synthetic, mimic3, mimic3_benchmarks or physionet2012
@@ -115,7 +115,7 @@ def rnn_transfer_cohort(
         made = _build_cohort(source, {name: value for name, value in given.items() if value not in ('', None, False)})
         print(f'{made.save(out)}: {describe_cohort(made)}')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-022
+# %% ../../nbs/experiment/commands.ipynb #cell-023
 def _check_paper_options(profile: str, options: dict, cohort: str, workers: int, dry_run: bool) -> None:
     "BadInput for what no run can be made of, before anything is read or written."
     from rnn_transfer.experiment.profiles import PROFILES, check_options
@@ -128,7 +128,7 @@ def _check_paper_options(profile: str, options: dict, cohort: str, workers: int,
         raise BadInput(f'--workers {workers}: expected a whole number above 0')
     check_options(PROFILES[profile] | options)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-023
+# %% ../../nbs/experiment/commands.ipynb #cell-024
 def _paper_options(splits, fractions, seeds, hidden, device, further) -> dict:
     "Options of the command line as options of a run; those that were not given stay the profile's."
     from rnn_transfer.experiment.profiles import parse_number_list
@@ -152,7 +152,7 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, op
         print(headline_text(out))
         print(f'\nreport: {Path(out) / "report.html"}')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-024
+# %% ../../nbs/experiment/commands.ipynb #cell-026
 @command
 def rnn_transfer_paper(
     cohort: str = '',  # cohort folder (default: a synthetic one is made)
@@ -183,7 +183,7 @@ def rnn_transfer_paper(
             return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
         _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, options)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-027
+# %% ../../nbs/experiment/commands.ipynb #cell-029
 @command
 def rnn_transfer_status(
     run: str,  # run folder
@@ -195,7 +195,7 @@ def rnn_transfer_status(
     with one_line_errors(debug):
         print(describe_status(Path(run)))
 
-# %% ../../nbs/experiment/commands.ipynb #cell-030
+# %% ../../nbs/experiment/commands.ipynb #cell-032
 def extract_cohort_features(
     cohort: 'Cohort',  # any cohort with the channels the network was trained on
     checkpoint: str,  # NAME.safetensors
@@ -227,7 +227,7 @@ def extract_cohort_features(
         columns=feature_names(net.config['hidden'], net.config['n_layers']),
     )
 
-# %% ../../nbs/experiment/commands.ipynb #cell-032
+# %% ../../nbs/experiment/commands.ipynb #cell-034
 @command
 def rnn_transfer_features(
     cohort: str = '',  # cohort folder
@@ -250,7 +250,7 @@ def rnn_transfer_features(
             z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-035
+# %% ../../nbs/experiment/commands.ipynb #cell-037
 @command
 def rnn_transfer_export(
     path: str = '',  # folder with the CSV files of MIMIC-III v1.4
@@ -273,7 +273,7 @@ def rnn_transfer_export(
         folder = export(path, out, parse_names(corrected), progress=sys.stderr.isatty(), **given)
         print(f'{folder}: written')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-038
+# %% ../../nbs/experiment/commands.ipynb #cell-040
 def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]":
     "The comparisons that the given folders allow."
     from rnn_transfer.data import Cohort
@@ -282,7 +282,7 @@ def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]
     tables = [verify(Cohort.load(cohort))] if cohort else []
     return tables + ([verify_export(export, hashes, sys.stderr.isatty())] if export else [])
 
-# %% ../../nbs/experiment/commands.ipynb #cell-039
+# %% ../../nbs/experiment/commands.ipynb #cell-041
 def _print_comparison(table: 'pd.DataFrame') -> bool:
     "Print a comparison and say whether all of it is the same."
     print(table.to_string(na_rep='', justify='left'), end='\n\n')
@@ -292,7 +292,7 @@ def _print_comparison(table: 'pd.DataFrame') -> bool:
         return bool(table['same'].ne(False).all())
     return not (table['differ'].any() or table['missing'].any())
 
-# %% ../../nbs/experiment/commands.ipynb #cell-040
+# %% ../../nbs/experiment/commands.ipynb #cell-043
 @command
 def rnn_transfer_verify(
     cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: counts to compare with the published ones

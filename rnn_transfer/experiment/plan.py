@@ -50,7 +50,7 @@ def _plan_transfer(options: dict) -> list[tuple[int, float, int]]:
         runs += [(split, fraction, seed) for split in range(options['splits']) for seed in range(n_seeds)]
     return runs
 
-# %% ../../nbs/experiment/plan.ipynb #cell-010
+# %% ../../nbs/experiment/plan.ipynb #cell-011
 def plan_steps(
     options: dict,  # of a profile, changed by the command line
 ) -> list[Step]:  # in the order in which they are started; BadInput for an impossible option
@@ -69,7 +69,7 @@ def plan_steps(
         transfer.append(make(name, 'transfer', needs, split=split, fraction=fraction, seed=seed))
     return [*steps, *transfer, make('evaluate', 'evaluate', [step.name for step in transfer])]
 
-# %% ../../nbs/experiment/plan.ipynb #cell-015
+# %% ../../nbs/experiment/plan.ipynb #cell-016
 @dataclass(frozen=True)
 class StepOutcome:
     "How one step of a run ended."
@@ -84,7 +84,7 @@ class StepOutcome:
         "Whether the step's result is there."
         return self.state in ('kept', 'done')
 
-# %% ../../nbs/experiment/plan.ipynb #cell-019
+# %% ../../nbs/experiment/plan.ipynb #cell-020
 def with_dependencies(
     steps: list[Step],  # in order
     only: str,  # a step's name; empty: all

@@ -43,7 +43,7 @@ _PROTOCOL = dict(
     models=_ALL_SYSTEMS,
 )
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-007
+# %% ../../nbs/experiment/profiles.ipynb #cell-008
 _ALL_FRACTIONS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
 _QUICK = dict(models=_QUICK_SYSTEMS, variants=['no-removal', 'autoencoder'], inits=0, fractions=[0.05, 0.2, 1.0])
 _QUICK |= dict(seeds=[2, 1], hidden=[32, 64], lr=3e-3, max_updates=100, eval_every=20, patience=3, replicates=500)
@@ -54,7 +54,7 @@ _PAPER = dict(fractions=_ALL_FRACTIONS, seeds=[10, 5], hidden=[100, 200, 300, 40
 _PAPER |= dict(max_updates=30_000, patience=10, replicates=2000)
 PROFILES = dict(quick=_PROTOCOL | _QUICK, open=_PROTOCOL | _OPEN, paper=_PROTOCOL | _PAPER)
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-008
+# %% ../../nbs/experiment/profiles.ipynb #cell-010
 def parse_number_list(
     text: str | list,  # such as `.05,.2,1`, or a list already
     kind: type = float,  # of each number
@@ -70,13 +70,13 @@ def parse_number_list(
             f'--{name} {text}: expected {"whole " if kind is int else ""}numbers separated by commas'
         ) from None
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-011
+# %% ../../nbs/experiment/profiles.ipynb #cell-013
 # options of the plan; a value is the notebooks' name of it
 PLAN_OPTIONS = dict(splits='n_splits', fractions=None, seeds=None, gpus=None)
 # what the plan itself gives each step
 PLAN_SETS = {'run', 'cohort', 'split', 'fraction', 'n_splits', 'transfer.seed'}
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-012
+# %% ../../nbs/experiment/profiles.ipynb #cell-015
 # values of options that are words
 ALLOWED_VALUES = dict(
     device=['auto', 'cpu', 'cuda'],
@@ -85,7 +85,7 @@ ALLOWED_VALUES = dict(
     choose=['nll', 'literal'],
 )
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-015
+# %% ../../nbs/experiment/profiles.ipynb #cell-018
 def step_parameters(
     kind: str,  # data, model, pretrain, transfer or evaluate
     options: dict,  # of the profile and the command line; `kind.name` goes before `name`
@@ -96,7 +96,7 @@ def step_parameters(
     own = {name.split('.', 1)[1]: value for name, value in options.items() if name.startswith(f'{kind}.')}
     return {name: value for name, value in (general | own).items() if name in declared}
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-017
+# %% ../../nbs/experiment/profiles.ipynb #cell-020
 _FRACTION = 'numbers above 0 and at most 1'
 _NUMBERS = dict(  # option: what is expected, largest value, how many
     fractions=(_FRACTION, 1, 99),
@@ -120,7 +120,7 @@ def _check_numbers(options: dict) -> None:
         if not (values and whole and len(values) <= most):
             raise BadInput(f'{name} {options[name]}: expected {expected}')
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-019
+# %% ../../nbs/experiment/profiles.ipynb #cell-022
 _TYPE_WORDS = dict(int='a whole number', float='a number', bool='True or False', list='a list')
 _ABOVE_ZERO = ('lr', 'batch', 'max_updates', 'eval_every', 'patience', 'hours', 'n_held_out')
 
@@ -138,7 +138,7 @@ def _has_type(value: object, default: object) -> bool:
         return isinstance(default, bool) and value is not None
     return isinstance(value, type(default)) or (isinstance(value, int) and isinstance(default, float))
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-020
+# %% ../../nbs/experiment/profiles.ipynb #cell-023
 def _expected_list(name: str, value: list) -> str:
     "What a list of this name must hold; empty where it is fine."
     if name in ('hidden', 'rnnc_hidden') and not all(_is_number(v, 1) and isinstance(v, int) for v in value):
@@ -162,7 +162,7 @@ def _expected_number(name: str, value: float | None) -> str:
         return 'a fraction from 0 to 1'
     return ''
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-021
+# %% ../../nbs/experiment/profiles.ipynb #cell-024
 def _check_value(option: str, value: object, default: object) -> None:
     "Raise BadInput for a value that the notebook cannot mean."
     name = option.rpartition('.')[2]
@@ -175,7 +175,7 @@ def _check_value(option: str, value: object, default: object) -> None:
     if expected:
         raise BadInput(f'parameter {option}={value!r}: expected {expected}')
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-023
+# %% ../../nbs/experiment/profiles.ipynb #cell-026
 def _check_models(options: dict) -> None:
     "Raise BadInput for an unknown system, or one that reads a network which pre-training is not asked to train."
     from rnn_transfer.learning.systems import parse_model
@@ -191,7 +191,7 @@ def _check_models(options: dict) -> None:
                 'add it to variants, or raise inits'
             )
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-024
+# %% ../../nbs/experiment/profiles.ipynb #cell-028
 def _declared_default(option: str, declared: dict[str, dict]) -> object:
     "The notebook's default of an option; BadInput where no notebook has it."
     kind, _, name = option.rpartition('.')

@@ -36,7 +36,7 @@ def _check_call(profile: str, workers: int) -> None:
     if workers < 1:
         raise BadInput(f'workers {workers}: expected a whole number above 0')
 
-# %% ../../nbs/experiment/run.ipynb #cell-009
+# %% ../../nbs/experiment/run.ipynb #cell-010
 def run_experiment(
     cohort: str | Path,  # cohort folder
     run: str | Path,  # run folder; the same one again runs only what is missing or stale
@@ -69,7 +69,7 @@ def run_experiment(
         raise BadInput(describe_failures(outcomes, command))
     return outcomes
 
-# %% ../../nbs/experiment/run.ipynb #cell-014
+# %% ../../nbs/experiment/run.ipynb #cell-015
 def ensure_synthetic_cohort(
     path: Path,  # folder for it
 ) -> Path:  # the same
@@ -78,7 +78,7 @@ def ensure_synthetic_cohort(
 
     return path if (path / 'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
-# %% ../../nbs/experiment/run.ipynb #cell-017
+# %% ../../nbs/experiment/run.ipynb #cell-018
 def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: int) -> str:
     "How many steps are to do, and how long they may take by what such steps took before."
     import pandas as pd
@@ -94,7 +94,7 @@ def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: in
     unknown = sorted(set(table['kind'][todo]) - set(table['kind'][table['seconds'].notna()]))
     return text + (f'; no step of kind {", ".join(unknown)} was timed here yet' if unknown else '')
 
-# %% ../../nbs/experiment/run.ipynb #cell-018
+# %% ../../nbs/experiment/run.ipynb #cell-020
 def describe_plan(
     cohort: str | Path,  # cohort folder
     run: str | Path,  # run folder

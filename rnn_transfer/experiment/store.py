@@ -57,7 +57,7 @@ def _imported_files(source: str, package: str = 'rnn_transfer') -> set[Path]:
     files = {_module_file(name) for name in found if name.split('.')[0] == 'rnn_transfer'}
     return files - {None}
 
-# %% ../../nbs/experiment/store.ipynb #cell-009
+# %% ../../nbs/experiment/store.ipynb #cell-010
 def find_modules(
     source: str,  # Python code, such as the code cells of a notebook
 ) -> list[Path]:  # files of the package, sorted; without the experiment's own, sources and toy data
@@ -70,7 +70,7 @@ def find_modules(
         todo |= _imported_files(path.read_text(encoding='utf-8'), '.'.join(['rnn_transfer', *inside])) - found
     return sorted(found)
 
-# %% ../../nbs/experiment/store.ipynb #cell-012
+# %% ../../nbs/experiment/store.ipynb #cell-013
 def _code_cells(notebook: str) -> str:
     "The code cells of a numbered notebook that a step executes, as one text, without shell lines."
     import nbformat
@@ -88,7 +88,7 @@ def _module_text(path: Path) -> str:
     files = [_package_path() / 'resources' / name for name in tables]
     return '\0'.join([text, *(p.read_text(encoding='utf-8') for p in files if p.is_file())])
 
-# %% ../../nbs/experiment/store.ipynb #cell-013
+# %% ../../nbs/experiment/store.ipynb #cell-015
 def hash_code(
     notebook: str,  # such as 03_transfer
 ) -> dict:  # notebook: 16 hexadecimal digits; modules: {name: 16 hexadecimal digits}
@@ -107,7 +107,7 @@ def _hash_text(text: str) -> str:
     "The first 16 hexadecimal digits of SHA-256."
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-# %% ../../nbs/experiment/store.ipynb #cell-016
+# %% ../../nbs/experiment/store.ipynb #cell-018
 def fill_in_keys(
     steps: list,  # of Step, in order
     fingerprint: str,  # of the cohort
@@ -121,7 +121,7 @@ def fill_in_keys(
         keys[s.name] = s.key
     return steps
 
-# %% ../../nbs/experiment/store.ipynb #cell-018
+# %% ../../nbs/experiment/store.ipynb #cell-020
 _LARGE_FILE = 2**26  # bytes; hashing more would take longer than a short step
 
 
@@ -151,7 +151,7 @@ def _hash_file(path: Path) -> str | int | None:
     size = path.stat().st_size
     return size if size > _LARGE_FILE else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
-# %% ../../nbs/experiment/store.ipynb #cell-020
+# %% ../../nbs/experiment/store.ipynb #cell-022
 class DoneRecord(TypedDict, total=False):
     "What `done.json` says of a finished step."
 
@@ -174,7 +174,7 @@ def read_done(
     except BadInput:
         return {}
 
-# %% ../../nbs/experiment/store.ipynb #cell-021
+# %% ../../nbs/experiment/store.ipynb #cell-024
 def input_hashes(
     step: Step,  # whose needs are asked for
     run: Path,  # run folder
@@ -183,7 +183,7 @@ def input_hashes(
     written = {name: read_done(name, run).get('outputs', {}) for name in step.needs}
     return {name: _hash_text(json.dumps(files, sort_keys=True)) for name, files in written.items()}
 
-# %% ../../nbs/experiment/store.ipynb #cell-022
+# %% ../../nbs/experiment/store.ipynb #cell-026
 def step_state(
     step: Step,  # with its parts filled in
     run: Path,  # run folder
@@ -212,7 +212,7 @@ def _changed_parts(now: dict, before: dict) -> list[str]:
             changed.append(name)
     return changed
 
-# %% ../../nbs/experiment/store.ipynb #cell-023
+# %% ../../nbs/experiment/store.ipynb #cell-028
 def read_failure(
     name: str,  # of a step
     run: Path,  # run folder
@@ -223,7 +223,7 @@ def read_failure(
     except BadInput:
         return 'its failed.json is damaged'
 
-# %% ../../nbs/experiment/store.ipynb #cell-032
+# %% ../../nbs/experiment/store.ipynb #cell-037
 def _lock(
     file: IO,  # open file
     shared: bool = False,  # True: several may hold it at a time
@@ -245,7 +245,7 @@ def _lock(
             'put the run folder on another one, or mount it with them (Lustre: -o flock)'
         ) from None
 
-# %% ../../nbs/experiment/store.ipynb #cell-033
+# %% ../../nbs/experiment/store.ipynb #cell-039
 @contextmanager
 def one_at_a_time(
     step: Step,  # to be executed
@@ -258,7 +258,7 @@ def one_at_a_time(
         _lock(f, wait=True)
         yield
 
-# %% ../../nbs/experiment/store.ipynb #cell-034
+# %% ../../nbs/experiment/store.ipynb #cell-041
 def is_locked(
     path: Path,  # a lock's file
 ) -> bool:
@@ -268,14 +268,14 @@ def is_locked(
     with open(path) as f:
         return not _lock(f, shared=True)
 
-# %% ../../nbs/experiment/store.ipynb #cell-035
+# %% ../../nbs/experiment/store.ipynb #cell-043
 def driver_at_work(
     run: Path,  # run folder
 ) -> bool:
     "Whether a driver holds the run folder's lock."
     return is_locked(run / '.lock')
 
-# %% ../../nbs/experiment/store.ipynb #cell-038
+# %% ../../nbs/experiment/store.ipynb #cell-046
 @contextmanager
 def only_driver(
     run: Path,  # run folder
@@ -293,7 +293,7 @@ def only_driver(
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         yield
 
-# %% ../../nbs/experiment/store.ipynb #cell-040
+# %% ../../nbs/experiment/store.ipynb #cell-048
 def stale_temporaries(
     run: Path,  # run folder
 ) -> list:  # of paths

@@ -62,7 +62,7 @@ def _target_groups(eligible: list, n_held_out: int, seed: int, round_number: int
     starts = range(0, len(order) - n_held_out + 1, n_held_out)
     return [set(order[k : k + n_held_out]) for k in starts]
 
-# %% ../../nbs/learning/splits.ipynb #cell-014
+# %% ../../nbs/learning/splits.ipynb #cell-015
 def draw_splits(
     tasks: Sequence,  # of Task; only those of kind phenotype take part
     prevalence: Mapping[str, float],  # fraction of positives of each task; dict or Series
@@ -86,7 +86,7 @@ def draw_splits(
         for number, group in enumerate(groups[:n_splits])
     ]
 
-# %% ../../nbs/learning/splits.ipynb #cell-023
+# %% ../../nbs/learning/splits.ipynb #cell-024
 class LeakageRemoval(NamedTuple):
     "Who remains for pre-training, and how many left for which task."
 
@@ -113,7 +113,7 @@ def remove_leakage(
     flow = pd.DataFrame(counts, columns=['partition', 'step', 'stays', 'subjects'])
     return LeakageRemoval(keep, flow)
 
-# %% ../../nbs/learning/splits.ipynb #cell-027
+# %% ../../nbs/learning/splits.ipynb #cell-028
 def check_enough_left(
     flow: pd.DataFrame,  # counts, of `remove_leakage`
     target: Sequence[str],  # held-out tasks

@@ -92,7 +92,7 @@ SELECTION_CRITERIA = {
     'full-val': 'by all validation labels, whatever the fraction',
 }
 
-# %% ../../nbs/learning/systems.ipynb #cell-019
+# %% ../../nbs/learning/systems.ipynb #cell-020
 @dataclass(frozen=True)
 class SystemId:
     "A model's name, parsed"
@@ -123,7 +123,7 @@ class SystemId:
         network, slash, layer = block.partition('/')
         return f'{network}@{self.init}{slash}{layer}'
 
-# %% ../../nbs/learning/systems.ipynb #cell-020
+# %% ../../nbs/learning/systems.ipynb #cell-021
 def _raise_for_system(name, system: str, criterion: str, init: int):
     "BadInput where a system does not exist, or not with this criterion or initialisation"
     if system not in SYSTEMS:
@@ -142,7 +142,7 @@ def _raise_for_system(name, system: str, criterion: str, init: int):
             f'models {name!r}: only systems that read MIMIC-Net, or the untrained network, have other initialisations'
         )
 
-# %% ../../nbs/learning/systems.ipynb #cell-021
+# %% ../../nbs/learning/systems.ipynb #cell-023
 def _split_name(name: str) -> SystemId:
     "A name taken apart, whether or not there is such a system"
     head, _, init = name.partition('@')
@@ -162,7 +162,7 @@ def parse_model(
     _raise_for_system(name, system, criterion, int(init or 0))
     return SystemId(str(name), system, criterion, int(init or 0))
 
-# %% ../../nbs/learning/systems.ipynb #cell-023
+# %% ../../nbs/learning/systems.ipynb #cell-025
 def describe_system(
     name: str,  # as `parse_model`
 ) -> str:  # BadInput as `parse_model`

@@ -32,7 +32,7 @@ def _format_cell(
         return f'{value:,}'
     return str(value)
 
-# %% ../../nbs/utilities/display.ipynb #cell-008
+# %% ../../nbs/utilities/display.ipynb #cell-009
 def _escape_markdown(text: str) -> str:
     "A cell that ends no cell and begins no HTML."
     return re.sub(r'<(?=[A-Za-z/!?])', '&lt;', text.replace('|', '\\|')).replace('\n', ' ')
@@ -51,7 +51,7 @@ def markdown_table(
     escaped = [[_escape_markdown(str(c)) for c in row] for row in [list(df.columns), align, *rows]]
     return '\n'.join('| ' + ' | '.join(row) + ' |' for row in escaped)
 
-# %% ../../nbs/utilities/display.ipynb #cell-012
+# %% ../../nbs/utilities/display.ipynb #cell-013
 COLORS = [
     '#0072B2',
     '#D55E00',
@@ -63,7 +63,7 @@ COLORS = [
     '#999999',
 ]  # Okabe and Ito (2008), Color Universal Design
 
-# %% ../../nbs/utilities/display.ipynb #cell-013
+# %% ../../nbs/utilities/display.ipynb #cell-015
 _FALLBACK_FONTS = (  # for names that the first font cannot write; only those that are installed are used
     'Noto Sans CJK SC',
     'Noto Sans CJK JP',
@@ -101,7 +101,7 @@ def undrawable_names(
 
 _LONGEST_LABEL = 60  # characters; a longer name is cut, in figures alone
 
-# %% ../../nbs/utilities/display.ipynb #cell-014
+# %% ../../nbs/utilities/display.ipynb #cell-017
 def figure_text(
     text: str,  # a name that a user has given
 ) -> str:  # for matplotlib
@@ -134,7 +134,7 @@ def set_plot_style() -> None:  # nothing; changes matplotlib's defaults for this
     )
     _set_svg_output()
 
-# %% ../../nbs/utilities/display.ipynb #cell-017
+# %% ../../nbs/utilities/display.ipynb #cell-020
 def _set_svg_output():
     "Figures in notebooks are SVG without a date, if matplotlib's inline backend is there."
     try:
