@@ -916,7 +916,7 @@ def test_a_network_that_was_not_trained_is_asked_for(run, tmp_path):
     with pytest.raises(
         BadInput,
         match='masks-only.safetensors: no such file; '
-        'run 02_pretrain for split 0 and masks-only among the ablation networks (variants) first',
+        'run 02_pretrain for split 0 and masks-only among the ablation networks .variants. first',
     ):
         run_transfer(other, models=['LR', 'masks-MN-LR-2'], settings=QUICK)
     assert not out(other).exists()
