@@ -88,7 +88,7 @@ def _raise_for_missing_networks(ctx: TransferStep, system: SystemId):
         if system.init:
             need += f' and inits of at least {system.init}'
         elif network not in ('mimic-net', 'untrained'):
-            need += f' and {network} among the variants'
+            need += f' and {network} among the ablation networks (variants)'
         raise BadInput(f'models {system.name!r}: {path}: no such file; {need} first')
 
 # %% ../nbs/03_transfer.ipynb #cell-027

@@ -72,7 +72,7 @@ def _align_unit(given: Channel, wanted: Channel, value: np.ndarray) -> tuple[np.
     converted = convert_values(value, given.unit, wanted.unit, wanted.name)
     return converted, '' if np.array_equal(converted, value) else f'{given.unit} to {wanted.unit}'
 
-# %% ../../nbs/cohorts/alignment.ipynb #cell-009
+# %% ../../nbs/cohorts/alignment.ipynb #cell-010
 def align_channels(
     events: pd.DataFrame,  # of a cohort: stay_id, hour, channel, value
     channels: Sequence[Channel],  # of the cohort
@@ -101,7 +101,7 @@ def align_channels(
     table = pd.DataFrame(rows, columns=['channel', 'status', 'note'])
     return Alignment(aligned.reset_index(drop=True), list(wanted), table)
 
-# %% ../../nbs/cohorts/alignment.ipynb #cell-010
+# %% ../../nbs/cohorts/alignment.ipynb #cell-011
 def _raise_for_missing(missing: list[str], given: dict, wanted: Sequence[Channel], strict: bool):
     "BadInput where nothing matches, or something is missing that must not be."
     if len(missing) == len(wanted):

@@ -39,7 +39,6 @@ def _raise_for_rows(
 def check_name(
     name: object,  # of a channel, task or category
     where: str,  # file and what is named, for the message
-    forbidden: Sequence[str] = (),  # texts that must not occur in it
 ) -> None:  # nothing; BadInput otherwise
     "Raise BadInput unless a name is a text of 1 to 200 printable characters without spaces around it."
     if not isinstance(name, str) or not name.strip():
@@ -49,9 +48,6 @@ def check_name(
             f'{where} {name[:60]!r}: has spaces around it, characters that cannot be shown, or is longer than 200; '
             'rename it'
         )
-    for text in forbidden:
-        if text in name:
-            raise BadInput(f'{where} {name!r}: contains {text!r}, which separates parts of a column; use / or "to"')
 
 # %% ../../nbs/cohorts/validation.ipynb #cell-015
 def check_labels(
@@ -114,7 +110,7 @@ def _check_stay_columns(
         _raise_for_rows(stays[c] > _MAX_ID, f'{file}: column {c}', 'are above 2^63 - 1; use smaller integers')
     _check_is_number(stays['los_hours'], f'{file}: column los_hours')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-021
+# %% ../../nbs/cohorts/validation.ipynb #cell-022
 def _check_sites(stays: pd.DataFrame, file: str):
     "BadInput for a stay whose site, where a cohort has sites, is no text of 1 to 200 characters."
     if SITE not in stays:
@@ -123,7 +119,7 @@ def _check_sites(stays: pd.DataFrame, file: str):
     what = 'name no site, or none of up to 200 characters; give each stay the name of its hospital, as a text'
     _raise_for_rows(~named, f'{file}: column {SITE}', what)
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-022
+# %% ../../nbs/cohorts/validation.ipynb #cell-024
 def check_stays(
     stays: pd.DataFrame,  # as in a cohort
     tasks: list[Task],  # each with a column of its name
@@ -145,8 +141,7 @@ def check_stays(
     for t in tasks:
         check_labels(stays[t.name], f'{file}: column {t.name}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-030
-_SEPARATORS = ('|',)  # stands between channel, period and function in the columns of the statistics
+# %% ../../nbs/cohorts/validation.ipynb #cell-032
 _MAX_COLUMNS = 10_000  # of a grid
 
 
@@ -165,7 +160,7 @@ def _check_categories(channel: Channel, where: str):
     if not all(_is_number(number) for number in channel.numeric):
         raise BadInput(f'{where}: numeric holds {channel.numeric!r:.60}; give numbers of at most {MAX_VALUE:g}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-032
+# %% ../../nbs/cohorts/validation.ipynb #cell-034
 def _check_columns(channels: list[Channel], file: str):
     "BadInput where two channels give columns of one name, or there are too many."
     channel_of = {}
@@ -177,7 +172,7 @@ def _check_columns(channels: list[Channel], file: str):
     if len(channel_of) > _MAX_COLUMNS:
         raise BadInput(f'{file}: {len(channel_of):,} columns of channels and masks; use at most {_MAX_COLUMNS:,}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-033
+# %% ../../nbs/cohorts/validation.ipynb #cell-036
 def check_channels(
     channels: list[Channel],  # of a cohort
     file: str = 'cohort.json',  # named in messages
@@ -186,7 +181,7 @@ def check_channels(
     if not channels:
         raise BadInput(f'{file}: no channels; a cohort needs one or more')
     for c in channels:
-        check_name(c.name, f'{file}: channel', _SEPARATORS)
+        check_name(c.name, f'{file}: channel')
         where = f'{file}: channel {c.name}'
         if c.kind not in ('continuous', 'categorical'):
             raise BadInput(f'{where}: kind {c.kind!r:.60}; expected continuous or categorical')
@@ -202,7 +197,7 @@ def check_channels(
         _check_categories(c, where)
     _check_columns(channels, file)
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-036
+# %% ../../nbs/cohorts/validation.ipynb #cell-039
 def _check_values(
     events: pd.DataFrame,  # as in a cohort
     channels: list[Channel],  # of the cohort
@@ -230,7 +225,7 @@ def _check_order(
     descends = (stay[1:] < stay[:-1]) | same_stay & (hour[1:] < hour[:-1])
     _raise_for_rows(np.r_[False, descends], file, 'are out of order; sort by stay_id, then hour')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-037
+# %% ../../nbs/cohorts/validation.ipynb #cell-041
 def check_events(
     events: pd.DataFrame,  # as in a cohort, `channel` categorical
     stays: pd.DataFrame,  # the cohort's stays

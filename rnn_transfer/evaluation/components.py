@@ -58,7 +58,7 @@ def _two_way_components(y: np.ndarray, found: np.ndarray) -> np.ndarray:
     ]
     return np.linalg.lstsq(np.array(expected, float), sums, rcond=None)[0]
 
-# %% ../../nbs/evaluation/components.ipynb #cell-014
+# %% ../../nbs/evaluation/components.ipynb #cell-015
 def variance_components(
     values: np.ndarray,  # (J, K) results of J draws and K networks; NaN: not run
 ) -> TableComponents:
@@ -73,7 +73,7 @@ def variance_components(
     alone = float(np.var(values[found], ddof=1)) if found.sum() > 1 else np.nan
     return TableComponents(alone if J > 1 else np.nan, alone if K > 1 else np.nan, 0.0)
 
-# %% ../../nbs/evaluation/components.ipynb #cell-021
+# %% ../../nbs/evaluation/components.ipynb #cell-022
 class _Uncertainty(NamedTuple):
     "How far a mean may be off."
 
@@ -104,7 +104,7 @@ def _uncertainty(spread: SourceSpread, levels: _Levels) -> _Uncertainty:
     spent = sum(part**2 / df for part, df in terms if part > 0 and df > 0)
     return _Uncertainty(float(variance**0.5), float(variance**2 / spent) if spent > 0 else np.inf)
 
-# %% ../../nbs/evaluation/components.ipynb #cell-026
+# %% ../../nbs/evaluation/components.ipynb #cell-027
 POWER = 0.8  # of a minimal detectable difference; the usual one
 MIN_DRAWS = 5  # of the labels, for a verdict: fewer leave intervals that cover too seldom (Component coverage)
 MIN_NETWORKS = 3  # for a verdict
@@ -122,7 +122,7 @@ def _detectable(uncertainty: _Uncertainty, power: float = POWER) -> float:
     upper = (1 + CONFIDENCE_LEVEL) / 2
     return uncertainty.se * sum(_student_quantile(q, uncertainty.df) for q in (upper, power))
 
-# %% ../../nbs/evaluation/components.ipynb #cell-027
+# %% ../../nbs/evaluation/components.ipynb #cell-029
 def detectable_difference(
     spread: SourceSpread,  # of a paired difference; `residual` counts as part of the draws where there is one network
     n_draws: int,  # of the labels, 2 or more
@@ -132,7 +132,7 @@ def detectable_difference(
     "The smallest true difference that a number of draws and networks finds."
     return _detectable(_uncertainty(spread, _Levels(n_draws, n_networks, n_draws * n_networks)), power)
 
-# %% ../../nbs/evaluation/components.ipynb #cell-031
+# %% ../../nbs/evaluation/components.ipynb #cell-033
 def draws_needed(
     difference: float = 0.02,  # AUROC, the lead to be found; twice the margin below which a difference counts as none
     spread: SourceSpread = OBSERVED_SPREADS['phenotypes, 5 %'],  # of the paired difference
@@ -146,7 +146,7 @@ def draws_needed(
             return n_draws
     return None
 
-# %% ../../nbs/evaluation/components.ipynb #cell-038
+# %% ../../nbs/evaluation/components.ipynb #cell-040
 def describe_design(
     n_draws: int,  # of the labels
     n_networks: int,  # the first and the further initialisations
@@ -160,7 +160,7 @@ def describe_design(
     texts = [f'{name}: {"out of reach" if n is None else f"{n} draws"}' for name, n in needed.items()]
     return f'{words}to find a difference of {difference:g} with a power of {100 * POWER:.0f} %, {"; ".join(texts)}'
 
-# %% ../../nbs/evaluation/components.ipynb #cell-042
+# %% ../../nbs/evaluation/components.ipynb #cell-044
 TOO_FEW = 'inconclusive: too few draws'
 
 
@@ -190,7 +190,7 @@ class ThreeSourceInterval:
         row |= dict(n_draws=self.n_draws, n_networks=self.n_networks, detectable=self.detectable)
         return row | {f'sd_{k}': v for k, v in asdict(self.spread).items()} | dict(inconclusive=self.reason)
 
-# %% ../../nbs/evaluation/components.ipynb #cell-043
+# %% ../../nbs/evaluation/components.ipynb #cell-045
 def _effective(counts: np.ndarray) -> float:
     "How many equally large groups a mean over groups of these sizes is worth."
     return float(counts.sum() ** 2 / (counts**2).sum())
@@ -222,7 +222,7 @@ def _levels(found: np.ndarray) -> _Levels:
         return _Levels(1, 1, 1)
     return _Levels(_effective(found.sum(1)), _effective(found.sum(0)), found.sum())
 
-# %% ../../nbs/evaluation/components.ipynb #cell-045
+# %% ../../nbs/evaluation/components.ipynb #cell-047
 def _task_variance(values: np.ndarray, replicates: np.ndarray, drawn: bool, networks: bool) -> float:
     "Variance of a task's mean over tasks that the other sources do not explain; NaN for one task."
     n_tasks = len(values)
@@ -245,7 +245,7 @@ def _as_tasks(values: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, n
         )
     return values, replicates
 
-# %% ../../nbs/evaluation/components.ipynb #cell-046
+# %% ../../nbs/evaluation/components.ipynb #cell-048
 def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tuple[_Uncertainty, Interval]:
     "Uncertainty and ends; NaN where a component is unknown."
     found = _uncertainty(spread, levels)
@@ -254,7 +254,7 @@ def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tupl
     half = _student_quantile((1 + CONFIDENCE_LEVEL) / 2, found.df) * found.se
     return found, Interval(float(estimate - half), float(estimate + half))
 
-# %% ../../nbs/evaluation/components.ipynb #cell-048
+# %% ../../nbs/evaluation/components.ipynb #cell-050
 def three_source_interval(
     values: np.ndarray,  # (J, K), or (T, J, K): a result for each task, draw and network; NaN: not run
     replicates: np.ndarray,  # (R,), or (T, R): bootstrap replicates, over subjects, of each task's mean

@@ -14,9 +14,9 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-004
 from .comparisons import wilcoxon_over_tasks
-from .delong import bootstrap_vs_delong, placements
+from .delong import Comparison, bootstrap_vs_delong, placements
 from .formats import format_column, format_estimate, format_percent
-from .intervals import CONFIDENCE_LEVEL
+from .intervals import CONFIDENCE_LEVEL, Interval
 from rnn_transfer.evaluation.layout import (
     COMPARISONS_WITH_FURTHER,
     SYSTEM_COMPARISONS,
@@ -52,7 +52,7 @@ def _row_weights(split: np.ndarray, task: np.ndarray, positives: list[float]) ->
     return (d['w'] / seeds / d['split'].map(of_split) / d['split'].nunique()).to_numpy()
 
 
-def _small_sample_factor(y: np.ndarray) -> np.ndarray:
+def _class_factors(y: np.ndarray) -> np.ndarray:
     "The factor of each stay that makes the variance within its class that of a sample."
     n1, n0 = (y == 1).sum(), (y == 0).sum()
     return np.sqrt(np.where(y == 1, n1 / max(n1 - 1, 1), n0 / max(n0 - 1, 1)))
@@ -63,23 +63,25 @@ def delong_average(
     a: str,  # a model
     b: str,  # the model to subtract
     **cell,  # column = value of the results, such as task_kind or fraction
-) -> dict:  # difference, low, high, se; NaN where the two share no fit
+) -> Comparison:  # AUROCs are the weighted averages; NaN where the two share no fit
     "DeLong's interval for the difference of two weighted averages, by subject."
-    from scipy.special import ndtri
+    from scipy.special import ndtr, ndtri
 
     one, two, _ = ev._shared_rows(a, b, 'auroc', **cell)
     if not len(one):
-        return dict(difference=np.nan, low=np.nan, high=np.nan, se=np.nan)
+        return Comparison(np.nan, Interval(np.nan, np.nan), *[np.nan] * 4)
     r = ev.results.iloc[one]
     w = _row_weights(r['split'].to_numpy(), r['task'].to_numpy(), [ev.positives[t][0] for t in r['task']])
     moved = np.zeros(len(ev.bootstrap.subjects))
     for k, t, pa, pb in zip(w, r['task'], ev.predicted(one), ev.predicted(two)):
         y = ev.labels[t]
-        moved += k * _small_sample_factor(y) * (auroc_influence(y, pa) - auroc_influence(y, pb))
-    se = np.sqrt((np.bincount(ev.bootstrap.subjects, moved) ** 2).sum())
-    d = float(w @ (ev.values['auroc'][one, 0] - ev.values['auroc'][two, 0]))
-    half = ndtri((1 + CONFIDENCE_LEVEL) / 2) * se
-    return dict(difference=d, low=d - half, high=d + half, se=se)
+        moved += k * _class_factors(y) * (auroc_influence(y, pa) - auroc_influence(y, pb))
+    se = float(np.sqrt((np.bincount(ev.bootstrap.subjects, moved) ** 2).sum()))
+    of_a, of_b = ev.values['auroc'][one, 0], ev.values['auroc'][two, 0]
+    d = float(w @ (of_a - of_b))
+    half = float(ndtri((1 + CONFIDENCE_LEVEL) / 2)) * se
+    p = float(2 * ndtr(-abs(d) / se)) if se else np.nan
+    return Comparison(d, Interval(d - half, d + half), p, se, float(w @ of_a), float(w @ of_b))
 
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-022
 _KEY = ['task_kind', 'fraction', 'model', 'versus']
@@ -90,7 +92,8 @@ def _delong_frame(ev: Evaluation, pairs: list[tuple[str, str]], fraction: float)
 
     def row(kind, a, b):
         found = delong_average(ev, a, b, task_kind=kind, fraction=fraction)
-        return dict(zip(_KEY, (kind, fraction, a, b))) | {f'delong_{n}': found[n] for n in ('low', 'high', 'se')}
+        ends = dict(delong_low=found.interval.low, delong_high=found.interval.high, delong_se=found.se)
+        return dict(zip(_KEY, (kind, fraction, a, b))) | ends
 
     return pd.DataFrame([row(kind, a, b) for kind in ev.kinds for a, b in pairs])
 
@@ -107,7 +110,7 @@ def _tests_at(ev: Evaluation, pairs: list[tuple[str, str]], sources: pd.DataFram
     tasks = tasks[[*_KEY, 'rank_biserial', 'p', 'p_holm', 'n', 'n_ahead']].rename(columns=dict(n='n_tasks'))
     return d.merge(sources, on=_KEY).merge(tasks, on=_KEY)
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-023
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-024
 _TESTED = [p for p in COMPARISONS_WITH_FURTHER if p != ('MN-LR-2', 'MN-LR-1')]
 
 
@@ -123,7 +126,7 @@ def four_tests_frame(
     found = [_tests_at(ev, pairs, sources, f) for f in few_and_all_fractions(ev)]
     return sort_by_kind(ev, pd.concat(found, ignore_index=True), ['fraction'])
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-025
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-026
 def _format_p(p: float) -> str:
     "A p value; a dash where it is null."
     if pd.isna(p):
@@ -142,7 +145,7 @@ def _format_sources(low: float, high: float, n_draws: float, n_networks: float, 
     words = inconclusive or _format_ends(low, high)
     return f'{words} ({", ".join(counts)})' if counts else words
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-027
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-028
 _TESTS_NOTE = (
     'Weighted AUROC. Bootstrap and DeLong: other patients, trained models held fixed. '
     'Patients, draws and networks: in brackets the numbers of draws of the labels (J) and of networks (K). '
@@ -171,7 +174,7 @@ def four_tests_table(
     shown['p (Wilcoxon, Holm)'] = [_format_p(v) for v in d['p_holm']]
     return ReportTable('tests', 'One difference, tested in four ways', d, shown, _TESTS_NOTE)
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-030
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-031
 def agreement_frame(
     ev: Evaluation,  # with predictions
 ) -> pd.DataFrame:  # one row per fit and pair: as `bootstrap_vs_delong`, se_ratio, ends (fraction of the width)
@@ -186,7 +189,7 @@ def agreement_frame(
     ends = np.maximum((d['bootstrap_low'] - d['delong_low']).abs(), (d['bootstrap_high'] - d['delong_high']).abs())
     return d.assign(se_ratio=d['bootstrap_se'] / d['delong_se'], ends=ends / width)
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-032
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-033
 def _agreement_note(d: pd.DataFrame, replicates: int) -> str:
     "What the ratio and the ends are, and their values over all fits."
     return (
@@ -197,7 +200,7 @@ def _agreement_note(d: pd.DataFrame, replicates: int) -> str:
         f'with {replicates:,} replicates the ratio alone is uncertain by {100 / np.sqrt(2 * max(replicates, 1)):.1f} %.'
     )
 
-# %% ../../nbs/evaluation/difference_tests.ipynb #cell-033
+# %% ../../nbs/evaluation/difference_tests.ipynb #cell-035
 def agreement_table(
     ev: Evaluation,  # of a run
 ) -> ReportTable | None:  # None where predictions are not at hand or no pair was run
@@ -220,4 +223,4 @@ def agreement_table(
             'largest': [f'{100 * v:.1f} %' for v in ends['max']],
         }
     )
-    return ReportTable('agreement', 'Bootstrap against DeLong', d, shown, _agreement_note(d, ev.about['replicates']))
+    return ReportTable('agreement', 'Bootstrap against DeLong', d, shown, _agreement_note(d, ev.info['replicates']))

@@ -133,8 +133,8 @@ TASK_KINDS = dict(
 def main_systems_only(
     df: pd.DataFrame,  # with a column model
 ) -> pd.DataFrame:  # the rows that remain
-    "Rows of systems proper: no variants, no other initial weights."
-    return df[[display_group(m) not in ('Variants', 'Initialisations') for m in df['model']]]
+    "Rows of systems proper: no other selection criteria, no other initial weights."
+    return df[[display_group(m) not in ('Selection criteria', 'Initialisations') for m in df['model']]]
 
 
 def sort_by_kind(

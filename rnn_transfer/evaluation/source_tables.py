@@ -63,7 +63,7 @@ def _shared_columns(d: pd.DataFrame, sign: bool) -> dict:
         'Null models': [_format_share(*v) for v in zip(d['n_null'], d['n_linear'])],
     }
 
-# %% ../../nbs/evaluation/source_tables.ipynb #cell-012
+# %% ../../nbs/evaluation/source_tables.ipynb #cell-013
 SOURCES_NOTE = (
     f'{_PATIENTS}: the interval over test patients, first network, trained models held fixed. '
     f'{_SOURCES}: mean over J draws of the labels and K networks with the interval for other patients, other draws '
@@ -75,7 +75,7 @@ SOURCES_NOTE = (
     'for an interval to cover as often as it says.'
 )
 
-# %% ../../nbs/evaluation/source_tables.ipynb #cell-015
+# %% ../../nbs/evaluation/source_tables.ipynb #cell-016
 def _incomplete_note(d: pd.DataFrame) -> str:
     "How many tasks have no interval because of a missing fit; empty where none has."
     most = d['n_tasks_incomplete'].max()
@@ -106,7 +106,7 @@ def system_tables(
         _system_table(d[~main].reset_index(drop=True), f'sources_more_{kind}', f'{title}, other systems', True),
     ]
 
-# %% ../../nbs/evaluation/source_tables.ipynb #cell-019
+# %% ../../nbs/evaluation/source_tables.ipynb #cell-020
 def difference_table(
     ev: Evaluation,  # of a run
     kind: str,  # of task

@@ -145,7 +145,7 @@ def combined_interval(
     averages = sum(factor * ev.average(rows) for factor, rows in zip(factors, positions))
     return three_source_interval(table, averages[1:], None, *sources)
 
-# %% ../../nbs/evaluation/three_sources.ipynb #cell-023
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-024
 def system_interval(
     ev: Evaluation,  # of a run
     model: str,  # a system; its networks @1, @2 ... are part of it
@@ -156,7 +156,7 @@ def system_interval(
     "A system's average over tasks, draws and networks, with its interval over patients, draws and networks."
     return combined_interval(ev, kind, [Term(1, model, fraction)], random_tasks)
 
-# %% ../../nbs/evaluation/three_sources.ipynb #cell-027
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-028
 def difference_interval(
     ev: Evaluation,  # of a run
     a: str,  # a system
@@ -168,7 +168,7 @@ def difference_interval(
     "Paired difference of two systems, with its interval over patients, draws and networks."
     return combined_interval(ev, kind, [Term(1, a, fraction), Term(-1, b, fraction)], random_tasks)
 
-# %% ../../nbs/evaluation/three_sources.ipynb #cell-036
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-037
 def _interval_columns(these: ThreeSourceInterval | None, other: ThreeSourceInterval | None) -> dict:
     "The columns of an interval for these tasks and for others; null where there is none."
     these = three_source_interval([[np.nan]], [np.nan]) if these is None else these
@@ -200,7 +200,7 @@ def three_source_frame(
         rows.append(row | _interval_columns(these, other) | _task_count(fits) | nulls)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/evaluation/three_sources.ipynb #cell-039
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-040
 def _paired_null_columns(ev: Evaluation, fits: pd.DataFrame) -> dict:
     "The difference where both fits have weights, and the share of pairs in which one has none."
     first, second = fits[0].to_numpy(), fits[1].to_numpy()

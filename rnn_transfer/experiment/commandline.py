@@ -68,7 +68,7 @@ def _expand_home(options: dict) -> dict:
     "Options with ~ as the user's home: after an equals sign no shell expands it."
     return {n: os.path.expanduser(v) if n in _PATHS and isinstance(v, (str, Path)) else v for n, v in options.items()}
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-009
+# %% ../../nbs/experiment/commandline.ipynb #cell-010
 def command(
     func: Callable,  # its comments are the help
 ) -> Callable:  # the same function; a program where its name is the program's and no argument is given
@@ -83,11 +83,11 @@ def command(
 
     return run
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-011
+# %% ../../nbs/experiment/commandline.ipynb #cell-012
 class Terminated(KeyboardInterrupt):
     "The process was asked to end (SIGTERM)."
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-013
+# %% ../../nbs/experiment/commandline.ipynb #cell-014
 @contextmanager
 def ends_on_sigterm() -> Iterator[None]:
     "Within the block SIGTERM unwinds the program as an interrupt does, so that nothing is left half-written."
@@ -105,7 +105,7 @@ def ends_on_sigterm() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-015
+# %% ../../nbs/experiment/commandline.ipynb #cell-016
 def _exit_code_and_text(e: BaseException, again: str) -> tuple[int, str]:
     "How a command ends after an error or an interrupt."
     if isinstance(e, Terminated):
@@ -133,14 +133,14 @@ def one_line_errors(
         print(f'error: {text}', file=sys.stderr)
         raise SystemExit(code) from None
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-019
+# %% ../../nbs/experiment/commandline.ipynb #cell-020
 def parse_names(
     text: str,  # such as `fio2_item,ages`, or `all`
 ) -> str | tuple[str, ...]:
     "Corrections from the command line: 'all', or a tuple of names."
     return text if text == 'all' else tuple(t.strip() for t in text.split(',') if t.strip())
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-021
+# %% ../../nbs/experiment/commandline.ipynb #cell-022
 def parse_setting(
     text: str,  # name=value
 ) -> tuple[str, object]:  # name and value; BadInput without an equals sign
@@ -153,7 +153,7 @@ def parse_setting(
     except (ValueError, SyntaxError):
         return name.strip(), value
 
-# %% ../../nbs/experiment/commandline.ipynb #cell-024
+# %% ../../nbs/experiment/commandline.ipynb #cell-025
 def available_cpus() -> int:
     "Processors that this process may use: an allocation of a batch system can be smaller than the machine."
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

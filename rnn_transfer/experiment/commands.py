@@ -116,7 +116,7 @@ def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
         given |= dict(progress=sys.stderr.isatty())
     return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-020
+# %% ../../nbs/experiment/commands.ipynb #cell-021
 def _make_cohort(source: str, out: str, given: dict) -> None:
     "Build a cohort, save it and say what it holds; or only draft a mapping."
     _check_cohort_options(source, given, Path(out))
@@ -128,7 +128,7 @@ def _make_cohort(source: str, out: str, given: dict) -> None:
     if source == 'table':
         print(f'what came in, channel by channel: {out}-input.html')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-022
+# %% ../../nbs/experiment/commands.ipynb #cell-023
 @command
 def rnn_transfer_cohort(
     source: str,  # synthetic, mimic3, mimic3_benchmarks, physionet2012, physionet2019 or table (your own)
@@ -157,7 +157,7 @@ def rnn_transfer_cohort(
     with one_line_errors(debug):
         _make_cohort(source, out or f'cohorts/{source}', given)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-026
+# %% ../../nbs/experiment/commands.ipynb #cell-027
 def _check_paper_options(profile: str, options: dict, cohort: str, workers: int, dry_run: bool) -> None:
     "BadInput for what no run can be made of, before anything is read or written."
     from rnn_transfer.experiment.profiles import PROFILES, check_options
@@ -170,15 +170,15 @@ def _check_paper_options(profile: str, options: dict, cohort: str, workers: int,
         raise BadInput(f'--workers {workers}: expected a whole number above 0')
     check_options(PROFILES[profile] | options)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-027
+# %% ../../nbs/experiment/commands.ipynb #cell-028
 def _paper_options(splits, fractions, seeds, hidden, device, further) -> dict:
     "Options of the command line as options of a run; those that were not given stay the profile's."
-    from rnn_transfer.experiment.profiles import parse_numbers
+    from rnn_transfer.experiment.profiles import parse_number_list
 
     given = dict(splits=splits, device=device)
-    given |= dict(fractions=fractions and parse_numbers(fractions, float, 'fractions'))
-    given |= dict(seeds=seeds and parse_numbers(seeds, int, 'seeds'))
-    given |= dict(hidden=hidden and parse_numbers(hidden, int, 'hidden'))
+    given |= dict(fractions=fractions and parse_number_list(fractions, float, 'fractions'))
+    given |= dict(seeds=seeds and parse_number_list(seeds, int, 'seeds'))
+    given |= dict(hidden=hidden and parse_number_list(hidden, int, 'hidden'))
     options = {name: value for name, value in given.items() if value is not None}
     return options | dict(parse_setting(text) for text in further.split(';') if text.strip())
 
@@ -194,7 +194,7 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, op
         print(headline_text(out))
         print(f'\nreport: {Path(out) / "report.html"}')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-028
+# %% ../../nbs/experiment/commands.ipynb #cell-030
 @command
 def rnn_transfer_paper(
     cohort: str = '',  # cohort folder (default: a synthetic one is made)
@@ -225,7 +225,7 @@ def rnn_transfer_paper(
             return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
         _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, options)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-031
+# %% ../../nbs/experiment/commands.ipynb #cell-033
 @command
 def rnn_transfer_status(
     run: str,  # run folder
@@ -237,7 +237,7 @@ def rnn_transfer_status(
     with one_line_errors(debug):
         print(describe_status(Path(run)))
 
-# %% ../../nbs/experiment/commands.ipynb #cell-034
+# %% ../../nbs/experiment/commands.ipynb #cell-036
 def extract_cohort_features(
     cohort: 'Cohort',  # any cohort with the channels the network was trained on
     checkpoint: str,  # NAME.safetensors
@@ -269,7 +269,7 @@ def extract_cohort_features(
         columns=feature_names(net.config['hidden'], net.config['n_layers']),
     )
 
-# %% ../../nbs/experiment/commands.ipynb #cell-036
+# %% ../../nbs/experiment/commands.ipynb #cell-038
 @command
 def rnn_transfer_features(
     cohort: str = '',  # cohort folder
@@ -292,7 +292,7 @@ def rnn_transfer_features(
             z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-039
+# %% ../../nbs/experiment/commands.ipynb #cell-041
 @command
 def rnn_transfer_export(
     path: str = '',  # folder with the CSV files of MIMIC-III v1.4
@@ -315,7 +315,7 @@ def rnn_transfer_export(
         folder = export(path, out, parse_names(corrected), progress=sys.stderr.isatty(), **given)
         print(f'{folder}: written')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-042
+# %% ../../nbs/experiment/commands.ipynb #cell-044
 def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]":
     "The comparisons that the given folders allow."
     from rnn_transfer.data import Cohort
@@ -324,7 +324,7 @@ def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]
     tables = [verify(Cohort.load(cohort))] if cohort else []
     return tables + ([verify_export(export, hashes, sys.stderr.isatty())] if export else [])
 
-# %% ../../nbs/experiment/commands.ipynb #cell-043
+# %% ../../nbs/experiment/commands.ipynb #cell-045
 def _print_comparison(table: 'pd.DataFrame') -> bool:
     "Print a comparison and say whether all of it is the same."
     print(table.to_string(na_rep='', justify='left'), end='\n\n')
@@ -334,7 +334,7 @@ def _print_comparison(table: 'pd.DataFrame') -> bool:
         return bool(table['same'].ne(False).all())
     return not (table['differ'].any() or table['missing'].any())
 
-# %% ../../nbs/experiment/commands.ipynb #cell-044
+# %% ../../nbs/experiment/commands.ipynb #cell-047
 @command
 def rnn_transfer_verify(
     cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: counts to compare with the published ones

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 # %% ../../nbs/experiment/run.ipynb #cell-003
-from .plan import Step, plan_steps, with_dependencies
+from .plan import Step, StepOutcome, plan_steps, with_dependencies
 from .profiles import PROFILES, check_options
 from .provenance import check_splits, cohort_hash, make_manifest, read_cohort_description
 from .status import estimate_time_left, write_index
@@ -44,7 +44,7 @@ def _check_call(profile: str, workers: int) -> None:
     if workers < 1:
         raise BadInput(f'workers {workers}: expected a whole number above 0')
 
-# %% ../../nbs/experiment/run.ipynb #cell-010
+# %% ../../nbs/experiment/run.ipynb #cell-011
 def run_experiment(
     cohort: str | Path,  # cohort folder
     run: str | Path,  # run folder; the same one again runs only what is missing or stale
@@ -56,7 +56,7 @@ def run_experiment(
     command: str = 'run_experiment with the same arguments and',  # how to call this again, for messages
     dashboard: bool = False,  # serve Dask's page while the local workers run, on this machine alone
     **options,  # change the profile, such as replicates=200
-) -> list[dict]:  # one outcome per step
+) -> list[StepOutcome]:  # in the order of the plan
     "Run the experiment on a cohort; BadInput if a step failed, after everything that could run has run."
     from rnn_transfer.experiment.cluster import describe_failures, execute_all
 
@@ -73,11 +73,11 @@ def run_experiment(
             outcomes = execute_all(todo, run, place, workers, scheduler, options, progress, dashboard)
         finally:
             write_index(run)
-    if any(outcome['state'] == 'failed' for outcome in outcomes):
+    if any(outcome.state == 'failed' for outcome in outcomes):
         raise BadInput(describe_failures(outcomes, command))
     return outcomes
 
-# %% ../../nbs/experiment/run.ipynb #cell-015
+# %% ../../nbs/experiment/run.ipynb #cell-016
 def ensure_synthetic_cohort(
     path: Path,  # folder for it
 ) -> Path:  # the same
@@ -86,7 +86,7 @@ def ensure_synthetic_cohort(
 
     return path if (path / 'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
-# %% ../../nbs/experiment/run.ipynb #cell-018
+# %% ../../nbs/experiment/run.ipynb #cell-019
 def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: int) -> str:
     "How many steps are to do, and how long they may take by what such steps took before."
     import pandas as pd
@@ -102,7 +102,7 @@ def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: in
     unknown = sorted(set(table['kind'][todo]) - set(table['kind'][table['seconds'].notna()]))
     return text + (f'; no step of kind {", ".join(unknown)} was timed here yet' if unknown else '')
 
-# %% ../../nbs/experiment/run.ipynb #cell-019
+# %% ../../nbs/experiment/run.ipynb #cell-021
 def _describe_draws(options: dict) -> str:
     "What the draws of the labels at few labels, and the networks, of a run can show."
     from rnn_transfer.evaluation.components import describe_design

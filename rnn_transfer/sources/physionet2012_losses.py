@@ -18,7 +18,7 @@ from .physionet2012_rows import PARAMETERS
 def file_losses(
     letter: str,  # of the set
     n_records: int,  # records of the set with a file of their own
-    counts: Counter,  # of the set, as `read_records` and `read_rows` return
+    counts: Counter,  # of the set, as `read_records` and `read_readings` return
 ) -> list[Loss]:  # also those that did not occur
     "Files of a set that gave no record, or not their own."
     name, n_unknown = f'set-{letter}', counts['unknown files in the set']
@@ -84,7 +84,7 @@ _ROW_LIMITS = {
 
 def row_losses(
     letter: str,  # of the set
-    counts: Counter,  # of the set, as `read_rows` returns
+    counts: Counter,  # of the set, as `read_readings` returns
 ) -> list[Loss]:  # also those that did not occur
     "Rows that were left out or merged."
     n = counts['rows read']
