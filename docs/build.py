@@ -69,7 +69,7 @@ MENU = [
         [
             f"estimators/{name}.ipynb"
             for name in (
-                *("classifier", "features", "linear", "label_evaluation", "precision", "recalibration"),
+                *("classifier", "features", "extraction", "linear", "label_evaluation", "precision", "recalibration"),
                 *("persistence", "pretraining", "model_card", "onnx_export"),
             )
         ],

@@ -313,9 +313,9 @@ def _describe_run(
     described = dict(
         cohort.meta,
         fingerprint=cohort.fingerprint,
-        columns=grid.columns,
-        tasks=[asdict(t) for t in cohort.tasks],
+        **dict(columns=grid.columns, tasks=[asdict(t) for t in cohort.tasks]),
         channels=[c.name for c in cohort.channels],
+        channel_descriptions=[asdict(c) for c in cohort.channels],
         **settings,
         n_events=len(cohort.events),
     )
