@@ -98,7 +98,7 @@ def align_channels(
     table = pd.DataFrame(rows, columns=['channel', 'status', 'note'])
     return Alignment(_with_channels(events, value, wanted_names), list(wanted), table)
 
-
+# %% ../../nbs/cohorts/alignment.ipynb #cell-010
 def _with_channels(events: pd.DataFrame, value: np.ndarray, names: list[str]) -> pd.DataFrame:
     "Events of the named channels, which become the categories, with other values"
     position = pd.Index(names).get_indexer(events['channel'].cat.categories)
@@ -108,7 +108,7 @@ def _with_channels(events: pd.DataFrame, value: np.ndarray, names: list[str]) ->
     hours = dict(stay_id=events['stay_id'].to_numpy()[kept], hour=events['hour'].to_numpy()[kept])
     return pd.DataFrame(hours | dict(channel=channel, value=value[kept]))
 
-# %% ../../nbs/cohorts/alignment.ipynb #cell-010
+# %% ../../nbs/cohorts/alignment.ipynb #cell-011
 def _raise_for_missing(missing: list[str], given: dict, wanted: Sequence[Channel], strict: bool):
     "BadInput where nothing matches, or something is missing that must not be."
     if len(missing) == len(wanted):

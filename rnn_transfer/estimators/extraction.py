@@ -315,7 +315,7 @@ def _iter_groups(chunks: Iterable[FeatureChunk]) -> Iterator[list[FeatureChunk]]
     if group:
         yield group
 
-
+# %% ../../nbs/estimators/extraction.ipynb #cell-036
 def write_cohort_features(
     cohort: Cohort,  # as `extract_cohort_features`
     checkpoint: str | Path,  # NAME.safetensors
