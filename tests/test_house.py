@@ -24,10 +24,10 @@ MODULES = {
     if p.name not in ("_modidx.py", "__init__.py")
 }
 # Folders and chapters from the lowest layer to the highest: each may import those before it, and its own folder.
-LAYERS = ["utilities", "cohorts", "data", "model", "learning", "pretrain", "transfer"]
+LAYERS = ["utilities", "cohorts", "frames", "data", "model", "learning", "pretrain", "transfer"]
 LAYERS += ["evaluation", "evaluate", "estimators", "experiment", "paper"]
 MAY_IMPORT = {name: set(LAYERS[:i]) for i, name in enumerate(LAYERS)}
-MAY_IMPORT |= {name: {"utilities", "cohorts", "data"} for name in ("sources", "testing")}
+MAY_IMPORT |= {name: {"utilities", "cohorts", "frames", "data"} for name in ("sources", "testing")}
 # The commands import a source inside the function that runs it.
 IMPORTS_OF_SOURCES = {
     ("experiment.commands", "sources.mimic3_export"),
