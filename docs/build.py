@@ -48,7 +48,7 @@ MENU = [
         [
             f"cohorts/{name}.ipynb"
             for name in (
-                *("channels", "validation", "description", "storage", "partitions", "prepared_files"),
+                *("channels", "validation", "description", "storage", "partitions", "summary", "prepared_files"),
                 *("units", "alignment"),
                 *("hourly", "statistics", "normalization", "losses"),
             )

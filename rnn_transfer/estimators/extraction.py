@@ -232,7 +232,7 @@ def extract_cohort_features(
         start += len(chunk.states)
     return pd.DataFrame(states, pd.Index(cohort.stays['stay_id'].to_numpy(), name='stay_id'), names)
 
-
+# %% ../../nbs/estimators/extraction.ipynb #cell-031
 def _open_network(cohort: Cohort, checkpoint: str | Path, align: bool) -> tuple[MIMICNet, list[str]]:
     "A network, and the names of its features; BadInput where units differ and must not be converted"
     net = load_checkpoint(checkpoint)
@@ -244,7 +244,7 @@ def _open_network(cohort: Cohort, checkpoint: str | Path, align: bool) -> tuple[
         raise BadInput(f'{checkpoint}: {e}') from None
     return net, feature_names(net.config['hidden'], net.config['n_layers'])
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-032
+# %% ../../nbs/estimators/extraction.ipynb #cell-033
 _GROUP = 4096  # rows of a row group
 
 
@@ -263,7 +263,7 @@ class WrittenFeatures(NamedTuple):
             lines.append(f'  {self.n_silent:,} of {self.n_stays:,} stays {what}')
         return '\n'.join(lines)
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-033
+# %% ../../nbs/estimators/extraction.ipynb #cell-034
 class _ParquetRows:
     "A Parquet file that grows by row groups"
 
@@ -285,7 +285,7 @@ class _ParquetRows:
         "Write the footer"
         self.writer.close()
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-034
+# %% ../../nbs/estimators/extraction.ipynb #cell-035
 class _CsvRows:
     "A CSV file that grows by rows"
 
@@ -302,7 +302,7 @@ class _CsvRows:
     def close(self):
         "Nothing is open between two writes"
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-035
+# %% ../../nbs/estimators/extraction.ipynb #cell-036
 def _iter_groups(chunks: Iterable[FeatureChunk]) -> Iterator[list[FeatureChunk]]:
     "Chunks together until they fill a row group"
     group, n = [], 0
@@ -315,7 +315,7 @@ def _iter_groups(chunks: Iterable[FeatureChunk]) -> Iterator[list[FeatureChunk]]
     if group:
         yield group
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-036
+# %% ../../nbs/estimators/extraction.ipynb #cell-037
 def write_cohort_features(
     cohort: Cohort,  # as `extract_cohort_features`
     checkpoint: str | Path,  # NAME.safetensors

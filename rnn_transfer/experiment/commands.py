@@ -20,6 +20,7 @@ from fastcore.script import store_true
 from typing import TYPE_CHECKING
 
 from ..cohorts.losses import describe_losses, read_losses
+from ..cohorts.summary import stay_notices
 from .commandline import available_cpus, command, one_line_errors, parse_names, parse_setting
 from ..utilities.errors import BadInput
 
@@ -43,7 +44,8 @@ def describe_cohort(
         lines.append(f'  left out, as only one class is here: {", ".join(meta["left_out"])}')
     if meta.get('note'):
         lines.append(f'  note: {meta["note"]}')
-    return '\n'.join(lines + describe_losses(read_losses(meta)))
+    notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, made.tasks)]
+    return '\n'.join(lines + notices + describe_losses(read_losses(meta)))
 
 
 def _flow_lines(flow: list[dict]) -> list[str]:
