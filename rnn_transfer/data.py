@@ -34,8 +34,8 @@ from rnn_transfer.cohorts.prepared_files import (
     read_prepared_stays,
 )
 from .cohorts.statistics import cohort_statistics, statistics_columns
-from .cohorts.summary import summary_line
 from .cohorts.storage import CohortFiles, read_cohort_files, write_cohort_files
+from .cohorts.summary import summary_line
 from rnn_transfer.cohorts.validation import (
     EVENT_COLUMNS,
     STAY_COLUMNS,

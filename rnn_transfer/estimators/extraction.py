@@ -23,8 +23,10 @@ import torch
 # %% ../../nbs/estimators/extraction.ipynb #cell-004
 from ..cohorts.alignment import Alignment, align_channels
 from ..cohorts.channels import BENCHMARK_CHANNELS, Channel
+from ..cohorts.hourly import grid_columns
 from ..cohorts.normalization import Normalizer
 from ..cohorts.units import normalise_unit
+from ..cohorts.validation import check_channels
 from ..data import Cohort
 from ..model import MIMICNet, extract_features, feature_names, load_checkpoint
 from ..utilities.errors import BadInput
@@ -37,9 +39,13 @@ def network_channels(
 ) -> list[Channel]:  # in the order of its columns; BadInput where the checkpoint does not say what they are
     "The channels that a network reads."
     stored = meta.get('channels') or []
-    found = [Channel(**c) if isinstance(c, dict) else _channel_of_name(c, meta, known) for c in stored]
-    if not found or 'scale' not in meta:
+    if not stored or meta.get('scale') is None:
         raise BadInput('checkpoint: names no channels or has no normalizer; use a network of a pretrain step')
+    try:
+        found = [Channel(**c) if isinstance(c, dict) else _channel_of_name(c, meta, known) for c in stored]
+    except TypeError:
+        raise BadInput('checkpoint: describes a channel in a form of its own; fetch or train it again') from None
+    check_channels(found, 'checkpoint')
     return found
 
 
@@ -140,6 +146,12 @@ def _check_grid(meta: dict):
     if lacking:
         raise BadInput(f'checkpoint: says nothing of {lacking[0]}; use a network of a pretrain step')
 
+
+def _check_columns(columns: list[str], meta: dict):
+    "BadInput for a grid whose columns are not the network's"
+    if columns != meta['columns']:
+        raise BadInput(f'grid: its {len(columns)} columns are not the {len(meta["columns"])} of the network')
+
 # %% ../../nbs/estimators/extraction.ipynb #cell-021
 def _chunk_features(
     part: Cohort,  # some stays
@@ -152,8 +164,7 @@ def _chunk_features(
     meta = net.meta
     aligned, alignment = align_to_network(part, meta, missing)
     grid = aligned.grid(meta['hours'], meta['masks'], meta['short'])
-    if grid.columns != meta['columns']:
-        raise BadInput(f'grid: its {len(grid.columns)} columns are not the {len(meta["columns"])} of the network')
+    _check_columns(grid.columns, meta)
     X = normalizer.transform(grid.X, grid.columns)
     states = extract_features(net, X, grid.lengths if meta['short'] == 'length' else None, batch)
     observed = aligned.events.loc[aligned.events['hour'] <= meta['hours'], 'stay_id'].nunique()
@@ -195,6 +206,8 @@ def align_in_chunks(
     missing: str = 'impute',  # as `align_to_network`
 ) -> Alignment:  # without events; BadInput for channels that do not fit
     "What will happen to each channel of a cohort."
+    _check_grid(meta)
+    _check_columns(grid_columns(network_channels(meta, cohort.channels), meta['masks']), meta)
     found = [align_to_network(part, meta, missing)[1] for part in iter_stay_chunks(cohort, 4096)]
     return Alignment(found[0].events.iloc[:0].copy(), found[0].channels, merge_channel_tables(a.table for a in found))
 
