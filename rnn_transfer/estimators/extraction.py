@@ -285,7 +285,7 @@ class _ParquetRows:
         import pyarrow.parquet as pq
 
         self.schema = pa.schema([('stay_id', pa.int64()), *((name, pa.float32()) for name in names)])
-        self.writer = pq.ParquetWriter(path, self.schema)
+        self.writer = pq.ParquetWriter(path, self.schema, use_dictionary=False)  # no two states are alike
 
     def write(self, stay_ids: np.ndarray, states: np.ndarray):
         "Append rows"

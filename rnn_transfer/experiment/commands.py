@@ -20,7 +20,6 @@ from fastcore.script import store_true
 from typing import TYPE_CHECKING
 
 from ..cohorts.losses import describe_losses, read_losses
-from ..cohorts.summary import stay_notices
 from .commandline import available_cpus, command, one_line_errors, parse_names, parse_setting
 from ..utilities.errors import BadInput
 
@@ -35,6 +34,8 @@ def describe_cohort(
     made: 'Cohort',  # just built
 ) -> str:  # several lines
     "What a cohort holds, in a few lines."
+    from rnn_transfer.cohorts.summary import stay_notices
+
     counts, meta = made.stays['partition'].value_counts(), made.meta
     partitions = ', '.join(f'{counts.get(name, 0):,} {name}' for name in ('train', 'val', 'test'))
     sizes = f'{len(made.events):,} events, {len(made.tasks)} tasks, fingerprint {made.fingerprint[:12]}'
