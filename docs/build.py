@@ -48,7 +48,7 @@ MENU = [
         [
             f"cohorts/{name}.ipynb"
             for name in (
-                *("channels", "validation", "description", "storage", "partitions", "prepared_files"),
+                *("channels", "validation", "description", "storage", "partitions", "summary", "prepared_files"),
                 *("units", "alignment"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
@@ -79,7 +79,8 @@ MENU = [
         [
             f"estimators/{name}.ipynb"
             for name in (
-                *("classifier", "features", "input_check", "linear", "label_evaluation", "precision", "recalibration"),
+                *("classifier", "features", "extraction", "input_check", "linear", "label_evaluation"),
+                *("precision", "recalibration"),
                 *("persistence", "pretraining", "model_card", "onnx_export"),
             )
         ],

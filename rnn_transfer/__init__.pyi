@@ -13,7 +13,7 @@ from .evaluation.measures import auprc as auprc
 from .evaluation.measures import auroc as auroc
 from .evaluation.measures import brier as brier
 from .evaluation.scoring import evaluate_run as evaluate_run
-from .experiment.commands import extract_cohort_features as extract_cohort_features
+
 from .experiment.run import run_experiment as run_experiment
 from .learning.l1_logistic import l1_logistic_path as l1_logistic_path
 from .learning.linear import Standardizer as Standardizer
@@ -27,6 +27,7 @@ from .model import load_checkpoint as load_checkpoint
 from .model import save_checkpoint as save_checkpoint
 from .utilities.errors import BadInput as BadInput
 from .estimators.classifier import TransferClassifier as TransferClassifier
+from .estimators.extraction import extract_cohort_features as extract_cohort_features
 from .estimators.features import MIMICNetFeatures as MIMICNetFeatures
 from .estimators.features import StatisticalFeatures as StatisticalFeatures
 from .estimators.linear import FewLabelClassifier as FewLabelClassifier

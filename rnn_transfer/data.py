@@ -35,6 +35,7 @@ from rnn_transfer.cohorts.prepared_files import (
 )
 from .cohorts.statistics import cohort_statistics, statistics_columns
 from .cohorts.storage import CohortFiles, read_cohort_files, write_cohort_files
+from .cohorts.summary import summary_line
 from rnn_transfer.cohorts.validation import (
     EVENT_COLUMNS,
     SITE,
@@ -145,7 +146,7 @@ def load(
         )
     return cohort
 
-# %% ../nbs/00_data.ipynb #cell-025
+# %% ../nbs/00_data.ipynb #cell-024
 @patch(cls_method=True)
 def from_frames(
     cls: Cohort,
@@ -169,7 +170,7 @@ def from_wide(
     "A cohort from an hourly table; its hours name bins, the first of which is called 0 or 1."
     return cls(*convert_and_report(hourly, stays, True, mapping, **options)).validate()
 
-# %% ../nbs/00_data.ipynb #cell-028
+# %% ../nbs/00_data.ipynb #cell-027
 @patch
 def prevalence(self: Cohort) -> pd.DataFrame:  # index task; columns kind, stays, positive, train, val, test
     "Per task: kind, stays with a label, positive stays, and the fraction of positives in each partition."
@@ -177,17 +178,20 @@ def prevalence(self: Cohort) -> pd.DataFrame:  # index task; columns kind, stays
 
 
 @patch
-def _repr_markdown_(self: Cohort) -> str:
-    m, n = self.meta, self.stays['partition'].value_counts()
-    sizes = ', '.join(f'{n.get(p, 0):,} {p}' for p in PARTITIONS)
-    return (
-        f'**Cohort {m["source"]}**{" (synthetic)" if m["synthetic"] else ""}: '
-        f'{len(self.stays):,} stays of {self.stays["subject_id"].nunique():,} subjects ({sizes}), '
-        f'{len(self.events):,} events in {len(self.channels)} channels, {len(self.tasks)} tasks\n\n'
-        + markdown_table(self.prevalence())
-    )
+def __repr__(self: Cohort) -> str:
+    line = summary_line(self.stays, self.events, len(self.channels), len(self.tasks), self.meta)
+    rates = ', '.join(f'{task.name} {self.stays[task.name].mean():.3f}' for task in self.tasks[:4])
+    more = ' …' if len(self.tasks) > 4 else ''
+    return f'<Cohort {line}' + (f'; prevalence {rates}{more}>' if rates else '>')
 
-# %% ../nbs/00_data.ipynb #cell-031
+
+@patch
+def _repr_markdown_(self: Cohort) -> str:
+    line = summary_line(self.stays, self.events, len(self.channels), len(self.tasks), self.meta)
+    channels = ', '.join(c.name for c in self.channels[:20]) + (' …' if len(self.channels) > 20 else '')
+    return f'**Cohort** {line}\n\nChannels: {channels}\n\n{markdown_table(self.prevalence())}'
+
+# %% ../nbs/00_data.ipynb #cell-030
 @dataclass
 class Grid:
     "Hourly input of a recurrent network, not yet normalised."
@@ -200,7 +204,7 @@ class Grid:
     def __repr__(self) -> str:
         return f'Grid(stays={self.X.shape[0]:,}, hours={self.X.shape[1]}, columns={self.X.shape[2]})'
 
-# %% ../nbs/00_data.ipynb #cell-032
+# %% ../nbs/00_data.ipynb #cell-031
 _MAX_GRID_HOURS = 10_000  # more than a year
 
 
@@ -228,7 +232,7 @@ def grid(
     lengths = np.clip(n_bins, 1, hours) if short_stays == 'length' else np.full(n, hours)
     return Grid(X, self.stays['stay_id'].to_numpy(), grid_columns(self.channels, masks), lengths)
 
-# %% ../nbs/00_data.ipynb #cell-039
+# %% ../nbs/00_data.ipynb #cell-038
 @patch
 def statistics(
     self: Cohort,
@@ -241,7 +245,7 @@ def statistics(
     stay_ids = pd.Index(self.stays['stay_id'].to_numpy(), name='stay_id')
     return pd.DataFrame(S, index=stay_ids, columns=statistics_columns(self.channels))
 
-# %% ../nbs/00_data.ipynb #cell-044
+# %% ../nbs/00_data.ipynb #cell-043
 def labelled_subset(
     y: Sequence[float],  # (n,) 0/1/NaN; NaN is not in the task's cohort
     fraction: float,  # of each class, rounded to the nearest whole stay, in (0, 1]
@@ -258,7 +262,7 @@ def labelled_subset(
         chosen.append(seeded_rng('subset', label, *key).permutation(positions)[:n_chosen])
     return np.sort(np.concatenate(chosen))
 
-# %% ../nbs/00_data.ipynb #cell-047
+# %% ../nbs/00_data.ipynb #cell-046
 @dataclass
 class PreparedCohort:
     "A cohort as the models read it; all rows are in the order of `stays`."
@@ -290,7 +294,7 @@ class PreparedCohort:
         "Names of the tasks that are phenotypes."
         return [t.name for t in self.tasks if t.kind == 'phenotype']
 
-# %% ../nbs/00_data.ipynb #cell-048
+# %% ../nbs/00_data.ipynb #cell-047
 @patch(cls_method=True)
 def load(  # noqa: F811, a method of another class
     cls: PreparedCohort,
@@ -313,7 +317,7 @@ def load(  # noqa: F811, a method of another class
         meta=meta,
     )
 
-# %% ../nbs/00_data.ipynb #cell-050
+# %% ../nbs/00_data.ipynb #cell-049
 def _choose_normalizer(
     name: str,  # 'train', 'phenotyping' or 'in-hospital-mortality'
     grid: Grid,  # not yet normalised
@@ -331,7 +335,7 @@ def _choose_normalizer(
         )
     return norm
 
-# %% ../nbs/00_data.ipynb #cell-051
+# %% ../nbs/00_data.ipynb #cell-050
 def _describe_run(
     cohort: Cohort,  # prepared
     grid: Grid,  # its grid
@@ -341,9 +345,9 @@ def _describe_run(
     described = dict(
         cohort.meta,
         fingerprint=cohort.fingerprint,
-        columns=grid.columns,
-        tasks=[asdict(t) for t in cohort.tasks],
+        **dict(columns=grid.columns, tasks=[asdict(t) for t in cohort.tasks]),
         channels=[c.name for c in cohort.channels],
+        channel_descriptions=[asdict(c) for c in cohort.channels],
         **settings,
         n_events=len(cohort.events),
     )
@@ -365,7 +369,7 @@ def _check_for_run(
     if normalizer not in ('train', 'phenotyping', 'in-hospital-mortality'):
         raise BadInput(f"normalizer={normalizer!r}: expected 'train', 'phenotyping' or 'in-hospital-mortality'")
 
-# %% ../nbs/00_data.ipynb #cell-052
+# %% ../nbs/00_data.ipynb #cell-051
 def run_data(
     cohort: Cohort | str | Path,  # a cohort, or its folder
     run: str | Path,  # run folder; receives data/

@@ -182,7 +182,7 @@ def extract_features(
     net: MIMICNet,  # on any device
     X: np.ndarray,  # (n, T, n_columns) float32, normalised
     lengths: Sequence[int] | None = None,  # (n,) true hours of each stay; None: all T
-    batch: int = 512,  # stays at once
+    batch: int = 64,  # stays at once: few, so that their states stay in the processor's cache; it changes no state
 ) -> np.ndarray:  # (n, L*h) float32, the lowest layer first; BadInput for wrong columns or missing values
     "Final hidden states of all layers, one row per stay, without dropout."
     n_features, n_columns = net.config['n_layers'] * net.config['hidden'], net.config['n_columns']
@@ -304,8 +304,9 @@ def grid_metadata(
     data: PreparedCohort,  # what the data step wrote
 ) -> dict:  # columns, hours, masks, short, normaliser and its scale, channels, the cohort's fingerprint
     "What a checkpoint must say of the grid it reads, so that other stays can be put into the same form."
-    keys = ('hours', 'masks', 'short', 'normaliser', 'scale', 'channels', 'fingerprint')
-    return dict(columns=data.columns, **{k: data.meta[k] for k in keys})
+    keys = ('hours', 'masks', 'short', 'normaliser', 'scale', 'fingerprint')
+    channels = data.meta.get('channel_descriptions') or data.meta['channels']
+    return dict(columns=data.columns, channels=channels, **{k: data.meta[k] for k in keys})
 
 
 def run_model(

@@ -320,7 +320,7 @@ def mutate_checkpoint(r: random.Random, folder: Path) -> None:
 
 def try_checkpoint(folder: Path) -> None:
     "Load a checkpoint, and use the one that is accepted."
-    from rnn_transfer.experiment.commands import extract_cohort_features
+    from rnn_transfer.estimators.extraction import extract_cohort_features
     from rnn_transfer.model import load_checkpoint
     from rnn_transfer.testing import toy_cohort
 

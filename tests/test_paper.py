@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from nbclient.exceptions import DeadKernelError
 
 from rnn_transfer.data import Cohort, PreparedCohort
+from rnn_transfer.estimators.extraction import extract_cohort_features
 from rnn_transfer.experiment import store
 from rnn_transfer.experiment.cluster import local_cluster, local_workers, step_resources
-from rnn_transfer.experiment.commands import extract_cohort_features
 from rnn_transfer.experiment.execute import execute_step
 from rnn_transfer.experiment.notebooks import STEP_NOTEBOOKS, notebook_parameters, notebooks_dir, skip_examples
 from rnn_transfer.experiment.plan import plan_steps, with_dependencies
@@ -566,7 +566,7 @@ def test_features_of_a_checkpoint(finished, tmp_path):
     other.channels[0].name = 'Pulse'
     other.events['channel'] = other.events['channel'].cat.rename_categories({'Heart rate': 'Pulse'})
     other.save(tmp_path / 'other')
-    with pytest.raises(BadInput, match="reads column 'Heart rate'"):
+    with pytest.raises(BadInput, match='reads Heart rate, which this cohort does not have'):
         extract_cohort_features(Cohort.load(tmp_path / 'other'), d / 'run/split-0/pretrain/mimic-net.safetensors')
 
 

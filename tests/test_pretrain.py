@@ -562,7 +562,7 @@ def test_features_are_there_when_pretraining_ends(run, done):
 
 
 def test_features_for_other_stays_respect_which_columns_a_network_reads(one):
-    from rnn_transfer.experiment.commands import extract_cohort_features
+    from rnn_transfer.estimators.extraction import extract_cohort_features
 
     data = PreparedCohort.load(one)
     for name in ('masks-only', 'values-only', 'autoencoder', 'mimic-net@1'):

@@ -95,11 +95,18 @@ def align_channels(
         rows.append((channel.name, 'converted' if note else 'matched', note))
     wanted_names = [c.name for c in wanted]
     rows += [(name, 'ignored', 'the network does not know it') for name in given if name not in wanted_names]
-    kept = events['channel'].isin(wanted_names).to_numpy()
-    aligned = events.assign(value=value)[kept]
-    aligned['channel'] = pd.Categorical(aligned['channel'].astype(object), wanted_names)
     table = pd.DataFrame(rows, columns=['channel', 'status', 'note'])
-    return Alignment(aligned.reset_index(drop=True), list(wanted), table)
+    return Alignment(_with_channels(events, value, wanted_names), list(wanted), table)
+
+# %% ../../nbs/cohorts/alignment.ipynb #cell-011
+def _with_channels(events: pd.DataFrame, value: np.ndarray, names: list[str]) -> pd.DataFrame:
+    "Events of the named channels, which become the categories, with other values"
+    position = pd.Index(names).get_indexer(events['channel'].cat.categories)
+    code = np.r_[position, -1][events['channel'].cat.codes.to_numpy()]  # the last entry is that of code -1
+    kept = code >= 0
+    channel = pd.Categorical.from_codes(code[kept], names)
+    hours = dict(stay_id=events['stay_id'].to_numpy()[kept], hour=events['hour'].to_numpy()[kept])
+    return pd.DataFrame(hours | dict(channel=channel, value=value[kept]))
 
 # %% ../../nbs/cohorts/alignment.ipynb #cell-011
 def _raise_for_missing(missing: list[str], given: dict, wanted: Sequence[Channel], strict: bool):
@@ -112,5 +119,6 @@ def _raise_for_missing(missing: list[str], given: dict, wanted: Sequence[Channel
     if missing and strict:
         raise BadInput(
             f'channels: the network reads {", ".join(missing[:4])}{" …" if len(missing) > 4 else ""}, '
-            'which this cohort does not have; add them, or let them count as never measured (missing="impute")'
+            'which this cohort does not have; add them, or let them count as never measured '
+            '(--align, in Python missing="impute")'
         )

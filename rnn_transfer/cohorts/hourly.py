@@ -16,6 +16,7 @@ import pandas as pd
 
 # %% ../../nbs/cohorts/hourly.ipynb #cell-005
 from .channels import Channel, Column
+from .validation import check_event_types
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/cohorts/hourly.ipynb #cell-007
@@ -37,6 +38,7 @@ def event_arrays(
     hours: int = 48,  # the paper's tau: later events are left out
 ) -> EventArrays:  # in the order of `events`
     "The events up to `hours`, with stays and channels as positions."
+    check_event_types(events, 'events')
     stay_id, hour = events['stay_id'].to_numpy(), events['hour'].to_numpy()
     ids = stays['stay_id'].to_numpy()
     order = np.argsort(ids)
@@ -61,7 +63,7 @@ def last_event_index(
     last.reshape(-1)[cell] = np.arange(len(cell), dtype=np.int32)
     return last
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-021
+# %% ../../nbs/cohorts/hourly.ipynb #cell-023
 def grid_columns(
     channels: list[Channel],  # in the order of the grid
     masks: bool = True,  # add one mask column per channel
@@ -70,7 +72,20 @@ def grid_columns(
     values = [column for c in channels for column in c.columns]
     return values + [Column(f'mask->{c.name}', c.name, 'mask') for c in channels if masks]
 
+# %% ../../nbs/cohorts/hourly.ipynb #cell-024
+def _check_categories(
+    carried: np.ndarray,  # (n_stays, hours) values of a categorical channel
+    channel: Channel,  # which it is
+):
+    "BadInput for a value that is no position of a category"
+    bad = ~((carried >= 0) & (carried < len(channel.values)))
+    if bad.any():
+        raise BadInput(
+            f'events: channel {channel.name}: value {carried[bad][0]:g} is no index into its {len(channel.values)} '
+            'values; store the 0-based position of the category, not its score'
+        )
 
+# %% ../../nbs/cohorts/hourly.ipynb #cell-025
 def _write_channel(
     out: np.ndarray,  # (n_stays, hours, width) float32 zeros, the channel's columns, filled in place
     channel: Channel,  # whose columns they are
@@ -81,11 +96,12 @@ def _write_channel(
     normal = channel.values.index(channel.normal) if channel.values else channel.normal
     carried = np.where(last >= 0, value[np.maximum(last, 0)], normal) if len(value) else np.full(last.shape, normal)
     if channel.values:
+        _check_categories(carried, channel)
         np.put_along_axis(out, carried.astype(np.intp)[..., None], 1, axis=2)
     else:
         out[..., 0] = carried
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-024
+# %% ../../nbs/cohorts/hourly.ipynb #cell-028
 class ValueColumns(NamedTuple):
     "Which columns of a grid hold values, and where their masks are."
 
@@ -116,7 +132,7 @@ def value_and_mask_columns(
     values = [i for i, c in enumerate(columns) if c.kind != 'mask']
     return ValueColumns(values, [masks.get(columns[i].channel) for i in values])
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-027
+# %% ../../nbs/cohorts/hourly.ipynb #cell-031
 def restore_columns(
     names: list[str],  # of a grid, as stored
     channels: list[str],  # names of its channels, in order
@@ -137,7 +153,7 @@ def restore_columns(
         raise BadInput('the columns are not those of the channels')
     return columns
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-030
+# %% ../../nbs/cohorts/hourly.ipynb #cell-034
 def _stay_blocks(
     events: EventArrays,  # all events
     n_stays: int,  # rows of the grid
@@ -154,7 +170,7 @@ def _stay_blocks(
         stay, channel, hour, value = (a[inside] for a in events)
         yield slice(start, stop), EventArrays(stay - start, channel, hour, value)
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-032
+# %% ../../nbs/cohorts/hourly.ipynb #cell-036
 def hourly_values(
     events: EventArrays,  # up to `hours`
     channels: list[Channel],  # in the order of the columns

@@ -45,6 +45,7 @@ def prepared_form() -> 'type[BaseModel]':
         tasks: list[_part_forms()[1]]
         channels: Names
         channel_widths: list[Width] | None = None
+        channel_descriptions: list[_part_forms()[0]] | None = None
         hours: Annotated[int, Field(ge=1, le=10_000)]
         masks: bool
         short: Literal['carry', 'length']

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVENT_COLUMNS', 'MAX_VALUE', 'MAX_HOURS', 'STAY_COLUMNS', 'SITE', 'check_name', 'check_labels', 'check_stays',
-           'check_channels', 'check_events']
+           'check_channels', 'check_event_types', 'check_events']
 
 # %% ../../nbs/cohorts/validation.ipynb #cell-003
 from collections.abc import Sequence
@@ -76,11 +76,23 @@ def _check_is_number(
 ):
     "BadInput for a column of another type than numbers."
     if not pd.api.types.is_numeric_dtype(column) or column.dtype.kind in 'bc':
-        raise BadInput(f'{where}: holds {column.dtype}, not numbers; convert it')
+        raise BadInput(f'{where}: holds {column.dtype}, not numbers; {_how_to_convert(column)}')
     if not isinstance(column.dtype, np.dtype):
         _raise_for_rows(column.isna(), where, 'are empty; fill or leave them out')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-020
+# %% ../../nbs/cohorts/validation.ipynb #cell-021
+def _how_to_convert(column: pd.Series) -> str:
+    "What to do with a column of times, durations or texts"
+    first = next((value for value in column.array if not isinstance(value, (int, float, np.number))), '')
+    if column.dtype.kind == 'm' or hasattr(first, 'total_seconds'):
+        return 'durations: write hours, as in column.dt.total_seconds() / 3600'
+    if column.dtype.kind == 'M' or hasattr(first, 'isoformat'):
+        return f'times such as {str(first)[:19]}: write hours since ICU admission'
+    if isinstance(first, str) and first:
+        return f'texts such as {first[:40]!r}: write numbers, and for a category the 0-based index into its values'
+    return 'convert it'
+
+# %% ../../nbs/cohorts/validation.ipynb #cell-023
 _MAX_ID = 2**63 - 1  # of 64-bit integers
 
 
@@ -110,7 +122,7 @@ def _check_stay_columns(
         _raise_for_rows(stays[c] > _MAX_ID, f'{file}: column {c}', 'are above 2^63 - 1; use smaller integers')
     _check_is_number(stays['los_hours'], f'{file}: column los_hours')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-022
+# %% ../../nbs/cohorts/validation.ipynb #cell-025
 def _check_sites(stays: pd.DataFrame, file: str):
     "BadInput for a stay whose site, where a cohort has sites, is no text of 1 to 200 characters."
     if SITE not in stays:
@@ -119,7 +131,7 @@ def _check_sites(stays: pd.DataFrame, file: str):
     what = 'name no site, or none of up to 200 characters; give each stay the name of its hospital, as a text'
     _raise_for_rows(~named, f'{file}: column {SITE}', what)
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-024
+# %% ../../nbs/cohorts/validation.ipynb #cell-027
 def check_stays(
     stays: pd.DataFrame,  # as in a cohort
     tasks: list[Task],  # each with a column of its name
@@ -141,7 +153,7 @@ def check_stays(
     for t in tasks:
         check_labels(stays[t.name], f'{file}: column {t.name}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-032
+# %% ../../nbs/cohorts/validation.ipynb #cell-035
 _MAX_COLUMNS = 10_000  # of a grid
 
 
@@ -160,7 +172,7 @@ def _check_categories(channel: Channel, where: str):
     if not all(_is_number(number) for number in channel.numeric):
         raise BadInput(f'{where}: numeric holds {channel.numeric!r:.60}; give numbers of at most {MAX_VALUE:g}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-034
+# %% ../../nbs/cohorts/validation.ipynb #cell-037
 def _check_columns(channels: list[Channel], file: str):
     "BadInput where two channels give columns of one name, or there are too many."
     channel_of = {}
@@ -172,7 +184,7 @@ def _check_columns(channels: list[Channel], file: str):
     if len(channel_of) > _MAX_COLUMNS:
         raise BadInput(f'{file}: {len(channel_of):,} columns of channels and masks; use at most {_MAX_COLUMNS:,}')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-036
+# %% ../../nbs/cohorts/validation.ipynb #cell-039
 def check_channels(
     channels: list[Channel],  # of a cohort
     file: str = 'cohort.json',  # named in messages
@@ -197,7 +209,7 @@ def check_channels(
         _check_categories(c, where)
     _check_columns(channels, file)
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-039
+# %% ../../nbs/cohorts/validation.ipynb #cell-042
 def _check_values(
     events: pd.DataFrame,  # as in a cohort
     channels: list[Channel],  # of the cohort
@@ -205,14 +217,20 @@ def _check_values(
 ):
     "Values are finite numbers; those of a categorical channel are indices into its values."
     value = events['value'].to_numpy()
-    where = f'{file}: column value'
-    _raise_for_rows(~np.isfinite(value), where, 'are not finite numbers; leave such events out')
+    _raise_for_values(~np.isfinite(value), events, file, 'are not finite numbers; leave such events out')
     what = f'are above {MAX_VALUE:g}, which nothing measures; leave such events out'
-    _raise_for_rows(np.abs(value) > MAX_VALUE, where, what)
+    _raise_for_values(np.abs(value) > MAX_VALUE, events, file, what)
     n_values = np.array([len(c.values) for c in channels])[events['channel'].cat.codes.to_numpy()]
     is_index = (value >= 0) & (value < n_values) & (value == np.floor(value))
-    what = 'are no index into the values of their categorical channel; store the 0-based index'
-    _raise_for_rows((n_values > 0) & ~is_index, where, what)
+    what = 'are no index into the values of their categorical channel; store the 0-based index, not a score'
+    _raise_for_values((n_values > 0) & ~is_index, events, file, what)
+
+
+def _raise_for_values(bad: np.ndarray, events: pd.DataFrame, file: str, what: str):
+    "BadInput that names the first wrong rows, and the channel and value of the first"
+    if bad.any():
+        row = events.iloc[int(np.argmax(bad))]
+        _raise_for_rows(bad, f'{file}: column value', f'({row["channel"]}: {row["value"]:g}) {what}')
 
 
 def _check_order(
@@ -225,7 +243,17 @@ def _check_order(
     descends = (stay[1:] < stay[:-1]) | same_stay & (hour[1:] < hour[:-1])
     _raise_for_rows(np.r_[False, descends], file, 'are out of order; sort by stay_id, then hour')
 
-# %% ../../nbs/cohorts/validation.ipynb #cell-041
+# %% ../../nbs/cohorts/validation.ipynb #cell-044
+def check_event_types(
+    events: pd.DataFrame,  # as in a cohort
+    file: str = 'events.parquet',  # named in messages
+) -> None:  # nothing; BadInput otherwise
+    "Raise BadInput unless hours and values are numbers."
+    for name in ('hour', 'value'):
+        if len(events):
+            _check_is_number(events[name], f'{file}: column {name}')
+
+# %% ../../nbs/cohorts/validation.ipynb #cell-046
 def check_events(
     events: pd.DataFrame,  # as in a cohort, `channel` categorical
     stays: pd.DataFrame,  # the cohort's stays
@@ -235,8 +263,7 @@ def check_events(
     "Raise BadInput unless every event belongs to a stay, has a time and a possible value, and events are sorted."
     if not pd.api.types.is_integer_dtype(events['stay_id']):
         raise BadInput(f'{file}: column stay_id is {events["stay_id"].dtype}, not whole numbers; use integers')
-    for name in ('hour', 'value'):
-        _check_is_number(events[name], f'{file}: column {name}')
+    check_event_types(events, file)
     stay, hour = events['stay_id'].to_numpy(), events['hour'].to_numpy()
     unknown_channel = events['channel'].cat.codes.to_numpy() < 0
     what = 'name no channel of cohort.json; add it there or leave these rows out'

@@ -18,7 +18,7 @@ import torch
 from ..cohorts.channels import Channel
 from ..cohorts.normalization import Normalizer
 from ..data import Cohort, Grid
-from .features import align_to_network
+from .extraction import align_to_network
 from ..evaluation.measures import auroc
 from ..frames.input_report import summarise_events
 from ..learning.training import DEFAULT_SETTINGS, TrainSettings, choose_hidden, torch_threads, train_network

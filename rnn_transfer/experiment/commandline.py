@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from fastcore.script import anno_parser
 
+import rnn_transfer
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/experiment/commandline.ipynb #cell-004
@@ -52,6 +53,7 @@ def _parser(func: Callable) -> ArgumentParser:
     "fastcore's parser, without a word about defaults that are empty."
     parser, parameters = anno_parser(func), signature(func).parameters
     parser.error = _end_in_one_line
+    parser.add_argument('--version', action='version', version=f'rnn_transfer {rnn_transfer.__version__}')
     for action in parser._actions:
         if action.dest in parameters and parameters[action.dest].annotation in (int | None, int):
             action.type = _whole_number

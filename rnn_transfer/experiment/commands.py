@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SOURCE_OPTIONS', 'SOURCES', 'describe_cohort', 'rnn_transfer_cohort', 'rnn_transfer_paper', 'rnn_transfer_status',
-           'extract_cohort_features', 'rnn_transfer_features', 'rnn_transfer_export', 'rnn_transfer_verify']
+           'rnn_transfer_features', 'rnn_transfer_export', 'rnn_transfer_verify']
 
 # %% ../../nbs/experiment/commands.ipynb #cell-002
 import importlib
@@ -34,6 +34,8 @@ def describe_cohort(
     made: 'Cohort',  # just built
 ) -> str:  # several lines
     "What a cohort holds, in a few lines."
+    from rnn_transfer.cohorts.summary import stay_notices
+
     counts, meta = made.stays['partition'].value_counts(), made.meta
     partitions = ', '.join(f'{counts.get(name, 0):,} {name}' for name in ('train', 'val', 'test'))
     sizes = f'{len(made.events):,} events, {len(made.tasks)} tasks, fingerprint {made.fingerprint[:12]}'
@@ -43,7 +45,8 @@ def describe_cohort(
         lines.append(f'  left out, as only one class is here: {", ".join(meta["left_out"])}')
     if meta.get('note'):
         lines.append(f'  note: {meta["note"]}')
-    return '\n'.join(lines + describe_losses(read_losses(meta)))
+    notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, made.tasks)]
+    return '\n'.join(lines + notices + describe_losses(read_losses(meta)))
 
 
 def _flow_lines(flow: list[dict]) -> list[str]:
@@ -238,48 +241,17 @@ def rnn_transfer_status(
         print(describe_status(Path(run)))
 
 # %% ../../nbs/experiment/commands.ipynb #cell-036
-def extract_cohort_features(
-    cohort: 'Cohort',  # any cohort with the channels the network was trained on
-    checkpoint: str,  # NAME.safetensors
-) -> 'pd.DataFrame':  # (n_stays, L*h) float32, index stay_id, columns z1[0] …
-    "Grid, normalizer and network of a checkpoint, applied to a cohort; BadInput where a channel is missing."
-    import pandas as pd
-
-    from rnn_transfer.cohorts.normalization import Normalizer
-    from rnn_transfer.model import extract_features, feature_names, load_checkpoint
-
-    net = load_checkpoint(checkpoint)
-    meta = net.meta
-    lacking = [key for key in ('scale', 'columns', 'hours', 'masks', 'short') if meta.get(key) is None]
-    if lacking:
-        raise BadInput(f'{checkpoint}: says nothing of {lacking[0]}; use a network of a pretrain step')
-    g = cohort.grid(meta['hours'], meta['masks'], meta['short'])
-    missing = [c for c in meta['columns'] if c not in g.columns]
-    if missing:
-        raise BadInput(
-            f'cohort: the network reads column {missing[0]!r} and {len(missing) - 1} more '
-            'that this cohort lacks; it needs the same channels'
-        )
-    columns = [g.columns.index(c) for c in meta['columns']]
-    X = Normalizer(meta['scale']).transform(g.X[..., columns], meta['columns'])
-    z = extract_features(net, X, g.lengths if meta['short'] == 'length' else None)
-    return pd.DataFrame(
-        z,
-        index=pd.Index(g.stay_ids, name='stay_id'),
-        columns=feature_names(net.config['hidden'], net.config['n_layers']),
-    )
-
-# %% ../../nbs/experiment/commands.ipynb #cell-038
 @command
 def rnn_transfer_features(
     cohort: str = '',  # cohort folder
     checkpoint: str = '',  # NAME.safetensors, next to NAME.json; RUN/split-0/pretrain has some
     out: str = '',  # .parquet or .csv to write
+    align: store_true = False,  # convert units, and count channels that the cohort lacks as never measured
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
     "Write one row of features per stay: the final hidden states of a pre-trained network"
     from rnn_transfer.data import Cohort
-    from rnn_transfer.utilities.files import write_atomic
+    from rnn_transfer.estimators.extraction import write_cohort_features
 
     with one_line_errors(debug):
         for name, given in (('cohort', cohort), ('checkpoint', checkpoint), ('out', out)):
@@ -287,12 +259,9 @@ def rnn_transfer_features(
                 raise BadInput(f'--{name} is missing; see --help')
         if Path(out).suffix not in ('.parquet', '.csv'):
             raise BadInput(f'--out {out}: expected a file name ending in .parquet or .csv')
-        z = extract_cohort_features(Cohort.load(cohort), checkpoint).reset_index()
-        with write_atomic(out) as tmp:
-            z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
-        print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
+        print(f'{out}: {write_cohort_features(Cohort.load(cohort), checkpoint, out, align)}')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-041
+# %% ../../nbs/experiment/commands.ipynb #cell-039
 @command
 def rnn_transfer_export(
     path: str = '',  # folder with the CSV files of MIMIC-III v1.4
@@ -315,7 +284,7 @@ def rnn_transfer_export(
         folder = export(path, out, parse_names(corrected), progress=sys.stderr.isatty(), **given)
         print(f'{folder}: written')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-044
+# %% ../../nbs/experiment/commands.ipynb #cell-042
 def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]":
     "The comparisons that the given folders allow."
     from rnn_transfer.data import Cohort
@@ -324,7 +293,7 @@ def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]
     tables = [verify(Cohort.load(cohort))] if cohort else []
     return tables + ([verify_export(export, hashes, sys.stderr.isatty())] if export else [])
 
-# %% ../../nbs/experiment/commands.ipynb #cell-045
+# %% ../../nbs/experiment/commands.ipynb #cell-043
 def _print_comparison(table: 'pd.DataFrame') -> bool:
     "Print a comparison and say whether all of it is the same."
     print(table.to_string(na_rep='', justify='left'), end='\n\n')
@@ -334,7 +303,7 @@ def _print_comparison(table: 'pd.DataFrame') -> bool:
         return bool(table['same'].ne(False).all())
     return not (table['differ'].any() or table['missing'].any())
 
-# %% ../../nbs/experiment/commands.ipynb #cell-047
+# %% ../../nbs/experiment/commands.ipynb #cell-045
 @command
 def rnn_transfer_verify(
     cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: counts to compare with the published ones

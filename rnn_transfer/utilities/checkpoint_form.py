@@ -29,7 +29,7 @@ def _check_scale(found: 'BaseModel') -> None:
     small = [name for name, (_, std) in found.scale.items() if std < _LEAST_STD]
     if small:
         raise ValueError(f'scale: the standard deviation of {small[0][:60]!r} is not above 0')
-    channels = {name for name in found.channels or [] if isinstance(name, str)}
+    channels = {c.get('name') if isinstance(c, dict) else c for c in found.channels or []}
     missing = [name for name in found.columns or [] if name in channels and name not in found.scale]
     if missing:
         raise ValueError(f'scale: column {missing[0][:60]!r} has no mean and standard deviation')
