@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -204,21 +205,21 @@ def test_keys_know_labels_rows_and_measurements(toy, folder):
 
 def test_a_killed_run_leaves_whole_files_and_goes_on(folder, tmp_path):
     args = ['--checkpoint', folder / 'net.safetensors', '--cohort', folder / 'cohort', '--label', LABEL]
-    args += ['--out', 'out', '--folds', 5, '--repeats', 20, '--systems', 'network-ridge,statistics-ridge']
+    args += ['--out', 'out', '--folds', 5, '--repeats', 6, '--systems', 'network-ridge']
     args += ['--replicates', 50]
     command = [sys.executable, '-c', COMMAND, *map(str, args)]
     running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 120
-    while time.time() < deadline and len(list(tmp_path.glob('out/fits/*.safetensors'))) < 10:
+    while time.time() < deadline and len(list(tmp_path.glob('out/fits/*.safetensors'))) < 4:
         time.sleep(0.02)
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 143 and 'goes on from here' in running.stderr.read()
     kept = len([p for p in (tmp_path / 'out' / 'fits').iterdir() if not p.name.startswith('.')])
-    assert kept >= 10 and not (tmp_path / 'out' / 'report.html').exists()
+    assert kept >= 4 and not (tmp_path / 'out' / 'report.html').exists()
     assert not list(tmp_path.glob('out/**/.*.tmp*'))
     (tmp_path / 'out' / 'fits' / '.x.0123456789ab.tmp.safetensors').touch()  # as after a power cut
     done = run_command(tmp_path, *args)
-    assert done.returncode == 0 and f'{200 - kept} fits made, {kept} kept' in done.stdout, done.stderr
+    assert done.returncode == 0 and f'{30 - kept} fits made, {kept} kept' in done.stdout, done.stderr
     assert not list(tmp_path.glob('out/**/.*.tmp*'))
 
 
@@ -233,7 +234,7 @@ def test_the_report_answers_first_and_has_no_stay(applied, folder):
     assert 'labelled test stays' in text and 'An untrained network' in text
     assert page.startswith('<!doctype html>') and 'src="http' not in page and 'href="http' not in page
     ids = pd.read_parquet(folder / 'out' / 'predictions.parquet')['stay_id'].astype(str)
-    stated = set(__import__('re').findall(r'\d{4,}', text))
+    stated = set(re.findall(r'\d{4,}', text))
     assert not stated & set(ids)
     assert json.loads((folder / 'out' / 'settings.json').read_text())['labels'] == [LABEL, 'Mortality']
 
@@ -323,12 +324,19 @@ def test_errors_are_one_line_and_leave_nothing(toy, folder, tmp_path, change, me
         f.write(b'\x00\x00\x80\x3f')
     cohort = folder / 'cohort'
     if change.get('label') == 'one':
-        with_labels(toy, np.zeros(len(toy.stays))).save(tmp_path / 'one')
+        with_labels(toy, np.eye(len(toy.stays))[0]).save(tmp_path / 'one')
         cohort, change = tmp_path / 'one', dict(label=LABEL)
     options = dict(checkpoint=folder / 'net.safetensors', cohort=cohort, label=LABEL, out='out') | change
     ran = run_command(tmp_path, *(f'--{name.replace("_", "-")}={value}' for name, value in options.items()))
     assert ran.returncode == 2 and ran.stderr.startswith('error: ') and ran.stderr.count('\n') == 1, ran.stderr
     assert message in ran.stderr and not (tmp_path / 'out').exists()
+
+
+def test_a_label_of_one_class_is_rejected(toy, folder, tmp_path):
+    negative = with_labels(toy, np.zeros(len(toy.stays)))
+    with pytest.raises(BadInput, match='0 positive, 0 subjects of the rarer class'):
+        apply_network(folder / 'net.safetensors', negative, [LABEL], tmp_path / 'out', FAST)
+    assert not (tmp_path / 'out').exists()
 
 
 def test_help_names_every_option():
