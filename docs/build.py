@@ -86,6 +86,23 @@ MENU = [
         ],
     ),
     (
+        "Which model for your label",
+        [
+            f"apply/{name}.ipynb"
+            for name in (
+                "run",
+                "systems",
+                "divisions",
+                "material",
+                "fitting",
+                "scores",
+                "label_curves",
+                "answer",
+                "report",
+            )
+        ],
+    ),
+    (
         "Evaluation",
         [
             f"evaluation/{name}.ipynb"
@@ -106,7 +123,7 @@ MENU = [
             f"experiment/{name}.ipynb"
             for name in (
                 *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "run"),
-                *("status", "commandline", "commands", "pretrain_command"),
+                *("status", "commandline", "commands", "pretrain_command", "apply_command"),
             )
         ],
     ),

@@ -26,6 +26,8 @@ from .model import extract_features as extract_features
 from .model import load_checkpoint as load_checkpoint
 from .model import save_checkpoint as save_checkpoint
 from .utilities.errors import BadInput as BadInput
+from .apply.run import ApplySettings as ApplySettings
+from .apply.run import apply_network as apply_network
 from .estimators.classifier import TransferClassifier as TransferClassifier
 from .estimators.extraction import extract_cohort_features as extract_cohort_features
 from .estimators.features import MIMICNetFeatures as MIMICNetFeatures

@@ -25,7 +25,7 @@ MODULES = {
 }
 # Folders and chapters from the lowest layer to the highest: each may import those before it, and its own folder.
 LAYERS = ["utilities", "cohorts", "frames", "data", "model", "learning", "pretrain", "transfer"]
-LAYERS += ["evaluation", "evaluate", "estimators", "experiment", "paper"]
+LAYERS += ["evaluation", "evaluate", "estimators", "apply", "experiment", "paper"]
 MAY_IMPORT = {name: set(LAYERS[:i]) for i, name in enumerate(LAYERS)}
 MAY_IMPORT |= {name: {"utilities", "cohorts", "frames", "data"} for name in ("sources", "testing")}
 # The commands import a source inside the function that runs it.
@@ -176,7 +176,7 @@ def test_the_public_face_is_lazy_and_complete():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["commands", "run", "status", "cluster", "profiles"])
+@pytest.mark.parametrize("name", ["commands", "apply_command", "run", "status", "cluster", "profiles"])
 def test_the_command_line_imports_nothing_heavy(name):
     heavy = "{'torch', 'pandas', 'sklearn', 'matplotlib', 'distributed', 'papermill', 'nbdev'}"
     code = f"import sys, rnn_transfer.experiment.{name}; print(*{heavy} & set(sys.modules))"
