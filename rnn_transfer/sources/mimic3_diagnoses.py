@@ -77,7 +77,7 @@ class _Diagnoses(NamedTuple):
     n: int  # all rows
     n_empty: int  # without a code
     n_versionless: int  # with a code whose version is neither 9 nor 10
-    n_unknown: int  # without an entry in the dictionary
+    n_unknown: int  # without an entry under either version
     unknown: str | None
     n_restored: int  # with zeros filled in
     n_ambiguous: int  # that may be two codes
@@ -94,7 +94,7 @@ _COUNTS = f'''SELECT
         count(*) FILTER (is_other), min(text) FILTER (is_other)
     FROM diagnoses_icd d
     LEFT JOIN (
-        SELECT m.*, m.entry IS NULL AS is_unknown, is_unknown AND o.code IS NOT NULL AS is_other
+        SELECT m.*, m.entry IS NULL AND o.code IS NULL AS is_unknown, m.entry IS NULL AND o.code IS NOT NULL AS is_other
         FROM matched m LEFT JOIN dictionary o ON m.code = o.code AND m.version <> o.version
     ) m ON d.ICD_CODE = m.text AND d.ICD_VERSION = m.version'''
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PHENOTYPE_TASKS', 'MORTALITY_TASK', 'StaySelection', 'select_stays', 'published_subjects', 'benchmark_partitions',
-           'assign_partitions', 'read_partitions', 'count_eligible_subjects', 'phenotypes_by_code', 'phenotype_labels']
+           'assign_partitions', 'read_partitions', 'count_eligible_subjects', 'phenotype_tasks', 'phenotypes_by_code',
+           'phenotype_labels']
 
 # %% ../../nbs/sources/mimic3_stays.ipynb #cell-002
 from collections.abc import Callable
@@ -193,15 +194,20 @@ def count_eligible_subjects(
     return {'train and val': len(subject_id) - n_test, 'test': n_test}
 
 # %% ../../nbs/sources/mimic3_stays.ipynb #cell-041
-def _phenotype_tasks() -> list[Task]:
+def phenotype_tasks(
+    icd10: bool = False,  # count the codes of ICD-10 too, as for MIMIC-IV
+) -> list[Task]:  # 25, in the order of the benchmark
     "A task for each phenotype, with its type and its number of codes."
-    return [
-        Task(p['name'], 'phenotype', f'{p["kind"]}; CCS group {p["ccs"]}, {len(p["icd9"].split())} ICD-9 codes')
-        for p in load_resource('phenotypes.json')['phenotypes']
-    ]
+    codes_10 = load_resource('phenotypes_icd10.json')['phenotypes']
+    tasks = []
+    for p in load_resource('phenotypes.json')['phenotypes']:
+        more = f' and {len(codes_10[p["name"]].split())} ICD-10' if icd10 else ''
+        definition = f'{p["kind"]}; CCS group {p["ccs"]}, {len(p["icd9"].split())} ICD-9{more} codes'
+        tasks.append(Task(p['name'], 'phenotype', definition))
+    return tasks
 
 
-PHENOTYPE_TASKS = _phenotype_tasks()
+PHENOTYPE_TASKS = phenotype_tasks()
 MORTALITY_TASK = Task(
     'In-hospital mortality', 'mortality', 'death between admission and discharge, for stays of at least 48 h'
 )
