@@ -29,6 +29,8 @@ from rnn_transfer.sources.mimic3_events import (
     pool_overlapping_stays,
     read_events,
 )
+
+# %% ../../nbs/sources/mimic3.ipynb #cell-004
 from .mimic3_losses import merge_losses, stay_losses
 from rnn_transfer.sources.mimic3_stays import (
     MORTALITY_TASK,
@@ -43,7 +45,7 @@ from .mimic3_tables import MIMIC3, Provenance, read_provenance
 from .mimic_releases import Release
 from ..utilities.errors import BadInput
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-007
+# %% ../../nbs/sources/mimic3.ipynb #cell-008
 _STAYS_WITH_LATE_EVENTS = f'''SELECT DISTINCT b.ICUSTAY_ID
     FROM events e
     JOIN stays b USING (SUBJECT_ID)
@@ -65,7 +67,7 @@ def _flow_step(step: str, subject_id: pd.Series) -> dict:
     "A step of the flow: stays and subjects that are left."
     return dict(step=step, stays=len(subject_id), subjects=int(subject_id.nunique()))
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-008
+# %% ../../nbs/sources/mimic3.ipynb #cell-009
 def label_stays(
     con: duckdb.DuckDBPyConnection,  # after `extract_events`, with the table `cells`
     flow: list[dict],  # of `extract_events`; receives the last three steps
@@ -93,7 +95,7 @@ def label_stays(
     tasks = [task.name for task in [*PHENOTYPE_TASKS, MORTALITY_TASK]]
     return stays[['stay_id', 'subject_id', 'los_hours', 'partition', 'age', *tasks]]
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-013
+# %% ../../nbs/sources/mimic3.ipynb #cell-014
 _FEW_PATIENTS = 1000  # below, a cohort shows that the software runs, and little else
 
 
@@ -103,7 +105,7 @@ def _describe_size(n_subjects: int) -> str:
         return ''
     return f'{n_subjects} patients: enough to see that everything runs, far too few to say anything about a method'
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-014
+# %% ../../nbs/sources/mimic3.ipynb #cell-015
 def build_cohort(
     events: pd.DataFrame,  # of `read_events`
     stays: pd.DataFrame,  # of `label_stays`
@@ -125,7 +127,7 @@ def build_cohort(
             built.save(out)
     return built
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-017
+# %% ../../nbs/sources/mimic3.ipynb #cell-018
 def _nothing_substituted(con: duckdb.DuckDBPyConnection, path: str | Path) -> tuple[list[Loss], str]:
     "No table stands in for another: no losses and no note."
     return [], ''
@@ -137,11 +139,9 @@ class MimicSource:
 
     name: str  # such as mimic3
     release: Release  # its tables and rules
-    provenance: Provenance = Provenance()  # of real tables
+    provenance: Provenance | None = None  # of real tables; None: MIMIC-III
     published: Callable = benchmark_partitions  # (n,) subjects -> (n,) partitions
-    substituted: Callable = (
-        _nothing_substituted  # (con, path) -> losses and a note, where a table stands in for another
-    )
+    substituted: Callable = _nothing_substituted  # (con, path) -> losses and a note about a substitute
 
 
 class ExtractedCohort(NamedTuple):
@@ -151,21 +151,21 @@ class ExtractedCohort(NamedTuple):
     stays: pd.DataFrame  # of `label_stays`
     metadata: dict  # source, flow, losses and counts
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-019
+# %% ../../nbs/sources/mimic3.ipynb #cell-020
 def _keep_cells_of(con: duckdb.DuckDBPyConnection, stays: pd.DataFrame) -> None:
     "Drop the events, which take the most room, and the cells of stays that are not in the cohort."
     con.register('kept', stays[['stay_id']])
     con.execute('DELETE FROM cells WHERE stay_id NOT IN (SELECT stay_id FROM kept)')
     con.execute('DROP TABLE events')
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-020
+# %% ../../nbs/sources/mimic3.ipynb #cell-021
 def _losses_of_stays(flow: list[dict]) -> list[Loss]:
     "Stays that are kept, but have no diagnosis or no event."
     n = {step['step'].partition(':')[0]: step['stays'] for step in flow}
     kept, diagnosed, with_event = n['age 18 or more'], n['with a diagnosis'], n['with an event in the ICU']
     return stay_losses({'no diagnosis': kept - diagnosed, 'no event in the ICU': diagnosed - with_event}, kept)
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-021
+# %% ../../nbs/sources/mimic3.ipynb #cell-022
 def extract_cohort(
     con: duckdb.DuckDBPyConnection,  # of `duckdb_session`, empty
     path: str | Path,  # folder with the CSV files
@@ -194,7 +194,7 @@ def extract_cohort(
     metadata['note'] = '. '.join(text for text in (laboratory_note(counts), note) if text)
     return ExtractedCohort(events, stays, metadata)
 
-# %% ../../nbs/sources/mimic3.ipynb #cell-023
+# %% ../../nbs/sources/mimic3.ipynb #cell-024
 def cohort(
     path: str | Path,  # folder with the CSV files of MIMIC-III v1.4, plain or .gz
     corrected: str | Collection[str] = (),  # corrections, by name, or 'all'

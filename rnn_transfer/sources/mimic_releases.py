@@ -36,9 +36,7 @@ class Release:
     times: dict[str, dict[str, tuple[bool, bool]]]  # {table: {column: (each row needs it, a day alone counts)}}
     same_unit: str  # SQL over `icustays`: the patient was not moved
     age: str  # SQL: years at admission to the ICU
-    views: dict[str, str] = field(
-        default_factory=dict
-    )  # {file: SELECT over `rows` that gives the columns of MIMIC-III}
+    views: dict[str, str] = field(default_factory=dict)  # {file: SELECT over `rows`, with the columns of MIMIC-III}
     stay_column: str = 'ICUSTAY_ID'  # of ICUSTAYS
     code_column: str = 'ICD9_CODE'  # of DIAGNOSES_ICD
     folders: Collection[str] = ()  # folders inside that may have tables, in small letters
