@@ -59,6 +59,7 @@ SOURCE_OPTIONS = dict(
     synthetic=['n', 'seed'],
     mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     mimic3_benchmarks=['path', 'allow_loss'],
+    mimic4=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     physionet2012=['path', 'test', 'seed', 'allow_loss'],
 )
 SOURCES = list(SOURCE_OPTIONS)
@@ -84,24 +85,24 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
 def _build_cohort(source: str, given: dict) -> 'Cohort':
     "The cohort of a source. Synthetic data are written as raw tables first, which the source of MIMIC-III reads."
     module = 'synthetic_raw' if source == 'synthetic' else source
-    if source == 'mimic3':
+    if source in ('mimic3', 'mimic4'):
         given |= dict(corrected=parse_names(given.get('corrected', '')))
-    if source.startswith('mimic3'):
+    if source.startswith('mimic'):
         given |= dict(progress=sys.stderr.isatty())
     return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-018
 @command
 def rnn_transfer_cohort(
-    source: str,  # synthetic, mimic3, mimic3_benchmarks or physionet2012
+    source: str,  # synthetic, mimic3, mimic3_benchmarks, mimic4 or physionet2012
     path: str = '',  # folder with the source's files; synthetic needs none
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)
     test: str = '',  # physionet2012: the set to test on (default: the last one present)
-    corrected: str = '',  # mimic3: fix what is wrong in the reference: all, or names with commas (default: faithful)
-    partitions: str = '',  # mimic3: CSV file with subject_id and partition (default: the published lists)
-    scratch: str = '',  # mimic3: folder for intermediate files (default: the system's temporary folder)
-    memory: str = '',  # mimic3: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
+    corrected: str = '',  # mimic3, mimic4: fix what is wrong in the reference; all, or names (default: none)
+    partitions: str = '',  # mimic3, mimic4: CSV file with subject_id and partition (default: the published lists)
+    scratch: str = '',  # mimic3, mimic4: folder for intermediate files (default: the system's temporary folder)
+    memory: str = '',  # mimic3, mimic4: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
     seed: int | None = None,  # synthetic, physionet2012: draws the stays, or the partition (default: 0)
     allow_loss: store_true = False,  # go on although more is lost than the limits allow
     debug: store_true = False,  # show the traceback of an error

@@ -196,8 +196,10 @@ def convert_to_mimic4(
     target = Path(target)
     for name, (folder, select) in _CONVERSIONS.items():
         (target / folder).mkdir(parents=True, exist_ok=True)
-        sql = select.format(rows=_texts_sql(source, name), ADMISSIONS=_texts_sql(source, 'ADMISSIONS'))
+        rows = select.format(rows=_texts_sql(source, name), ADMISSIONS=_texts_sql(source, 'ADMISSIONS'))
         path = str(target / folder / f'{name.lower()}{ending}').replace("'", "''")
         with duckdb.connect() as con:
+            names = con.sql(rows).columns
+            sql = f'SELECT {", ".join(f"{name} AS {name.lower()}" for name in names)} FROM ({rows})'
             con.execute(f"COPY ({sql}) TO '{path}' (HEADER, DELIMITER ',')")
     return target
