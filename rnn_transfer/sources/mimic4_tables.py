@@ -153,11 +153,6 @@ _CONVERSIONS = {  # {table: (folder, SELECT over the table, with all columns as 
         'hosp',
         'SELECT subject_id, hadm_id, admittime, dischtime, deathtime, ethnicity AS race FROM {rows}',
     ),
-    'ICUSTAYS': (
-        'icu',
-        """SELECT subject_id, hadm_id, icustay_id AS stay_id, first_careunit, last_careunit, intime, outtime, los
-        FROM {rows}""",
-    ),
     'DIAGNOSES_ICD': (
         'hosp',
         'SELECT subject_id, hadm_id, seq_num, icd9_code AS icd_code, 9 AS icd_version FROM {rows}',
@@ -167,6 +162,11 @@ _CONVERSIONS = {  # {table: (folder, SELECT over the table, with all columns as 
 
 # %% ../../nbs/sources/mimic4_tables.ipynb #cell-021
 _CONVERSIONS |= {
+    'ICUSTAYS': (
+        'icu',
+        """SELECT subject_id, hadm_id, icustay_id AS stay_id, first_careunit, last_careunit, intime, outtime, los
+        FROM {rows}""",
+    ),
     'CHARTEVENTS': (
         'icu',
         """SELECT subject_id, hadm_id, icustay_id AS stay_id, '' AS caregiver_id, charttime, charttime AS storetime,
@@ -181,7 +181,7 @@ _CONVERSIONS |= {
     ),
 }
 
-
+# %% ../../nbs/sources/mimic4_tables.ipynb #cell-023
 def _texts_sql(source: str | Path, name: str) -> str:
     "SQL: a table of MIMIC-III with all columns as text."
     return f"read_csv({quote_sql(find_table(source, name))}, all_varchar=true, header=true, quote='\"', escape='\"')"
