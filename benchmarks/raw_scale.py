@@ -4,9 +4,9 @@
         [--keep]
 
 writes the synthetic tables of each size under WORK (about 90 bytes a row; 100 million rows need 10 GB free), reads them
-with the cohort of the source in a process of its own, .csv and then .csv.gz, times DuckDB's count(*) over the same CHARTEVENTS for
-comparison, and prints Markdown tables. One size and one packing lie on the disk at a time.
-With --source mimic4 the same tables are written again in the form of MIMIC-IV (same rows, other names), and read by mimic4.
+with the cohort of the source in a process of its own, .csv and then .csv.gz, times DuckDB's count(*) over the same
+CHARTEVENTS for comparison, and prints Markdown tables. One size and one packing lie on the disk at a time.
+With --source mimic4 the same rows are written again in the form of MIMIC-IV, and read by mimic4.
 Others is the number of rows of items that no channel uses for each row of one that is used; with 5 a sixth of the chart
 rows is of a mapped item, as in the MIMIC-III demo.
 """
