@@ -55,6 +55,16 @@ MENU = [
         ],
     ),
     (
+        "Tables of your own",
+        [
+            f"frames/{name}.ipynb"
+            for name in (
+                *("tables", "mapping", "stays", "times", "values", "events"),
+                *("files", "problems", "input_report", "conversion"),
+            )
+        ],
+    ),
+    (
         "Learning",
         [
             f"learning/{name}.ipynb"
@@ -69,7 +79,7 @@ MENU = [
         [
             f"estimators/{name}.ipynb"
             for name in (
-                *("classifier", "features", "linear", "label_evaluation", "precision", "recalibration"),
+                *("classifier", "features", "input_check", "linear", "label_evaluation", "precision", "recalibration"),
                 *("persistence", "pretraining", "model_card", "onnx_export"),
             )
         ],
@@ -94,7 +104,7 @@ MENU = [
             f"experiment/{name}.ipynb"
             for name in (
                 *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "run"),
-                *("status", "commandline", "commands"),
+                *("status", "commandline", "commands", "pretrain_command"),
             )
         ],
     ),
@@ -107,11 +117,13 @@ MENU = [
                 *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
                 *("physionet2012", "physionet2012_sets", "physionet2012_files", "physionet2012_rows"),
                 *("physionet2012_outcomes", "physionet2012_losses", "threshold_tasks"),
+                *("physionet2019", "physionet2019_files", "physionet2019_rows", "physionet2019_losses"),
+                "archive_files",
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
                 *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),
                 *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),
                 *("mimic_releases", "mimic4", "mimic4_tables"),
-                *("gzip_files", "csv_forms", "csv_files", "csv_scans", "duckdb_tables", "other_databases"),
+                *("table", "csv_files", "csv_scans", "duckdb_tables", "other_databases"),
             )
         ],
     ),
@@ -119,7 +131,10 @@ MENU = [
         "Utilities",
         [
             f"utilities/{name}.ipynb"
-            for name in ("errors", "seeds", "files", "json_files", "checkpoint_form", "run_records", "display")
+            for name in (
+                *("errors", "seeds", "files", "csv_forms", "gzip_files", "json_files"),
+                *("checkpoint_form", "run_records", "display"),
+            )
         ]
         + ["testing.ipynb"],
     ),

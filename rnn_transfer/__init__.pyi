@@ -41,3 +41,5 @@ from .data import run_data as run_data
 from .model import run_model as run_model
 from .pretrain import run_pretrain as run_pretrain
 from .transfer import run_transfer as run_transfer
+from .estimators.input_check import check_input as check_input
+from .frames.mapping import draft_mapping as draft_mapping

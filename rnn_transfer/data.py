@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 # %% ../nbs/00_data.ipynb #cell-004
@@ -36,12 +37,14 @@ from .cohorts.statistics import cohort_statistics, statistics_columns
 from .cohorts.storage import CohortFiles, read_cohort_files, write_cohort_files
 from rnn_transfer.cohorts.validation import (
     EVENT_COLUMNS,
+    SITE,
     STAY_COLUMNS,
     check_channels,
     check_events,
     check_name,
     check_stays,
 )
+from .frames.conversion import convert_and_report
 from .utilities.display import markdown_table
 from .utilities.errors import BadInput, format_row_numbers
 from .utilities.files import write_atomic
@@ -101,7 +104,7 @@ def validate(self: Cohort) -> Cohort:  # the cohort itself
     check_events(self.events, self.stays, self.channels)
     return self
 
-# %% ../nbs/00_data.ipynb #cell-017
+# %% ../nbs/00_data.ipynb #cell-016
 @patch(as_prop=True)
 def fingerprint(self: Cohort) -> str:  # 64 hexadecimal digits
     "SHA-256 over stays, events, channels and tasks, independent of file format and row groups."
@@ -110,11 +113,12 @@ def fingerprint(self: Cohort) -> str:  # 64 hexadecimal digits
     for c in ('stay_id', 'hour', 'value'):
         h.update(np.ascontiguousarray(self.events[c].to_numpy(), dtype='<i8' if c == 'stay_id' else '<f8'))
     h.update(np.ascontiguousarray(self.events['channel'].cat.codes.to_numpy(), dtype='<i2'))
-    for c in STAY_COLUMNS + [t.name for t in self.tasks]:
-        h.update(self.stays[c].astype('string' if c == 'partition' else 'float64').to_csv(index=False).encode())
+    sites = [SITE] if SITE in self.stays else []
+    for c in STAY_COLUMNS + sites + [t.name for t in self.tasks]:
+        h.update(self.stays[c].astype('string' if c in ('partition', SITE) else 'float64').to_csv(index=False).encode())
     return h.hexdigest()
 
-# %% ../nbs/00_data.ipynb #cell-021
+# %% ../nbs/00_data.ipynb #cell-020
 @patch
 def save(
     self: Cohort,
@@ -141,7 +145,31 @@ def load(
         )
     return cohort
 
-# %% ../nbs/00_data.ipynb #cell-026
+# %% ../nbs/00_data.ipynb #cell-025
+@patch(cls_method=True)
+def from_frames(
+    cls: Cohort,
+    events: Any,  # one row an observation: pandas or Polars frame, or the path of a Parquet or CSV file
+    stays: Any,  # one row a stay, likewise
+    mapping: Any = None,  # {name: channel, or (channel, unit)}, or a CSV file, as `read_mapping`
+    **options: Any,  # columns, tasks, report, checkpoint, source …, as `convert_and_report`
+) -> Cohort:  # valid; InputProblems with everything that is wrong
+    "A cohort from a long table of observations."
+    return cls(*convert_and_report(events, stays, False, mapping, **options)).validate()
+
+
+@patch(cls_method=True)
+def from_wide(
+    cls: Cohort,
+    hourly: Any,  # one row a stay and hour, one column a variable
+    stays: Any,  # as `from_frames`
+    mapping: Any = None,  # as `from_frames`
+    **options: Any,  # as `from_frames`
+) -> Cohort:  # valid; InputProblems with everything that is wrong
+    "A cohort from an hourly table; its hours name bins, the first of which is called 0 or 1."
+    return cls(*convert_and_report(hourly, stays, True, mapping, **options)).validate()
+
+# %% ../nbs/00_data.ipynb #cell-028
 @patch
 def prevalence(self: Cohort) -> pd.DataFrame:  # index task; columns kind, stays, positive, train, val, test
     "Per task: kind, stays with a label, positive stays, and the fraction of positives in each partition."
@@ -159,7 +187,7 @@ def _repr_markdown_(self: Cohort) -> str:
         + markdown_table(self.prevalence())
     )
 
-# %% ../nbs/00_data.ipynb #cell-029
+# %% ../nbs/00_data.ipynb #cell-031
 @dataclass
 class Grid:
     "Hourly input of a recurrent network, not yet normalised."
@@ -172,7 +200,7 @@ class Grid:
     def __repr__(self) -> str:
         return f'Grid(stays={self.X.shape[0]:,}, hours={self.X.shape[1]}, columns={self.X.shape[2]})'
 
-# %% ../nbs/00_data.ipynb #cell-030
+# %% ../nbs/00_data.ipynb #cell-032
 _MAX_GRID_HOURS = 10_000  # more than a year
 
 
@@ -200,7 +228,7 @@ def grid(
     lengths = np.clip(n_bins, 1, hours) if short_stays == 'length' else np.full(n, hours)
     return Grid(X, self.stays['stay_id'].to_numpy(), grid_columns(self.channels, masks), lengths)
 
-# %% ../nbs/00_data.ipynb #cell-037
+# %% ../nbs/00_data.ipynb #cell-039
 @patch
 def statistics(
     self: Cohort,
@@ -213,7 +241,7 @@ def statistics(
     stay_ids = pd.Index(self.stays['stay_id'].to_numpy(), name='stay_id')
     return pd.DataFrame(S, index=stay_ids, columns=statistics_columns(self.channels))
 
-# %% ../nbs/00_data.ipynb #cell-042
+# %% ../nbs/00_data.ipynb #cell-044
 def labelled_subset(
     y: Sequence[float],  # (n,) 0/1/NaN; NaN is not in the task's cohort
     fraction: float,  # of each class, rounded to the nearest whole stay, in (0, 1]
@@ -230,7 +258,7 @@ def labelled_subset(
         chosen.append(seeded_rng('subset', label, *key).permutation(positions)[:n_chosen])
     return np.sort(np.concatenate(chosen))
 
-# %% ../nbs/00_data.ipynb #cell-045
+# %% ../nbs/00_data.ipynb #cell-047
 @dataclass
 class PreparedCohort:
     "A cohort as the models read it; all rows are in the order of `stays`."
@@ -262,7 +290,7 @@ class PreparedCohort:
         "Names of the tasks that are phenotypes."
         return [t.name for t in self.tasks if t.kind == 'phenotype']
 
-# %% ../nbs/00_data.ipynb #cell-046
+# %% ../nbs/00_data.ipynb #cell-048
 @patch(cls_method=True)
 def load(  # noqa: F811, a method of another class
     cls: PreparedCohort,
@@ -285,7 +313,7 @@ def load(  # noqa: F811, a method of another class
         meta=meta,
     )
 
-# %% ../nbs/00_data.ipynb #cell-048
+# %% ../nbs/00_data.ipynb #cell-050
 def _choose_normalizer(
     name: str,  # 'train', 'phenotyping' or 'in-hospital-mortality'
     grid: Grid,  # not yet normalised
@@ -303,7 +331,7 @@ def _choose_normalizer(
         )
     return norm
 
-# %% ../nbs/00_data.ipynb #cell-049
+# %% ../nbs/00_data.ipynb #cell-051
 def _describe_run(
     cohort: Cohort,  # prepared
     grid: Grid,  # its grid
@@ -337,7 +365,7 @@ def _check_for_run(
     if normalizer not in ('train', 'phenotyping', 'in-hospital-mortality'):
         raise BadInput(f"normalizer={normalizer!r}: expected 'train', 'phenotyping' or 'in-hospital-mortality'")
 
-# %% ../nbs/00_data.ipynb #cell-050
+# %% ../nbs/00_data.ipynb #cell-052
 def run_data(
     cohort: Cohort | str | Path,  # a cohort, or its folder
     run: str | Path,  # run folder; receives data/

@@ -35,8 +35,8 @@ def transfer_tasks(
     data: PreparedCohort,  # of the run
     target: Sequence[str],  # held-out phenotypes of the split
 ) -> dict[str, str]:  # {name: kind}
-    "The tasks to transfer to: the split's targets, then every task of kind mortality"
-    return dict.fromkeys(target, 'phenotype') | {t.name: t.kind for t in data.tasks if t.kind == 'mortality'}
+    "The tasks to transfer to: the split's targets, then every task that is no phenotype: mortality and others"
+    return dict.fromkeys(target, 'phenotype') | {t.name: t.kind for t in data.tasks if t.kind != 'phenotype'}
 
 # %% ../nbs/03_transfer.ipynb #cell-021
 @dataclass(frozen=True)

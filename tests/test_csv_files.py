@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from rnn_transfer.sources.csv_files import check_columns, find_lines, find_table, read_text_table
-from rnn_transfer.sources.csv_forms import MISSING_WORDS, read_form
-from rnn_transfer.sources.gzip_files import gzip_checked, gzip_end, unpadded_filesystem, unpadded_name
 from rnn_transfer.sources.other_databases import recognize_columns, recognize_folder
+from rnn_transfer.utilities.csv_forms import MISSING_WORDS, read_form
 from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.gzip_files import gzip_checked, gzip_end, unpadded_filesystem, unpadded_name
 
 TEXT = b"SUBJECT_ID,GENDER\n" + b"".join(b"%d,%s\n" % (i * 7919 % 10007, b"MF"[i % 2 : i % 2 + 1]) for i in range(9000))
 PACKED = gzip.compress(TEXT, mtime=0)

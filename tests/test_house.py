@@ -24,10 +24,10 @@ MODULES = {
     if p.name not in ("_modidx.py", "__init__.py")
 }
 # Folders and chapters from the lowest layer to the highest: each may import those before it, and its own folder.
-LAYERS = ["utilities", "cohorts", "data", "model", "learning", "pretrain", "transfer"]
+LAYERS = ["utilities", "cohorts", "frames", "data", "model", "learning", "pretrain", "transfer"]
 LAYERS += ["evaluation", "evaluate", "estimators", "experiment", "paper"]
 MAY_IMPORT = {name: set(LAYERS[:i]) for i, name in enumerate(LAYERS)}
-MAY_IMPORT |= {name: {"utilities", "cohorts", "data"} for name in ("sources", "testing")}
+MAY_IMPORT |= {name: {"utilities", "cohorts", "frames", "data"} for name in ("sources", "testing")}
 # The commands import a source inside the function that runs it.
 IMPORTS_OF_SOURCES = {
     ("experiment.commands", "sources.mimic3_export"),
@@ -221,19 +221,6 @@ def python_blocks(page: str) -> list[str]:
     "The Python blocks of a page of the site."
     text = (ROOT / "docs" / "pages" / page).read_text(encoding="utf-8")
     return re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
-
-
-def test_own_data_page_runs(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for block in python_blocks("own-data.md"):
-        exec(compile(block, "own-data.md", "exec"), names)
-    assert "column partition" in capsys.readouterr().out
-    assert sorted(p.name for p in (tmp_path / "cohorts" / "ours").iterdir()) == [
-        "cohort.json",
-        "events.parquet",
-        "stays.parquet",
-    ]
 
 
 def test_architecture_page_runs_without_a_warning(tmp_path):

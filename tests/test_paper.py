@@ -625,6 +625,7 @@ def test_debug_shows_the_traceback(tmp_path):
         'rnn_transfer_status',
         'rnn_transfer_export',
         'rnn_transfer_verify',
+        'rnn_transfer_pretrain',
     ],
 )
 def test_help_is_for_people(name):

@@ -104,6 +104,7 @@ def cohort_form() -> 'type[BaseModel]':
         tasks: list[task] = Field(max_length=10_000)
         fingerprint: Annotated[str, Field(pattern=r'^[0-9a-f]{64}$')] | None = None
         counts: dict[str, int] = Field({})
+        hours: Annotated[int, Field(ge=1, le=10_000)] | None = None  # input window
 
     return CohortForm
 

@@ -20,6 +20,7 @@ from ..cohorts.normalization import Normalizer
 from ..data import Cohort, Grid
 from .features import align_to_network
 from ..evaluation.measures import auroc
+from ..frames.input_report import summarise_events
 from ..learning.training import DEFAULT_SETTINGS, TrainSettings, choose_hidden, torch_threads, train_network
 from rnn_transfer.model import (
     MIMICNet,
@@ -66,9 +67,6 @@ def _never_measured(channels: Sequence[Channel], masks: bool, normalizer: Normal
     return torch.from_numpy(normalizer.transform(grid.X, grid.columns)[0, 0].copy())
 
 # %% ../../nbs/estimators/pretraining.ipynb #cell-011
-_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-
-# %% ../../nbs/estimators/pretraining.ipynb #cell-012
 def summarise_channels(
     cohort: Cohort,  # any
     rows: np.ndarray | None = None,  # positions in `stays`; None: all
@@ -76,25 +74,9 @@ def summarise_channels(
     "How often each channel is measured, and its distribution."
     stays = cohort.stays if rows is None else cohort.stays.iloc[rows]
     events = cohort.events[cohort.events['stay_id'].isin(stays['stay_id'])]
-    found = {}
-    for channel in cohort.channels:
-        of_channel = events[events['channel'] == channel.name]
-        per_stay = of_channel.groupby('stay_id').size()
-        row = dict(unit=channel.unit, missing=round(1 - len(per_stay) / len(stays), 4))
-        row['per_stay'] = float(per_stay.median()) if len(per_stay) else 0.0
-        found[channel.name] = row | _distribution(channel, of_channel['value'].to_numpy())
-    return found
+    return summarise_events(events, len(stays), cohort.channels)
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-013
-def _distribution(channel: Channel, value: np.ndarray) -> dict:
-    "Quantiles of a number, fractions of categories"
-    if channel.values:
-        counts = np.bincount(value.astype(int), minlength=len(channel.values)) / max(len(value), 1)
-        return dict(categories={str(v): round(float(c), 4) for v, c in zip(channel.values, counts)})
-    quantiles = np.quantile(value, _QUANTILES) if len(value) else np.full(len(_QUANTILES), np.nan)
-    return dict(quantiles={f'{q:g}': round(float(x), 6) for q, x in zip(_QUANTILES, quantiles) if np.isfinite(x)})
-
-# %% ../../nbs/estimators/pretraining.ipynb #cell-016
+# %% ../../nbs/estimators/pretraining.ipynb #cell-014
 @dataclass
 class Pretrained:
     "A network, how it was trained, and what a checkpoint keeps of it."
@@ -121,7 +103,7 @@ class Pretrained:
             f'mean validation AUROC {mean}'
         )
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-017
+# %% ../../nbs/estimators/pretraining.ipynb #cell-015
 @dataclass(frozen=True)
 class _Material:
     "What every network of a pre-training learns from"
@@ -141,7 +123,7 @@ class _Material:
         sets = X[self.train], self.y[self.train], X[self.val], self.y[self.val]
         return train_network(net, *sets, settings, seed=seed, augment=augment, **of)
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-018
+# %% ../../nbs/estimators/pretraining.ipynb #cell-016
 def pretrain_network(
     cohort: Cohort,  # with labels of the tasks
     tasks: Sequence[str] | None = None,  # names; None: all tasks of the cohort
@@ -172,7 +154,7 @@ def pretrain_network(
     net.meta |= dict(training=training, validation=validation)
     return Pretrained(net, _training_table(histories), measured)
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-019
+# %% ../../nbs/estimators/pretraining.ipynb #cell-017
 def _training_table(histories: dict) -> pd.DataFrame:
     "What each training did, one row for each h"
     rows = []
@@ -181,7 +163,7 @@ def _training_table(histories: dict) -> pd.DataFrame:
         rows.append(row)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-020
+# %% ../../nbs/estimators/pretraining.ipynb #cell-018
 def _known_tasks(cohort: Cohort, tasks: Sequence[str] | None) -> list[str]:
     "Names of the tasks; BadInput for one that the cohort does not have, or none"
     known = [task.name for task in cohort.tasks]
@@ -191,7 +173,7 @@ def _known_tasks(cohort: Cohort, tasks: Sequence[str] | None) -> list[str]:
         raise BadInput(f'tasks {unknown or tasks}: expected some of {", ".join(known[:8]) or "none"}')
     return tasks
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-021
+# %% ../../nbs/estimators/pretraining.ipynb #cell-019
 def _starting_networks(cohort, start, hidden, n_tasks: int, hours: int, short_stays: str, seed: int) -> tuple:
     "{h: network}, the settings of the grid, and the cohort in the network's channels"
     if start is None:
@@ -205,7 +187,7 @@ def _starting_networks(cohort, start, hidden, n_tasks: int, hours: int, short_st
     meta = {key: old.meta[key] for key in keys} | dict(channels=[asdict(c) for c in aligned.channels])
     return {old.config['hidden']: replace_head(old, n_tasks, seed)}, meta, aligned
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-023
+# %% ../../nbs/estimators/pretraining.ipynb #cell-021
 def _material(cohort: Cohort, tasks: list[str], meta: dict, keep_test: bool) -> tuple[_Material, Normalizer]:
     "Grid, labels and rows; BadInput where there is nothing to train on or to stop by"
     partition = cohort.stays['partition'].to_numpy()
@@ -220,7 +202,7 @@ def _material(cohort: Cohort, tasks: list[str], meta: dict, keep_test: bool) -> 
     y = cohort.stays[tasks].to_numpy(np.float32)
     return _Material(grid, y, train, val, meta['short']), normalizer
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-025
+# %% ../../nbs/estimators/pretraining.ipynb #cell-023
 def _validation_auroc(net: MIMICNet, material: _Material, tasks: list[str]) -> pd.Series:
     "AUROC of each task on the validation stays"
     X, y = material.grid.X[material.val], material.y[material.val]
@@ -228,12 +210,12 @@ def _validation_auroc(net: MIMICNet, material: _Material, tasks: list[str]) -> p
     logits = np.concatenate([out.numpy() for _, out in iter_batch_outputs(net, X, lengths)])
     return pd.Series([auroc(y[:, k], logits[:, k]) for k in range(len(tasks))], tasks, float)
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-026
+# %% ../../nbs/estimators/pretraining.ipynb #cell-024
 def _rounded(values: pd.Series) -> dict:
     "{name: number with four digits, or None where there is none}"
     return {name: None if np.isnan(v) else round(float(v), 4) for name, v in values.items()}
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-028
+# %% ../../nbs/estimators/pretraining.ipynb #cell-026
 def _card_facts(cohort: Cohort, material: _Material, tasks: list[str], normalizer: Normalizer) -> dict:
     "What a checkpoint says of its grid and its stays"
     source = {key: cohort.meta.get(key) for key in ('source', 'version', 'licence', 'synthetic', 'citation', 'url')}

@@ -123,7 +123,11 @@ def format_frame(
     return df.astype(object).map(show).rename(columns=lambda c: str(c).replace('_', ' ').capitalize())
 
 # %% ../../nbs/evaluation/layout.ipynb #cell-029
-TASK_KINDS = dict(phenotype='Held-out phenotypes, weighted AUROC', mortality='In-hospital mortality, AUROC')
+TASK_KINDS = dict(
+    phenotype='Held-out phenotypes, weighted AUROC',
+    mortality='In-hospital mortality, AUROC',
+    other='Other tasks, AUROC',
+)
 
 
 def main_systems_only(

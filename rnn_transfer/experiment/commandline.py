@@ -61,6 +61,7 @@ def _parser(func: Callable) -> ArgumentParser:
 
 
 _PATHS = ('path', 'out', 'cohort', 'run', 'scratch', 'partitions', 'checkpoint', 'export', 'hashes')
+_PATHS += ('events', 'stays', 'mapping', 'draft')
 
 
 def _expand_home(options: dict) -> dict:

@@ -61,10 +61,15 @@ SOURCE_OPTIONS = dict(
     mimic3_benchmarks=['path', 'allow_loss'],
     mimic4=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     physionet2012=['path', 'test', 'seed', 'allow_loss'],
+    physionet2019=['path', 'hours', 'test', 'seed', 'allow_loss'],
+    table=['events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'checkpoint', 'seed', 'allow_loss'],
 )
 SOURCES = list(SOURCE_OPTIONS)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-013
+_NEEDED = {'path': 'the folder with the files', 'events': 'the table of events', 'stays': 'the table of stays'}
+
+
 def _check_cohort_options(source: str, given: dict, out: Path) -> None:
     "BadInput, before anything is read, for an unknown source, an option it lacks, or a folder that cannot be written."
     if source not in SOURCES:
@@ -73,8 +78,12 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
         if value not in ('', None, False) and name not in SOURCE_OPTIONS[source]:
             possible = ', '.join('--' + option.replace('_', '-') for option in SOURCE_OPTIONS[source])
             raise BadInput(f'--{name.replace("_", "-")}: {source} has no such option; it has {possible}')
-    if source != 'synthetic' and not given['path']:
-        raise BadInput(f'--path is missing: the folder with the files of {source}')
+    if given.get('hours') is not None and given['hours'] < 1:
+        raise BadInput(f'--hours {given["hours"]}: expected a whole number above 0')
+    needed = dict(synthetic=[], table=['events'] if given.get('draft') else ['events', 'stays']).get(source, ['path'])
+    for name in needed:
+        if not given[name]:
+            raise BadInput(f'--{name} is missing: {_NEEDED[name]} of {source}')
     there = next(p for p in [out.absolute(), *out.absolute().parents] if p.exists())
     try:
         tempfile.TemporaryDirectory(dir=there).cleanup()
@@ -82,8 +91,25 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
         raise BadInput(f'--out {out}: {there} cannot be written ({e.strerror}); name another folder') from None
 
 # %% ../../nbs/experiment/commands.ipynb #cell-017
-def _build_cohort(source: str, given: dict) -> 'Cohort':
+def _table_options(given: dict, out: str) -> dict:
+    "Options of a hospital's own tables; the report of what came in lies next to the cohort."
+    columns = importlib.import_module('rnn_transfer.sources.table').parse_columns(given.get('columns', ''))
+    tasks = [name.strip() for name in given.get('tasks', '').split(';') if name.strip()]
+    return dict(columns=columns, tasks=tasks or None, report=f'{out}-input.html')
+
+
+def _write_draft(given: dict) -> str:
+    "Draft a mapping of the names in a table, and say what is left to do."
+    table = importlib.import_module('rnn_transfer.sources.table')
+    draft = table.write_draft(given['events'], given['draft'], table.parse_columns(given['columns']))
+    open_names = int((draft['channel'] == '').sum())
+    return f'{given["draft"]}: {len(draft)} names, {open_names} without a channel; fill in channels and units'
+
+# %% ../../nbs/experiment/commands.ipynb #cell-019
+def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
     "The cohort of a source. Synthetic data are written as raw tables first, which the source of MIMIC-III reads."
+    if source == 'table':
+        given |= _table_options(given, out)
     module = 'synthetic_raw' if source == 'synthetic' else source
     if source in ('mimic3', 'mimic4'):
         given |= dict(corrected=parse_names(given.get('corrected', '')))
@@ -91,32 +117,48 @@ def _build_cohort(source: str, given: dict) -> 'Cohort':
         given |= dict(progress=sys.stderr.isatty())
     return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-018
+# %% ../../nbs/experiment/commands.ipynb #cell-020
+def _make_cohort(source: str, out: str, given: dict) -> None:
+    "Build a cohort, save it and say what it holds; or only draft a mapping."
+    _check_cohort_options(source, given, Path(out))
+    if given['draft']:
+        print(_write_draft(given))
+        return
+    made = _build_cohort(source, {name: value for name, value in given.items() if value not in ('', None, False)}, out)
+    print(f'{made.save(out)}: {describe_cohort(made)}')
+    if source == 'table':
+        print(f'what came in, channel by channel: {out}-input.html')
+
+# %% ../../nbs/experiment/commands.ipynb #cell-022
 @command
 def rnn_transfer_cohort(
-    source: str,  # synthetic, mimic3, mimic3_benchmarks, mimic4 or physionet2012
-    path: str = '',  # folder with the source's files; synthetic needs none
+    source: str,  # synthetic, mimic3, mimic3_benchmarks, mimic4, physionet2012, physionet2019 or table (your own)
+    path: str = '',  # folder with the source's files; synthetic and table need none
+    events: str = '',  # table: Parquet or CSV file, a row for each observation, or for each stay and hour
+    stays: str = '',  # table: Parquet or CSV file, a row for each stay
+    mapping: str = '',  # table: CSV file of names, channels, units and categories
+    draft: str = '',  # table: only write a first mapping of the names in --events to this CSV file
+    columns: str = '',  # table: columns with other names, such as 'stay_id=pid;hour=charttime'
+    tasks: str = '',  # table: columns of labels, such as 'sepsis;died' (default: all of 0 and 1)
+    checkpoint: str = '',  # table: network whose channels are known, and with whose stays to compare
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)
-    test: str = '',  # physionet2012: the set to test on (default: the last one present)
+    test: str = '',  # physionet2012, physionet2019: the set or hospital to test on (default: the last; drawn)
+    hours: int | None = None,  # physionet2019: the input window (default: 24)
     corrected: str = '',  # mimic3, mimic4: fix what is wrong in the reference; all, or names (default: none)
     partitions: str = '',  # mimic3, mimic4: CSV file with subject_id and partition (default: the published lists)
     scratch: str = '',  # mimic3, mimic4: folder for intermediate files (default: the system's temporary folder)
     memory: str = '',  # mimic3, mimic4: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
-    seed: int | None = None,  # synthetic, physionet2012: draws the stays, or the partition (default: 0)
+    seed: int | None = None,  # draws the synthetic stays, or the partition (default: 0)
     allow_loss: store_true = False,  # go on although more is lost than the limits allow
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
     "Build a cohort (events.parquet, stays.parquet, cohort.json) from a source"
+    given = {name: value for name, value in locals().items() if name not in ('source', 'out', 'debug')}
     with one_line_errors(debug):
-        given = dict(path=path, n=n, test=test, corrected=corrected, partitions=partitions)
-        given |= dict(scratch=scratch, memory=memory, seed=seed, allow_loss=allow_loss)
-        out = out or f'cohorts/{source}'
-        _check_cohort_options(source, given, Path(out))
-        made = _build_cohort(source, {name: value for name, value in given.items() if value not in ('', None, False)})
-        print(f'{made.save(out)}: {describe_cohort(made)}')
+        _make_cohort(source, out or f'cohorts/{source}', given)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-022
+# %% ../../nbs/experiment/commands.ipynb #cell-026
 def _check_paper_options(profile: str, options: dict, cohort: str, workers: int, dry_run: bool) -> None:
     "BadInput for what no run can be made of, before anything is read or written."
     from rnn_transfer.experiment.profiles import PROFILES, check_options
@@ -129,7 +171,7 @@ def _check_paper_options(profile: str, options: dict, cohort: str, workers: int,
         raise BadInput(f'--workers {workers}: expected a whole number above 0')
     check_options(PROFILES[profile] | options)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-023
+# %% ../../nbs/experiment/commands.ipynb #cell-027
 def _paper_options(splits, fractions, seeds, hidden, device, further) -> dict:
     "Options of the command line as options of a run; those that were not given stay the profile's."
     from rnn_transfer.experiment.profiles import parse_numbers
@@ -153,7 +195,7 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, op
         print(headline_text(out))
         print(f'\nreport: {Path(out) / "report.html"}')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-024
+# %% ../../nbs/experiment/commands.ipynb #cell-028
 @command
 def rnn_transfer_paper(
     cohort: str = '',  # cohort folder (default: a synthetic one is made)
@@ -184,7 +226,7 @@ def rnn_transfer_paper(
             return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
         _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, options)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-027
+# %% ../../nbs/experiment/commands.ipynb #cell-031
 @command
 def rnn_transfer_status(
     run: str,  # run folder
@@ -196,7 +238,7 @@ def rnn_transfer_status(
     with one_line_errors(debug):
         print(describe_status(Path(run)))
 
-# %% ../../nbs/experiment/commands.ipynb #cell-030
+# %% ../../nbs/experiment/commands.ipynb #cell-034
 def extract_cohort_features(
     cohort: 'Cohort',  # any cohort with the channels the network was trained on
     checkpoint: str,  # NAME.safetensors
@@ -228,7 +270,7 @@ def extract_cohort_features(
         columns=feature_names(net.config['hidden'], net.config['n_layers']),
     )
 
-# %% ../../nbs/experiment/commands.ipynb #cell-032
+# %% ../../nbs/experiment/commands.ipynb #cell-036
 @command
 def rnn_transfer_features(
     cohort: str = '',  # cohort folder
@@ -251,7 +293,7 @@ def rnn_transfer_features(
             z.to_parquet(tmp, index=False) if Path(out).suffix == '.parquet' else z.to_csv(tmp, index=False)
         print(f'{out}: {len(z):,} stays × {z.shape[1] - 1} features')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-035
+# %% ../../nbs/experiment/commands.ipynb #cell-039
 @command
 def rnn_transfer_export(
     path: str = '',  # folder with the CSV files of MIMIC-III v1.4
@@ -274,7 +316,7 @@ def rnn_transfer_export(
         folder = export(path, out, parse_names(corrected), progress=sys.stderr.isatty(), **given)
         print(f'{folder}: written')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-038
+# %% ../../nbs/experiment/commands.ipynb #cell-042
 def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]":
     "The comparisons that the given folders allow."
     from rnn_transfer.data import Cohort
@@ -283,7 +325,7 @@ def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]
     tables = [verify(Cohort.load(cohort))] if cohort else []
     return tables + ([verify_export(export, hashes, sys.stderr.isatty())] if export else [])
 
-# %% ../../nbs/experiment/commands.ipynb #cell-039
+# %% ../../nbs/experiment/commands.ipynb #cell-043
 def _print_comparison(table: 'pd.DataFrame') -> bool:
     "Print a comparison and say whether all of it is the same."
     print(table.to_string(na_rep='', justify='left'), end='\n\n')
@@ -293,7 +335,7 @@ def _print_comparison(table: 'pd.DataFrame') -> bool:
         return bool(table['same'].ne(False).all())
     return not (table['differ'].any() or table['missing'].any())
 
-# %% ../../nbs/experiment/commands.ipynb #cell-040
+# %% ../../nbs/experiment/commands.ipynb #cell-044
 @command
 def rnn_transfer_verify(
     cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: counts to compare with the published ones

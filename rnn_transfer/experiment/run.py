@@ -29,6 +29,14 @@ def _plan(cohort: Path, profile: str, options: dict, only: str) -> tuple[dict, l
     return about, steps, with_dependencies(steps, only)
 
 # %% ../../nbs/experiment/run.ipynb #cell-008
+def _fill_in_options(cohort: str | Path, profile: str, options: dict) -> tuple[dict, Path]:
+    "The profile's options with the input window of the cohort, changed by those that were given; the cohort's folder."
+    cohort = Path(cohort).expanduser()
+    check_options(PROFILES[profile] | options)
+    hours = read_cohort_description(cohort).get('hours')
+    return PROFILES[profile] | (dict(hours=hours) if hours else {}) | options, cohort
+
+# %% ../../nbs/experiment/run.ipynb #cell-009
 def _check_call(profile: str, workers: int) -> None:
     "BadInput for a profile that does not exist, or no workers."
     if profile not in PROFILES:
@@ -36,7 +44,7 @@ def _check_call(profile: str, workers: int) -> None:
     if workers < 1:
         raise BadInput(f'workers {workers}: expected a whole number above 0')
 
-# %% ../../nbs/experiment/run.ipynb #cell-009
+# %% ../../nbs/experiment/run.ipynb #cell-010
 def run_experiment(
     cohort: str | Path,  # cohort folder
     run: str | Path,  # run folder; the same one again runs only what is missing or stale
@@ -53,7 +61,7 @@ def run_experiment(
     from rnn_transfer.experiment.cluster import describe_failures, execute_all
 
     _check_call(profile, workers)
-    options, run, cohort = PROFILES[profile] | options, Path(run).expanduser().resolve(), Path(cohort).expanduser()
+    (options, cohort), run = _fill_in_options(cohort, profile, options), Path(run).expanduser().resolve()
     about, steps, todo = _plan(cohort, profile, options, only)
     manifest = make_manifest(options, profile, about) | dict(steps={step.name: step.key for step in steps})
     with only_driver(run):
@@ -69,7 +77,7 @@ def run_experiment(
         raise BadInput(describe_failures(outcomes, command))
     return outcomes
 
-# %% ../../nbs/experiment/run.ipynb #cell-014
+# %% ../../nbs/experiment/run.ipynb #cell-015
 def ensure_synthetic_cohort(
     path: Path,  # folder for it
 ) -> Path:  # the same
@@ -78,7 +86,7 @@ def ensure_synthetic_cohort(
 
     return path if (path / 'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
-# %% ../../nbs/experiment/run.ipynb #cell-017
+# %% ../../nbs/experiment/run.ipynb #cell-018
 def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: int) -> str:
     "How many steps are to do, and how long they may take by what such steps took before."
     import pandas as pd
@@ -94,7 +102,7 @@ def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: in
     unknown = sorted(set(table['kind'][todo]) - set(table['kind'][table['seconds'].notna()]))
     return text + (f'; no step of kind {", ".join(unknown)} was timed here yet' if unknown else '')
 
-# %% ../../nbs/experiment/run.ipynb #cell-018
+# %% ../../nbs/experiment/run.ipynb #cell-019
 def describe_plan(
     cohort: str | Path,  # cohort folder
     run: str | Path,  # run folder
@@ -107,7 +115,7 @@ def describe_plan(
     "What a run would do, step by step, and why; nothing is written."
     from rnn_transfer.experiment.cluster import connect_cluster
 
-    options, run = PROFILES[profile] | (options or {}), Path(run)
+    (options, cohort), run = _fill_in_options(cohort, profile, options or {}), Path(run)
     _, _, steps = _plan(cohort, profile, options, only)
     if scheduler:
         with connect_cluster(workers, scheduler, options.get('device', 'auto')) as (client, _):

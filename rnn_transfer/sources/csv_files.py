@@ -17,8 +17,8 @@ from typing import NamedTuple
 # %% ../../nbs/sources/csv_files.ipynb #cell-003
 import pandas as pd
 
-from .csv_forms import MISSING_WORDS, NOT_UTF8, check_regular_file, open_csv, read_form
 from .other_databases import recognize_folder
+from ..utilities.csv_forms import MISSING_WORDS, NOT_UTF8, check_regular_file, open_csv, read_form
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/csv_files.ipynb #cell-006

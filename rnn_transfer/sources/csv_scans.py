@@ -13,11 +13,11 @@ from pathlib import Path
 
 # %% ../../nbs/sources/csv_scans.ipynb #cell-003
 from .csv_files import check_columns
-from .csv_forms import MISSING_WORDS, CsvForm, open_csv, read_form
 from .duckdb_tables import cell_error_sql, quote_sql, register_filesystem
-from .gzip_files import unpadded_filesystem, unpadded_name
 from .other_databases import recognize_columns
+from ..utilities.csv_forms import MISSING_WORDS, CsvForm, open_csv, read_form
 from ..utilities.errors import BadInput
+from ..utilities.gzip_files import unpadded_filesystem, unpadded_name
 
 # %% ../../nbs/sources/csv_scans.ipynb #cell-007
 _MAY_BE_VALUES = ('None', 'none', 'NONE')  # in a column of answers: "None" is an answer of the Glasgow coma scale

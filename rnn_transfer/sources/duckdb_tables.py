@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from .csv_files import find_lines
-from .csv_forms import NOT_UTF8
-from .gzip_files import gzip_checked
+from ..utilities.csv_forms import NOT_UTF8
 from ..utilities.errors import BadInput
+from ..utilities.gzip_files import gzip_checked
 
 # %% ../../nbs/sources/duckdb_tables.ipynb #cell-004
 if TYPE_CHECKING:

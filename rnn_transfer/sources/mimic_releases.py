@@ -12,8 +12,8 @@ from pathlib import Path
 
 # %% ../../nbs/sources/mimic_releases.ipynb #cell-003
 from .csv_files import find_table, has_table
-from .csv_forms import read_form
 from .csv_scans import csv_scan
+from ..utilities.csv_forms import read_form
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/mimic_releases.ipynb #cell-007

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 # %% ../../nbs/sources/other_databases.ipynb #cell-003
-from .csv_forms import read_form
+from ..utilities.csv_forms import read_form
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/other_databases.ipynb #cell-006

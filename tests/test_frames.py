@@ -1,0 +1,317 @@
+"Tables of a hospital become a cohort: the same values as by hand, and one line for each thing that is wrong."
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnn_transfer import BadInput, Channel, Cohort, Task
+from rnn_transfer.cohorts.channels import BENCHMARK_CHANNELS
+from rnn_transfer.estimators.features import MIMICNetFeatures
+from rnn_transfer.estimators.input_check import check_input
+from rnn_transfer.estimators.pretraining import pretrain_network
+from rnn_transfer.experiment.commands import rnn_transfer_cohort
+from rnn_transfer.frames.mapping import draft_mapping
+from rnn_transfer.frames.problems import InputProblems
+from rnn_transfer.learning.training import TrainSettings
+
+KNOWN = {c.name: c for c in BENCHMARK_CHANNELS}
+MAPPING = {"hr": ("Heart Rate", "bpm"), "temp_f": ("Temperature", "°F"), "spo2": ("Oxygen saturation", "fraction")}
+HOURLY = pd.DataFrame(
+    dict(
+        stay_id=[1, 1, 2, 3, 4],
+        hour=[0, 1, 0, 0, 5],
+        hr=[88.0, 91.0, 70.0, 65.0, np.nan],
+        temp_f=[98.6, np.nan, 101.3, 97.7, 100.4],
+        spo2=[0.97, 0.98, np.nan, 0.99, 0.95],
+    )
+)
+STAYS = pd.DataFrame(dict(stay_id=[1, 2, 3, 4], subject_id=[1, 2, 3, 4], los_hours=50.0, sepsis=[1, 0, 0, 1]))
+
+
+def long(hourly: pd.DataFrame = HOURLY) -> pd.DataFrame:
+    "An hourly table as observations in the middle of each hour."
+    rows = hourly.melt(["stay_id", "hour"], var_name="variable", value_name="value").dropna()
+    return rows.assign(hour=rows["hour"] + 0.5)
+
+
+def problems(*args, wide: bool = True, **kwargs) -> str:
+    "What a conversion that must stop says."
+    with pytest.raises(BadInput) as e:
+        (Cohort.from_wide if wide else Cohort.from_frames)(*args, **kwargs)
+    return str(e.value)
+
+
+def test_values_are_those_by_hand():
+    cohort = Cohort.from_wide(HOURLY, STAYS, MAPPING)
+    events = cohort.events.set_index(["stay_id", "hour", "channel"])["value"].round(6)
+    assert events[1, 0.5, "Temperature"] == 37.0
+    assert events[1, 1.5, "Oxygen saturation"] == 98.0
+    assert (4, 5.5, "Heart Rate") not in events.index
+    assert [c.name for c in cohort.channels] == ["Heart Rate", "Oxygen saturation", "Temperature"]
+    assert cohort.tasks == [Task("sepsis")]
+    assert set(cohort.stays["partition"]) <= {"train", "val", "test"}
+
+
+def test_long_and_wide_tables_are_the_same_cohort():
+    wide = Cohort.from_wide(HOURLY, STAYS, MAPPING)
+    assert Cohort.from_frames(long(), STAYS, MAPPING).fingerprint == wide.fingerprint
+    one_based = HOURLY.assign(hour=HOURLY["hour"] + 1)
+    assert Cohort.from_wide(one_based, STAYS, MAPPING).fingerprint == wide.fingerprint
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_order_of_rows_and_columns_changes_nothing(random):
+    rows, names = list(range(len(HOURLY))), list(HOURLY.columns)
+    random.shuffle(rows)
+    random.shuffle(names)
+    shuffled = Cohort.from_wide(HOURLY.iloc[rows][names], STAYS, MAPPING)
+    assert shuffled.fingerprint == Cohort.from_wide(HOURLY, STAYS, MAPPING).fingerprint
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_files_of_any_kind(tmp_path, suffix):
+    for name, frame in (("hourly", HOURLY), ("stays", STAYS)):
+        path = tmp_path / f"{name}{suffix}"
+        frame.to_parquet(path) if suffix == ".parquet" else frame.to_csv(path, index=False)
+    read = Cohort.from_wide(tmp_path / f"hourly{suffix}", tmp_path / f"stays{suffix}", MAPPING)
+    assert read.fingerprint == Cohort.from_wide(HOURLY, STAYS, MAPPING).fingerprint
+
+
+def test_timestamps_durations_and_hours_are_the_same():
+    admitted = pd.Timestamp("2019-03-01 13:25")
+    stays = STAYS.assign(intime=admitted)
+    hours = long()["hour"]
+    expected = Cohort.from_frames(long(), STAYS, MAPPING).events["hour"].to_numpy()
+    for column in (
+        pd.to_timedelta(hours, unit="h"),
+        admitted + pd.to_timedelta(hours, unit="h"),
+        (admitted + pd.to_timedelta(hours, unit="h")).dt.strftime("%Y-%m-%d %H:%M:%S"),
+        (admitted + pd.to_timedelta(hours, unit="h")).dt.tz_localize("UTC"),
+        hours.astype(str),
+    ):
+        events = Cohort.from_frames(long().assign(hour=column), stays, MAPPING).events
+        assert np.allclose(events["hour"], expected)
+
+
+def test_times_of_day_need_an_admission():
+    times = long().assign(hour=pd.Timestamp("2019-03-01"))
+    assert "no time of admission" in problems(times, STAYS, MAPPING, wide=False)
+    text = problems(long().assign(hour="03/01/2019"), STAYS.assign(intime="2019-03-01"), MAPPING, wide=False)
+    assert "column hour: rows 0, 1, 2" in text
+    assert "January" in text
+
+
+@pytest.mark.parametrize("unit", ["°F", "F", "degF", "deg F"])
+def test_spellings_of_a_unit(unit):
+    events = Cohort.from_wide(HOURLY, STAYS, MAPPING | {"temp_f": ("Temperature", unit)}).events
+    assert events.loc[events["channel"] == "Temperature", "value"].round(6).tolist() == [37.0, 38.5, 36.5, 38.0]
+
+
+def test_another_unit_than_stated_stops_and_names_the_right_one():
+    assert "would fit °F" in problems(HOURLY, STAYS, MAPPING | {"temp_f": "Temperature"})
+    assert "would fit °C" in problems(HOURLY.assign(temp_f=37.0), STAYS, MAPPING)
+    assert "would fit fraction" in problems(
+        HOURLY[["stay_id", "hour"]].assign(fio2=0.4), STAYS, {"fio2": ("Fraction inspired oxygen", "%")}
+    )
+    assert "'stone' is not that of Weight" in problems(HOURLY.assign(w=12), STAYS, {"w": ("Weight", "stone")})
+
+
+def test_units_of_rows():
+    rows = long().assign(unit=lambda d: d["variable"].map({"hr": "bpm", "temp_f": "°F", "spo2": "fraction"}))
+    mapping = {name: channel for name, (channel, _) in MAPPING.items()}
+    assert Cohort.from_frames(rows, STAYS, mapping).fingerprint == Cohort.from_wide(HOURLY, STAYS, MAPPING).fingerprint
+
+
+def test_a_number_is_never_a_category_unless_declared():
+    motor, eyes = "Glascow coma scale motor response", "Glascow coma scale eye opening"
+    scores = HOURLY[["stay_id", "hour"]].assign(m=[6, 5, 4, 1, 6])
+    assert "say what they are" in problems(scores, STAYS, {"m": motor})
+    cohort = Cohort.from_wide(scores, STAYS, {"m": dict(channel=motor, read_as="score")})
+    channel = cohort.channels[0]
+    numeric = [channel.numeric[int(v)] for v in cohort.events["value"]]
+    assert numeric == [6, 5, 4, 1, 6]
+    by_index = Cohort.from_wide(scores, STAYS, {"m": dict(channel=motor, read_as="index")})
+    assert by_index.events["value"].tolist() == [6, 5, 4, 1, 6]
+    texts = HOURLY[["stay_id", "hour"]].assign(e=["spontaneously", "To Pain", "asleep", "none", "4 Spontaneously"])
+    mapped = dict(channel=eyes, categories={"asleep": "1 No Response"})
+    events = Cohort.from_wide(texts, STAYS, {"e": mapped}).events["value"]
+    assert [KNOWN[eyes].values[int(v)] for v in events] == [
+        "Spontaneously",
+        "To Pain",
+        "1 No Response",
+        "None",
+        "4 Spontaneously",
+    ]
+
+
+def test_total_score_as_number_is_its_text():
+    total = "Glascow coma scale total"
+    events = Cohort.from_wide(HOURLY[["stay_id", "hour"]].assign(gcs=[15, 3.0, 7, 8, 9]), STAYS, {"gcs": total}).events
+    assert [KNOWN[total].values[int(v)] for v in events["value"]] == ["15", "3", "7", "8", "9"]
+
+
+def test_everything_wrong_is_named_at_once(tmp_path):
+    stays = STAYS.assign(los_hours=[50, -1, 50, None], partition=["train", "val", "test", "holdout"])
+    mapping = MAPPING | {"temp_f": "Temperature"}
+    page = tmp_path / "input.html"
+    with pytest.raises(InputProblems) as e:
+        Cohort.from_wide(HOURLY, stays, mapping, report=page)
+    text = str(e.value)
+    assert text.startswith("3 problems:")
+    assert "column los_hours: rows 1, 3 are no hours" in text
+    assert "column partition: row 3 are not train, val or test" in text
+    assert "would fit °F" in text
+    assert "los_hours" in page.read_text()
+    assert str(page) in text
+
+
+def test_losses_are_counted_and_limited():
+    rows = pd.concat([long(), long().iloc[[0]].assign(stay_id=99), long().iloc[[0]].assign(hour=-1.0)])
+    losses = {x["reason"]: x["n"] for x in Cohort.from_frames(rows, STAYS, MAPPING).meta["losses"]}
+    assert losses == {"events: the stay is not in the table of stays": 1, "events: before admission": 1}
+    untimed = long().assign(hour=lambda d: d["hour"].where(d.index != d.index[0]))
+    assert "the time is empty or unreadable: 1 of 12 rows" in problems(untimed, STAYS, MAPPING, wide=False)
+    assert len(Cohort.from_frames(untimed, STAYS, MAPPING, allow_loss=True).events) == 11
+    assert "no stay of the table of stays" in problems(HOURLY.assign(stay_id=9), STAYS, MAPPING)
+    empty = pd.concat([STAYS, STAYS.assign(stay_id=[5, 6, 7, 8])])
+    assert "no event is of this stay: 4 of 8 stays" in problems(HOURLY, empty, MAPPING)
+
+
+def test_duplicated_hours_keep_the_last_row_and_are_counted():
+    twice = pd.concat([HOURLY, HOURLY.iloc[[0]].assign(hr=99.0, temp_f=np.nan, spo2=np.nan)])
+    cohort = Cohort.from_wide(twice, STAYS, MAPPING)
+    first = cohort.events[(cohort.events["stay_id"] == 1) & (cohort.events["hour"] == 0.5)]
+    assert first.loc[first["channel"] == "Heart Rate", "value"].tolist() == [99.0]
+    assert [x["n"] for x in cohort.meta["losses"] if x["how"] == "merged"] == [1]
+
+
+def test_text_identifiers_keep_their_names():
+    names = {1: "P-01", 2: "P-02", 3: "P-003", 4: "Q"}
+    hourly, stays = (t.assign(stay_id=t["stay_id"].map(names)) for t in (HOURLY, STAYS))
+    stays = stays.assign(subject_id=["x", "x", "y", "z"])
+    cohort = Cohort.from_wide(hourly, stays, MAPPING)
+    assert cohort.stays["stay_name"].tolist() == list(names.values())
+    assert cohort.stays["subject_id"].tolist() == [0, 0, 1, 2]
+    last = cohort.events[cohort.events["channel"] == "Temperature"].groupby("stay_id")["value"].last().round(6)
+    by_name = dict(zip(cohort.stays["stay_name"], cohort.stays["stay_id"]))
+    assert last[by_name["P-02"]] == 38.5
+
+
+def test_tasks_are_named_or_found():
+    stays = STAYS.assign(age=[60, 70, 80, 90], died=[0, 0, 1, 1], never=0)
+    found = Cohort.from_wide(HOURLY, stays, MAPPING)
+    assert [(t.name, t.kind) for t in found.tasks] == [("sepsis", "phenotype"), ("died", "mortality")]
+    assert "column never: holds only 0" in found.meta["note"]
+    assert [t.name for t in Cohort.from_wide(HOURLY, stays, MAPPING, tasks=["died"]).tasks] == ["died"]
+    assert "column age: holds other values" in problems(HOURLY, stays, MAPPING, tasks=["age"])
+    assert "column never: holds only 0" in problems(HOURLY, stays, MAPPING, tasks=["never"])
+
+
+def test_channels_of_ones_own():
+    cohort = Cohort.from_wide(HOURLY.assign(crp=[1.0, 3, 5, 7, 9]), STAYS, MAPPING | {"crp": ("CRP", "mg/L")})
+    assert cohort.channels[-1] == Channel("CRP", "continuous", "mg/L", 5.0)
+    assert "normal value 5 of CRP is the median" in cohort.meta["note"]
+
+
+def test_the_draft_of_a_mapping_names_no_unit(tmp_path):
+    draft = draft_mapping(["HR", "Temp", "crp"], tmp_path / "mapping.csv")
+    assert draft["channel"].tolist() == ["Heart Rate", "Temperature", ""]
+    assert set(draft["unit"]) == {""}
+
+
+def test_slips_of_the_pen_are_named():
+    assert "no such option" in problems(HOURLY, STAYS, MAPPING, colums={})
+    assert "is no role" in problems(HOURLY, STAYS, MAPPING, columns=dict(stay="stay_id"))
+    assert "is missing, which columns names as stay_id" in problems(HOURLY, STAYS, MAPPING, columns=dict(stay_id="icu"))
+    assert "no name stands for a channel" in problems(HOURLY.rename(columns=str.upper)[["STAY_ID", "HOUR"]], STAYS)
+    assert "expected a data frame" in problems([1, 2], STAYS)
+
+
+def test_the_command_draws_up_a_mapping_and_a_cohort(tmp_path, capsys):
+    HOURLY.to_csv(tmp_path / "hourly.csv", index=False)
+    STAYS.to_csv(tmp_path / "stays.csv", index=False)
+    mapping, out = tmp_path / "mapping.csv", tmp_path / "ours"
+    rnn_transfer_cohort("table", events=str(tmp_path / "hourly.csv"), draft=str(mapping))
+    assert "names, " in capsys.readouterr().out
+    frame = pd.read_csv(mapping, dtype=str)
+    frame["unit"] = frame["name"].map({"hr": "bpm", "temp_f": "°F", "spo2": "fraction"})
+    frame.to_csv(mapping, index=False)
+    files = dict(events=str(tmp_path / "hourly.csv"), stays=str(tmp_path / "stays.csv"), mapping=str(mapping))
+    rnn_transfer_cohort("table", out=str(out), **files)
+    assert Cohort.load(out).fingerprint == Cohort.from_wide(HOURLY, STAYS, MAPPING).fingerprint
+    assert "Temperature" in (tmp_path / "ours-input.html").read_text()
+    assert re.search(r"what came in.*input\.html", capsys.readouterr().out)
+
+
+def test_the_command_stops_with_a_page_and_no_cohort(tmp_path, capsys):
+    HOURLY.drop(columns="hour").to_csv(tmp_path / "hourly.csv", index=False)
+    STAYS.to_csv(tmp_path / "stays.csv", index=False)
+    with pytest.raises(SystemExit) as e:
+        rnn_transfer_cohort(
+            "table", events=str(tmp_path / "hourly.csv"), stays=str(tmp_path / "stays.csv"), out=str(tmp_path / "ours")
+        )
+    assert e.value.code == 2
+    assert "hourly.csv: column hour: is missing" in capsys.readouterr().err
+    assert not (tmp_path / "ours").exists()
+    assert (tmp_path / "ours-input.html").exists()
+
+
+def icu(n: int = 60, seed: int = 0) -> Cohort:
+    "A cohort of invented stays with three continuous channels and a category, measured at random times."
+    rng = np.random.default_rng(seed)
+    names = ["Glascow coma scale motor response", "Heart Rate", "Oxygen saturation", "Temperature"]
+    draws = [lambda k: rng.integers(0, 12, k).astype(float), lambda k: rng.normal(90, 15, k)]
+    draws += [lambda k: rng.uniform(85, 100, k), lambda k: rng.normal(37, 0.7, k)]
+    rows = []
+    for stay in range(n):
+        for name, draw in zip(names, draws):
+            k = rng.integers(0, 40)
+            hour = rng.uniform(0, 48, k)
+            rows.append(pd.DataFrame(dict(stay_id=stay, hour=hour, channel=name, value=draw(k))))
+    events = pd.concat(rows).sort_values(["stay_id", "hour"], kind="stable", ignore_index=True)
+    y = rng.permutation(np.arange(n) % 2).astype(float)
+    partition = np.array(["train", "val", "test"])[np.arange(n) % 3]
+    stays = pd.DataFrame(dict(stay_id=range(n), subject_id=range(n), los_hours=60.0, partition=partition, shock=y))
+    return Cohort(events, stays, [KNOWN[name] for name in names], [Task("shock")])
+
+
+def other_hospital(cohort: Cohort) -> pd.DataFrame:
+    "The same stays as an hourly table with other names, units, scores and identifiers."
+    events = cohort.events.assign(hour=np.ceil(cohort.events["hour"]).clip(1).astype(int) - 1)
+    wide = events.groupby(["stay_id", "hour", "channel"], observed=True)["value"].last().unstack().reset_index()
+    motor = KNOWN["Glascow coma scale motor response"]
+    text = wide[motor.name].map(lambda v: motor.values[int(v)], na_action="ignore")
+    table = dict(case="case " + wide["stay_id"].astype(str), t=wide["hour"], puls=wide["Heart Rate"], motor=text)
+    return pd.DataFrame(table | dict(sat=wide["Oxygen saturation"] / 100, temp=wide["Temperature"] * 9 / 5 + 32))
+
+
+def test_another_hospital_needs_nothing_but_a_mapping(tmp_path):
+    cohort = icu()
+    path = tmp_path / "net.safetensors"
+    pretrain_network(cohort, hidden=[8], settings=TrainSettings(lr=1e-2, max_updates=20), threads=1).save(path)
+    mapping = {"puls": ("Heart Rate", "1/min"), "motor": "Glascow coma scale motor response"}
+    mapping |= {"sat": ("Oxygen saturation", "fraction"), "temp": ("Temperature", "°F")}
+    stays = cohort.stays.assign(case="case " + cohort.stays["stay_id"].astype(str)).drop(columns="stay_id")
+    columns = dict(stay_id="case", hour="t")
+    theirs = Cohort.from_wide(other_hospital(cohort), stays, mapping, columns=columns, checkpoint=path)
+    ours = MIMICNetFeatures(path).fit(cohort).transform(cohort)
+    back = MIMICNetFeatures(path).fit(theirs).transform(theirs)
+    assert np.abs(back.to_numpy() - ours.to_numpy()).max() < 1e-5
+    assert check_input(theirs, path).warnings == []
+
+
+def test_a_network_far_away_is_warned_of(tmp_path):
+    cohort = icu()
+    path = tmp_path / "net.safetensors"
+    pretrain_network(cohort, hidden=[4], settings=TrainSettings(max_updates=2), threads=1).save(path)
+    hot = cohort.events.assign(value=cohort.events["value"].where(cohort.events["channel"] != "Temperature", 41.0))
+    rare = hot[~((hot["channel"] == "Heart Rate") & (hot["stay_id"] > 20))]
+    warnings = check_input(Cohort(rare, cohort.stays, cohort.channels, cohort.tasks), path).warnings
+    assert len(warnings) == 2
+    assert "Heart Rate: measured in" in warnings[0]
+    assert "Temperature: median 41" in warnings[1]
