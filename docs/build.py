@@ -141,6 +141,7 @@ MENU = [
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
                 *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),
                 *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),
+                *("mimic_releases", "mimic4", "mimic4_tables"),
                 *("table", "csv_files", "csv_scans", "duckdb_tables", "other_databases"),
             )
         ],

@@ -62,6 +62,7 @@ SOURCE_OPTIONS = dict(
     synthetic=['n', 'seed'],
     mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     mimic3_benchmarks=['path', 'allow_loss'],
+    mimic4=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     physionet2012=['path', 'test', 'seed', 'allow_loss'],
     physionet2019=['path', 'hours', 'test', 'seed', 'allow_loss'],
     table=['events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'checkpoint', 'seed', 'allow_loss'],
@@ -113,9 +114,9 @@ def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
     if source == 'table':
         given |= _table_options(given, out)
     module = 'synthetic_raw' if source == 'synthetic' else source
-    if source == 'mimic3':
+    if source in ('mimic3', 'mimic4'):
         given |= dict(corrected=parse_names(given.get('corrected', '')))
-    if source.startswith('mimic3'):
+    if source.startswith('mimic'):
         given |= dict(progress=sys.stderr.isatty())
     return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
 
@@ -134,7 +135,7 @@ def _make_cohort(source: str, out: str, given: dict) -> None:
 # %% ../../nbs/experiment/commands.ipynb #cell-023
 @command
 def rnn_transfer_cohort(
-    source: str,  # synthetic, mimic3, mimic3_benchmarks, physionet2012, physionet2019 or table (your own)
+    source: str,  # synthetic, mimic3, mimic3_benchmarks, mimic4, physionet2012, physionet2019 or table (your own)
     path: str = '',  # folder with the source's files; synthetic and table need none
     events: str = '',  # table: Parquet or CSV file, a row for each observation, or for each stay and hour
     stays: str = '',  # table: Parquet or CSV file, a row for each stay
@@ -147,10 +148,10 @@ def rnn_transfer_cohort(
     n: int | None = None,  # synthetic: number of stays (default: 2000)
     test: str = '',  # physionet2012, physionet2019: the set or hospital to test on (default: the last; drawn)
     hours: int | None = None,  # physionet2019: the input window (default: 24)
-    corrected: str = '',  # mimic3: fix what is wrong in the reference: all, or names with commas (default: faithful)
-    partitions: str = '',  # mimic3: CSV file with subject_id and partition (default: the published lists)
-    scratch: str = '',  # mimic3: folder for intermediate files (default: the system's temporary folder)
-    memory: str = '',  # mimic3: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
+    corrected: str = '',  # mimic3, mimic4: fix what is wrong in the reference; all, or names (default: none)
+    partitions: str = '',  # mimic3, mimic4: CSV file with subject_id and partition (default: the published lists)
+    scratch: str = '',  # mimic3, mimic4: folder for intermediate files (default: the system's temporary folder)
+    memory: str = '',  # mimic3, mimic4: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
     seed: int | None = None,  # draws the synthetic stays, or the partition (default: 0)
     allow_loss: store_true = False,  # go on although more is lost than the limits allow
     debug: store_true = False,  # show the traceback of an error
