@@ -79,7 +79,7 @@ MENU = [
         [
             f"estimators/{name}.ipynb"
             for name in (
-                *("classifier", "features", "extraction", "input_check", "linear", "label_evaluation"),
+                *("classifier", "features", "extraction", "shipped", "input_check", "linear", "label_evaluation"),
                 *("precision", "recalibration"),
                 *("persistence", "pretraining", "model_card", "onnx_export"),
             )
