@@ -49,7 +49,7 @@ MENU = [
             f"cohorts/{name}.ipynb"
             for name in (
                 *("channels", "validation", "description", "storage", "partitions", "prepared_files"),
-                *("units", "alignment"),
+                *("units", "alignment", "sites"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
         ],
@@ -103,7 +103,7 @@ MENU = [
         [
             f"experiment/{name}.ipynb"
             for name in (
-                *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "run"),
+                *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "hospitals", "run"),
                 *("status", "commandline", "commands", "pretrain_command"),
             )
         ],

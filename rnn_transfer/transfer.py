@@ -73,6 +73,8 @@ class TransferStep:
 def _reason_not_trained(ctx: TransferStep, system: SystemId) -> str | None:
     "Why a model's network could not be trained, or None"
     left_out = ctx.manifest.get('left_out', {})
+    if ctx.manifest.get('pretrained') and system.definition.kind == 'multi-task':
+        return 'a given network replaces pre-training: its source labels are not here'
     return next((left_out[network] for network in system.networks if network in left_out), None)
 
 
@@ -100,7 +102,7 @@ def _hidden_units(names: list[str]) -> int:
 def _make_linear_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     "The fitter of a linear system"
     F, names = model_features(ctx.run, ctx.split, ctx.data, system.name)
-    scaler = Standardizer.fit(F[ctx.data.rows('train')])
+    scaler = Standardizer.fit(F[ctx.data.rows('train', ctx.data.sites_of_transfer)])
     Z, kept, subject = scaler.transform(F), np.array(names)[scaler.kept], ctx.data.stays['subject_id'].to_numpy()
     info = dict(n_dropped=int((~scaler.kept).sum()))
     if system.networks:
@@ -149,10 +151,10 @@ def _make_recurrent_fitter(ctx: TransferStep, system: SystemId) -> Callable:
 def _make_multitask_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     "The fitter of the multi-task network under all its selection criteria"
     start, source, tasks = time.perf_counter(), ctx.manifest['source'], list(ctx.tasks)
-    labels = {}
+    labels, held_out = {}, [] if ctx.manifest.get('same_tasks') else ctx.manifest['target']
     for system in systems:
         subsets = {task: ctx.request(task, system).rows for task in tasks}
-        labels[system.criterion] = multitask_labels(ctx.data, source, ctx.manifest['target'], subsets)
+        labels[system.criterion] = multitask_labels(ctx.data, source, held_out, subsets)
     untrained = load_checkpoint(network_path(ctx.run, ctx.split, 'untrained'), columns=ctx.data.columns)
     net = replace_head(untrained, len(source) + len(tasks), ctx.seed)
     trained = fit_multitask(ctx.data, labels, net, ctx.settings, ctx.seed)

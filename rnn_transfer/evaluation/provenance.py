@@ -40,7 +40,7 @@ def _flow_table(ev: Evaluation) -> ReportTable:
     about = ev.about
     whole = [dict(step='stays in the cohort', stays=about['n_stays'], subjects=about['n_subjects'])]
     flow = pd.DataFrame(about['flow'] or whole)
-    note = 'Stays and subjects left after each step.'
+    note = f'Stays and subjects left after each step. {about.get("roles") or ""}'.strip()
     return ReportTable('flow', 'From the source to the cohort', flow, format_frame(flow), note)
 
 
