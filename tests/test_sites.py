@@ -186,9 +186,8 @@ def test_without_roles_nothing_changes(tmp_path):
     for name in ('grid.npy', 'statistics.parquet', 'stays.parquet'):
         assert (tmp_path / 'a' / 'data' / name).read_bytes() == (tmp_path / 'b' / 'data' / name).read_bytes()
     stated = [json.loads((tmp_path / run / 'data' / 'data.json').read_text()) for run in 'ab']
-    assert stated[0].keys() == stated[1].keys() and {k for k in stated[0] if stated[0][k] != stated[1][k]} == {
-        'fingerprint'
-    }
+    assert stated[0].keys() == stated[1].keys()
+    assert {key for key in stated[0] if stated[0][key] != stated[1][key]} == {'fingerprint'}
 
 
 def test_features_follow_the_scale_of_the_transfer_site(tmp_path):
