@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from rnn_transfer import pretrain
 from rnn_transfer.cohorts.normalization import Normalizer
@@ -12,11 +13,13 @@ from rnn_transfer.cohorts.sites import check_roles, used_in_pretraining
 from rnn_transfer.data import Cohort, run_data
 from rnn_transfer.evaluation.scoring import evaluate_run
 from rnn_transfer.experiment.commands import rnn_transfer_paper
-from rnn_transfer.experiment.run import describe_plan, run_experiment
+from rnn_transfer.experiment.profiles import PROFILES
+from rnn_transfer.experiment.run import _fill_in_options, describe_plan, run_experiment
 from rnn_transfer.learning.fits import labelled_rows
 from rnn_transfer.learning.splits import count_prevalences, draw_splits, remove_leakage
 from rnn_transfer.learning.systems import ABLATION_NETWORKS
 from rnn_transfer.learning.training import TrainSettings
+from rnn_transfer.learning.zero_shot import fit_correction
 from rnn_transfer.model import init_network, load_checkpoint, run_model, save_checkpoint
 from rnn_transfer.pretrain import adopt_network, run_pretrain
 from rnn_transfer.testing import toy_cohort
@@ -215,6 +218,45 @@ def test_same_tasks_are_learned_and_transferred_to(tmp_path):
     assert fits.query('model == "no-removal-LR-2"')['reason'].notna().all()
     assert fits.query('model != "no-removal-LR-2"')['reason'].isna().all()
     assert 'has learned the same tasks' in evaluate_run(tmp_path, replicates=20).about['roles']
+
+
+def test_zero_shot_is_the_classifier_of_the_source_and_reads_no_label(tmp_path):
+    data, _ = pretrained(two_sites(), tmp_path / 'a', same_tasks=True, variants=())
+    net = load_checkpoint(tmp_path / 'a' / 'split-0' / 'pretrain' / 'mimic-net.safetensors')
+    logits = net(torch.from_numpy(np.array(data.X))).detach().numpy()
+    pretrained(with_permuted_labels(two_sites(), ['B']), tmp_path / 'b', same_tasks=True, variants=())
+    models, found = ['zero-shot', 'recalibrated', 'zero-shot:full-val', 'MN-LR-2'], {}
+    for run in 'ab':
+        fits = run_transfer(tmp_path / run, fraction=0.5, models=models, settings=QUICK)
+        reasons = fits.set_index(['task', 'model'])['reason']
+        assert (
+            all('has not learned' in reasons['Mortality', m] for m in models[:3])
+            and not reasons['Mortality', models[3]]
+        )
+        table = pd.read_parquet(tmp_path / run / 'split-0' / 'fraction-0.5' / 'seed-0' / 'predictions.parquet')
+        found[run] = table.set_index(['model', 'task', 'stay_id'])['p'].sort_index()
+    for k, task in enumerate(net.meta['tasks']):
+        p = found['a']['zero-shot', task]
+        rows = data.stays['stay_id'].isin(p.index)
+        np.testing.assert_allclose(p, 1 / (1 + np.exp(-logits[rows, k])), rtol=1e-5)
+        pd.testing.assert_series_equal(p, found['b']['zero-shot', task])
+        pd.testing.assert_series_equal(p, found['a']['zero-shot:full-val', task])
+        corrected = found['a']['recalibrated', task]
+        assert (np.argsort(corrected.to_numpy()) == np.argsort(p.to_numpy())).all()
+        y = data.stays[task].to_numpy()[labelled_rows(data, task, 0.5, 0).labelled]
+        x = logits[labelled_rows(data, task, 0.5, 0).labelled, k]
+        a, b = fit_correction(x.astype(float), y)
+        np.testing.assert_allclose(corrected, 1 / (1 + np.exp(-a - b * logits[rows, k])), rtol=1e-4)
+
+
+def test_same_tasks_add_the_classifier_of_the_source_to_a_run(tmp_path):
+    two_sites().save(tmp_path / 'cohort')
+    options = dict(A_TO_B, same_tasks=True)
+    plan = describe_plan(tmp_path / 'cohort', tmp_path / 'run', options=options)
+    assert 'split-0/pretrain' in plan and 'split-1' not in plan
+    filled = _fill_in_options(tmp_path / 'cohort', 'quick', options)[0]
+    assert filled['models'] == [*PROFILES['quick']['models'], 'zero-shot', 'recalibrated']
+    assert not {'zero-shot', 'recalibrated'} & {m for profile in PROFILES.values() for m in profile['models']}
 
 
 @pytest.mark.parametrize('sites', [dict(pretrain_sites=[], transfer_sites=[]), dict(transfer_sites=['A'])])

@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 
 # %% ../../nbs/experiment/hospitals.ipynb #cell-003
+from ..learning.systems import SAME_TASK_SYSTEMS
 from ..utilities.checkpoint_form import hash_description, read_checkpoint_description
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
@@ -68,10 +69,13 @@ def copy_checkpoint(
 # %% ../../nbs/experiment/hospitals.ipynb #cell-013
 def implied_options(
     options: dict,  # as given for a run
+    models: list[str],  # of the profile
 ) -> dict:  # they change the profile, and yield to what was given
     "What `same_tasks` and a given network decide."
     network = _read_network(options)
     implied = dict(splits=1) if network or options.get('same_tasks') else {}
+    if options.get('same_tasks'):
+        implied |= dict(models=[*models, *SAME_TASK_SYSTEMS])
     if network:
         implied |= dict(hidden=[network['hidden']])
         implied |= {name: network[name] for name in ('masks', 'short', 'hours') if network.get(name) is not None}

@@ -36,7 +36,8 @@ def _fill_in_options(cohort: str | Path, profile: str, options: dict) -> tuple[d
     cohort = Path(cohort).expanduser()
     check_options(PROFILES[profile] | options)
     hours = read_cohort_description(cohort).get('hours')
-    filled = PROFILES[profile] | implied_options(options) | (dict(hours=hours) if hours else {}) | options
+    filled = PROFILES[profile] | implied_options(options, PROFILES[profile]['models'])
+    filled |= (dict(hours=hours) if hours else {}) | options
     return filled | dict(pretrained=checkpoint_name(options)), cohort
 
 # %% ../../nbs/experiment/run.ipynb #cell-009
