@@ -49,7 +49,7 @@ MENU = [
             f"cohorts/{name}.ipynb"
             for name in (
                 *("channels", "validation", "description", "storage", "partitions", "summary", "prepared_files"),
-                *("units", "alignment"),
+                *("units", "alignment", "sites"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
         ],
@@ -70,7 +70,7 @@ MENU = [
             f"learning/{name}.ipynb"
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
-                *("l1_logistic", "linear", "few_labels", "recurrent", "multitask", "trees", "outputs"),
+                *("l1_logistic", "linear", "few_labels", "recurrent", "multitask", "trees", "zero_shot", "outputs"),
             )
         ],
     ),
@@ -122,7 +122,7 @@ MENU = [
         [
             f"experiment/{name}.ipynb"
             for name in (
-                *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "run"),
+                *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "hospitals", "run"),
                 *("status", "commandline", "commands", "pretrain_command", "apply_command"),
             )
         ],

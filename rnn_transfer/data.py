@@ -21,18 +21,27 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
+from .frames.conversion import convert_and_report
+from .utilities.checkpoint_form import read_checkpoint_description
+from .utilities.display import markdown_table
+from .utilities.errors import BadInput, format_row_numbers
+from .utilities.files import write_atomic
+from .utilities.seeds import seeded_rng
+
 # %% ../nbs/00_data.ipynb #cell-005
-from .cohorts.channels import Channel, Column, Task, is_number_column
+from .cohorts.channels import Channel, Column, Task
 from .cohorts.description import check_description
 from .cohorts.hourly import HOUR_TOLERANCE, event_arrays, grid_columns, hourly_values
-from .cohorts.normalization import Normalizer
-from .cohorts.partitions import PARTITIONS, task_prevalence
+from .cohorts.normalization import Normalizer, choose_normalizer
+from .cohorts.partitions import task_prevalence
 from rnn_transfer.cohorts.prepared_files import (
     open_grid,
     read_prepared_description,
     read_prepared_statistics,
     read_prepared_stays,
+    write_prepared_description,
 )
+from .cohorts.sites import at_sites, check_roles, needs_own_scale, normalize_sites
 from .cohorts.statistics import cohort_statistics, statistics_columns
 from .cohorts.storage import CohortFiles, read_cohort_files, write_cohort_files
 from .cohorts.summary import summary_line
@@ -45,11 +54,6 @@ from rnn_transfer.cohorts.validation import (
     check_name,
     check_stays,
 )
-from .frames.conversion import convert_and_report
-from .utilities.display import markdown_table
-from .utilities.errors import BadInput, format_row_numbers
-from .utilities.files import write_atomic
-from .utilities.seeds import seeded_rng
 
 # %% ../nbs/00_data.ipynb #cell-008
 class Cohort:
@@ -146,7 +150,7 @@ def load(
         )
     return cohort
 
-# %% ../nbs/00_data.ipynb #cell-024
+# %% ../nbs/00_data.ipynb #cell-023
 @patch(cls_method=True)
 def from_frames(
     cls: Cohort,
@@ -170,7 +174,7 @@ def from_wide(
     "A cohort from an hourly table; its hours name bins, the first of which is called 0 or 1."
     return cls(*convert_and_report(hourly, stays, True, mapping, **options)).validate()
 
-# %% ../nbs/00_data.ipynb #cell-027
+# %% ../nbs/00_data.ipynb #cell-026
 @patch
 def prevalence(self: Cohort) -> pd.DataFrame:  # index task; columns kind, stays, positive, train, val, test
     "Per task: kind, stays with a label, positive stays, and the fraction of positives in each partition."
@@ -191,7 +195,7 @@ def _repr_markdown_(self: Cohort) -> str:
     channels = ', '.join(c.name for c in self.channels[:20]) + (' …' if len(self.channels) > 20 else '')
     return f'**Cohort** {line}\n\nChannels: {channels}\n\n{markdown_table(self.prevalence())}'
 
-# %% ../nbs/00_data.ipynb #cell-030
+# %% ../nbs/00_data.ipynb #cell-029
 @dataclass
 class Grid:
     "Hourly input of a recurrent network, not yet normalised."
@@ -204,7 +208,7 @@ class Grid:
     def __repr__(self) -> str:
         return f'Grid(stays={self.X.shape[0]:,}, hours={self.X.shape[1]}, columns={self.X.shape[2]})'
 
-# %% ../nbs/00_data.ipynb #cell-031
+# %% ../nbs/00_data.ipynb #cell-030
 _MAX_GRID_HOURS = 10_000  # more than a year
 
 
@@ -232,7 +236,7 @@ def grid(
     lengths = np.clip(n_bins, 1, hours) if short_stays == 'length' else np.full(n, hours)
     return Grid(X, self.stays['stay_id'].to_numpy(), grid_columns(self.channels, masks), lengths)
 
-# %% ../nbs/00_data.ipynb #cell-038
+# %% ../nbs/00_data.ipynb #cell-037
 @patch
 def statistics(
     self: Cohort,
@@ -245,7 +249,7 @@ def statistics(
     stay_ids = pd.Index(self.stays['stay_id'].to_numpy(), name='stay_id')
     return pd.DataFrame(S, index=stay_ids, columns=statistics_columns(self.channels))
 
-# %% ../nbs/00_data.ipynb #cell-043
+# %% ../nbs/00_data.ipynb #cell-042
 def labelled_subset(
     y: Sequence[float],  # (n,) 0/1/NaN; NaN is not in the task's cohort
     fraction: float,  # of each class, rounded to the nearest whole stay, in (0, 1]
@@ -262,7 +266,7 @@ def labelled_subset(
         chosen.append(seeded_rng('subset', label, *key).permutation(positions)[:n_chosen])
     return np.sort(np.concatenate(chosen))
 
-# %% ../nbs/00_data.ipynb #cell-046
+# %% ../nbs/00_data.ipynb #cell-045
 @dataclass
 class PreparedCohort:
     "A cohort as the models read it; all rows are in the order of `stays`."
@@ -278,9 +282,10 @@ class PreparedCohort:
     def rows(
         self,
         partition: str,  # train, val or test
+        sites: Sequence[str] = (),  # such as `sites_of_transfer`; empty: all
     ) -> np.ndarray:  # sorted positions, int
-        "The positions of the stays of a partition."
-        return np.flatnonzero(self.stays['partition'].to_numpy() == partition)
+        "The positions of the stays of a partition, at some sites."
+        return np.flatnonzero((self.stays['partition'].to_numpy() == partition) & at_sites(self.stays, sites))
 
     def labels(
         self,
@@ -294,7 +299,7 @@ class PreparedCohort:
         "Names of the tasks that are phenotypes."
         return [t.name for t in self.tasks if t.kind == 'phenotype']
 
-# %% ../nbs/00_data.ipynb #cell-047
+# %% ../nbs/00_data.ipynb #cell-046
 @patch(cls_method=True)
 def load(  # noqa: F811, a method of another class
     cls: PreparedCohort,
@@ -317,59 +322,57 @@ def load(  # noqa: F811, a method of another class
         meta=meta,
     )
 
+# %% ../nbs/00_data.ipynb #cell-048
+@patch(as_prop=True)
+def sites_of_pretraining(self: PreparedCohort) -> list[str]:  # empty: all
+    "The sites that pre-training sees."
+    return self.meta.get('pretrain_sites') or []
+
+
+@patch(as_prop=True)
+def sites_of_transfer(self: PreparedCohort) -> list[str]:  # empty: all
+    "The sites of label subsets and tests."
+    return self.meta.get('transfer_sites') or []
+
+
+def _network_input(
+    cohort: Cohort,  # to be prepared
+    network: dict,  # description of a checkpoint; empty: none
+    masks: bool,  # as given
+) -> Cohort:  # the cohort in the network's channels; BadInput where that cannot be
+    "What the network of a run reads."
+    from rnn_transfer.cohorts.alignment import align_channels, network_channels
+
+    if not network:
+        return cohort
+    if network.get('masks') != masks:
+        raise BadInput(f'pretrained: the network was trained with masks={network.get("masks")}; set masks to that')
+    aligned = align_channels(cohort.events, cohort.channels, network_channels(network, cohort.channels))
+    return Cohort(aligned.events, cohort.stays, aligned.channels, cohort.tasks, cohort.meta)
+
 # %% ../nbs/00_data.ipynb #cell-049
-def _choose_normalizer(
-    name: str,  # 'train', 'phenotyping' or 'in-hospital-mortality'
-    grid: Grid,  # not yet normalised
-    stays: pd.DataFrame,  # rows of the grid
-) -> Normalizer:  # BadInput if it lacks a column
-    "The normalizer estimated on the train partition, or one that ships."
-    if name == 'train':
-        return Normalizer.fit(grid.X[(stays['partition'] == 'train').to_numpy()], grid.columns)
-    norm = Normalizer.benchmark(name)
-    unknown = [c for c in grid.columns if is_number_column(c) and c not in norm.scale]
-    if unknown:
-        raise BadInput(
-            f"normalizer {name!r} does not know column {unknown[0]!r}; use 'train', "
-            'or name channels as the benchmark does'
-        )
-    return norm
+def _normalize(grid: Grid, stays: pd.DataFrame, normalizer: str, sites: dict, target_scale: str, scale: dict | None):
+    "Normalise a grid in place; the scales. That of a network that is taken over stands for the source's."
+    pretrain, transfer = sites.values()
+    own = target_scale == 'target' if scale else needs_own_scale(pretrain, transfer, target_scale)
+    train = (stays['partition'] == 'train').to_numpy() & at_sites(stays, pretrain)
+    source = Normalizer(scale) if scale else choose_normalizer(normalizer, grid.X[train], grid.columns)
+    own = own and (bool(scale) or normalizer == 'train')
+    return normalize_sites(grid.X, grid.columns, stays, source, transfer, own)
+
+
+def _write_prepared(folder: Path, cohort: Cohort, channels: list[Channel], grid: Grid, settings: dict):
+    "The files of data/, as a whole."
+    sites = [SITE] if 'transfer_sites' in settings else []
+    columns = STAY_COLUMNS + sites + [t.name for t in cohort.tasks]  # no other column of a hospital goes into a run
+    with write_atomic(folder, folder=True) as tmp:
+        np.save(tmp / 'grid.npy', grid.X)
+        cohort.statistics(settings['hours']).reset_index().to_parquet(tmp / 'statistics.parquet', index=False)
+        cohort.stays[columns].assign(n_bins=grid.lengths).to_parquet(tmp / 'stays.parquet', index=False)
+        about = dict(cohort.meta, fingerprint=cohort.fingerprint), dict(settings, n_events=len(cohort.events))
+        write_prepared_description(tmp / 'data.json', *about, grid.columns, cohort.tasks, channels)
 
 # %% ../nbs/00_data.ipynb #cell-050
-def _describe_run(
-    cohort: Cohort,  # prepared
-    grid: Grid,  # its grid
-    settings: dict,  # of the grid and the normalizer, as stored
-) -> dict:  # the object of data.json
-    "What data.json says: the cohort's meta, what the columns are, and the settings."
-    described = dict(
-        cohort.meta,
-        fingerprint=cohort.fingerprint,
-        **dict(columns=grid.columns, tasks=[asdict(t) for t in cohort.tasks]),
-        channels=[c.name for c in cohort.channels],
-        channel_descriptions=[asdict(c) for c in cohort.channels],
-        **settings,
-        n_events=len(cohort.events),
-    )
-    described.pop('channel_widths', None)
-    if any('->' in c.name for c in cohort.channels):  # then the names of the columns alone do not say whose they are
-        described['channel_widths'] = [c.width for c in cohort.channels]
-    return described
-
-
-def _check_for_run(
-    cohort: Cohort,  # to be prepared
-    normalizer: str,  # as given
-):
-    "A run needs stays in each partition, and a normalizer that exists."
-    missing = set(PARTITIONS) - set(cohort.stays['partition'])
-    if missing:
-        names = ', '.join(sorted(missing))
-        raise BadInput(f'stays: column partition: no stay is in {names}; the experiment needs all three')
-    if normalizer not in ('train', 'phenotyping', 'in-hospital-mortality'):
-        raise BadInput(f"normalizer={normalizer!r}: expected 'train', 'phenotyping' or 'in-hospital-mortality'")
-
-# %% ../nbs/00_data.ipynb #cell-051
 def run_data(
     cohort: Cohort | str | Path,  # a cohort, or its folder
     run: str | Path,  # run folder; receives data/
@@ -377,19 +380,21 @@ def run_data(
     masks: bool = True,  # as `Cohort.grid`
     short_stays: str = 'carry',  # as `Cohort.grid`
     normalizer: str = 'train',  # 'train', 'phenotyping' or 'in-hospital-mortality'
+    pretrain_sites: Sequence[str] = (),  # sites that pre-training sees; empty: all
+    transfer_sites: Sequence[str] = (),  # sites of label subsets and tests; empty: all
+    target_scale: str = 'target',  # as `needs_own_scale`
+    pretrained: str | Path = '',  # checkpoint whose channels are read; empty: the cohort's own
 ) -> PreparedCohort:  # as later steps load it; BadInput if the cohort or a setting cannot be used
     "Grid, normalizer and statistics of a cohort, written to `run/data` as a whole."
     cohort = Cohort.load(cohort) if isinstance(cohort, (str, os.PathLike)) else cohort.validate()
-    _check_for_run(cohort, normalizer)
-    grid = cohort.grid(hours, masks, short_stays)
-    norm = _choose_normalizer(normalizer, grid, cohort.stays)
+    sites = dict(pretrain_sites=list(pretrain_sites), transfer_sites=list(transfer_sites))
+    check_roles(cohort.stays, *sites.values(), file='stays')
+    network = read_checkpoint_description(Path(pretrained).with_suffix('.json')) if pretrained else {}
+    reads = _network_input(cohort, network, masks)
+    grid = reads.grid(hours, masks, short_stays)
     # `short` and `normaliser` are keys of data.json and of checkpoints, and options of the command line: they stay
-    settings = dict(hours=hours, masks=masks, short=short_stays, normaliser=normalizer, scale=norm.scale)
-    columns = STAY_COLUMNS + [t.name for t in cohort.tasks]  # no other column of a hospital's table goes into a run
-    with write_atomic(Path(run) / 'data', folder=True) as tmp:
-        np.save(tmp / 'grid.npy', norm.transform(grid.X, grid.columns))
-        cohort.statistics(hours).reset_index().to_parquet(tmp / 'statistics.parquet', index=False)
-        cohort.stays[columns].assign(n_bins=grid.lengths).to_parquet(tmp / 'stays.parquet', index=False)
-        description = json.dumps(_describe_run(cohort, grid, settings), indent=1, ensure_ascii=False)
-        (tmp / 'data.json').write_text(description, encoding='utf-8')
+    settings = dict(hours=hours, masks=masks, short=short_stays, normaliser=normalizer)
+    settings |= _normalize(grid, cohort.stays, normalizer, sites, target_scale, network.get('scale'))
+    settings |= sites if any(sites.values()) else {}
+    _write_prepared(Path(run) / 'data', cohort, reads.channels, grid, settings)
     return PreparedCohort.load(run)

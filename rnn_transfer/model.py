@@ -302,11 +302,12 @@ def load_checkpoint(
 # %% ../nbs/01_model.ipynb #cell-054
 def grid_metadata(
     data: PreparedCohort,  # what the data step wrote
-) -> dict:  # columns, hours, masks, short, normaliser and its scale, channels, the cohort's fingerprint
+) -> dict:  # columns, hours, masks, short, normaliser and its scale, channels, fingerprint, sites if it saw only some
     "What a checkpoint must say of the grid it reads, so that other stays can be put into the same form."
     keys = ('hours', 'masks', 'short', 'normaliser', 'scale', 'fingerprint')
     channels = data.meta.get('channel_descriptions') or data.meta['channels']
-    return dict(columns=data.columns, channels=channels, **{k: data.meta[k] for k in keys})
+    sites = dict(pretrain_sites=data.sites_of_pretraining) if data.sites_of_pretraining else {}
+    return dict(columns=data.columns, channels=channels, **{k: data.meta[k] for k in keys}, **sites)
 
 
 def run_model(

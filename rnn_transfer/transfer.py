@@ -27,6 +27,7 @@ from .learning.recurrent import fit_recurrent
 from .learning.systems import SYSTEM_NAMES, SystemId, parse_model
 from .learning.training import DEFAULT_SETTINGS, Diverged, TrainSettings, torch_threads
 from .learning.trees import fit_trees
+from .learning.zero_shot import fit_classifier, network_logits
 from .model import init_network, load_checkpoint, replace_head
 from .utilities.errors import BadInput
 
@@ -73,6 +74,8 @@ class TransferStep:
 def _reason_not_trained(ctx: TransferStep, system: SystemId) -> str | None:
     "Why a model's network could not be trained, or None"
     left_out = ctx.manifest.get('left_out', {})
+    if ctx.manifest.get('pretrained') and system.definition.kind == 'multi-task':
+        return 'a given network replaces pre-training: its source labels are not here'
     return next((left_out[network] for network in system.networks if network in left_out), None)
 
 
@@ -100,7 +103,7 @@ def _hidden_units(names: list[str]) -> int:
 def _make_linear_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     "The fitter of a linear system"
     F, names = model_features(ctx.run, ctx.split, ctx.data, system.name)
-    scaler = Standardizer.fit(F[ctx.data.rows('train')])
+    scaler = Standardizer.fit(F[ctx.data.rows('train', ctx.data.sites_of_transfer)])
     Z, kept, subject = scaler.transform(F), np.array(names)[scaler.kept], ctx.data.stays['subject_id'].to_numpy()
     info = dict(n_dropped=int((~scaler.kept).sum()))
     if system.networks:
@@ -146,13 +149,25 @@ def _make_recurrent_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     return fit
 
 # %% ../nbs/03_transfer.ipynb #cell-031
+def _make_classifier_fitter(ctx: TransferStep, system: SystemId) -> Callable:
+    "The fitter of MIMIC-Net's own classifier"
+    net = load_checkpoint(network_path(ctx.run, ctx.split, system.networks[0]), columns=ctx.data.columns)
+    logits, recalibrate = network_logits(net, ctx.data), system.system == 'recalibrated'
+
+    def fit(task, requests):
+        of_task = logits[:, net.meta['tasks'].index(task)]
+        return {c: fit_classifier(of_task, r, recalibrate, net.config['hidden']) for c, r in requests.items()}
+
+    return fit
+
+# %% ../nbs/03_transfer.ipynb #cell-033
 def _make_multitask_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     "The fitter of the multi-task network under all its selection criteria"
     start, source, tasks = time.perf_counter(), ctx.manifest['source'], list(ctx.tasks)
-    labels = {}
+    labels, held_out = {}, [] if ctx.manifest.get('same_tasks') else ctx.manifest['target']
     for system in systems:
         subsets = {task: ctx.request(task, system).rows for task in tasks}
-        labels[system.criterion] = multitask_labels(ctx.data, source, ctx.manifest['target'], subsets)
+        labels[system.criterion] = multitask_labels(ctx.data, source, held_out, subsets)
     untrained = load_checkpoint(network_path(ctx.run, ctx.split, 'untrained'), columns=ctx.data.columns)
     net = replace_head(untrained, len(source) + len(tasks), ctx.seed)
     trained = fit_multitask(ctx.data, labels, net, ctx.settings, ctx.seed)
@@ -168,7 +183,7 @@ def _make_multitask_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Ca
 
     return fit
 
-# %% ../nbs/03_transfer.ipynb #cell-032
+# %% ../nbs/03_transfer.ipynb #cell-034
 def _make_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     "The fitter of a system, for all its selection criteria"
     system = systems[0]
@@ -176,9 +191,10 @@ def _make_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     if kind == 'multi-task':
         return _make_multitask_fitter(ctx, systems)
     makers = dict(linear=_make_linear_fitter, trees=_make_trees_fitter, recurrent=_make_recurrent_fitter)
+    makers |= dict(classifier=_make_classifier_fitter)
     return makers[kind](ctx, system)
 
-# %% ../nbs/03_transfer.ipynb #cell-036
+# %% ../nbs/03_transfer.ipynb #cell-038
 def _reason_no_folds(ctx: TransferStep, request: FitRequest) -> str | None:
     "Why there is no cross-validation, or None"
     labelled = request.rows.labelled
@@ -195,11 +211,13 @@ def _fits_row(ctx: TransferStep, system: SystemId, task: str, request: FitReques
         n_train=len(y_train), n_val=len(y_val), n_positive=int(y_train.sum()), n_val_positive=int(y_val.sum())
     )
     reason = _reason_not_trained(ctx, system)
-    if not reason:
+    if system.definition.kind == 'classifier' and task not in ctx.manifest['source']:
+        reason = reason or 'the network has not learned this task'
+    if not reason and system.system != 'zero-shot':
         reason = _reason_no_folds(ctx, request) if system.criterion == 'cv' else reason_not_fittable(y_train, y_val)
     return dict(task=task, task_kind=ctx.tasks[task], model=system.name, **counts, reason=reason)
 
-# %% ../nbs/03_transfer.ipynb #cell-038
+# %% ../nbs/03_transfer.ipynb #cell-040
 def fit_group(
     ctx: TransferStep,  # what all systems share
     systems: Sequence[SystemId],  # all of one system and initialisation
@@ -227,7 +245,7 @@ def fit_group(
                 row |= dict(seconds=seconds) | result.info
             yield row, requests[criterion].rows.test, result
 
-# %% ../nbs/03_transfer.ipynb #cell-041
+# %% ../nbs/03_transfer.ipynb #cell-043
 def _check_settings(models: Sequence[str], lambdas: Sequence[float], choose: str, fraction: float) -> list[SystemId]:
     "The models, each once; BadInput for a setting that no run can have"
     if not len(models):
@@ -240,7 +258,7 @@ def _check_settings(models: Sequence[str], lambdas: Sequence[float], choose: str
         raise BadInput(f'fraction {fraction}: expected a share above 0 and at most 1')
     return [parse_model(m) for m in dict.fromkeys(models)]
 
-# %% ../nbs/03_transfer.ipynb #cell-044
+# %% ../nbs/03_transfer.ipynb #cell-046
 def run_transfer(
     run: str | Path,  # run folder with pre-training done
     split: int = 0,  # number of the split

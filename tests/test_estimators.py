@@ -10,11 +10,10 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import check_estimator
 
-from rnn_transfer.cohorts.alignment import align_channels
+from rnn_transfer.cohorts.alignment import align_channels, network_channels
 from rnn_transfer.cohorts.normalization import Normalizer
 from rnn_transfer.data import Cohort
 from rnn_transfer.estimators.classifier import TransferClassifier, labels_of
-from rnn_transfer.estimators.extraction import network_channels
 from rnn_transfer.estimators.features import MIMICNetFeatures, StatisticalFeatures
 from rnn_transfer.estimators.label_evaluation import evaluate_label
 from rnn_transfer.estimators.linear import FewLabelClassifier, L1LogisticPath

@@ -9,12 +9,31 @@ __all__ = ['PROFILE_NOTES', 'run_info', 'describe_profile', 'data_caption']
 from pathlib import Path
 
 # %% ../../nbs/evaluation/captions.ipynb #cell-003
+from ..cohorts.sites import count_roles, describe_sites
 from ..data import PreparedCohort
 from .intervals import CONFIDENCE_LEVEL
 from .results import Evaluation
-from .run_folder import read_manifest
+from .run_folder import planned_step_folders, read_manifest
+from ..utilities.run_records import read_record
 
 # %% ../../nbs/evaluation/captions.ipynb #cell-006
+def _pretrained_on(run: Path | str, key: str) -> bool:
+    "Whether a split of the run says something of its pre-training: `same_tasks`, or `pretrained`."
+    files = [folder / 'split.json' for folder in planned_step_folders(run, 'split-*/pretrain')]
+    return any(read_record(file).get(key) for file in files if file.exists())
+
+
+def _describe_roles(run: Path | str, pretrain: list, transfer: list) -> str:
+    "Which sites trained and tested, whether tasks were held out, and whether the network was given; mostly empty."
+    words = [describe_sites(pretrain, transfer)]
+    if _pretrained_on(run, 'pretrained'):
+        where = f' Labelled subsets, the choice of λ and tests are of {", ".join(transfer)} alone.' if transfer else ''
+        words = [f'A network that was trained elsewhere replaces pre-training.{where}']
+    if _pretrained_on(run, 'same_tasks'):
+        words.append('No phenotype is held out: the network has learned the same tasks before.')
+    return ' '.join(word for word in words if word)
+
+# %% ../../nbs/evaluation/captions.ipynb #cell-008
 def run_info(
     run: Path | str,  # run folder
     prepared: PreparedCohort,  # its data
@@ -24,14 +43,16 @@ def run_info(
     "Where the data come from, how many test stays there are, and which profile was run."
     manifest = read_manifest(run)
     options = manifest.get('options') or {}
-    test = prepared.stays[prepared.stays['partition'] == 'test']
-    meta = prepared.meta
+    test = prepared.stays.iloc[prepared.rows('test', prepared.sites_of_transfer)]
+    meta, roles = prepared.meta, (prepared.sites_of_pretraining, prepared.sites_of_transfer)
     return dict(
         source=meta.get('source', 'own data'),
         version=str(meta.get('version') or ''),
         licence=meta.get('licence') or 'not given',
         synthetic=bool(meta.get('synthetic')),
-        flow=meta.get('flow') or [],
+        flow=(meta.get('flow') or []) + count_roles(prepared.stays, *roles),
+        roles=_describe_roles(run, *roles),
+        same_tasks=_pretrained_on(run, 'same_tasks'),
         losses=meta.get('losses') or [],
         fingerprint=meta.get('fingerprint', ''),
         profile=manifest.get('profile') or 'not given',
@@ -43,7 +64,7 @@ def run_info(
         n_subjects=prepared.stays['subject_id'].nunique(),
     )
 
-# %% ../../nbs/evaluation/captions.ipynb #cell-010
+# %% ../../nbs/evaluation/captions.ipynb #cell-012
 PROFILE_NOTES = dict(
     quick='small networks, few updates, three fractions',
     open='the protocol sized for open data on two cores: h of 32 or 64, learning rate 0.001',
@@ -60,7 +81,7 @@ def describe_profile(
     note = f' ({PROFILE_NOTES[name]})' if name in PROFILE_NOTES and changed is not None else ''
     return f'{name} profile{note}' + (f', changed: {", ".join(changed)}' if changed else '')
 
-# %% ../../nbs/evaluation/captions.ipynb #cell-014
+# %% ../../nbs/evaluation/captions.ipynb #cell-016
 def data_caption(
     ev: Evaluation,  # only its `info` is used
 ) -> str:  # one sentence

@@ -9,6 +9,7 @@ __all__ = ['missingness', 'grid_facts', 'cohort_facts', 'setting_facts', 'result
 import pandas as pd
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-003
+from ..cohorts.sites import at_sites
 from ..data import PreparedCohort
 from .formats import SYSTEM_GROUPS, format_estimate, format_percent
 from .intervals import CONFIDENCE_LEVEL
@@ -25,7 +26,8 @@ def missingness(
     prepared: PreparedCohort,  # data of the run
 ) -> str:  # '' where the cohort has no statistics of channels
     "How many stays have no measurement of a channel, in words."
-    counts = prepared.statistics.filter(regex=r'\|all100%\|len$')
+    here = prepared.statistics[at_sites(prepared.stays, prepared.sites_of_transfer)]
+    counts = here.filter(regex=r'\|all100%\|len$')
     unmeasured = (counts.fillna(0) == 0).mean().sort_values(ascending=False)
     words = [f'{column.rsplit("|", 2)[0]} {100 * v:.1f} %' for column, v in unmeasured.items()]
     return f'Stays without any measurement: {_join_words(words)}.' if words else ''
@@ -125,7 +127,8 @@ def cohort_facts(
     info, meta, stays = ev.info, prepared.meta, prepared.stays
     invented = 'Synthetic data (invented patients; nothing follows about medicine): ' if info.get('synthetic') else ''
     source = f'{invented}{info["source"]} {info.get("version") or ""}'.strip()
-    sizes = _partition_sizes(stays)
+    here = stays[at_sites(stays, prepared.sites_of_transfer)]
+    sizes, roles = _partition_sizes(here), f'. {info["roles"]}'.rstrip('.') if info.get('roles') else ''
     return dict(
         source=source,
         dataset=_describe_dataset(source, info, meta),
@@ -133,9 +136,9 @@ def cohort_facts(
         channels=_join_words(meta.get('channels', [])),
         test=sizes['test'],
         flow=_describe_flow(info),
-        partitions='Train {train}, validation {val}, test {test}'.format(**sizes),
+        partitions='Train {train}, validation {val}, test {test}{roles}'.format(**sizes, roles=roles),
         outcomes=_describe_outcomes(ev, prepared),
-        prevalence=_describe_prevalence(ev, stays),
+        prevalence=_describe_prevalence(ev, here),
         cleaning=_describe_cleaning(meta),
         missingness=missingness(prepared),
         **grid_facts(meta),

@@ -126,7 +126,7 @@ def feature_responses(
     from rnn_transfer.learning.networks import network_features, network_path
 
     data, found = PreparedCohort.load(run), []
-    rows = data.rows('train')
+    rows = data.rows('train', data.sites_of_transfer)
     if len(rows) > stays:
         rows = np.sort(seeded_rng('responses').choice(rows, stays, replace=False))
     statistics = data.statistics.iloc[rows]

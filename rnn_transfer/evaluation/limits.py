@@ -52,6 +52,10 @@ _LIMITS = {
         'They show how well each model ranks test patients it has not seen, '
         'on tasks the pre-trained network was not trained for.'
     ),
+    'same_tasks': (
+        'They show how well each model ranks test patients of another site, '
+        'on tasks the pre-trained network was trained for elsewhere; nothing is said of new tasks.'
+    ),
     'fixed': (
         'Intervals say how far a number would move with other test patients. They hold the trained models fixed: '
         'the luck of the labelled subset and of the initial weights is not in them.'
@@ -109,6 +113,8 @@ def _which_apply(ev, sizes) -> dict:
     is_usual = not {'hidden', 'max_updates', 'lr'} & set(ev.info.get('changed') or [])
     return dict(
         synthetic=ev.info['synthetic'],
+        ranks=not ev.info.get('same_tasks'),
+        same_tasks=bool(ev.info.get('same_tasks')),
         size=bool(sizes),
         quick=ev.info['profile'] == 'quick' and is_usual,
         open=ev.info['profile'] == 'open' and is_usual,

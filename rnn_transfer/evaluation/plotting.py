@@ -101,6 +101,8 @@ LINE_STYLES = {
     'AE-LR-2': LineStyle(_BLACK, 'v', '-'),
     'GBT': LineStyle(_GREEN, 'h', '-'),
     'MN+statistics-LR': LineStyle(_SKY, 'd', '-'),
+    'zero-shot': LineStyle(_GREY, '*', '-'),
+    'recalibrated': LineStyle(_RED, '*', '-'),
     'no-removal-LR-2': LineStyle(_PINK, 'P', '--'),
     'no-removal-LR-1': LineStyle(_ORANGE, 'p', '--'),
     'untrained-LR-2': LineStyle(_BLACK, 'v', '--'),

@@ -40,7 +40,7 @@ def _flow_table(ev: Evaluation) -> ReportTable:
     info = ev.info
     whole = [dict(step='stays in the cohort', stays=info['n_stays'], subjects=info['n_subjects'])]
     flow = pd.DataFrame(info['flow'] or whole)
-    note = 'Stays and subjects left after each step.'
+    note = f'Stays and subjects left after each step. {info.get("roles") or ""}'.strip()
     return ReportTable('flow', 'From the source to the cohort', flow, format_frame(flow), note)
 
 

@@ -91,11 +91,13 @@ def _page_header(ev, claims) -> list:
     if boxes:
         text = f'No installed font has all characters of {", ".join(boxes[:5])}: figures show boxes there.'
         notices.append(ft('div', text, cls='notice'))
+    roles = [ft('p', ft('strong', 'Sites. '), info['roles'])] if info.get('roles') else []
     size = f'{info["n_stays"]:,} stays of {info["n_subjects"]:,} subjects; licence of the data: {info["licence"]}.'
     return [
         ft('h1', f'Transfer learning for clinical time series: {info["source"]}'),
         ft('p', _PROTOCOL, cls='lead'),
         *notices,
+        *roles,
         *_describe_answer(ev, claims),
         ft('p', size),
         ft('p', data_caption(ev)),

@@ -103,7 +103,7 @@ def evaluate_run(
 ) -> Evaluation:  # with labels, bootstrap and predictions
     "Measure every fit of a run on one shared bootstrap."
     prepared = PreparedCohort.load(run)
-    test = prepared.stays.iloc[prepared.rows('test')].reset_index(drop=True)
+    test = prepared.stays.iloc[prepared.rows('test', prepared.sites_of_transfer)].reset_index(drop=True)
     bootstrap = Bootstrap(test['subject_id'], replicates, seed)
     rows, values, folders = [], [], []
     for folder in prediction_folders(run):

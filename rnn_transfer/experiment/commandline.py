@@ -62,7 +62,7 @@ def _parser(func: Callable) -> ArgumentParser:
     return parser
 
 
-_PATHS = ('path', 'out', 'cohort', 'run', 'scratch', 'partitions', 'checkpoint', 'export', 'hashes')
+_PATHS = ('path', 'out', 'cohort', 'run', 'scratch', 'partitions', 'checkpoint', 'export', 'hashes', 'pretrained')
 _PATHS += ('events', 'stays', 'mapping', 'draft')
 
 

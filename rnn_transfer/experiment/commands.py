@@ -175,22 +175,29 @@ def _check_paper_options(profile: str, options: dict, cohort: str, workers: int,
     check_options(PROFILES[profile] | options)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-028
-def _paper_options(splits, fractions, seeds, hidden, device, further) -> dict:
+def _paper_options(splits, fractions, seeds, hidden, device, further, pretrain_sites, transfer_sites, pretrained):
     "Options of the command line as options of a run; those that were not given stay the profile's."
+    from rnn_transfer.experiment.hospitals import parse_sites
     from rnn_transfer.experiment.profiles import parse_number_list
 
     given = dict(splits=splits, device=device)
     given |= dict(fractions=fractions and parse_number_list(fractions, float, 'fractions'))
     given |= dict(seeds=seeds and parse_number_list(seeds, int, 'seeds'))
     given |= dict(hidden=hidden and parse_number_list(hidden, int, 'hidden'))
+    given |= dict(pretrain_sites=parse_sites(pretrain_sites, 'pretrain-sites'))
+    given |= dict(transfer_sites=parse_sites(transfer_sites, 'transfer-sites'), pretrained=pretrained or None)
     options = {name: value for name, value in given.items() if value is not None}
     return options | dict(parse_setting(text) for text in further.split(';') if text.strip())
 
 
-def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, options) -> None:
-    "Run the experiment, then print the headline table and where the report is."
+def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dry_run, options) -> None:
+    "Say what would run, or run it and print the headline table and where the report is."
+    from rnn_transfer.experiment.run import describe_plan, ensure_synthetic_cohort, run_experiment
+
+    cohort = cohort or ensure_synthetic_cohort(Path(out) / 'cohort')
+    if dry_run:
+        return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
     from rnn_transfer.evaluation.report import headline_text
-    from rnn_transfer.experiment.run import run_experiment
 
     again = f'rnn_transfer_paper {shlex.join(sys.argv[1:])}'
     run_experiment(cohort, out, profile, workers, scheduler, only, command=again, dashboard=dashboard, **options)
@@ -211,23 +218,22 @@ def rnn_transfer_paper(
     workers: int = 0,  # notebooks at a time (default: one per CPU that this process may use)
     scheduler: str = '',  # address of a running Dask scheduler
     device: str = 'auto',  # auto, cpu or cuda
-    set: str = '',  # further parameters of the notebooks: 'transfer.patience=4; replicates=200'
+    pretrain_sites: str | None = None,  # hospitals that pre-training sees, such as A (default: all)
+    transfer_sites: str | None = None,  # hospitals of label subsets and tests, such as B (default: all)
+    pretrained: str = '',  # checkpoint NAME.safetensors that replaces pre-training
+    set: str = '',  # further parameters of the notebooks: 'transfer.patience=4; replicates=200; same_tasks=True'
     only: str = '',  # run just this step and what it needs, such as split-0/pretrain
     dashboard: store_true = False,  # serve Dask's page while the run goes on, on this machine alone
     dry_run: store_true = False,  # only say what would run, why, and how long it may take
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
     "Run the experiment on a cohort, print the headline table and where the report lies"
-    from rnn_transfer.experiment.run import describe_plan, ensure_synthetic_cohort
-
     with one_line_errors(debug, 'the same command goes on from here'):
-        options = _paper_options(splits, fractions, seeds, hidden, device, set)
+        of_sites = (pretrain_sites, transfer_sites, pretrained)
+        options = _paper_options(splits, fractions, seeds, hidden, device, set, *of_sites)
         _check_paper_options(profile, options, cohort, workers, dry_run)
         workers = workers or available_cpus()
-        cohort = cohort or ensure_synthetic_cohort(Path(out) / 'cohort')
-        if dry_run:
-            return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
-        _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, options)
+        _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dry_run, options)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-033
 @command

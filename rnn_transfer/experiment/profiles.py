@@ -30,6 +30,11 @@ _PROTOCOL = dict(
     masks=True,  # Section 4: 76 columns
     short='carry',  # the paper does not say
     normaliser='train',  # the paper does not say
+    pretrain_sites=[],  # the paper has one hospital: all
+    transfer_sites=[],
+    target_scale='target',  # of other sites: by their own train stays
+    same_tasks=False,  # the phenotypes of transfer are held out
+    pretrained='',  # MIMIC-Net is trained here
     batch=128,  # Section 4
     eval_every=50,  # the paper does not say
     seed=0,
@@ -83,6 +88,7 @@ ALLOWED_VALUES = dict(
     short=['carry', 'length'],
     normaliser=['train', 'phenotyping', 'in-hospital-mortality'],
     choose=['nll', 'literal'],
+    target_scale=['target', 'source'],
 )
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-018
@@ -145,6 +151,8 @@ def _expected_list(name: str, value: list) -> str:
         return 'whole numbers above 0'
     if name == 'lambdas' and not all(_is_number(v) and 0 < v < math.inf for v in value):
         return 'numbers above 0'
+    if name in ('pretrain_sites', 'transfer_sites') and not all(isinstance(v, str) for v in value):
+        return 'names of sites'
     if name in ('hidden', 'lambdas', 'models') and not value:
         return 'at least one'
     if name == 'variants' and set(value) - set(ABLATION_NETWORKS):

@@ -125,18 +125,22 @@ def check_splits(
     import pandas as pd
 
     from rnn_transfer.cohorts.channels import Task
+    from rnn_transfer.cohorts.sites import at_sites
+    from rnn_transfer.cohorts.validation import SITE
     from rnn_transfer.data import Cohort
     from rnn_transfer.learning.splits import count_prevalences, draw_splits
 
-    tasks = [Task(**t) for t in about['tasks']]
+    if options.get('same_tasks') or options.get('pretrained'):
+        return  # no split is drawn
+    tasks, sites = [Task(**t) for t in about['tasks']], options.get('pretrain_sites') or []
     named = [t.name for t in tasks if t.kind == 'phenotype']
     low, high = about.get('held_out_prevalence') or [0.0, 1.0]
     try:
-        stays = pd.read_parquet(Path(cohort) / 'stays.parquet', columns=['partition', *named])
+        stays = pd.read_parquet(Path(cohort) / 'stays.parquet', columns=['partition', *[SITE] * bool(sites), *named])
         stays[named] = stays[named].astype('float64')
     except Exception:  # whatever pyarrow says of the file, loading the cohort says in one line
         stays = Cohort.load(cohort).stays
     low = low if options.get('low') is None else options['low']
     high = high if options.get('high') is None else options['high']
-    prevalence = count_prevalences(stays, named)
+    prevalence = count_prevalences(stays[at_sites(stays, sites)], named)
     draw_splits(tasks, prevalence, options['splits'], options['n_held_out'], low, high, options['seed'])

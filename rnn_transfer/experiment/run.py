@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 # %% ../../nbs/experiment/run.ipynb #cell-003
+from .hospitals import check_run_sites, checkpoint_name, copy_checkpoint, implied_options
 from .plan import Step, StepOutcome, plan_steps, with_dependencies
 from .profiles import PROFILES, check_options
 from .provenance import check_splits, cohort_hash, make_manifest, read_cohort_description
@@ -25,6 +26,7 @@ def _plan(cohort: Path, profile: str, options: dict, only: str) -> tuple[dict, l
     check_options(options)
     about = read_cohort_description(cohort)
     steps = fill_in_keys(plan_steps(options), cohort_hash(about))
+    check_run_sites(cohort, options)
     check_splits(cohort, about, options)
     return about, steps, with_dependencies(steps, only)
 
@@ -34,7 +36,9 @@ def _fill_in_options(cohort: str | Path, profile: str, options: dict) -> tuple[d
     cohort = Path(cohort).expanduser()
     check_options(PROFILES[profile] | options)
     hours = read_cohort_description(cohort).get('hours')
-    return PROFILES[profile] | (dict(hours=hours) if hours else {}) | options, cohort
+    filled = PROFILES[profile] | implied_options(options, PROFILES[profile]['models'])
+    filled |= (dict(hours=hours) if hours else {}) | options
+    return filled | dict(pretrained=checkpoint_name(options)), cohort
 
 # %% ../../nbs/experiment/run.ipynb #cell-009
 def _check_call(profile: str, workers: int) -> None:
@@ -45,6 +49,19 @@ def _check_call(profile: str, workers: int) -> None:
         raise BadInput(f'workers {workers}: expected a whole number above 0')
 
 # %% ../../nbs/experiment/run.ipynb #cell-011
+def _describe_roles(options: dict, network: dict) -> dict:
+    "What the manifest says of sites and of a given network; empty where there are none."
+    sites = dict(pretrain=options['pretrain_sites'], transfer=options['transfer_sites'])
+    roles = dict(sites=sites | dict(same_tasks=options['same_tasks'])) if any(sites.values()) else {}
+    return roles | (dict(pretrained=network) if network else {})
+
+
+def _write_manifest(run: Path, manifest: dict) -> None:
+    "Write manifest.json."
+    with write_atomic(run / 'manifest.json') as tmp:
+        tmp.write_text(json.dumps(manifest, indent=1))
+
+# %% ../../nbs/experiment/run.ipynb #cell-013
 def run_experiment(
     cohort: str | Path,  # cohort folder
     run: str | Path,  # run folder; the same one again runs only what is missing or stale
@@ -61,12 +78,12 @@ def run_experiment(
     from rnn_transfer.experiment.cluster import describe_failures, execute_all
 
     _check_call(profile, workers)
-    (options, cohort), run = _fill_in_options(cohort, profile, options), Path(run).expanduser().resolve()
+    given, run = options, Path(run).expanduser().resolve()
+    options, cohort = _fill_in_options(cohort, profile, given)
     about, steps, todo = _plan(cohort, profile, options, only)
     manifest = make_manifest(options, profile, about) | dict(steps={step.name: step.key for step in steps})
     with only_driver(run):
-        with write_atomic(run / 'manifest.json') as tmp:
-            tmp.write_text(json.dumps(manifest, indent=1))
+        _write_manifest(run, manifest | _describe_roles(options, copy_checkpoint(given, run)))
         write_index(run)
         try:
             place = os.path.relpath(cohort, run)
@@ -77,7 +94,7 @@ def run_experiment(
         raise BadInput(describe_failures(outcomes, command))
     return outcomes
 
-# %% ../../nbs/experiment/run.ipynb #cell-016
+# %% ../../nbs/experiment/run.ipynb #cell-018
 def ensure_synthetic_cohort(
     path: Path,  # folder for it
 ) -> Path:  # the same
@@ -86,7 +103,7 @@ def ensure_synthetic_cohort(
 
     return path if (path / 'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
-# %% ../../nbs/experiment/run.ipynb #cell-019
+# %% ../../nbs/experiment/run.ipynb #cell-021
 def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: int) -> str:
     "How many steps are to do, and how long they may take by what such steps took before."
     import pandas as pd
@@ -102,7 +119,7 @@ def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: in
     unknown = sorted(set(table['kind'][todo]) - set(table['kind'][table['seconds'].notna()]))
     return text + (f'; no step of kind {", ".join(unknown)} was timed here yet' if unknown else '')
 
-# %% ../../nbs/experiment/run.ipynb #cell-021
+# %% ../../nbs/experiment/run.ipynb #cell-023
 def _describe_draws(options: dict) -> str:
     "What the draws of the labels at few labels, and the networks, of a run can show."
     from rnn_transfer.evaluation.components import describe_design

@@ -23,7 +23,7 @@ from .problems import Findings, raise_for_errors
 from rnn_transfer.frames.stays import (
     Identifiers,
     admission_times,
-    check_roles,
+    check_stated_columns,
     find_columns,
     find_tasks,
     number_identifiers,
@@ -39,7 +39,7 @@ class ReadOptions:
     "How tables are read."
 
     mapping: Any = None  # as `read_mapping`
-    columns: dict[str, str] = field(default_factory=dict)  # {role: name in a table}, as `check_roles`
+    columns: dict[str, str] = field(default_factory=dict)  # {role: name in a table}, as `check_stated_columns`
     channels: Sequence[Channel] | None = None  # that names may stand for; None: those of the benchmark
     tasks: list | dict | None = None  # as `find_tasks`
     whole_hours: str = ''  # times: hour 1 is a moment; bins: it names the hour; empty: by the form of the table
@@ -278,7 +278,7 @@ def convert_tables(
     findings = Findings()
     events, events_name = read_table(events, 'events')
     stays, stays_name = read_table(stays, 'stays')
-    check_roles(options.columns, {stays_name: stays, events_name: events}, findings)
+    check_stated_columns(options.columns, {stays_name: stays, events_name: events}, findings)
     read = _read_stays(stays, stays_name, options, findings)
     pieces = _read_events(events, events_name, read, is_wide, options, findings)
     _limit_losses(findings, options.allow_loss)

@@ -40,10 +40,10 @@ def labelled_rows(
     y = data.stays[task].to_numpy(float)
 
     def subset(partition, of_each_class):
-        rows = data.rows(partition)
+        rows = data.rows(partition, data.sites_of_transfer)
         return rows[labelled_subset(y[rows], of_each_class, task, seed, partition)]
 
-    test = data.rows('test')
+    test = data.rows('test', data.sites_of_transfer)
     return LabelledRows(
         subset('train', fraction), subset('val', 1.0 if full_val else fraction), test[~np.isnan(y[test])]
     )

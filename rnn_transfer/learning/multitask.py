@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..cohorts.sites import used_in_pretraining
 from ..data import PreparedCohort
 from .fits import LabelledRows, visible_labels
 from .recurrent import predict_probabilities
@@ -26,7 +27,8 @@ def multitask_labels(
     subsets: dict[str, LabelledRows],  # of every task to transfer to
 ) -> np.ndarray:  # (n_stays, K) float32, source tasks first, NaN where a label may not be seen
     "All labels the multi-task network may learn from or be stopped by"
-    learn = remove_leakage(data.stays, target).keep & (data.stays['partition'] != 'test').to_numpy()
+    used = used_in_pretraining(data.stays, data.sites_of_pretraining, data.sites_of_transfer)
+    learn = remove_leakage(data.stays, target, used).keep & (data.stays['partition'] != 'test').to_numpy()
     columns = [np.where(learn, data.stays[task].to_numpy(float), np.nan) for task in source]
     columns += [visible_labels(data.stays[task].to_numpy(float), rows) for task, rows in subsets.items()]
     return np.stack(columns, axis=1).astype(np.float32)
@@ -47,7 +49,9 @@ def fit_multitask(
     seed: int = 0,  # draws batches and dropout
 ) -> dict[str, MultitaskFit]:  # one for each criterion; Diverged where the loss is not finite
     "Train the multi-task network once, stopped by eq. (1) over the known labels of val"
-    train, val = data.rows('train'), data.rows('val')
+    either = [data.sites_of_pretraining, data.sites_of_transfer]
+    sites = either[0] + either[1] if all(either) else []
+    train, val = data.rows('train', sites), data.rows('val', sites)
     y = next(iter(labels.values()))[train]
     sets = [(data.X[val], Y[val], data.lengths[val]) for Y in labels.values()]
     monitors = fit_with_monitors(start, data.X[train], y, sets, settings, lengths=data.lengths[train], seed=seed)

@@ -80,7 +80,10 @@ def network_features(
     "The final hidden states of every stay of the cohort, from the cache where that is whole"
     path = network_path(run, split, network, hidden)
     info, _ = read_checkpoint(path)
-    key = hashlib.sha256(json.dumps([info['sha256'], grid_metadata(data)], sort_keys=True).encode()).hexdigest()[:12]
+    grid = grid_metadata(data)
+    if 'transfer_scale' in data.meta:  # the network knows nothing of it, its input does
+        grid |= dict(transfer_sites=data.sites_of_transfer, transfer_scale=data.meta['transfer_scale'])
+    key = hashlib.sha256(json.dumps([info['sha256'], grid], sort_keys=True).encode()).hexdigest()[:12]
     cache = Path(run) / f'split-{split}' / 'features' / f'{network}-{key}.npy'
     names = feature_names(info['hidden'], info['n_layers'])
     try:

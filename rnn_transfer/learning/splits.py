@@ -94,17 +94,27 @@ class LeakageRemoval(NamedTuple):
     flow: pd.DataFrame  # columns partition, step, stays, subjects: counts by partition and step
 
 
+def _has_target(stays: pd.DataFrame, target: list, used: np.ndarray) -> np.ndarray:
+    "(n_stays, n_targets) bool: whether a stay's subject has a phenotype in any stay that may be read"
+    if not target:
+        return np.zeros((len(stays), 0), bool)
+    positive = (stays[target] == 1) & used[:, None]
+    return positive.groupby(stays['subject_id']).transform('any').to_numpy()
+
+
 def remove_leakage(
     stays: pd.DataFrame,  # (n_stays rows) with subject_id, partition and the columns of the targets
-    target: Sequence[str],  # held-out tasks
-) -> LeakageRemoval:  # the stays that remain, and counts
+    target: Sequence[str],  # held-out tasks; empty: nobody leaves
+    used: np.ndarray | None = None,  # (n_stays,) bool, stays that may be read, as `used_in_pretraining`; None: all
+) -> LeakageRemoval:  # the stays that remain, and counts by partition and step
     "Take every subject with a target phenotype in any stay out of train and val"
-    has = (stays[list(target)] == 1).groupby(stays['subject_id']).transform('any').to_numpy()
+    used = np.ones(len(stays), bool) if used is None else used
+    has = _has_target(stays, list(target), used)
     partition, subject = stays['partition'].to_numpy(), stays['subject_id'].to_numpy()
-    keep = ~has.any(1) | (partition == 'test')
+    keep = used & (~has.any(1) | (partition == 'test'))
     counts = []
     for name in ('train', 'val', 'test'):
-        inside = partition == name
+        inside = used & (partition == name)
         steps = {'all': inside}
         if name != 'test':
             steps |= {f'leaves for {task}': inside & has[:, k] for k, task in enumerate(target)}
@@ -113,7 +123,7 @@ def remove_leakage(
     flow = pd.DataFrame(counts, columns=['partition', 'step', 'stays', 'subjects'])
     return LeakageRemoval(keep, flow)
 
-# %% ../../nbs/learning/splits.ipynb #cell-028
+# %% ../../nbs/learning/splits.ipynb #cell-030
 def check_enough_left(
     flow: pd.DataFrame,  # counts, of `remove_leakage`
     target: Sequence[str],  # held-out tasks
