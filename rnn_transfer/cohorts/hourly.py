@@ -72,7 +72,7 @@ def grid_columns(
     values = [column for c in channels for column in c.columns]
     return values + [Column(f'mask->{c.name}', c.name, 'mask') for c in channels if masks]
 
-
+# %% ../../nbs/cohorts/hourly.ipynb #cell-024
 def _check_categories(
     carried: np.ndarray,  # (n_stays, hours) values of a categorical channel
     channel: Channel,  # which it is
@@ -101,7 +101,7 @@ def _write_channel(
     else:
         out[..., 0] = carried
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-025
+# %% ../../nbs/cohorts/hourly.ipynb #cell-027
 class ValueColumns(NamedTuple):
     "Which columns of a grid hold values, and where their masks are."
 
@@ -132,7 +132,7 @@ def value_and_mask_columns(
     values = [i for i, c in enumerate(columns) if c.kind != 'mask']
     return ValueColumns(values, [masks.get(columns[i].channel) for i in values])
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-028
+# %% ../../nbs/cohorts/hourly.ipynb #cell-030
 def restore_columns(
     names: list[str],  # of a grid, as stored
     channels: list[str],  # names of its channels, in order
@@ -153,7 +153,7 @@ def restore_columns(
         raise BadInput('the columns are not those of the channels')
     return columns
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-031
+# %% ../../nbs/cohorts/hourly.ipynb #cell-033
 def _stay_blocks(
     events: EventArrays,  # all events
     n_stays: int,  # rows of the grid
@@ -170,7 +170,7 @@ def _stay_blocks(
         stay, channel, hour, value = (a[inside] for a in events)
         yield slice(start, stop), EventArrays(stay - start, channel, hour, value)
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-032
+# %% ../../nbs/cohorts/hourly.ipynb #cell-034
 def hourly_values(
     events: EventArrays,  # up to `hours`
     channels: list[Channel],  # in the order of the columns
