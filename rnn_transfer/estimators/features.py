@@ -119,7 +119,7 @@ def _raw_grid(self: MIMICNetFeatures, X: Cohort | Grid) -> Grid:
         raise BadInput(f'grid: its {len(X.columns)} columns are not the {len(meta["columns"])} of the network')
     return X
 
-
+# %% ../../nbs/estimators/features.ipynb #cell-014
 @patch
 def _cohort_states(self: MIMICNetFeatures, X: Cohort) -> np.ndarray:
     "(n, L*h or h) the states of a cohort, chunk after chunk"
@@ -143,7 +143,7 @@ def _grid_states(self: MIMICNetFeatures, X: Grid) -> np.ndarray:
     states = extract_features(self.network_, normalised, lengths, self.batch)
     return states[:, np.isin(self._all_names(), self.get_feature_names_out())]
 
-
+# %% ../../nbs/estimators/features.ipynb #cell-015
 @patch
 def _train_rows(self: MIMICNetFeatures, X: Cohort | Grid) -> np.ndarray:
     "Rows of the train stays; all rows of a grid, which has no partitions"
@@ -151,7 +151,7 @@ def _train_rows(self: MIMICNetFeatures, X: Cohort | Grid) -> np.ndarray:
         return np.ones(len(X.X), bool)
     return (X.stays['partition'] == 'train').to_numpy()
 
-# %% ../../nbs/estimators/features.ipynb #cell-018
+# %% ../../nbs/estimators/features.ipynb #cell-021
 class StatisticalFeatures(TransformerMixin, BaseEstimator):
     "The hand-crafted statistics of the benchmark, one row a stay."
 
