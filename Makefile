@@ -7,7 +7,7 @@ PYTHON  ?=
 VENV    ?= .venv
 SOURCE  ?= synthetic
 DATA    ?=
-PROFILE ?= $(if $(filter physionet2012,$(SOURCE)),open,quick)
+PROFILE ?= $(if $(filter physionet2012 physionet2019,$(SOURCE)),open,quick)
 OUT     ?= runs/$(SOURCE)
 COHORT  ?= cohorts/$(SOURCE)
 # passed through to rnn_transfer_paper when given; ARGS takes anything else, as it stands
@@ -25,13 +25,13 @@ INSTALLED := $(VENV)/.installed
 FLAGS = $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
 
-FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 mimic3:500 mimic3_benchmarks:500 finished_runs:200
+FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:500 mimic3:500 mimic3_benchmarks:500 finished_runs:200
 
 .PHONY: help install dev paper lint test slow fuzz docs export readme clean
 
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
-	@echo '              SOURCE=physionet2012 DATA=FOLDER for open ICU data; PROFILE=quick|open|paper OUT=FOLDER'
+	@echo '              SOURCE=physionet2012 (or physionet2019) DATA=FOLDER for open ICU data; PROFILE=quick|open|paper OUT=FOLDER'
 	@echo '              SPLITS= FRACTIONS= SEEDS= WORKERS= SCHEDULER= DEVICE= ARGS="..." go to rnn_transfer_paper'
 	@echo 'make test     style, library, notebooks, README and site: every check but those of make slow'
 	@echo 'make lint     the style alone: ruff over notebooks, tests, docs and benchmarks; export in step'

@@ -1,15 +1,18 @@
-"""Time and memory of reading raw MIMIC-III-shaped tables of growing size, and an estimate for the whole of MIMIC-III.
+"""Time and memory of reading raw tables of growing size, and an estimate for the whole of MIMIC-III or MIMIC-IV.
 
-    python benchmarks/raw_scale.py WORK [--rows 3e6 30e6 100e6] [--others 5] [--threads N] [--seed 0] [--keep]
+    python benchmarks/raw_scale.py WORK [--source mimic3] [--rows 3e6 30e6 100e6] [--others 5] [--threads N] [--seed 0]
+        [--keep]
 
 writes the synthetic tables of each size under WORK (about 90 bytes a row; 100 million rows need 10 GB free), reads them
-with mimic3.cohort in a process of its own, .csv and then .csv.gz, times DuckDB's count(*) over the same CHARTEVENTS for
-comparison, and prints Markdown tables. One size and one packing lie on the disk at a time.
+with the cohort of the source in a process of its own, .csv and then .csv.gz, times DuckDB's count(*) over the same
+CHARTEVENTS for comparison, and prints Markdown tables. One size and one packing lie on the disk at a time.
+With --source mimic4 the same rows are written again in the form of MIMIC-IV, and read by mimic4.
 Others is the number of rows of items that no channel uses for each row of one that is used; with 5 a sixth of the chart
 rows is of a mapped item, as in the MIMIC-III demo.
 """
 
 import argparse
+import importlib
 import json
 import os
 import resource
@@ -22,7 +25,10 @@ from pathlib import Path
 import numpy as np
 
 LARGE = ("CHARTEVENTS", "LABEVENTS", "OUTPUTEVENTS")
-MIMIC3_ROWS = 330_712_483 + 27_854_055 + 4_349_218  # of the three tables in MIMIC-III v1.4
+SIZES = {  # {source: rows of the large tables that the database has}
+    "mimic3": 330_712_483 + 27_854_055 + 4_349_218,  # the three tables of MIMIC-III v1.4
+    "mimic4": 313_645_063 + 118_171_367,  # chartevents and labevents of MIMIC-IV v2.2
+}
 BYTES_PER_ROW = 110  # on disk, at most, plain
 COLUMNS = [
     "tables",
@@ -82,21 +88,29 @@ def count(folder: str, threads=None, **_) -> dict:
     "DuckDB's own count(*) over CHARTEVENTS."
     import duckdb
 
-    path = next(Path(folder).glob("CHARTEVENTS.csv*"))
+    path = next(p for p in Path(folder).rglob("*") if p.name.upper().startswith("CHARTEVENTS.CSV"))
     duckdb.sql(f"SET threads={threads or os.cpu_count()}")
     start = time.perf_counter(), time.process_time()
     duckdb.sql(f"SELECT count(*) FROM read_csv('{path}', header=true, quote='\"', escape='\"')").fetchall()
     return dict(seconds=time.perf_counter() - start[0], cpu=time.process_time() - start[1], peak=peak_memory())
 
 
-def build(folder: str, threads=None, n=0, **_) -> dict:
-    "The cohort, in memory as a user has it."
-    from rnn_transfer.sources import mimic3
+def convert(folder: str, source="", compression=None, **_) -> dict:
+    "Write tables of MIMIC-III in the form of MIMIC-IV, and delete them."
+    from rnn_transfer.sources.mimic4_tables import convert_to_mimic4
 
+    convert_to_mimic4(source, folder, ".csv.gz" if compression else ".csv")
+    shutil.rmtree(source)
+    return dict(peak=peak_memory())
+
+
+def build(folder: str, threads=None, n=0, source="mimic3", **_) -> dict:
+    "The cohort, in memory as a user has it."
+    module = importlib.import_module(f"rnn_transfer.sources.{source}")
     start = time.perf_counter(), time.process_time()
-    cohort = mimic3.cohort(folder, threads=threads, scratch=str(Path(folder).parent))
+    cohort = module.cohort(folder, threads=threads, scratch=str(Path(folder).parent))
     seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
-    if len(cohort.stays) != n:
+    if len(cohort.stays) < n:  # MIMIC-IV has no wards, so that a few more stays are kept
         raise SystemExit(f"{len(cohort.stays)} stays came back of {n}")
     return dict(seconds=seconds, cpu=cpu, peak=peak_memory(), events=len(cohort.events))
 
@@ -128,11 +142,17 @@ def measure_tables(work: Path, rows: float, n: int, compression: str | None, arg
     shutil.rmtree(folder, ignore_errors=True)
     try:
         wrote = run_alone("write", folder, others=args.others, seed=args.seed, compression=compression, **common)
-        size = sum(p.stat().st_size for p in folder.iterdir())
-        counted, built = run_alone("count", folder, **common), run_alone("build", folder, **common)
+        if args.source == "mimic4":
+            original = folder.rename(f"{folder}-mimic3")
+            run_alone("convert", folder, source=str(original), compression=compression)
+            wrote["rows"].pop("OUTPUTEVENTS")
+        size = sum(p.stat().st_size for p in folder.rglob("*.csv*"))
+        counted = run_alone("count", folder, **common)
+        built = run_alone("build", folder, source=args.source, **common)
     finally:
         if not args.keep:
             shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(f"{folder}-mimic3", ignore_errors=True)
     return dict(
         tables=".csv.gz" if compression else ".csv",
         stays=n,
@@ -178,9 +198,10 @@ def measure(work: Path, rows: float, args: argparse.Namespace) -> list:
     return measured
 
 
-def print_estimates(measured: list):
-    "The exponents of the rows, and estimates for the whole of MIMIC-III."
-    print("\n| tables | measure | exponent of the rows | at MIMIC-III's size |\n|:--|:--|--:|--:|")
+def print_estimates(measured: list, source: str):
+    "The exponents of the rows, and estimates for the whole of the database."
+    database, n_rows = dict(mimic3="MIMIC-III", mimic4="MIMIC-IV")[source], SIZES[source]
+    print(f"\n| tables | measure | exponent of the rows | at {database}'s size |\n|:--|:--|--:|--:|")
     for tables in (".csv", ".csv.gz"):
         builds = [r["build"] for r in measured if r["tables"] == tables]
         rows = np.array([r["all"] for r in measured if r["tables"] == tables], float)
@@ -188,12 +209,12 @@ def print_estimates(measured: list):
             y = np.array([b[key] for b in builds])
             power = np.polyfit(np.log(rows), np.log(y), 1)[0]
             if key == "peak":
-                estimate = f"{np.polyval(np.polyfit(rows[-2:], y[-2:], 1), MIMIC3_ROWS):,.0f} MB"
+                estimate = f"{np.polyval(np.polyfit(rows[-2:], y[-2:], 1), n_rows):,.0f} MB"
             else:
-                estimate = f"{y[-1] * (MIMIC3_ROWS / rows[-1]) ** power / 60:.1f} minutes"
+                estimate = f"{y[-1] * (n_rows / rows[-1]) ** power / 60:.1f} minutes"
             print(f"| {tables} | {name} | {power:.2f} | {estimate} |")
     print(
-        f"\nMIMIC-III's size: {MIMIC3_ROWS:,} rows of CHARTEVENTS, LABEVENTS and OUTPUTEVENTS; times from the largest "
+        f"\n{database}'s size: {n_rows:,} rows of its large tables; times from the largest "
         "size by the exponent, memory by a straight line through the two largest. The tables are synthetic: real ones "
         "have other items, texts and stays."
     )
@@ -203,6 +224,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--rows", type=float, nargs="+", default=[3e6, 30e6, 100e6])
+    parser.add_argument("--source", choices=list(SIZES), default="mimic3")
     parser.add_argument("--others", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
@@ -211,13 +233,17 @@ def main():
     parser.add_argument("--with", dest="given", type=json.loads)
     args = parser.parse_args()
     if args.only:
-        print(json.dumps(dict(write=write, count=count, build=build)[args.only](str(args.work), **args.given)))
+        print(
+            json.dumps(
+                dict(write=write, convert=convert, count=count, build=build)[args.only](str(args.work), **args.given)
+            )
+        )
         return
     args.work.mkdir(parents=True, exist_ok=True)
     print(f"| {' | '.join(COLUMNS)} |\n|:--{'|--:' * (len(COLUMNS) - 1)}|", flush=True)
     measured = [r for rows in sorted(args.rows) for r in measure(args.work, rows, args)]
     if len(args.rows) > 1:
-        print_estimates(measured)
+        print_estimates(measured, args.source)
 
 
 if __name__ == "__main__":

@@ -79,9 +79,26 @@ MENU = [
         [
             f"estimators/{name}.ipynb"
             for name in (
-                *("classifier", "features", "extraction", "input_check", "linear", "label_evaluation"),
+                *("classifier", "features", "extraction", "shipped", "input_check", "linear", "label_evaluation"),
                 *("precision", "recalibration"),
                 *("persistence", "pretraining", "model_card", "onnx_export"),
+            )
+        ],
+    ),
+    (
+        "Which model for your label",
+        [
+            f"apply/{name}.ipynb"
+            for name in (
+                "run",
+                "systems",
+                "divisions",
+                "material",
+                "fitting",
+                "scores",
+                "label_curves",
+                "answer",
+                "report",
             )
         ],
     ),
@@ -91,6 +108,7 @@ MENU = [
             f"evaluation/{name}.ipynb"
             for name in (
                 *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
+                *("components", "component_coverage", "null_fits", "three_sources", "source_tables"),
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
                 *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
                 *("sparsity", "features", "per_task", "calibration", "provenance"),
@@ -105,7 +123,7 @@ MENU = [
             f"experiment/{name}.ipynb"
             for name in (
                 *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "run"),
-                *("status", "commandline", "commands", "pretrain_command"),
+                *("status", "commandline", "commands", "pretrain_command", "apply_command"),
             )
         ],
     ),
@@ -118,9 +136,12 @@ MENU = [
                 *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
                 *("physionet2012", "physionet2012_sets", "physionet2012_files", "physionet2012_rows"),
                 *("physionet2012_outcomes", "physionet2012_losses", "threshold_tasks"),
+                *("physionet2019", "physionet2019_files", "physionet2019_rows", "physionet2019_losses"),
+                "archive_files",
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
                 *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),
                 *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),
+                *("mimic_releases", "mimic4", "mimic4_tables"),
                 *("table", "csv_files", "csv_scans", "duckdb_tables", "other_databases"),
             )
         ],

@@ -26,6 +26,8 @@ from .model import extract_features as extract_features
 from .model import load_checkpoint as load_checkpoint
 from .model import save_checkpoint as save_checkpoint
 from .utilities.errors import BadInput as BadInput
+from .apply.run import ApplySettings as ApplySettings
+from .apply.run import apply_network as apply_network
 from .estimators.classifier import TransferClassifier as TransferClassifier
 from .estimators.extraction import extract_cohort_features as extract_cohort_features
 from .estimators.features import MIMICNetFeatures as MIMICNetFeatures
@@ -42,3 +44,6 @@ from .data import run_data as run_data
 from .model import run_model as run_model
 from .pretrain import run_pretrain as run_pretrain
 from .transfer import run_transfer as run_transfer
+from .estimators.input_check import check_input as check_input
+from .frames.mapping import draft_mapping as draft_mapping
+from .estimators.shipped import shipped_network as shipped_network

@@ -38,6 +38,7 @@ from .cohorts.storage import CohortFiles, read_cohort_files, write_cohort_files
 from .cohorts.summary import summary_line
 from rnn_transfer.cohorts.validation import (
     EVENT_COLUMNS,
+    SITE,
     STAY_COLUMNS,
     check_channels,
     check_events,
@@ -113,8 +114,9 @@ def fingerprint(self: Cohort) -> str:  # 64 hexadecimal digits
     for c in ('stay_id', 'hour', 'value'):
         h.update(np.ascontiguousarray(self.events[c].to_numpy(), dtype='<i8' if c == 'stay_id' else '<f8'))
     h.update(np.ascontiguousarray(self.events['channel'].cat.codes.to_numpy(), dtype='<i2'))
-    for c in STAY_COLUMNS + [t.name for t in self.tasks]:
-        h.update(self.stays[c].astype('string' if c == 'partition' else 'float64').to_csv(index=False).encode())
+    sites = [SITE] if SITE in self.stays else []
+    for c in STAY_COLUMNS + sites + [t.name for t in self.tasks]:
+        h.update(self.stays[c].astype('string' if c in ('partition', SITE) else 'float64').to_csv(index=False).encode())
     return h.hexdigest()
 
 # %% ../nbs/00_data.ipynb #cell-020

@@ -102,7 +102,7 @@ def _write_figures(run: Path, sections: list[Section]) -> None:
                 if isinstance(x, ReportFigure):
                     x.save(tmp)
 
-# %% ../nbs/04_evaluate.ipynb #cell-026
+# %% ../nbs/04_evaluate.ipynb #cell-027
 def run_evaluate(
     run: Path,  # run folder with the outputs of 03_transfer
     replicates: int = 500,  # of the bootstrap

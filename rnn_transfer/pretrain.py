@@ -57,7 +57,7 @@ def _train_and_val_rows(data: PreparedCohort, keep: np.ndarray) -> list[np.ndarr
     partition = data.stays['partition'].to_numpy()
     return [np.flatnonzero(keep & (partition == name)) for name in ('train', 'val')]
 
-# %% ../nbs/02_pretrain.ipynb #cell-015
+# %% ../nbs/02_pretrain.ipynb #cell-016
 def train_mimic_net(
     data: PreparedCohort,  # of the run
     keep: np.ndarray,  # (n_stays,) bool, stays that may be used
@@ -84,7 +84,7 @@ def train_mimic_net(
     best = choose_hidden({h: history.best_val for h, history in drop_diverged(outcomes).items()})
     return TrainedNetwork(nets[best], outcomes)
 
-# %% ../nbs/02_pretrain.ipynb #cell-020
+# %% ../nbs/02_pretrain.ipynb #cell-021
 def train_autoencoder(
     data: PreparedCohort,  # of the run
     start: MIMICNet,  # untrained network
@@ -101,7 +101,7 @@ def train_autoencoder(
     history = train_network(auto, X, y, X_val, y_val, settings, seed=seed, loss=reconstruction_loss, **lengths)
     return TrainedNetwork(auto.net, {start.config['hidden']: history})
 
-# %% ../nbs/02_pretrain.ipynb #cell-023
+# %% ../nbs/02_pretrain.ipynb #cell-024
 @dataclass(frozen=True)
 class _PretrainRun:
     "What all networks of a split share"
@@ -124,7 +124,7 @@ class _PretrainRun:
         keep, seed = self.keep if keep is None else keep, self.seed if seed is None else seed
         return train_mimic_net(self.data, keep, self.split.source, starts, self.settings, seed, inputs)
 
-# %% ../nbs/02_pretrain.ipynb #cell-024
+# %% ../nbs/02_pretrain.ipynb #cell-025
 def _train_ablations(ctx: _PretrainRun, ablations: list[str], starts: dict[int, MIMICNet], start: MIMICNet) -> dict:
     "The ablations that are trained on source tasks"
     trained, columns = {}, ctx.data.columns
@@ -148,7 +148,7 @@ def _train_further_inits(ctx: _PretrainRun, n_extra_inits: int, start: MIMICNet)
         trained[f'mimic-net@{i}'] = catch_divergence(ctx.train, [other], seed=ctx.seed + i)
     return trained
 
-# %% ../nbs/02_pretrain.ipynb #cell-026
+# %% ../nbs/02_pretrain.ipynb #cell-027
 def _train_networks(ctx: _PretrainRun, ablations: list[str], n_extra_inits: int, autoencoder_updates: int) -> dict:
     "{name: TrainedNetwork or Diverged}; raises Diverged where MIMIC-Net did"
     starts = ctx.starts()
@@ -162,7 +162,7 @@ def _train_networks(ctx: _PretrainRun, ablations: list[str], n_extra_inits: int,
         trained['autoencoder'] = catch_divergence(train_autoencoder, ctx.data, start, settings, ctx.seed)
     return trained
 
-# %% ../nbs/02_pretrain.ipynb #cell-028
+# %% ../nbs/02_pretrain.ipynb #cell-029
 def _check_ablations(data: PreparedCohort, names: Sequence[str], n_extra_inits: int) -> tuple[list[str], dict]:
     "The ablations to train, in order, and {name: why it is left out}; BadInput for an unknown name or number"
     unknown = [name for name in names if name not in ABLATION_NETWORKS]
@@ -175,7 +175,7 @@ def _check_ablations(data: PreparedCohort, names: Sequence[str], n_extra_inits: 
         left_out = {name: 'the grid has no masks' for name in ('masks-only', 'values-only') if name in names}
     return [name for name in ABLATION_NETWORKS if name in names and name not in left_out], left_out
 
-# %% ../nbs/02_pretrain.ipynb #cell-031
+# %% ../nbs/02_pretrain.ipynb #cell-032
 def _describe_training(trained: TrainedNetwork) -> dict:
     "What split.json says of a network: the h that was chosen, and the training of each h"
     networks = []
@@ -201,7 +201,7 @@ def _learning_curves(trained: dict[str, TrainedNetwork]) -> pd.DataFrame:
                 curves.append(history.curve.assign(network=name, hidden=h))
     return pd.concat(curves)[['network', 'hidden', 'update', 'train', 'val']]
 
-# %% ../nbs/02_pretrain.ipynb #cell-034
+# %% ../nbs/02_pretrain.ipynb #cell-035
 def _write_checkpoints(folder: Path, data: PreparedCohort, trained: dict[str, TrainedNetwork], manifest: dict):
     "One checkpoint for each network"
     values = [data.columns[i] for i in value_and_mask_columns(data.columns)[0]]
@@ -215,7 +215,7 @@ def _write_checkpoints(folder: Path, data: PreparedCohort, trained: dict[str, Tr
             **grid_metadata(data),
         )
 
-# %% ../nbs/02_pretrain.ipynb #cell-036
+# %% ../nbs/02_pretrain.ipynb #cell-037
 def _write_artifacts(run: Path, data: PreparedCohort, outcomes: dict, flow: pd.DataFrame, manifest: dict) -> dict:
     "The files of `run_pretrain`, split.json last"
     folder = run / f'split-{manifest["split"]}' / 'pretrain'
@@ -235,7 +235,7 @@ def _write_artifacts(run: Path, data: PreparedCohort, outcomes: dict, flow: pd.D
         tmp.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding='utf-8')
     return manifest
 
-# %% ../nbs/02_pretrain.ipynb #cell-038
+# %% ../nbs/02_pretrain.ipynb #cell-039
 def _draw_split(
     data: PreparedCohort, number: int, n_splits: int, n_held_out: int, low: float | None, high: float | None, seed: int
 ) -> tuple[Split, dict]:
@@ -249,7 +249,7 @@ def _draw_split(
     manifest = dict(split=number, source=split.source, target=split.target)
     return split, manifest | dict(prevalence=prevalence[split.target].to_dict(), held_out_prevalence=span)
 
-# %% ../nbs/02_pretrain.ipynb #cell-039
+# %% ../nbs/02_pretrain.ipynb #cell-041
 def run_pretrain(
     run: str | Path,  # run folder with the data and model steps done
     split: int = 0,  # number of the split, from 0

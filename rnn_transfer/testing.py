@@ -72,7 +72,7 @@ def _toy_events(
     )
     return events.sort_values(['stay_id', 'hour'], kind='stable', ignore_index=True)
 
-# %% ../nbs/testing.ipynb #cell-010
+# %% ../nbs/testing.ipynb #cell-011
 def _toy_labels(
     Z: np.ndarray,  # (n, 48, 3) hidden states
     r: np.random.Generator,  # draws weights and noise

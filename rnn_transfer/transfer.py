@@ -35,8 +35,8 @@ def transfer_tasks(
     data: PreparedCohort,  # of the run
     target: Sequence[str],  # held-out phenotypes of the split
 ) -> dict[str, str]:  # {name: kind}
-    "The tasks to transfer to: the split's targets, then every task of kind mortality"
-    return dict.fromkeys(target, 'phenotype') | {t.name: t.kind for t in data.tasks if t.kind == 'mortality'}
+    "The tasks to transfer to: the split's targets, then every task that is no phenotype: mortality and others"
+    return dict.fromkeys(target, 'phenotype') | {t.name: t.kind for t in data.tasks if t.kind != 'phenotype'}
 
 # %% ../nbs/03_transfer.ipynb #cell-021
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _raise_for_missing_networks(ctx: TransferStep, system: SystemId):
         if system.init:
             need += f' and inits of at least {system.init}'
         elif network not in ('mimic-net', 'untrained'):
-            need += f' and {network} among the variants'
+            need += f' and {network} among the ablation networks (variants)'
         raise BadInput(f'models {system.name!r}: {path}: no such file; {need} first')
 
 # %% ../nbs/03_transfer.ipynb #cell-027

@@ -507,11 +507,12 @@ KINDS = dict(
 
 
 def further_kinds() -> dict:
-    "The sources of raw tables, and finished runs."
+    "The sources of raw tables, PhysioNet 2019, and finished runs."
+    from fuzz_physionet2019 import DOWNLOAD_KINDS
     from fuzz_raw import RAW_KINDS
     from fuzz_runs import RUN_KINDS
 
-    return RAW_KINDS | RUN_KINDS
+    return RAW_KINDS | DOWNLOAD_KINDS | RUN_KINDS
 
 
 def try_one(attempt: Callable, folder: Path) -> tuple[str, str]:

@@ -136,7 +136,7 @@ def evaluated_run(folder):
 
 @cache
 def evaluated_crowd(folder):
-    "A run of all systems and some variants, evaluated."
+    "A run of all systems, some with another selection criterion, evaluated."
     run = simulated_run(folder / 'simulated-crowd', n=220, systems=ALL_SYSTEMS, seeds={0.05: 2, 1.0: 2}, paths=True)
     return run, run_evaluate(run, replicates=30)
 

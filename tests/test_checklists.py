@@ -63,7 +63,7 @@ def ev(prepared):
     tasks = [t.name for t in prepared.tasks]
     ev = toy_evaluation({"LR": 0.4, "MN-LR-2": 0.9}, kinds={tasks[0]: "phenotype", tasks[-1]: "mortality"})
     steps = [("stays", 300, 250), ("with a reading", 240, 200)]
-    ev.about |= dict(flow=[dict(step=step, stays=n, subjects=k) for step, n, k in steps])
+    ev.info |= dict(flow=[dict(step=step, stays=n, subjects=k) for step, n, k in steps])
     return ev
 
 

@@ -293,7 +293,7 @@ def test_the_same_task_in_several_splits_counts_once():
     ev = evaluation_of(linear, near_zero=lambda model, kind: 0.9)
     ev.results.loc[ev.results["task"] == "A", "n_near_zero"] = 150
     results = pd.concat([ev.results, ev.results.assign(split=1)], ignore_index=True)
-    twice = Evaluation(results, ev.values, ev.positives, ev.about)
+    twice = Evaluation(results, ev.values, ev.positives, ev.info)
     test = feature_fraction_test(["MN-LR-1"])
     pd.testing.assert_frame_equal(test(twice), test(ev))
     assert test(twice)["n_tasks"].item() == 4

@@ -3,17 +3,17 @@
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.stats import ttest_1samp
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
 from rnn_transfer.evaluation.comparisons import (
-    corrected_t_over_seeds,
     holm,
-    nadeau_bengio,
     wilcoxon,
     wilcoxon_over_tasks,
 )
@@ -25,9 +25,11 @@ from rnn_transfer.evaluation.label_efficiency import (
     format_labels,
     isotonic_curve,
     label_efficiency_table,
+    label_numbers,
     labels_to_reach,
 )
 from rnn_transfer.evaluation.measures import Bootstrap, auroc, simulate_coverage
+from rnn_transfer.evaluation.three_sources import difference_interval
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.seeds import seeded_rng
@@ -194,33 +196,6 @@ def test_paired_bootstrap_intervals_cover_over_a_thousand_repetitions():
     assert 0.93 <= held / 1000 <= 0.97
 
 
-# ---------------------------------------------------------------- Nadeau–Bengio
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(-0.25, 0.25, width=16), min_size=2, max_size=20))
-def test_without_correction_it_is_the_t_test(d):
-    found = nadeau_bengio(d, 1, 0)
-    if np.std(d) < 1e-9:
-        assert np.isnan(found.p) and found.reason
-        return
-    want = stats.ttest_1samp(d, 0)
-    ci = want.confidence_interval()
-    assert [found.t, found.p, *found.interval] == pytest.approx(
-        [want.statistic, want.pvalue, ci.low, ci.high], rel=1e-6, abs=1e-9
-    )
-
-
-def test_the_correction_widens_with_the_ratio_and_not_with_seeds_alone():
-    d = seeded_rng('nb').normal(0.01, 0.01, 10)
-
-    def width(ratio):
-        return np.ptp(nadeau_bengio(d, 1, ratio).interval)
-
-    assert width(0) < width(0.2) < width(5) and width(5) == pytest.approx(width(0) * np.sqrt((0.1 + 5) / 0.1))
-    assert nadeau_bengio([], 1, 1).n == 0 and nadeau_bengio([0.1, np.nan], 1, 1).n == 1
-
-
 # ---------------------------------------------------------------- Wilcoxon and Holm
 
 
@@ -335,19 +310,24 @@ def test_a_curve_with_a_gap_has_no_answer():
     assert np.isnan(found[1].as_number()) and format_labels(found[1], [0.1, 1]) == 'undefined'
 
 
-@pytest.mark.parametrize('amount', [('at most', 0.1), ('reached', 0.25), ('not reached', None), ('undefined', None)])
-def test_numbers_of_tables_read_as_the_amounts_they_stand_for(amount):
-    amount = LabelAmount(*amount)
-    assert format_labels(amount.as_number(), [0.1, 1]) == format_labels(amount, [0.1, 1])
+def test_files_hold_a_number_for_each_amount():
+    amounts = [LabelAmount('at most', 0.1), LabelAmount('reached', 0.25), LabelAmount('not reached')]
+    amounts += [LabelAmount('undefined')]
+    numbers = label_numbers(pd.DataFrame(dict(needed=amounts, low=amounts, high=amounts, labels=1.0)))
+    for name in ('needed', 'low', 'high'):
+        assert numbers[name].tolist()[:3] == [0, 0.25, np.inf] and np.isnan(numbers[name][3])
+    assert numbers.dtypes.tolist() == [np.dtype(float)] * 4
 
 
 def test_counts_of_labels_read_as_numbers():
     curve = np.array([[0.7] * 5, [0.8] * 5])
     found = estimate_label_efficiency([100, 1000], curve, np.full(5, 0.75))
-    assert found.needed.amount == pytest.approx(1000 / 10**0.5) and found.words == '316 (in 95 % of draws)'
+    assert found.needed.amount == pytest.approx(1000 / 10**0.5) and found.words == '316 (in 95 % of replicates)'
     found = estimate_label_efficiency([100, 1000], curve, np.full(5, 0.6))
-    assert found.words == 'at most 100 (in 95 % of draws)'
-    assert found.as_row() == dict(needed=0, low=0, high=0, reached=1, n_undefined=0, words=found.words)
+    assert found.words == 'at most 100 (in 95 % of replicates)'
+    assert found.as_row() == dict(
+        needed=found.needed, low=found.needed, high=found.needed, reached=1, n_undefined=0, words=found.words
+    )
 
 
 def test_undefined_replicates_are_counted_and_too_many_leave_no_interval():
@@ -357,7 +337,7 @@ def test_undefined_replicates_are_counted_and_too_many_leave_no_interval():
     assert found.n_undefined == 2 and found.interval.low == found.interval.high == found.needed
     found = estimate_label_efficiency([0.1, 1], curve, np.r_[0.75, 0.75, [np.nan] * 4])
     assert found.interval.low.state == 'undefined' and found.words == '32 %'
-    assert np.isnan([found.as_row()[end] for end in ('low', 'high')]).all()
+    assert [found.as_row()[end].state for end in ('low', 'high')] == ['undefined'] * 2
 
 
 # ---------------------------------------------------------------- on an evaluation
@@ -373,22 +353,20 @@ def test_agreement_of_bootstrap_and_delong():
         bootstrap_vs_delong(ev, 'MN-LR-2', 'LR', 0.1)
 
 
-def test_over_seeds_and_tasks_use_what_both_models_have():
+def test_three_sources_and_tasks_use_what_both_models_have():
     ev = toy_evaluation(
-        {'LR': 0.4, 'MN-LR-2': 0.9}, seeds=3, kinds=dict(Shock='phenotype', Sepsis='phenotype', Death='mortality')
+        {'LR': 0.4, 'GBT': 0.9}, seeds=3, kinds=dict(Shock='phenotype', Sepsis='phenotype', Death='mortality')
     )
     r = ev.results
     gone = r.index[(r['task'] == 'Sepsis') & (r['seed'] == 1) & (r['model'] == 'LR') & (r['fraction'] == 0.1)]
     r.loc[gone, 'auroc'] = np.nan
-    ev.known.clear()
-    row = corrected_t_over_seeds(ev, 'MN-LR-2', 'LR').query("fraction == .1 and task_kind == 'phenotype'").iloc[0]
+    ev._cache.clear()
+    found = difference_interval(ev, 'GBT', 'LR', 'phenotype', 0.1)
     one = r.query("fraction == .1 and task == 'Shock'").pivot(index='seed', columns='model', values='auroc')
-    assert (
-        row['n'] == 3
-        and row['mean'] == pytest.approx((one['MN-LR-2'] - one['LR']).mean())
-        and row['ratio'] == pytest.approx(80 / 32)
-    )
-    t = wilcoxon_over_tasks(ev, [('MN-LR-2', 'LR'), ('LR', 'MN-LR-2'), ('MN-LR-2', 'GBT')], 1.0)
+    want = ttest_1samp(one['GBT'] - one['LR'], 0)
+    assert found.n_draws == 3 and found.estimate == pytest.approx((one['GBT'] - one['LR']).mean())
+    assert found.spread.draws / 3**0.5 == pytest.approx(found.estimate / want.statistic)
+    t = wilcoxon_over_tasks(ev, [('GBT', 'LR'), ('LR', 'GBT'), ('GBT', 'RNN-C')], 1.0)
     assert len(t) == 4 and t.query("task_kind == 'mortality'")['p'].isna().all()
     assert (t.query("task_kind == 'phenotype'")['p_holm'] >= t.query("task_kind == 'phenotype'")['p']).all()
 
@@ -396,10 +374,10 @@ def test_over_seeds_and_tasks_use_what_both_models_have():
 def test_efficiency_keeps_to_tasks_that_are_there_throughout():
     ev = toy_evaluation({'RNN-C': 0.2, 'MN-LR-2': 0.9}, fractions=(0.1, 0.3, 1.0))
     whole = label_efficiency_table(ev, 'MN-LR-2', 'RNN-C')
-    assert whole['n_tasks'].item() == 2 and 0 < whole['needed'].item() < 1
+    assert whole['n_tasks'].item() == 2 and 0 < whole['needed'].item().amount < 1
     ev.results.loc[
         (ev.results['task'] == 'Sepsis') & (ev.results['fraction'] == 0.1) & (ev.results['model'] == 'MN-LR-2'), 'auroc'
     ] = np.nan
-    ev.known.clear()
+    ev._cache.clear()
     left = label_efficiency_table(ev, 'MN-LR-2', 'RNN-C')
     assert left['n_tasks'].item() == 1 and left['n_tasks_seen'].item() == 2

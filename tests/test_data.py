@@ -451,3 +451,14 @@ def test_imports_are_cheap(module):
         [sys.executable, '-c', f'import sys, {module}; print(*sys.modules)'], capture_output=True, text=True, check=True
     )
     assert not LIGHT[module] & set(loaded.stdout.split())
+
+
+def test_a_bar_in_a_name_of_a_channel_stays_part_of_it(tmp_path):
+    toy = toy_cohort()
+    new_names = {c.name: f'{c.name}|a|b' for c in toy.channels}
+    channels = [Channel(**(vars(c) | dict(name=new_names[c.name]))) for c in toy.channels]
+    events = toy.events.assign(channel=toy.events['channel'].astype(object).map(new_names))
+    Cohort(events, toy.stays, channels, toy.tasks, toy.meta).save(tmp_path / 'cohort')
+    columns = Cohort.load(tmp_path / 'cohort').statistics().columns
+    assert {column.rsplit('|', 2)[0] for column in columns} == set(new_names.values())
+    assert [column.replace('|a|b', '') for column in columns] == list(toy.statistics().columns)

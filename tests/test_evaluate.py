@@ -13,7 +13,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from rnn_transfer.data import PreparedCohort
 from rnn_transfer.evaluate import run_evaluate
 from rnn_transfer.evaluation.captions import data_caption, run_info
-from rnn_transfer.evaluation.formats import display_group, parse, sort_systems
+from rnn_transfer.evaluation.formats import display_group, sort_systems
 from rnn_transfer.evaluation.intervals import percentile_interval
 from rnn_transfer.evaluation.learning_curves import figure_2
 from rnn_transfer.evaluation.limits import describe_limits
@@ -22,7 +22,7 @@ from rnn_transfer.evaluation.report import headline_text
 from rnn_transfer.evaluation.results import Evaluation
 from rnn_transfer.evaluation.run_folder import prediction_folders
 from rnn_transfer.evaluation.scoring import evaluate_run
-from rnn_transfer.learning.systems import SYSTEMS
+from rnn_transfer.learning.systems import SYSTEMS, SystemId, parse_model
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.seeds import seeded_rng
 
@@ -144,7 +144,7 @@ def test_a_replicate_of_the_average_is_the_average_of_the_resampled_stays(done):
     run, ev = done
     test = pd.read_parquet(run / 'data' / 'stays.parquet').query("partition == 'test'")
     w = Bootstrap(test['subject_id'], 60).weights[7]
-    got = ev.average(ev.defined(task_kind='phenotype', model='LR', fraction=1.0, split=0))[7]
+    got = ev.average(ev.rows_with(task_kind='phenotype', model='LR', fraction=1.0, split=0))[7]
     q = (
         pd.read_parquet(run / 'split-0' / 'fraction-1' / 'seed-0' / 'predictions.parquet')
         .query("model == 'LR' and task != 'Mortality'")
@@ -159,7 +159,7 @@ def test_a_replicate_of_the_average_is_the_average_of_the_resampled_stays(done):
 def test_paired_differences_are_differences_of_replicates(done):
     ev = done[1]
     d = ev.compare('MN-LR-2', 'RNN-C').query("task_kind == 'mortality' and fraction == 1").iloc[0]
-    one, two = (ev.average(ev.defined(task_kind='mortality', fraction=1.0, model=m)) for m in ('MN-LR-2', 'RNN-C'))
+    one, two = (ev.average(ev.rows_with(task_kind='mortality', fraction=1.0, model=m)) for m in ('MN-LR-2', 'RNN-C'))
     assert d['difference'] == one[0] - two[0]
     assert (d['low'], d['high']) == pytest.approx(percentile_interval(one - two)[:2])
     same = ev.compare('LR', 'LR')
@@ -173,14 +173,14 @@ def test_differences_use_only_what_both_models_have(done):
     gone = r['model'].eq('RNN-C') & r['task'].eq('Phenotype B')
     r.loc[gone, ['auroc', 'auprc', 'brier']] = np.nan
     d = (
-        Evaluation(r, values, ev.positives, ev.about)
+        Evaluation(r, values, ev.positives, ev.info)
         .compare('MN-LR-2', 'RNN-C')
         .query("task_kind == 'phenotype' and fraction == 1")
         .iloc[0]
     )
     assert d['n_pairs'] == 3
     r.loc[r['model'].eq('RNN-C'), 'auroc'] = np.nan
-    d = Evaluation(r, values, ev.positives, ev.about).compare('MN-LR-2', 'RNN-C').iloc[0]
+    d = Evaluation(r, values, ev.positives, ev.info).compare('MN-LR-2', 'RNN-C').iloc[0]
     assert np.isnan(d['difference']) and 'both' in d['reason']
 
 
@@ -210,7 +210,7 @@ def test_differences_task_by_task_equal_resampled_sklearn(done):
     d = ev.compare_tasks('MN-LR-2', 'RNN-C', 0.05).query("task == 'Phenotype B'").iloc[0]
     y = ev.labels['Phenotype B']
     P = {
-        (m, s): ev.predicted(ev.defined(model=m, task='Phenotype B', fraction=0.05, seed=s))[0]
+        (m, s): ev.predicted(ev.rows_with(model=m, task='Phenotype B', fraction=0.05, seed=s))[0]
         for m in ('MN-LR-2', 'RNN-C')
         for s in (0, 1)
     }
@@ -231,16 +231,16 @@ def test_differences_task_by_task_equal_resampled_sklearn(done):
 
 def test_names_are_taken_apart_and_put_in_order():
     assert (
-        parse('MN-LR-2:cv@12') == ('MN-LR-2', 'cv', 12)
-        and parse('MN+statistics-LR') == ('MN+statistics-LR', '', 0)
-        and parse('of my own@home')[2] == 0
+        parse_model('MN-LR-2:cv@12', check=False) == parse_model('MN-LR-2:cv@12')
+        and parse_model('MN+statistics-LR', check=False) == SystemId('MN+statistics-LR', 'MN+statistics-LR', '', 0)
+        and parse_model('of my own@home', check=False).init == 0
     )
     assert [display_group(m) for m in ('LR', 'GBT', 'no-removal-LR-1', 'last-LR', 'LR:cv', 'LR@1', 'of my own')] == [
         "The paper's",
         'Further',
         'Without leakage removal',
         'Controls',
-        'Variants',
+        'Selection criteria',
         'Initialisations',
         'Others',
     ]
@@ -286,7 +286,7 @@ def test_every_caption_names_the_data_and_the_profile(done, page):
 
 
 @pytest.mark.parametrize(
-    'told,said',
+    'profile_of_run,said',
     [
         (dict(profile='quick', changed=[]), 'quick profile (small networks, few updates, three fractions);'),
         (
@@ -299,14 +299,14 @@ def test_every_caption_names_the_data_and_the_profile(done, page):
         (dict(), 'profile not given;'),
     ],
 )
-def test_captions_say_what_was_changed_of_a_profile(done, told, said):
+def test_captions_say_what_was_changed_of_a_profile(done, profile_of_run, said):
     run, ev = done
-    (run / 'manifest.json').write_text(json.dumps(told))
+    (run / 'manifest.json').write_text(json.dumps(profile_of_run))
     about = run_info(run, PreparedCohort.load(run)) | dict(replicates=60)
     (run / 'manifest.json').write_text(json.dumps(dict(profile='quick')))
-    again = Evaluation(ev.results, ev.values, ev.positives, about, ev.known)
+    again = Evaluation(ev.results, ev.values, ev.positives, about, ev._cache)
     assert said in data_caption(again) and 'fewer splits' not in data_caption(again)
-    assert (', changed' in figure_2(again)._suptitle.get_text()) == bool(told.get('changed'))
+    assert (', changed' in figure_2(again)._suptitle.get_text()) == bool(profile_of_run.get('changed'))
 
 
 @pytest.mark.parametrize(
@@ -322,16 +322,16 @@ def test_how_the_settings_of_the_open_profile_were_found_is_said_where_they_were
     done, profile, source, changed, said
 ):
     ev = done[1]
-    about = ev.about | dict(profile=profile, source=source, changed=changed)
+    about = ev.info | dict(profile=profile, source=source, changed=changed)
     found = [x for x in describe_limits(Evaluation(ev.results, ev.values, ev.positives, about)) if 'reaches .80' in x]
     assert len(found) == said and all(x.startswith('The open profile') for x in found)
 
 
-def test_the_weights_of_multi_task_are_told_where_it_was_run(done, crowd):
-    def told(ev):
+def test_the_weights_of_multi_task_are_explained_where_it_was_run(done, crowd):
+    def n_sentences(ev):
         return sum(x.startswith('Multi-task gives every known pair') for x in describe_limits(ev))
 
-    assert 'multi-task' in crowd[1].models and (told(done[1]), told(crowd[1])) == (0, 1)
+    assert 'multi-task' in crowd[1].models and (n_sentences(done[1]), n_sentences(crowd[1])) == (0, 1)
 
 
 def test_the_size_of_rnn_c_is_a_limit_where_it_was_not_its_own_choice(done):
@@ -342,8 +342,8 @@ def test_the_size_of_rnn_c_is_a_limit_where_it_was_not_its_own_choice(done):
 
     assert len(sizes(ev)) == 1 and 'split 0: 8; split 1: 8' in sizes(ev)[0]
     own = ev.results.assign(hidden=ev.results['hidden'].mask(ev.results['model'].eq('RNN-C'), 16))
-    assert sizes(Evaluation(own, ev.values, ev.positives, ev.about)) == []
-    assert sizes(Evaluation(ev.results, ev.values, ev.positives, ev.about | dict(rnnc_hidden=[8, 16]))) == []
+    assert sizes(Evaluation(own, ev.values, ev.positives, ev.info)) == []
+    assert sizes(Evaluation(ev.results, ev.values, ev.positives, ev.info | dict(rnnc_hidden=[8, 16]))) == []
 
 
 def test_nothing_written_names_a_stay_or_a_subject(done):

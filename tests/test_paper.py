@@ -146,7 +146,7 @@ def test_every_option_of_a_step_changes_its_key_and_those_after_it():
 def test_a_run_leaves_what_contract_2_says(finished):
     d, outcomes = finished
     run = d / 'run'
-    assert {o['state'] for o in outcomes} == {'done'}
+    assert {o.state for o in outcomes} == {'done'}
     for p in (
         'manifest.json',
         'results.parquet',
@@ -188,7 +188,7 @@ def test_a_run_leaves_what_contract_2_says(finished):
 def test_nothing_is_run_twice(finished):
     d, _ = finished
     before = {p: p.stat().st_mtime_ns for p in (d / 'run').rglob('*.parquet')}
-    assert {o['state'] for o in run_experiment(d / 'cohort', d / 'run', 'quick', **TINY)} == {'kept'}
+    assert {o.state for o in run_experiment(d / 'cohort', d / 'run', 'quick', **TINY)} == {'kept'}
     assert before == {p: p.stat().st_mtime_ns for p in (d / 'run').rglob('*.parquet')}
 
 
@@ -209,7 +209,7 @@ def test_a_moved_run_is_still_finished(finished, tmp_path):
 
     d, _ = finished
     shutil.copytree(d / 'run', tmp_path / 'elsewhere')
-    assert {o['state'] for o in run_experiment(d / 'cohort', tmp_path / 'elsewhere', 'quick', **TINY)} == {'kept'}
+    assert {o.state for o in run_experiment(d / 'cohort', tmp_path / 'elsewhere', 'quick', **TINY)} == {'kept'}
 
 
 def test_same_seed_same_results_whatever_the_workers(finished, tmp_path):
@@ -360,7 +360,7 @@ def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):
 
     papermill_run = papermill.execute_notebook
     monkeypatch.setattr(papermill, 'execute_notebook', once)
-    assert execute_step(step, str(tmp_path), 'cohort')['state'] == 'done' and len(calls) == 2
+    assert execute_step(step, str(tmp_path), 'cohort').state == 'done' and len(calls) == 2
 
 
 def test_a_killed_kernel_is_tried_once_more(tmp_path):
@@ -386,7 +386,7 @@ def test_a_killed_kernel_is_tried_once_more(tmp_path):
     thread.start()
     out = execute_step(step, str(tmp_path), 'cohort')
     thread.join()
-    assert out['state'] == 'done' and len(killed) == 1, out
+    assert out.state == 'done' and len(killed) == 1, out
 
 
 def test_a_worker_with_other_code_refuses(tmp_path):
@@ -394,11 +394,7 @@ def test_a_worker_with_other_code_refuses(tmp_path):
     step = fill_in_keys(plan_steps(PROFILES['quick']), 'f')[0]
     step.parts['version'] = '0.0.0'
     out = execute_step(step, str(tmp_path), 'cohort')
-    assert (
-        out['state'] == 'failed'
-        and 'other code for 00_data' in out['why']
-        and not (tmp_path / 'data/done.json').exists()
-    )
+    assert out.state == 'failed' and 'other code for 00_data' in out.why and not (tmp_path / 'data/done.json').exists()
 
 
 def changed_kinds(monkeypatch, module: str) -> set[str]:
@@ -626,6 +622,7 @@ def test_debug_shows_the_traceback(tmp_path):
         'rnn_transfer_export',
         'rnn_transfer_verify',
         'rnn_transfer_pretrain',
+        'rnn_transfer_apply',
     ],
 )
 def test_help_is_for_people(name):
@@ -660,6 +657,9 @@ def test_dry_run_says_what_and_why(finished, tmp_path):
     )
     said = describe_plan(d / 'cohort', tmp_path, 'quick', TINY, 2, 'split-0/pretrain')
     assert re.search('^3 of 3 steps to do; no step of kind data, model, pretrain was timed here yet$', said, re.M)
+    assert re.search(
+        r'^few labels: 1 draw of the labels and 1 network: exploratory .* of 0\.02 .* \d+ draws$', said, re.M
+    )
 
 
 # ---- what a person sees
@@ -851,7 +851,7 @@ def test_damaged_results_are_noticed_and_made_again(finished, tmp_path):
     blob[-1] ^= 1
     p.write_bytes(blob)
     (tmp_path / 'run/tables/headline.txt').unlink()
-    outcomes = {o['name']: o['state'] for o in run_experiment(d / 'cohort', tmp_path / 'run', 'quick', **TINY)}
+    outcomes = {o.name: o.state for o in run_experiment(d / 'cohort', tmp_path / 'run', 'quick', **TINY)}
     assert [n for n, state in outcomes.items() if state == 'done'] == ['split-0/pretrain', 'evaluate']
     a, b = (pd.read_parquet(r / 'results.parquet') for r in (d / 'run', tmp_path / 'run'))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
@@ -870,9 +870,9 @@ def test_a_corrupted_checkpoint_is_one_line_and_a_resumable_run(finished, tmp_pa
     shutil.rmtree(tmp_path / 'run/split-0/features')
     (tmp_path / 'run' / transfer.name / 'done.json').unlink()
     out = execute_step(transfer, str(tmp_path / 'run'), '')
-    assert out['state'] == 'failed' and 'mimic-net.safetensors' in out['why'] and '\n' not in out['why'], out
+    assert out.state == 'failed' and 'mimic-net.safetensors' in out.why and '\n' not in out.why, out
     p.write_bytes(whole)
-    assert execute_step(transfer, str(tmp_path / 'run'), '')['state'] == 'done'
+    assert execute_step(transfer, str(tmp_path / 'run'), '').state == 'done'
 
 
 def test_a_full_disk_is_one_line_and_a_resumable_run(finished, tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rnn_transfer.data import Cohort
 from rnn_transfer.sources import physionet2012 as p12
-from rnn_transfer.sources.physionet2012_rows import PARAMETERS, parse_minutes, parse_numbers, read_rows
+from rnn_transfer.sources.physionet2012_rows import PARAMETERS, parse_minutes, parse_numbers, read_readings
 from rnn_transfer.sources.physionet2012_sets import clean_rows
 from rnn_transfer.sources.threshold_tasks import define_task, label_stays, stay_statistic
 from rnn_transfer.utilities.errors import BadInput
@@ -556,7 +556,7 @@ def test_rows_survive_any_line_ends(rows, end, bom, blank):
     lines = [f"{m // 60:02d}:{m % 60:02d},{p},{v}" for m, p, v in rows]
     text = (end + end if blank else end).join(["Time,Parameter,Value", *lines]).encode()
     text = b"\xef\xbb\xbf" + text if bom else text
-    got, n = read_rows({7: text}, "x")
+    got, n = read_readings({7: text}, "x")
     filled = [(m, PARAMETERS.index.get_loc(p), float(v)) for m, p, v in rows if p]
     named = list(dict.fromkeys(filled))
     assert list(zip(got["minute"], got["parameter"], got["value"])) == named and (got["stay_id"] == 7).all()

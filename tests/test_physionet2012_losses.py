@@ -16,7 +16,7 @@ from test_physionet2012 import OUT, put, record, some
 from rnn_transfer.cohorts.losses import read_losses
 from rnn_transfer.experiment.commands import describe_cohort
 from rnn_transfer.sources import physionet2012 as p12
-from rnn_transfer.sources.physionet2012_rows import PARAMETERS, parse_minutes, read_rows
+from rnn_transfer.sources.physionet2012_rows import PARAMETERS, parse_minutes, read_readings
 from rnn_transfer.sources.threshold_tasks import label_stays
 from rnn_transfer.utilities.errors import BadInput
 
@@ -263,7 +263,7 @@ def test_rows_given_twice_count_once(folder, how):
 
 
 def test_equal_values_at_other_times_are_two_readings():
-    rows, counts = read_rows({7: record(7, "01:00,Urine,50", "01:01,Urine,50", "01:01,HR,50").encode()}, "x")
+    rows, counts = read_readings({7: record(7, "01:00,Urine,50", "01:01,Urine,50", "01:01,HR,50").encode()}, "x")
     assert (rows["parameter"] == PARAMETERS.index.get_loc("Urine")).sum() == 2
     assert counts["rows that repeat an earlier row"] == 0
 

@@ -148,9 +148,9 @@ def test_removal_that_leaves_nothing_names_the_numbers():
         dict(subject_id=[1, 1, 2, 3], partition=['train', 'train', 'val', 'test'], A=[0, 1, 0, 0.0], B=[0, 0, 1, 0.0])
     )
     with pytest.raises(BadInput, match='train: removing subjects with A leaves 0 of 2 stays'):
-        check_enough_left(remove_leakage(stays, ['A'])[1], ['A'])
+        check_enough_left(remove_leakage(stays, ['A']).flow, ['A'])
     with pytest.raises(BadInput, match='val: removing subjects with B leaves 0 of 1 stays'):
-        check_enough_left(remove_leakage(stays, ['B'])[1], ['B'])
+        check_enough_left(remove_leakage(stays, ['B']).flow, ['B'])
 
 
 @settings(max_examples=25, deadline=None)
@@ -385,7 +385,7 @@ def test_artefacts_of_a_run(run, done):
     data, curves, flow = PreparedCohort.load(run), pd.read_csv(out / 'curves.csv'), pd.read_csv(out / 'flow.csv')
     want = draw_splits(data.tasks, count_prevalences(data.stays, data.phenotypes), 2, 2, 0.05, 0.3, seed=3)[1]
     assert (done['source'], done['target']) == (want.source, want.target) and flow.equals(
-        remove_leakage(data.stays, want.target)[1]
+        remove_leakage(data.stays, want.target).flow
     )
     for name in ('mimic-net', 'no-removal'):
         best = curves[curves.network == name].groupby('hidden').val.min()
@@ -515,7 +515,7 @@ def test_the_autoencoder_has_a_cap_of_its_own(run, tmp_path):
 
 def test_other_initial_weights(run, one):
     data, about = PreparedCohort.load(run), json.loads((one / 'split-1/pretrain/split.json').read_text())
-    left = remove_leakage(data.stays, about['target'])[0]
+    left = remove_leakage(data.stays, about['target']).keep
     (a, b), y = (
         (np.flatnonzero(left & (data.stays.partition == p).to_numpy()) for p in ('train', 'val')),
         data.labels(about['source']),

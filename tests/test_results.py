@@ -16,7 +16,6 @@ from rnn_transfer.evaluation.formats import (
     format_column,
     format_estimate,
     format_percent,
-    parse,
     sort_systems,
 )
 from rnn_transfer.evaluation.intervals import percentile_interval
@@ -34,7 +33,7 @@ from rnn_transfer.evaluation.run_folder import (
 )
 from rnn_transfer.evaluation.scoring import EXTRA_COLUMNS, RESULT_COLUMNS
 from rnn_transfer.evaluation.toy import toy_evaluation
-from rnn_transfer.learning.systems import SELECTION_RULES, SYSTEMS
+from rnn_transfer.learning.systems import SELECTION_CRITERIA, SYSTEMS, SystemId, parse_model
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.seeds import seeded_rng
 
@@ -69,7 +68,7 @@ def plain_average(ev, fits, column):
 @pytest.mark.parametrize('column', [0, 1, 7])
 def test_averages_equal_loops(ev, column):
     fits = ev.results.query("model == 'LR' and fraction == .1 and task_kind == 'phenotype'").dropna(subset='auroc')
-    rows = ev.defined(model='LR', fraction=0.1, task_kind='phenotype')
+    rows = ev.rows_with(model='LR', fraction=0.1, task_kind='phenotype')
     assert rows.tolist() == fits.index.tolist()
     assert ev.average(rows)[column] == pytest.approx(plain_average(ev, fits, column))
     assert ev.average(rows, only=1) == ev.average(rows)[:1]
@@ -79,7 +78,7 @@ def test_a_row_of_averages_counts_its_fits(ev):
     row = ev.averages().query("model == 'LR' and fraction == .1 and task_kind == 'phenotype'").iloc[0]
     assert row[['n_seeds', 'n_splits', 'n_tasks', 'n_fits', 'n_missing']].tolist() == [3, 2, 4, 12, 1]
     by_seed = [
-        ev.average(ev.defined(model='LR', fraction=0.1, task_kind='phenotype', seed=k), only=1)[0] for k in range(3)
+        ev.average(ev.rows_with(model='LR', fraction=0.1, task_kind='phenotype', seed=k), only=1)[0] for k in range(3)
     ]
     assert row['seed_sd'] == pytest.approx(np.std(by_seed, ddof=1)) and row['reason'] is None
     assert ev.averages() is ev.averages()
@@ -122,7 +121,7 @@ def test_differences_are_over_what_both_models_have(ev):
 def test_differences_of_tasks_keep_to_shared_seeds(ev):
     found = ev.compare_tasks('MN-LR-2', 'LR', 0.1).set_index(['split', 'task'])
     assert found.loc[(0, 'Sepsis'), 'n_seeds'] == 2 and found.loc[(1, 'Sepsis'), 'n_seeds'] == 3
-    rows = {m: ev.defined(model=m, fraction=0.1, split=0, task='Sepsis') for m in ('LR', 'MN-LR-2')}
+    rows = {m: ev.rows_with(model=m, fraction=0.1, split=0, task='Sepsis') for m in ('LR', 'MN-LR-2')}
     both = rows['MN-LR-2'][[0, 2]]
     values = ev.values['auroc'][both].mean(0) - ev.values['auroc'][rows['LR']].mean(0)
     assert found.loc[(0, 'Sepsis'), 'difference'] == pytest.approx(values[0])
@@ -170,9 +169,9 @@ def test_nulls_are_dashes_and_intervals_need_two_ends():
 def test_every_system_is_in_one_group_and_sorts_by_it():
     shown = [name for systems in SYSTEM_GROUPS.values() for name in systems]
     assert sorted(shown) == sorted(SYSTEMS) and sort_systems(shown[::-1]) == shown
-    names = [f'LR:{rule}' for rule in SELECTION_RULES if rule]
-    assert sort_systems(names[::-1]) == names and {display_group(name) for name in names} == {'Variants'}
-    assert parse('LR:cv@2') == ('LR', 'cv', 2) and parse('LR:cv@2').rule == 'cv'
+    names = [f'LR:{criterion}' for criterion in SELECTION_CRITERIA if criterion]
+    assert sort_systems(names[::-1]) == names and {display_group(name) for name in names} == {'Selection criteria'}
+    assert parse_model('LR:cv@2', check=False) == SystemId('LR:cv@2', 'LR', 'cv', 2)
 
 
 def test_unknown_names_come_last_in_alphabetical_order():

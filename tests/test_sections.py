@@ -164,7 +164,7 @@ def test_shuffled_labels_are_judged_over_permutations(crowd):
     assert last['verdict'].startswith('above .5')  # these invented predictions know the labels
     r = r.assign(auroc=np.resize([0.48, 0.52], len(r)))
     honest = shuffled_frame(
-        Evaluation(r.reset_index(drop=True), {m: v[r.index] for m, v in ev.values.items()}, ev.positives, ev.about)
+        Evaluation(r.reset_index(drop=True), {m: v[r.index] for m, v in ev.values.items()}, ev.positives, ev.info)
     )
     assert honest.iloc[-1]['verdict'] == '.5 is within error'
 
@@ -240,7 +240,7 @@ def test_delong_of_an_average_equals_the_jackknife_over_subjects(done):
     subject = ev.bootstrap.subjects
     n = subject.max() + 1
     w = {t: v[0] for t, v in ev.positives.items()}
-    P = {(m, k): ev.predicted([k])[0] for m in ('MN-LR-2', 'LR') for k in ev.defined(model=m, **cell)}
+    P = {(m, k): ev.predicted([k])[0] for m in ('MN-LR-2', 'LR') for k in ev.rows_with(model=m, **cell)}
 
     def average(keep):
         parts = {s: [] for s in TARGETS}
@@ -258,23 +258,23 @@ def test_delong_of_an_average_equals_the_jackknife_over_subjects(done):
     left = np.array([average(subject != k) for k in range(n)])
     se = np.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
     assert (
-        got['difference']
+        got.difference
         == pytest.approx(average(subject >= 0))
         == pytest.approx(
             ev.compare('MN-LR-2', 'LR').query("task_kind == 'phenotype' and fraction == 1")['difference'].iloc[0]
         )
     )
-    assert got['se'] == pytest.approx(se, rel=0.08) and got['high'] - got['low'] == pytest.approx(
-        2 * 1.959964 * got['se']
+    assert got.se == pytest.approx(se, rel=0.08) and got.interval.high - got.interval.low == pytest.approx(
+        2 * 1.959964 * got.se
     )
 
 
 def test_delong_of_one_task_is_delong():
     ev = toy_evaluation(kinds=dict(Shock='phenotype'))
     got = delong_average(ev, 'MN-LR-2', 'LR', fraction=1.0)
-    P = ev.predicted([ev.defined(model=m, fraction=1.0)[0] for m in ('MN-LR-2', 'LR')])
+    P = ev.predicted([ev.rows_with(model=m, fraction=1.0)[0] for m in ('MN-LR-2', 'LR')])
     _, cov = delong(ev.labels['Shock'], P)
-    assert got['se'] == pytest.approx(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]))
+    assert got.se == pytest.approx(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]))
 
 
 def test_bootstrap_and_delong_agree(done):

@@ -25,7 +25,7 @@ def test_table_1_and_share_of_all_zero_models(done):
     )
     assert '.974 ± .011' in t.shown.iloc[0]['MN-LR-2']
     assert '714' in t.note and 'same in all splits' in t.note and 'left out' not in t.note
-    dropped = Evaluation(ev.results.assign(n_dropped=3), ev.values, ev.positives, ev.about)
+    dropped = Evaluation(ev.results.assign(n_dropped=3), ev.values, ev.positives, ev.info)
     assert 'for LR 20, with 3 that do not vary left out' in sparsity_table(dropped).note
     zero = null_model_table(ev).shown.set_index('Model')
     assert (

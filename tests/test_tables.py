@@ -180,7 +180,7 @@ ODD = {
     "MIMIC-IV": (
         "ICUSTAYS",
         lambda t: t.replace("ICUSTAY_ID", "stay_id"),
-        r"ICUSTAYS.csv: this is MIMIC-IV \(column stay_id\), which no source of this package reads",
+        r"ICUSTAYS.csv: this is MIMIC-IV \(column stay_id\), which the source mimic4 reads",
     ),
 }
 

@@ -559,8 +559,8 @@ def test_names_are_taken_apart(name, want):
         ('MN-LR-2@1:cv', 'expected'),
         ('LR:cv:cv', 'expected'),
         (None, 'expected'),
-        ('LR:best', 'variants of LR are LR:literal, LR:cv, LR:full-val'),
-        ('GBT:cv', 'variants of GBT are GBT:full-val'),
+        ('LR:best', 'selection criteria of LR are LR:literal, LR:cv, LR:full-val'),
+        ('GBT:cv', 'selection criteria of GBT are GBT:full-val'),
         ('RNN-C:literal', 'RNN-C:full-val'),
         ('multi-task:cv', 'multi-task:full-val'),
         ('LR@1', 'only systems that read MIMIC-Net'),
@@ -582,7 +582,7 @@ def test_every_system_has_its_line():
     assert len({s.text for s in SYSTEMS.values()}) == len(SYSTEMS) and all('\n' not in s.text for s in SYSTEMS.values())
 
 
-# Variants
+# Selection criteria
 
 cohort_of_folds = st.lists(st.tuples(st.integers(0, 25), st.booleans()), min_size=1, max_size=60)
 
@@ -627,7 +627,7 @@ def test_cross_validation_written_out_a_second_time():
     )
 
 
-def test_a_variant_is_what_its_setting_would_give(run, done, tmp_path):
+def test_a_selection_criterion_is_what_its_setting_would_give(run, done, tmp_path):
     def pick(t, m):
         return t['predictions'].query('model == @m')['p'].to_numpy()
 
@@ -916,7 +916,7 @@ def test_a_network_that_was_not_trained_is_asked_for(run, tmp_path):
     with pytest.raises(
         BadInput,
         match='masks-only.safetensors: no such file; '
-        'run 02_pretrain for split 0 and masks-only among the variants first',
+        'run 02_pretrain for split 0 and masks-only among the ablation networks .variants. first',
     ):
         run_transfer(other, models=['LR', 'masks-MN-LR-2'], settings=QUICK)
     assert not out(other).exists()

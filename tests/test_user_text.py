@@ -12,7 +12,7 @@ from rnn_transfer.cohorts.channels import Channel, Task
 from rnn_transfer.data import Cohort
 from rnn_transfer.experiment.run import run_experiment
 from rnn_transfer.testing import toy_cohort
-from rnn_transfer.utilities.display import markdown_table, plain_text, undrawable_names
+from rnn_transfer.utilities.display import figure_text, markdown_table, undrawable_names
 from rnn_transfer.utilities.files import write_csv
 
 NASTY = [
@@ -54,7 +54,7 @@ def nasty(tmp_path_factory):
     toy, place = toy_cohort(), tmp_path_factory.mktemp('with {braces} and $')
     names = iter(NASTY)
     tasks = {task.name: next(names) for task in toy.tasks}
-    channels = [Channel(**(vars(c) | dict(name=f'{c.name} $a$ <b> {{x}}'))) for c in toy.channels]
+    channels = [Channel(**(vars(c) | dict(name=f'{c.name} $a$ | <b> {{x}}'))) for c in toy.channels]
     renamed = {old.name: new.name for old, new in zip(toy.channels, channels)}
     events = toy.events.assign(channel=toy.events['channel'].astype(object).map(renamed))
     meta = dict(source='A & B <i>hospital</i> $x$', licence='<b>none</b>', synthetic=True)
@@ -114,12 +114,12 @@ def test_a_figure_writes_a_name_without_mathematics(name, tmp_path):
 
     figure = Figure()
     ax = figure.subplots()
-    ax.set_title(plain_text(name))
-    ax.set_yticks([0.5], [plain_text(name)])
+    ax.set_title(figure_text(name))
+    ax.set_yticks([0.5], [figure_text(name)])
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Glyph')
         figure.savefig(tmp_path / 'a.png')
-    assert len(plain_text(name).replace('\\$', '$')) <= 60
+    assert len(figure_text(name).replace('\\$', '$')) <= 60
 
 
 def test_names_without_glyphs_are_known():

@@ -72,7 +72,7 @@ def _align_unit(given: Channel, wanted: Channel, value: np.ndarray) -> tuple[np.
     converted = convert_values(value, given.unit, wanted.unit, wanted.name)
     return converted, '' if np.array_equal(converted, value) else f'{given.unit} to {wanted.unit}'
 
-# %% ../../nbs/cohorts/alignment.ipynb #cell-009
+# %% ../../nbs/cohorts/alignment.ipynb #cell-010
 def align_channels(
     events: pd.DataFrame,  # of a cohort: stay_id, hour, channel, value
     channels: Sequence[Channel],  # of the cohort
@@ -98,7 +98,7 @@ def align_channels(
     table = pd.DataFrame(rows, columns=['channel', 'status', 'note'])
     return Alignment(_with_channels(events, value, wanted_names), list(wanted), table)
 
-# %% ../../nbs/cohorts/alignment.ipynb #cell-010
+# %% ../../nbs/cohorts/alignment.ipynb #cell-011
 def _with_channels(events: pd.DataFrame, value: np.ndarray, names: list[str]) -> pd.DataFrame:
     "Events of the named channels, which become the categories, with other values"
     position = pd.Index(names).get_indexer(events['channel'].cat.categories)

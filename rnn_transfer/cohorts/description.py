@@ -88,7 +88,7 @@ def _metadata_form() -> 'type[BaseModel]':
 
     return MetadataForm
 
-# %% ../../nbs/cohorts/description.ipynb #cell-010
+# %% ../../nbs/cohorts/description.ipynb #cell-011
 @cache
 def cohort_form() -> 'type[BaseModel]':
     "The form of cohort.json."
@@ -104,10 +104,11 @@ def cohort_form() -> 'type[BaseModel]':
         tasks: list[task] = Field(max_length=10_000)
         fingerprint: Annotated[str, Field(pattern=r'^[0-9a-f]{64}$')] | None = None
         counts: dict[str, int] = Field({})
+        hours: Annotated[int, Field(ge=1, le=10_000)] | None = None  # input window
 
     return CohortForm
 
-# %% ../../nbs/cohorts/description.ipynb #cell-012
+# %% ../../nbs/cohorts/description.ipynb #cell-013
 _WHAT = 'the description of a cohort, which names channels and tasks'
 _FIX = 'correct it by the page on own data, or write the cohort again'
 
@@ -133,7 +134,7 @@ def read_description(
         check_name(task.name, f'{path}: task')
     return dict(stored, channels=channels, tasks=tasks)
 
-# %% ../../nbs/cohorts/description.ipynb #cell-016
+# %% ../../nbs/cohorts/description.ipynb #cell-017
 def check_description(
     metadata: dict,  # of a cohort
     channels: list[Channel],  # of the cohort

@@ -31,7 +31,7 @@ class EventArrays(NamedTuple):
     hour: np.ndarray  # (n_events,) float64, hours since ICU admission
     value: np.ndarray  # (n_events,) float64, a number or the index of a category
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-008
+# %% ../../nbs/cohorts/hourly.ipynb #cell-009
 def event_arrays(
     events: pd.DataFrame,  # as in a cohort, sorted by stay_id and hour; `channel` categorical
     stays: pd.DataFrame,  # as in a cohort, in any order
@@ -50,7 +50,7 @@ def event_arrays(
     early = hour <= hours + HOUR_TOLERANCE
     return EventArrays(stay[early], channel[early], hour[early], value[early])
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-012
+# %% ../../nbs/cohorts/hourly.ipynb #cell-013
 def last_event_index(
     events: EventArrays,  # those of one stay by hour
     shape: tuple[int, int, int],  # (n_channels, n_stays, hours)
@@ -63,7 +63,7 @@ def last_event_index(
     last.reshape(-1)[cell] = np.arange(len(cell), dtype=np.int32)
     return last
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-022
+# %% ../../nbs/cohorts/hourly.ipynb #cell-023
 def grid_columns(
     channels: list[Channel],  # in the order of the grid
     masks: bool = True,  # add one mask column per channel
@@ -85,7 +85,7 @@ def _check_categories(
             'values; store the 0-based position of the category, not its score'
         )
 
-
+# %% ../../nbs/cohorts/hourly.ipynb #cell-025
 def _write_channel(
     out: np.ndarray,  # (n_stays, hours, width) float32 zeros, the channel's columns, filled in place
     channel: Channel,  # whose columns they are
@@ -101,7 +101,7 @@ def _write_channel(
     else:
         out[..., 0] = carried
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-027
+# %% ../../nbs/cohorts/hourly.ipynb #cell-028
 class ValueColumns(NamedTuple):
     "Which columns of a grid hold values, and where their masks are."
 
@@ -132,7 +132,7 @@ def value_and_mask_columns(
     values = [i for i, c in enumerate(columns) if c.kind != 'mask']
     return ValueColumns(values, [masks.get(columns[i].channel) for i in values])
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-030
+# %% ../../nbs/cohorts/hourly.ipynb #cell-031
 def restore_columns(
     names: list[str],  # of a grid, as stored
     channels: list[str],  # names of its channels, in order
@@ -153,7 +153,7 @@ def restore_columns(
         raise BadInput('the columns are not those of the channels')
     return columns
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-033
+# %% ../../nbs/cohorts/hourly.ipynb #cell-034
 def _stay_blocks(
     events: EventArrays,  # all events
     n_stays: int,  # rows of the grid
@@ -170,7 +170,7 @@ def _stay_blocks(
         stay, channel, hour, value = (a[inside] for a in events)
         yield slice(start, stop), EventArrays(stay - start, channel, hour, value)
 
-# %% ../../nbs/cohorts/hourly.ipynb #cell-034
+# %% ../../nbs/cohorts/hourly.ipynb #cell-036
 def hourly_values(
     events: EventArrays,  # up to `hours`
     channels: list[Channel],  # in the order of the columns

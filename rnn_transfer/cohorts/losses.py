@@ -45,13 +45,13 @@ def _percent(fraction: float) -> str:
     "A fraction as per cent, never rounded down to nothing."
     return f'{fraction:.1%}' if fraction >= 0.001 or not fraction else 'below 0.1%'
 
-# %% ../../nbs/cohorts/losses.ipynb #cell-010
+# %% ../../nbs/cohorts/losses.ipynb #cell-011
 ROW_LIMIT = 0.01  # of the rows of a column that every row needs, such as a time or an identifier
 RECORD_LIMIT = 0.01  # of the records or stays that a list names
 CHANNEL_LIMIT = 0.2  # of the charted values of one channel
 DIAGNOSIS_LIMIT = 0.05  # of the diagnoses, without an entry in the dictionary
 
-# %% ../../nbs/cohorts/losses.ipynb #cell-012
+# %% ../../nbs/cohorts/losses.ipynb #cell-013
 def check_losses(
     losses: Sequence[Loss],  # of a source
     place: object,  # file or folder, for the message
@@ -69,7 +69,7 @@ def check_losses(
         'fix the files, or accept it with --allow-loss (in Python, allow_loss=True)'
     )
 
-# %% ../../nbs/cohorts/losses.ipynb #cell-015
+# %% ../../nbs/cohorts/losses.ipynb #cell-016
 def loss_records(
     losses: Sequence[Loss],  # of a source
 ) -> list[dict]:  # the fields of each loss that occurred, and its fraction
@@ -84,7 +84,7 @@ def read_losses(
     names = Loss.__dataclass_fields__
     return [Loss(**{name: record[name] for name in names if name in record}) for record in meta.get('losses') or []]
 
-# %% ../../nbs/cohorts/losses.ipynb #cell-018
+# %% ../../nbs/cohorts/losses.ipynb #cell-019
 def describe_losses(
     losses: Sequence[Loss],  # of a source
 ) -> list[str]:  # one line a loss that occurred, the largest fraction first

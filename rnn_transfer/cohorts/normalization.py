@@ -48,7 +48,7 @@ class Normalizer:
         "The constants that mimic3-benchmarks ships."
         return cls(load_resource('normalisers.json')[name])
 
-# %% ../../nbs/cohorts/normalization.ipynb #cell-008
+# %% ../../nbs/cohorts/normalization.ipynb #cell-009
 @patch
 def transform(
     self: Normalizer,

@@ -31,14 +31,14 @@ PERIODS = [Period('all100%', 'all', 100)] + [
 ]  # sub_periods of mimic3-benchmarks
 FUNCTIONS = ['min', 'max', 'mean', 'std', 'skew', 'len']  # all_functions of mimic3-benchmarks
 
-# %% ../../nbs/cohorts/statistics.ipynb #cell-009
+# %% ../../nbs/cohorts/statistics.ipynb #cell-010
 def statistics_columns(
     channels: list[Channel],  # in the order of the columns
 ) -> list[str]:  # 42 names per channel
     "Names of the statistics, `channel|period|function`."
     return [f'{c.name}|{p.name}|{f}' for c in channels for p in PERIODS for f in FUNCTIONS]
 
-# %% ../../nbs/cohorts/statistics.ipynb #cell-013
+# %% ../../nbs/cohorts/statistics.ipynb #cell-014
 def segment_sums(
     starts: np.ndarray,  # (k,) int, where each segment begins; none is empty
     *arrays: np.ndarray,  # (n,) float64 each, segments one after the other
@@ -54,7 +54,7 @@ def segment_sums(
         sums.append(np.add.reduceat(padded, padded_starts))
     return sums
 
-# %% ../../nbs/cohorts/statistics.ipynb #cell-016
+# %% ../../nbs/cohorts/statistics.ipynb #cell-017
 _RESOLUTION = 1e-15  # of float64, np.finfo(float).resolution: scipy.stats.skew calls a sample constant below it
 
 
@@ -73,7 +73,7 @@ def segment_statistics(
     low, high = np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts)
     return np.stack([low, high, mean, np.sqrt(m2), skew, n], axis=1)
 
-# %% ../../nbs/cohorts/statistics.ipynb #cell-021
+# %% ../../nbs/cohorts/statistics.ipynb #cell-022
 class ChannelStatistics(NamedTuple):
     "The statistics of one channel, for the stays in which it was observed."
 
@@ -94,7 +94,7 @@ def _is_inside(
         return hour < (first + length + HOUR_TOLERANCE)[segment]
     return hour > (last - length - HOUR_TOLERANCE)[segment]
 
-# %% ../../nbs/cohorts/statistics.ipynb #cell-022
+# %% ../../nbs/cohorts/statistics.ipynb #cell-024
 def channel_statistics(
     stay: np.ndarray,  # (n,) int, position of the stay; equal positions stand together
     hour: np.ndarray,  # (n,) float64, sorted within a stay
@@ -115,7 +115,7 @@ def channel_statistics(
         values[:, k] = segment_statistics(x[inside], np.r_[0, np.cumsum(n_inside)[:-1]])
     return ChannelStatistics(stay[starts], values.reshape(len(starts), -1))
 
-# %% ../../nbs/cohorts/statistics.ipynb #cell-027
+# %% ../../nbs/cohorts/statistics.ipynb #cell-029
 def cohort_statistics(
     events: EventArrays,  # those of one stay together and by hour
     channels: list[Channel],  # in the order of the columns

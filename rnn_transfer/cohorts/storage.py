@@ -66,7 +66,7 @@ def _write_table(
         reason = next(iter(str(e).splitlines()), type(e).__name__)[:120]
         raise BadInput(f'{path.name}: cannot be written ({reason}); leave that column out, or convert it') from e
 
-# %% ../../nbs/cohorts/storage.ipynb #cell-011
+# %% ../../nbs/cohorts/storage.ipynb #cell-012
 def write_cohort_files(
     out: str | Path,  # folder to write; replaced if it holds a cohort, rejected if it holds anything else
     files: CohortFiles,  # not validated here
@@ -85,7 +85,7 @@ def write_cohort_files(
         (tmp / 'cohort.json').write_text(description, encoding='utf-8')
     return out
 
-# %% ../../nbs/cohorts/storage.ipynb #cell-014
+# %% ../../nbs/cohorts/storage.ipynb #cell-015
 def _read_events(
     path: Path,  # events.parquet
 ) -> pd.DataFrame:  # the four columns, `channel` categorical
@@ -112,7 +112,7 @@ def _read_stays(
             stays[t.name] = pd.to_numeric(stays[t.name]).astype('float64')
     return stays
 
-# %% ../../nbs/cohorts/storage.ipynb #cell-015
+# %% ../../nbs/cohorts/storage.ipynb #cell-017
 def read_cohort_files(
     path: str | Path,  # folder with the three files
 ) -> CohortFiles:  # BadInput names the file, the column and the first wrong rows

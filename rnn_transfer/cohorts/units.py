@@ -39,7 +39,7 @@ _SPELLINGS = {
     'ph': 'units phunits',
 }
 
-# %% ../../nbs/cohorts/units.ipynb #cell-007
+# %% ../../nbs/cohorts/units.ipynb #cell-008
 _CANONICAL = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings.split())}
 
 
@@ -50,7 +50,7 @@ def normalise_unit(
     text = re.sub(r'[\s.]', '', unit.lower()).replace('°', 'deg').replace('²', '2')
     return _CANONICAL.get(text, text)
 
-# %% ../../nbs/cohorts/units.ipynb #cell-010
+# %% ../../nbs/cohorts/units.ipynb #cell-011
 class Conversion(NamedTuple):
     "From one unit to another: value * factor + offset."
 
@@ -79,7 +79,7 @@ _PAIRS = {
     ('umol/l', 'mmol/l'): Conversion(0.001, 0.0, _SI),
 }
 
-# %% ../../nbs/cohorts/units.ipynb #cell-011
+# %% ../../nbs/cohorts/units.ipynb #cell-012
 _MOLAR_MASS = {  # g/mol
     'glucose': 180.156,
     'lactate': 90.078,
@@ -99,7 +99,7 @@ def _invert(conversion: Conversion) -> Conversion:
     factor, offset, source = conversion
     return Conversion(1 / factor, -offset / factor, source)
 
-# %% ../../nbs/cohorts/units.ipynb #cell-012
+# %% ../../nbs/cohorts/units.ipynb #cell-013
 def _by_substance(given: str, wanted: str, channel: str) -> Conversion | None:
     "Between mg/dL and mmol/L or umol/L of a substance that the channel's name holds; None for other units."
     per_mmol = {'mmol/l': 1.0, 'umol/l': 0.001}
@@ -113,7 +113,7 @@ def _by_substance(given: str, wanted: str, channel: str) -> Conversion | None:
         return Conversion(10 / mass / per_mmol[wanted], 0.0, source)
     return None
 
-# %% ../../nbs/cohorts/units.ipynb #cell-013
+# %% ../../nbs/cohorts/units.ipynb #cell-015
 def find_conversion(
     given: str,  # unit as charted
     wanted: str,  # unit it is to have
@@ -137,7 +137,7 @@ def find_conversion(
         )
     return found
 
-# %% ../../nbs/cohorts/units.ipynb #cell-014
+# %% ../../nbs/cohorts/units.ipynb #cell-017
 def convert_values(
     value: np.ndarray,  # (n,) numbers
     given: str,  # unit as charted

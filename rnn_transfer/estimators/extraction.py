@@ -48,7 +48,7 @@ def network_channels(
     check_channels(found, 'checkpoint')
     return found
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-009
+# %% ../../nbs/estimators/extraction.ipynb #cell-008
 def _channel_of_name(name: str, meta: dict, known: Sequence[Channel]) -> Channel:
     "The channel that a checkpoint means by a name; BadInput where there is none with its columns"
     columns = meta.get('columns')
@@ -60,7 +60,7 @@ def _channel_of_name(name: str, meta: dict, known: Sequence[Channel]) -> Channel
         'and its unit and categories are not stated in the checkpoint; add it, or train the network again'
     )
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-011
+# %% ../../nbs/estimators/extraction.ipynb #cell-010
 def align_to_network(
     cohort: Cohort,  # with any channels
     meta: dict,  # of a checkpoint, as `MIMICNet.meta`
@@ -73,7 +73,7 @@ def align_to_network(
     alignment = align_channels(cohort.events, cohort.channels, channels, missing == 'strict')
     return Cohort(alignment.events, cohort.stays, channels, cohort.tasks, cohort.meta), alignment
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-014
+# %% ../../nbs/estimators/extraction.ipynb #cell-013
 def check_units(
     channels: Sequence[Channel],  # of a cohort
     wanted: Sequence[Channel],  # of a network
@@ -88,7 +88,7 @@ def check_units(
                 'state or convert it, or give --align (in Python align=True), which converts the units it knows'
             )
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-017
+# %% ../../nbs/estimators/extraction.ipynb #cell-016
 def iter_stay_chunks(
     cohort: Cohort,  # any
     chunk: int = 256,  # stays in each
@@ -104,7 +104,7 @@ def iter_stay_chunks(
         part = events.iloc[_event_positions(first[rows], stop[rows])]
         yield Cohort(part, cohort.stays.iloc[rows], cohort.channels, cohort.tasks, cohort.meta)
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-019
+# %% ../../nbs/estimators/extraction.ipynb #cell-017
 def _event_positions(first: np.ndarray, stop: np.ndarray) -> slice | np.ndarray:
     "The events of stays that begin at `first` and end before `stop`, sorted by stay"
     if np.array_equal(first[1:], stop[:-1]):
@@ -112,7 +112,7 @@ def _event_positions(first: np.ndarray, stop: np.ndarray) -> slice | np.ndarray:
     order = np.argsort(first, kind='stable')
     return np.concatenate([np.arange(first[i], stop[i]) for i in order])
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-022
+# %% ../../nbs/estimators/extraction.ipynb #cell-020
 def _map_in_order(function: Callable, items: Iterable, workers: int) -> Iterator:
     "Results in the order of the items; at most workers + 1 of them exist at a time"
     if workers == 1:
@@ -130,7 +130,7 @@ def _map_in_order(function: Callable, items: Iterable, workers: int) -> Iterator
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-024
+# %% ../../nbs/estimators/extraction.ipynb #cell-022
 class FeatureChunk(NamedTuple):
     "Features of some stays that follow each other."
 
@@ -139,20 +139,20 @@ class FeatureChunk(NamedTuple):
     channels: pd.DataFrame  # channel, status, note, as `Alignment.table`
     n_silent: int  # stays without any event in the hours that the network reads
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-025
+# %% ../../nbs/estimators/extraction.ipynb #cell-023
 def _check_grid(meta: dict):
     "BadInput for a checkpoint that does not say what grid it reads"
     lacking = [key for key in ('scale', 'columns', 'hours', 'masks', 'short') if meta.get(key) is None]
     if lacking:
         raise BadInput(f'checkpoint: says nothing of {lacking[0]}; use a network of a pretrain step')
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-026
+# %% ../../nbs/estimators/extraction.ipynb #cell-024
 def _check_columns(columns: list[str], meta: dict):
     "BadInput for a grid whose columns are not the network's"
     if columns != meta['columns']:
         raise BadInput(f'grid: its {len(columns)} columns are not the {len(meta["columns"])} of the network')
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-027
+# %% ../../nbs/estimators/extraction.ipynb #cell-025
 def _chunk_features(
     part: Cohort,  # some stays
     net: MIMICNet,  # on any device
@@ -170,7 +170,7 @@ def _chunk_features(
     observed = aligned.events.loc[aligned.events['hour'] <= meta['hours'], 'stay_id'].nunique()
     return FeatureChunk(grid.stay_ids, states, alignment.table, len(states) - observed)
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-028
+# %% ../../nbs/estimators/extraction.ipynb #cell-026
 def iter_cohort_features(
     cohort: Cohort,  # with the network's channels, or some of them
     net: MIMICNet,  # of a checkpoint
@@ -189,7 +189,7 @@ def iter_cohort_features(
 
     yield from _map_in_order(read, iter_stay_chunks(cohort, chunk), workers or torch.get_num_threads())
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-031
+# %% ../../nbs/estimators/extraction.ipynb #cell-029
 def merge_channel_tables(
     tables: Iterable[pd.DataFrame],  # of the chunks of one cohort, as `Alignment.table`
 ) -> pd.DataFrame:  # channel, status, note; one row a channel, in the order of the first table
@@ -199,7 +199,7 @@ def merge_channel_tables(
     noted = rows.assign(plain=rows['note'] == '').sort_values('plain', kind='stable').drop_duplicates('channel')
     return noted.set_index('channel').loc[order].reset_index()[['channel', 'status', 'note']]
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-033
+
 def align_in_chunks(
     cohort: Cohort,  # with any channels
     meta: dict,  # of a checkpoint, as `MIMICNet.meta`
@@ -211,7 +211,7 @@ def align_in_chunks(
     found = [align_to_network(part, meta, missing)[1] for part in iter_stay_chunks(cohort, 4096)]
     return Alignment(found[0].events.iloc[:0].copy(), found[0].channels, merge_channel_tables(a.table for a in found))
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-035
+# %% ../../nbs/estimators/extraction.ipynb #cell-031
 _STATUS_TEXTS = dict(
     converted='converted',
     missing='missing, counted as never measured',
@@ -230,7 +230,7 @@ def describe_channels(
         lines += [f'  {len(rows)} of {len(table)} channels {text}: {", ".join(names)}'] if len(rows) else []
     return lines
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-038
+# %% ../../nbs/estimators/extraction.ipynb #cell-034
 def extract_cohort_features(
     cohort: Cohort,  # with the channels the network was trained on
     checkpoint: str | Path,  # NAME.safetensors
@@ -245,7 +245,7 @@ def extract_cohort_features(
         start += len(chunk.states)
     return pd.DataFrame(states, pd.Index(cohort.stays['stay_id'].to_numpy(), name='stay_id'), names)
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-040
+# %% ../../nbs/estimators/extraction.ipynb #cell-035
 def _open_network(cohort: Cohort, checkpoint: str | Path, align: bool) -> tuple[MIMICNet, list[str]]:
     "A network, and the names of its features; BadInput where units differ and must not be converted"
     net = load_checkpoint(checkpoint)
@@ -257,7 +257,7 @@ def _open_network(cohort: Cohort, checkpoint: str | Path, align: bool) -> tuple[
         raise BadInput(f'{checkpoint}: {e}') from None
     return net, feature_names(net.config['hidden'], net.config['n_layers'])
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-042
+# %% ../../nbs/estimators/extraction.ipynb #cell-037
 _GROUP = 4096  # rows of a row group
 
 
@@ -276,7 +276,7 @@ class WrittenFeatures(NamedTuple):
             lines.append(f'  {self.n_silent:,} of {self.n_stays:,} stays {what}')
         return '\n'.join(lines)
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-044
+# %% ../../nbs/estimators/extraction.ipynb #cell-038
 class _ParquetRows:
     "A Parquet file that grows by row groups"
 
@@ -298,7 +298,7 @@ class _ParquetRows:
         "Write the footer"
         self.writer.close()
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-046
+# %% ../../nbs/estimators/extraction.ipynb #cell-039
 class _CsvRows:
     "A CSV file that grows by rows"
 
@@ -315,7 +315,7 @@ class _CsvRows:
     def close(self):
         "Nothing is open between two writes"
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-048
+# %% ../../nbs/estimators/extraction.ipynb #cell-040
 def _iter_groups(chunks: Iterable[FeatureChunk]) -> Iterator[list[FeatureChunk]]:
     "Chunks together until they fill a row group"
     group, n = [], 0
@@ -328,7 +328,7 @@ def _iter_groups(chunks: Iterable[FeatureChunk]) -> Iterator[list[FeatureChunk]]
     if group:
         yield group
 
-# %% ../../nbs/estimators/extraction.ipynb #cell-050
+# %% ../../nbs/estimators/extraction.ipynb #cell-041
 def write_cohort_features(
     cohort: Cohort,  # as `extract_cohort_features`
     checkpoint: str | Path,  # NAME.safetensors

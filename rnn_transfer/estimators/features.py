@@ -108,7 +108,7 @@ def _all_names(self: MIMICNetFeatures) -> list[str]:
     "Names of the states of all layers"
     return feature_names(self.network_.config['hidden'], self.network_.config['n_layers'])
 
-
+# %% ../../nbs/estimators/features.ipynb #cell-013
 @patch
 def _raw_grid(self: MIMICNetFeatures, X: Cohort | Grid) -> Grid:
     "The grid of the network's columns, not yet normalised; BadInput for columns in another order"
@@ -119,7 +119,7 @@ def _raw_grid(self: MIMICNetFeatures, X: Cohort | Grid) -> Grid:
         raise BadInput(f'grid: its {len(X.columns)} columns are not the {len(meta["columns"])} of the network')
     return X
 
-# %% ../../nbs/estimators/features.ipynb #cell-014
+# %% ../../nbs/estimators/features.ipynb #cell-015
 @patch
 def _cohort_states(self: MIMICNetFeatures, X: Cohort) -> np.ndarray:
     "(n, L*h or h) the states of a cohort, chunk after chunk"
@@ -133,7 +133,7 @@ def _cohort_states(self: MIMICNetFeatures, X: Cohort) -> np.ndarray:
     self.alignment_ = Alignment(X.events.iloc[:0].copy(), channels, merge_channel_tables(tables))
     return states
 
-
+# %% ../../nbs/estimators/features.ipynb #cell-016
 @patch
 def _grid_states(self: MIMICNetFeatures, X: Grid) -> np.ndarray:
     "(n, L*h or h) the states of a grid, of which a normalised copy is made"
@@ -143,7 +143,7 @@ def _grid_states(self: MIMICNetFeatures, X: Grid) -> np.ndarray:
     states = extract_features(self.network_, normalised, lengths, self.batch)
     return states[:, np.isin(self._all_names(), self.get_feature_names_out())]
 
-# %% ../../nbs/estimators/features.ipynb #cell-015
+# %% ../../nbs/estimators/features.ipynb #cell-017
 @patch
 def _train_rows(self: MIMICNetFeatures, X: Cohort | Grid) -> np.ndarray:
     "Rows of the train stays; all rows of a grid, which has no partitions"
@@ -151,7 +151,7 @@ def _train_rows(self: MIMICNetFeatures, X: Cohort | Grid) -> np.ndarray:
         return np.ones(len(X.X), bool)
     return (X.stays['partition'] == 'train').to_numpy()
 
-# %% ../../nbs/estimators/features.ipynb #cell-021
+# %% ../../nbs/estimators/features.ipynb #cell-023
 class StatisticalFeatures(TransformerMixin, BaseEstimator):
     "The hand-crafted statistics of the benchmark, one row a stay."
 

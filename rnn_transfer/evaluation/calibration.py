@@ -18,6 +18,7 @@ import pandas as pd
 from .formats import SYSTEM_GROUPS, format_column, format_percent
 from .layout import ReportTable, Section, few_and_all_fractions
 from .measures import reliability_curve
+from .null_fits import null_frame
 from rnn_transfer.evaluation.plotting import (
     ReportFigure,
     add_source_caption,
@@ -39,7 +40,7 @@ def reliability_frame(
     "Reliability curves at few labels and at all, pooled over tasks, splits and seeds."
     found = []
     for kind, m, f in product(ev.kinds, models or SYSTEM_GROUPS["The paper's"], few_and_all_fractions(ev)):
-        rows = ev.defined(task_kind=kind, model=m, fraction=f)
+        rows = ev.rows_with(task_kind=kind, model=m, fraction=f)
         if len(rows):
             pairs = list(zip((ev.labels[t] for t in ev.results['task'].iloc[rows]), ev.predicted(rows)))
             curve = reliability_curve(pairs, ev.bootstrap.weights, bins)
@@ -52,7 +53,7 @@ def reliability_frame(
 # %% ../../nbs/evaluation/calibration.ipynb #cell-013
 def _draw_histogram(ax: Any, ev: Evaluation, kind: str, model: str, top: float) -> None:
     "How often each probability was predicted at the largest fraction, along the bottom."
-    rows = ev.defined(task_kind=kind, model=model, fraction=ev.fractions[-1])
+    rows = ev.rows_with(task_kind=kind, model=model, fraction=ev.fractions[-1])
     p = ev.predicted(rows) if len(rows) else np.empty(0)
     counts, edges = np.histogram(p[~np.isnan(p)], bins=30, range=(0, top))
     height = counts / max(counts.sum(), 1)
@@ -69,7 +70,7 @@ def _draw_reliability(ax: Any, d: pd.DataFrame, colors: dict[float, str], top: f
         ax.vlines(g['predicted'], g['low'], g['high'], color=colors[f], lw=1.4, alpha=0.5)
         ax.plot(g['predicted'], g['observed'], 'o-', color=colors[f], ms=3.5, lw=1, mfc=face)
 
-# %% ../../nbs/evaluation/calibration.ipynb #cell-014
+# %% ../../nbs/evaluation/calibration.ipynb #cell-015
 def figure_calibration(
     ev: Evaluation,  # with predictions
     d: pd.DataFrame,  # as `reliability_frame`, at least one row
@@ -92,10 +93,10 @@ def figure_calibration(
     label_fractions(axes[0, 0], colors, x=0.04)
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/calibration.ipynb #cell-017
+# %% ../../nbs/evaluation/calibration.ipynb #cell-018
 def quality_frame(
     ev: Evaluation,  # of a run
-) -> pd.DataFrame:  # a row per kind, model and fraction: HOW_METRIC_value, low, high; calibration; seeds and counts
+) -> pd.DataFrame:  # a row per kind, model and fraction: HOW_METRIC_value, low, high; calibration; nulls; seeds, counts
     "Averages of the other metrics, and the median calibration."
     by = ['task_kind', 'model', 'fraction']
     wanted = [('weighted', 'auroc'), ('macro', 'auroc'), ('weighted', 'auprc'), ('macro', 'brier')]
@@ -103,9 +104,10 @@ def quality_frame(
     found = [ev.averages(m, how).set_index(by)[columns].add_prefix(f'{how}_{m}_') for how, m in wanted]
     found.append(ev.results.groupby(by)[['calibration_intercept', 'calibration_slope']].median())
     found.append(ev.averages().set_index(by)[['seed_sd', 'n_seeds', 'n_missing', 'n_undefined']])
+    found.append(null_frame(ev).set_index(by)[['fitted', 'n_null', 'n_linear', 'null_share']])
     return pd.concat(found, axis=1).reset_index()
 
-# %% ../../nbs/evaluation/calibration.ipynb #cell-019
+# %% ../../nbs/evaluation/calibration.ipynb #cell-020
 def _quality_table(ev: Evaluation) -> ReportTable:
     "Other metrics, with intervals."
     d = quality_frame(ev)
@@ -123,6 +125,8 @@ def _quality_table(ev: Evaluation) -> ReportTable:
             'Brier score': interval('macro_brier'),
             'Calibration intercept': format_column(d, 'calibration_intercept', sign=True),
             'Calibration slope': format_column(d, 'calibration_slope'),
+            'Null models': [f'{k} of {n}' if n else '–' for k, n in zip(d['n_null'], d['n_linear'])],
+            'Weighted AUROC given fitted models': format_column(d.assign(v=d['fitted'].where(d['n_linear'] > 0)), 'v'),
             'SD over seeds': format_column(d, 'seed_sd'),
             'Fits missing': d['n_missing'].astype(str),
             'Replicates left out': d['n_undefined'].astype(str),
@@ -130,11 +134,12 @@ def _quality_table(ev: Evaluation) -> ReportTable:
     )
     note = (
         'Calibration: median over tasks, splits and seeds; intercept 0 and slope 1 are perfect. '
+        'Null models have no slope: the median is over the fits that have one. '
         'SD over seeds is that of the weighted AUROC.'
     )
     return ReportTable('quality', 'Other metrics', d, shown, note, folded=True)
 
-# %% ../../nbs/evaluation/calibration.ipynb #cell-022
+# %% ../../nbs/evaluation/calibration.ipynb #cell-023
 def _calibration_figure(ev: Evaluation) -> ReportFigure | None:
     "Reliability curves; None where predictions are not at hand or none of the paper's systems was run."
     if ev.predicted is None or not set(SYSTEM_GROUPS["The paper's"]) & set(ev.models):

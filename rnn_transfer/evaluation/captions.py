@@ -62,14 +62,14 @@ def describe_profile(
 
 # %% ../../nbs/evaluation/captions.ipynb #cell-014
 def data_caption(
-    ev: Evaluation,  # only its `about` is used
+    ev: Evaluation,  # only its `info` is used
 ) -> str:  # one sentence
     "Where the data come from, how many stays were tested, and how it was run."
-    info = ev.about
+    info = ev.info
     version = f' {info["version"]}' if info['version'] and info['version'] not in info['source'] else ''
     data = 'Synthetic data (invented patients; shows nothing about medicine)' if info['synthetic'] else 'Data'
     return (
         f'{data}: {info["source"]}{version}; '
         f'{info["n_test"]:,} test stays of {info["n_test_subjects"]:,} subjects; {describe_profile(info)}; '
-        f'{100 * CONFIDENCE_LEVEL:.0f} % intervals over {info["replicates"]:,} bootstrap draws of subjects.'
+        f'{100 * CONFIDENCE_LEVEL:.0f} % intervals over {info["replicates"]:,} bootstrap replicates of subjects.'
     )

@@ -25,9 +25,9 @@ def missingness(
     prepared: PreparedCohort,  # data of the run
 ) -> str:  # '' where the cohort has no statistics of channels
     "How many stays have no measurement of a channel, in words."
-    counts = prepared.statistics.filter(like='|all100%|len')
+    counts = prepared.statistics.filter(regex=r'\|all100%\|len$')
     unmeasured = (counts.fillna(0) == 0).mean().sort_values(ascending=False)
-    words = [f'{column.split("|")[0]} {100 * v:.1f} %' for column, v in unmeasured.items()]
+    words = [f'{column.rsplit("|", 2)[0]} {100 * v:.1f} %' for column, v in unmeasured.items()]
     return f'Stays without any measurement: {_join_words(words)}.' if words else ''
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-011
@@ -116,13 +116,13 @@ def _partition_sizes(stays) -> dict:
     partitions = {p: stays[stays['partition'] == p] for p in ('train', 'val', 'test')}
     return {p: f'{len(d):,} stays of {d["subject_id"].nunique():,} subjects' for p, d in partitions.items()}
 
-# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-017
+# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-018
 def cohort_facts(
     ev: Evaluation,  # results of the run
     prepared: PreparedCohort,  # data of the run
 ) -> dict:  # name -> text; '' where the cohort does not say
     "What the data step knows, in words."
-    info, meta, stays = ev.about, prepared.meta, prepared.stays
+    info, meta, stays = ev.info, prepared.meta, prepared.stays
     invented = 'Synthetic data (invented patients; nothing follows about medicine): ' if info.get('synthetic') else ''
     source = f'{invented}{info["source"]} {info.get("version") or ""}'.strip()
     sizes = _partition_sizes(stays)
@@ -141,7 +141,7 @@ def cohort_facts(
         **grid_facts(meta),
     )
 
-# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-020
+# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-021
 _STEPS = {'pretrain': 'in pre-training', 'transfer': 'on target tasks'}
 
 
@@ -167,7 +167,7 @@ def _describe_training(options) -> str:
     ]
     return ', '.join(filter(None, found))
 
-# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-021
+# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-022
 _LAMBDA_BY = {'nll': 'by the negative log-likelihood', 'literal': 'by eq. 2 with its L1 term'}
 _HARDWARE = {'system': '{}', 'machine': '{}', 'cpus': '{} cores', 'memory_gb': '{} GB of memory', 'gpu': '{}'}
 
@@ -196,7 +196,7 @@ def _describe_software(manifest) -> str:
     commit = f', commit {manifest["commit"][:12]}' if manifest.get('commit') else ''
     return f'rnn_transfer {version}{commit}' if version else ''
 
-# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-022
+# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-024
 def setting_facts(
     manifest: dict,  # of the run; empty: there is none
 ) -> dict:  # name -> text; '' where the manifest does not say
@@ -216,7 +216,7 @@ def setting_facts(
         removal=removal if options else '',
     )
 
-# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-025
+# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-027
 _PROTOCOL = 'Gupta et al. 2018 (Transfer Learning for Clinical Time Series Analysis using Recurrent Neural Networks)'
 _METHODS = dict(  # the same for every run
     protocol=_PROTOCOL,
@@ -227,12 +227,12 @@ _METHODS = dict(  # the same for every run
     ),
     comparisons=(
         'Paired differences on the same bootstrap replicates; DeLong\'s test as a cross-check; '
-        'corrected resampled t over seeds; signed ranks over tasks with Holm\'s correction. '
+        'intervals over patients, draws of the labels and networks; signed ranks over tasks with Holm\'s correction. '
         'Each claim of the paper has a verdict by a rule that is fixed in the software.'
     ),
 )
 
-# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-026
+# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-028
 def _describe_fractions(ev) -> str:
     "Which fractions of the labels were used, in how many subsets."
     n_seeds = sorted(ev.results.groupby('fraction')['seed'].nunique().unique())
@@ -250,14 +250,14 @@ def _describe_sizes(ev) -> str:
 
 def _describe_intervals(ev) -> str:
     "How intervals are made; '' where the run has no replicates."
-    n = ev.about.get('replicates', 0)
+    n = ev.info.get('replicates', 0)
     words = (
         f'{100 * CONFIDENCE_LEVEL:.0f} % percentile intervals over {n:,} bootstrap replicates of test subjects, '
         'shared by all systems; trained models are held fixed.'
     )
     return words if n else ''
 
-# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-027
+# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-029
 def _describe_performance(ev) -> str:
     "AUROC of the paper's systems at the largest fraction; '' where none was run."
     averages, top = ev.averages(), ev.fractions[-1]
@@ -275,7 +275,7 @@ def _describe_calibration(ev) -> str:
     words = f'slope {format_estimate(slope)}, intercept {format_estimate(intercept, sign=True)}'
     return f'Calibration there, median over fits: {words}.' if pd.notna(slope) else ''
 
-# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-028
+# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-031
 def result_facts(
     ev: Evaluation,  # results of the run
 ) -> dict:  # name -> text; '' where the results do not say
@@ -295,7 +295,7 @@ def result_facts(
         failures=f'{n_undefined:,} of {len(ev.results):,} fits have no AUROC; each is listed with its reason.',
     )
 
-# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-031
+# %% ../../nbs/evaluation/checklist_facts.ipynb #cell-034
 def collect_facts(
     ev: Evaluation,  # results of the run
     manifest: dict | None = None,  # of the run; None: its facts are not known

@@ -69,7 +69,7 @@ def _near_zero_fractions(ev, model, kinds=BOTH_KINDS):
     of_split = fits.groupby(['task_kind', 'task', 'split'])['near_zero'].mean()
     return of_split.groupby(['task_kind', 'task']).mean().reset_index(), remark
 
-# %% ../../nbs/evaluation/claim_features.ipynb #cell-017
+# %% ../../nbs/evaluation/claim_features.ipynb #cell-018
 def feature_fraction_test(
     models: list,  # systems with linear models
     near_zero: bool = False,  # True: fraction near zero; False: fraction used
@@ -92,7 +92,7 @@ def feature_fraction_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_features.ipynb #cell-021
+# %% ../../nbs/evaluation/claim_features.ipynb #cell-022
 def mortality_features_test(
     models: list,  # systems with linear models
 ) -> Callable:  # test: (evaluation, kinds, weights) -> parts; NotRun unless both kinds of task were run
@@ -113,7 +113,7 @@ def mortality_features_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_features.ipynb #cell-025
+# %% ../../nbs/evaluation/claim_features.ipynb #cell-026
 _NO_INTERVAL = 'descriptive: no interval'  # remark on a count
 
 
@@ -129,7 +129,7 @@ def used_by_any_task(
         rows.append(dict(part=name, estimate=used, **ends, n_tasks=len(table), remark=_NO_INTERVAL))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/evaluation/claim_features.ipynb #cell-027
+# %% ../../nbs/evaluation/claim_features.ipynb #cell-028
 def _used_by_several(used):
     "Fraction of features that two tasks or more use; used is (tasks, features) bool."
     return (used.sum(-2) > 1).mean(-1)
@@ -150,7 +150,7 @@ def shared_features(
 
     return parts_from_replicates([part(split, table) for split, table in weights.items()])
 
-# %% ../../nbs/evaluation/claim_features.ipynb #cell-032
+# %% ../../nbs/evaluation/claim_features.ipynb #cell-033
 def weights_test(
     count: Callable,  # weights -> parts, such as `shared_features`
 ) -> Callable:  # test: (evaluation, kinds, weights) -> parts; NotRun without weights

@@ -17,7 +17,13 @@ import pandas as pd
 from .claim_rules import simultaneous_intervals
 from .formats import format_percent
 from .intervals import percentile_interval
-from .label_efficiency import curve_averages, label_efficiency_table
+from rnn_transfer.evaluation.label_efficiency import (
+    LabelAmount,
+    curve_averages,
+    format_labels,
+    label_efficiency_table,
+    label_numbers,
+)
 from .results import Evaluation
 
 # %% ../../nbs/evaluation/claim_tests.ipynb #cell-007
@@ -51,7 +57,7 @@ _NEEDED = {  # for messages
     'large': f'a fraction of at least {format_percent(_LARGE)}',
 }
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-008
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-009
 def fractions_for(
     ev: Evaluation,  # results of a run, with their bootstrap replicates
     word: str,  # 'full', 'every', 'reduced', 'small', 'large' or 'smallest'
@@ -77,7 +83,7 @@ def require(
         raise NotRun(f'no {" or ".join(kinds)} task in this run')
     return found
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-014
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-015
 def parts_from_replicates(
     found: list,  # (name, (1 + replicates,) values, dict of further columns) for each part
 ) -> pd.DataFrame:  # part, estimate, low, high, low_all, high_all (simultaneous), further columns; NaN: undefined
@@ -90,7 +96,7 @@ def parts_from_replicates(
     columns = dict(part=names, estimate=values[:, 0], low=own[:, 0], high=own[:, 1], low_all=low_all, high_all=high_all)
     return pd.DataFrame(columns).join(pd.DataFrame(more))
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-018
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-019
 def _difference_part(ev, kind, a, b, fraction):
     "Name, replicates and counts of the paired difference of two systems in one cell of the results."
     rows_a, rows_b, _ = ev._shared_rows(a, b, 'auroc', task_kind=kind, fraction=fraction)
@@ -117,7 +123,7 @@ def difference_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-023
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-024
 def _paired_leads(ev, a, b, kind, fractions):
     "Paired differences a − b at several fractions, over the tasks that all of them have: (fractions, 1 + replicates)."
     rows = [ev._shared_rows(a, b, 'auroc', task_kind=kind, fraction=f)[:2] for f in fractions]
@@ -131,7 +137,7 @@ def _paired_leads(ev, a, b, kind, fractions):
         leads.append(ev.average(rows_a[kept]) - ev.average(rows_b[kept]))
     return np.stack(leads)
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-025
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-026
 def mean_difference_test(
     pairs: list,  # (a, b): systems, the difference is a − b
 ) -> Callable:  # test: (evaluation, kinds, weights) -> parts
@@ -146,7 +152,7 @@ def mean_difference_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-026
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-028
 def lead_growth_test(
     a: str,  # a system
     b: str,  # the system it is compared with
@@ -171,7 +177,7 @@ def lead_growth_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-031
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-033
 def degradation_test(
     models: list,  # systems
 ) -> Callable:  # test: (evaluation, kinds, weights) -> parts
@@ -189,11 +195,17 @@ def degradation_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-034
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-036
+def _words_of_amounts(needed: LabelAmount, low: LabelAmount, high: LabelAmount, fractions: list[float]) -> str:
+    "An amount of labels and its interval; the amount alone where the interval is a point or undefined."
+    words, *ends = (format_labels(amount, fractions) for amount in (needed, low, high))
+    return words if low.state == 'undefined' or low == high else f'{words} [{", ".join(ends)}]'
+
+
 def label_efficiency_test(
     a: str,  # a system
     b: str,  # the system whose level with all labels is to be reached
-) -> Callable:  # test as above; an estimate of 0 means at most the smallest fraction, inf: not reached
+) -> Callable:  # test as above, its column `words` says the amounts; estimate and ends are their numbers
     "Test of the fraction of the labels with which a does as well as b with all."
 
     def test(ev, kinds=BOTH_KINDS, weights=None):
@@ -203,7 +215,11 @@ def label_efficiency_test(
         table = label_efficiency_table(ev, a, b)
         table = table[table['task_kind'].isin(present)].reset_index(drop=True)
         names = [f'{k}: labels {a} needs to reach {b}' for k in table['task_kind']]
-        ends = dict(low=table['low'], high=table['high'], low_all=table['low'], high_all=table['high'])
-        return pd.DataFrame(dict(part=names, estimate=table['needed'], **ends, n_tasks=table['n_tasks']))
+        amounts = zip(table['needed'], table['low'], table['high'])
+        words = [_words_of_amounts(*of_kind, ev.fractions) for of_kind in amounts]
+        numbers = label_numbers(table)
+        ends = dict(low=numbers['low'], high=numbers['high'], low_all=numbers['low'], high_all=numbers['high'])
+        parts = dict(part=names, estimate=numbers['needed'], **ends, n_tasks=table['n_tasks'], words=words)
+        return pd.DataFrame(parts)
 
     return test

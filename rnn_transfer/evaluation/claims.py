@@ -15,13 +15,13 @@ from .claim_register import CLAIMS, register_table
 from .claim_rules import contradicts, decide, supports
 from .claim_tests import NotRun
 from .formats import format_column, format_estimate
-from .label_efficiency import format_labels
 from .layout import ReportTable, format_frame
 from .results import Evaluation
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-006
 _EVIDENCE = ['claim', 'relation', 'at', 'unit', 'part', 'estimate', 'low', 'high', 'low_all', 'high_all']
 _EVIDENCE += ['holds', 'refuted', 'n_tasks', 'n_ahead', 'reason']  # columns of claims_parts.csv
+_WORDS = 'words'  # the amount of labels of a part in words; not in the file
 
 
 def _claim_evidence(ev, claim, weights) -> list:
@@ -44,20 +44,23 @@ def gather_evidence(
     ev: Evaluation,  # results of a run, with their bootstrap replicates
     weights: dict | None = None,  # split -> absolute weights of MN-LR-1 (tasks, features); None: not at hand
     claims: list = CLAIMS,  # of Claim
-) -> pd.DataFrame:  # one row a claim and part, columns as in claims_parts.csv; `at` is the stated value
+) -> pd.DataFrame:  # one row a claim and part, columns as in claims_parts.csv and `words`; `at` is the stated value
     "Every part of every claim; a claim that cannot be tested has one row with the reason."
-    return pd.DataFrame([row for c in claims for row in _claim_evidence(ev, c, weights)], columns=_EVIDENCE)
+    rows = [row for c in claims for row in _claim_evidence(ev, c, weights)]
+    return pd.DataFrame(rows, columns=[*_EVIDENCE, _WORDS])
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-011
-def _format_amount(value, low, high, unit, fractions) -> str:
-    "Estimate and interval in their unit."
+def _format_amount(value, low, high, unit, words) -> str:
+    "Estimate and interval in their unit; `words` says an amount of labels."
     if pd.isna(value):
         return '–'
+    if unit == 'labels':
+        return words
     if unit == 'AUROC':
         return format_estimate(value, low, high, sign=True)
 
     def one(x):
-        return format_labels(x, fractions) if unit == 'labels' else f'{100 * x:.1f} %'.replace('-', '−')
+        return f'{100 * x:.1f} %'.replace('-', '−')
 
     return one(value) + ('' if pd.isna(low) or low == high else f' [{one(low)}, {one(high)}]')
 
@@ -73,14 +76,14 @@ def _verdict_row(ev, claim, parts) -> dict:
     row = {name: weakest[name] for name in ('part', 'estimate', 'low', 'high')}
     return row | dict(
         verdict=found.verdict,
-        shown=_format_amount(row['estimate'], row['low'], row['high'], claim.unit, ev.fractions),
+        shown=_format_amount(row['estimate'], row['low'], row['high'], claim.unit, weakest[_WORDS]),
         tasks='' if pd.isna(weakest['n_ahead']) else f'{weakest["n_ahead"]:g} of {weakest["n_tasks"]:g}',
         n_parts=len(parts),
         n_hold=found.n_supporting,
         reason=join_remarks(weakest['reason'], n_parts, *missing),
     )
 
-# %% ../../nbs/evaluation/claims.ipynb #cell-012
+# %% ../../nbs/evaluation/claims.ipynb #cell-013
 _VERDICTS = ['claim', 'section', 'quote', 'compared', 'rule', 'verdict', 'shown', 'part', 'tasks']
 _VERDICTS += ['estimate', 'low', 'high', 'n_parts', 'n_hold', 'reason']  # columns of claims.csv
 
@@ -97,9 +100,9 @@ def claims_table(
         registered | _verdict_row(ev, claim, evidence[evidence['claim'] == claim.name])
         for claim, registered in zip(claims, register_table(claims).to_dict('records'))
     ]
-    return pd.DataFrame(rows, columns=_VERDICTS).assign(synthetic=bool(ev.about.get('synthetic')))
+    return pd.DataFrame(rows, columns=_VERDICTS).assign(synthetic=bool(ev.info.get('synthetic')))
 
-# %% ../../nbs/evaluation/claims.ipynb #cell-017
+# %% ../../nbs/evaluation/claims.ipynb #cell-018
 def count_verdicts(
     table: pd.DataFrame,  # as `claims_table` returns
 ) -> str:  # one sentence
@@ -109,7 +112,7 @@ def count_verdicts(
     end = ' (synthetic data: nothing follows about medicine).' if table['synthetic'].any() else '.'
     return f'Of {len(table)} claims: {", ".join(words)}{end}'
 
-# %% ../../nbs/evaluation/claims.ipynb #cell-020
+# %% ../../nbs/evaluation/claims.ipynb #cell-021
 _RULES_NOTE = (
     'The same for every cohort. Written before any run of all systems, '
     'when the results of a first run of eight of them on PhysioNet 2012 were known.'
@@ -139,5 +142,5 @@ def section(
     return [
         ReportTable('claims', 'What the paper claims, and what this run shows', table, shown, note),
         ReportTable('claims_rules', 'The rule of each verdict', rules, rules, _RULES_NOTE, folded=True),
-        ReportTable('claims_parts', 'The parts of each claim', evidence, parts, every, folded=True),
+        ReportTable('claims_parts', 'The parts of each claim', evidence[_EVIDENCE], parts, every, folded=True),
     ]

@@ -20,7 +20,6 @@ from rnn_transfer.evaluation.formats import (
     format_column,
     format_estimate,
     format_percent,
-    parse,
     sort_systems,
 )
 from .intervals import CONFIDENCE_LEVEL
@@ -34,7 +33,7 @@ from rnn_transfer.evaluation.layout import (
     pivot_by_fraction,
 )
 from .results import Evaluation
-from ..learning.systems import SELECTION_RULES
+from ..learning.systems import SELECTION_CRITERIA, parse_model
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-010
 CONTROLS = SYSTEM_GROUPS['Without leakage removal'] + SYSTEM_GROUPS['Controls']
@@ -77,6 +76,9 @@ class MeanInterval(NamedTuple):
     low: float  # NaN where there are too few values
     high: float  # NaN where there are too few values
 
+    def _repr_markdown_(self) -> str:
+        return format_estimate(*self)
+
 
 def t_interval(
     v: np.ndarray,  # (n,) independent values
@@ -91,7 +93,8 @@ def t_interval(
     if not n:
         return MeanInterval(np.nan, np.nan, np.nan)
     half = student.ppf((1 + level) / 2, n - 1) * v.std(ddof=1) / np.sqrt(n) if n >= max(least, 2) else np.nan
-    return MeanInterval(v.mean(), v.mean() - half, v.mean() + half)
+    mean = float(v.mean())
+    return MeanInterval(mean, mean - float(half), mean + float(half))
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-021
 def _describe_shuffled(v: float, low: float, high: float) -> str:
@@ -121,13 +124,13 @@ def _shuffled_row(r: pd.DataFrame, kind: str, fraction: float, patients: tuple[f
         verdict=_describe_shuffled(v, low, high),
     )
 
-# %% ../../nbs/evaluation/controls.ipynb #cell-024
+# %% ../../nbs/evaluation/controls.ipynb #cell-025
 def shuffled_frame(
     ev: Evaluation,  # of a run
     model: str = 'shuffled-MN-LR-2',  # trained on permuted labels
 ) -> pd.DataFrame:  # one row per task kind and fraction, then one for all (fraction NaN); empty where it was not run
     "AUROC after learning from permuted labels, with intervals over permutations and over patients."
-    r = ev.results.iloc[ev.defined(model=model)]
+    r = ev.results.iloc[ev.rows_with(model=model)]
     if not len(r):
         return pd.DataFrame()
     none = (np.nan, np.nan)
@@ -138,7 +141,7 @@ def shuffled_frame(
     rows = [_shuffled_row(cells[k, f], k, f, patients.get((k, f), none)) for k, f in order]
     return pd.DataFrame([*rows, _shuffled_row(r, 'all', np.nan, none)])
 
-# %% ../../nbs/evaluation/controls.ipynb #cell-026
+# %% ../../nbs/evaluation/controls.ipynb #cell-028
 def _shuffled_table(ev: Evaluation) -> ReportTable | None:
     "Shuffled labels by kind and fraction; None where the control was not run."
     d = shuffled_frame(ev)
@@ -163,14 +166,14 @@ def _shuffled_table(ev: Evaluation) -> ReportTable | None:
     note = f'Over all tasks, fractions and label subsets: {estimate}; {total["verdict"]}. {_SHUFFLED_NOTE}'
     return ReportTable('shuffled', 'Shuffled labels must give .5', d, shown, note)
 
-# %% ../../nbs/evaluation/controls.ipynb #cell-027
+# %% ../../nbs/evaluation/controls.ipynb #cell-029
 _SHUFFLED_NOTE = (
     'Interval over permutations (a task and a label subset is one). That over patients takes each permutation '
     'as it fell, and may miss .5 by its luck. Exactly .5: a null (intercept-only) model.'
 )
 
-# %% ../../nbs/evaluation/controls.ipynb #cell-030
-_VARIANT_NOTE = (
+# %% ../../nbs/evaluation/controls.ipynb #cell-032
+_CRITERIA_NOTE = (
     'Selection criteria. Plain: lambda by the negative log-likelihood of the labelled validation stays. '
     'literal: with the L1 term added, as eq. 2 is written. cv: by cross-validation in up to five folds over labelled '
     'train and validation stays, on all of which it is then fitted. '
@@ -178,28 +181,29 @@ _VARIANT_NOTE = (
 )
 
 
-def _systems_with_variants(ev: Evaluation) -> list[str]:
-    "Each system that has a variant, followed by its variants; none from other initial weights."
-    bases = sort_systems({parse(m)[0] for m in ev.models if display_group(m) == 'Variants'})
-    criteria = display_order(SELECTION_RULES, SELECTION_RULES)
+def _systems_with_criteria(ev: Evaluation) -> list[str]:
+    "Each system with a selection criterion, after its plain form; none from other initial weights."
+    parsed = {m: parse_model(m, check=False) for m in ev.models}
+    bases = sort_systems({parsed[m].system for m in ev.models if display_group(m) == 'Selection criteria'})
+    criteria = display_order(SELECTION_CRITERIA, SELECTION_CRITERIA)
 
     def rank(m):
-        name, criterion, _ = parse(m)
-        return bases.index(name), criteria.index(criterion) if criterion in SELECTION_RULES else 9
+        criterion = parsed[m].criterion
+        return bases.index(parsed[m].system), criteria.index(criterion) if criterion in SELECTION_CRITERIA else 9
 
-    return sorted((m for m in ev.models if parse(m)[0] in bases and not parse(m)[2]), key=rank)
+    return sorted((m for m in ev.models if parsed[m].system in bases and not parsed[m].init), key=rank)
 
 
-def _variant_table(ev: Evaluation, kind: str) -> ReportTable | None:
-    "Systems and their variants of one kind of task; None where there are none."
-    models = _systems_with_variants(ev)
+def _criteria_table(ev: Evaluation, kind: str) -> ReportTable | None:
+    "Systems and their selection criteria for one kind of task; None where there are none."
+    models = _systems_with_criteria(ev)
     d = ev.averages().query('task_kind == @kind and model in @models')
     if not len(d):
         return None
     shown = pivot_by_fraction(d.assign(text=format_column(d)), models)
     return ReportTable(f'variants_{kind}', f'Choice of lambda: {TASK_KINDS.get(kind, kind)}', d, shown)
 
-# %% ../../nbs/evaluation/controls.ipynb #cell-033
+# %% ../../nbs/evaluation/controls.ipynb #cell-035
 _CONTROL_NOTE = (
     'Differences are taken on the same stays, tasks and seeds. '
     'Higher or lower: the interval excludes 0; inconclusive: it includes 0.'
@@ -212,9 +216,9 @@ def section(
     "Whether the result could come about without transfer."
     d = control_frame(ev)
     controls = [t for kind in ev.kinds if (t := _control_table(d, kind)) is not None]
-    variants = [t for kind in ev.kinds if (t := _variant_table(ev, kind)) is not None]
+    criteria = [t for kind in ev.kinds if (t := _criteria_table(ev, kind)) is not None]
     items = [_CONTROL_NOTE, *controls] if controls else []
     items.append(_shuffled_table(ev))
-    if variants:
-        items += [_VARIANT_NOTE, *variants]
+    if criteria:
+        items += [_CRITERIA_NOTE, *criteria]
     return Section('Controls and selection criteria', items)

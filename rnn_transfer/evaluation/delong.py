@@ -65,7 +65,7 @@ def _sum_by_subject(
     "Centered placements summed over the stays of each subject, divided by the number of stays."
     return np.stack([np.bincount(subject, v, n_subjects) for v in V - auroc[:, None]]) / V.shape[1]
 
-# %% ../../nbs/evaluation/delong.ipynb #cell-013
+# %% ../../nbs/evaluation/delong.ipynb #cell-014
 def delong(
     y: np.ndarray,  # (n,) labels 0 or 1; NaN: not in this task's cohort
     p: np.ndarray,  # (n,) or (k, n) scores of k models on the same stays
@@ -89,7 +89,7 @@ def delong(
     S01 = B @ B.T * _small_sample_factor(len(np.unique(of_negatives)))
     return AurocCovariance(auc, S10 + S01 + AB + AB.T)
 
-# %% ../../nbs/evaluation/delong.ipynb #cell-021
+# %% ../../nbs/evaluation/delong.ipynb #cell-022
 class Comparison(NamedTuple):
     "The difference of two models: how large it is, then how sure."
 
@@ -122,7 +122,7 @@ def delong_compare(
     interval = Interval(float(d - half), float(d + half))
     return Comparison(float(d), interval, float(2 * ndtr(-z)), float(se), float(auc[0]), float(auc[1]))
 
-# %% ../../nbs/evaluation/delong.ipynb #cell-031
+# %% ../../nbs/evaluation/delong.ipynb #cell-032
 class Coverage(NamedTuple):
     "How often intervals hold the truth, as fractions of the test sets."
 
@@ -154,7 +154,7 @@ def delong_coverage(
         n_covered += abs(error) <= z * np.sqrt(variance)
     return Coverage(*map(float, n_covered / repetitions))
 
-# %% ../../nbs/evaluation/delong.ipynb #cell-035
+# %% ../../nbs/evaluation/delong.ipynb #cell-036
 def _bootstrap_columns(values: np.ndarray) -> dict:
     "Difference, interval and standard error by the bootstrap, as columns."
     low, high, _ = percentile_interval(values)
@@ -166,7 +166,7 @@ def _delong_columns(found: Comparison) -> dict:
     "Interval, standard error and p by DeLong, as columns."
     return dict(delong_low=found.interval.low, delong_high=found.interval.high, delong_se=found.se, p=found.p)
 
-# %% ../../nbs/evaluation/delong.ipynb #cell-036
+# %% ../../nbs/evaluation/delong.ipynb #cell-038
 def bootstrap_vs_delong(
     ev: Evaluation,  # with labels and predictions; BadInput without
     a: str,  # a model

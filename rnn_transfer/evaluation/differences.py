@@ -37,7 +37,8 @@ from rnn_transfer.evaluation.plotting import (
     zero_line,
 )
 from .results import Evaluation
-from ..utilities.display import plain_text
+from .source_tables import difference_table
+from ..utilities.display import figure_text
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-010
 def paired_differences(
@@ -46,10 +47,10 @@ def paired_differences(
 ) -> pd.DataFrame:  # as `ev.compare` for one pair after the other; empty where none was run
     "Paired differences of all pairs that were run, kept once computed."
     key = ('differences', *pairs)
-    if key not in ev.known:
+    if key not in ev._cache:
         found = [ev.compare(a, b) for a, b in compared_pairs(ev, pairs)]
-        ev.known[key] = pd.concat(found or [pd.DataFrame()], ignore_index=True)
-    return ev.known[key]
+        ev._cache[key] = pd.concat(found or [pd.DataFrame()], ignore_index=True)
+    return ev._cache[key]
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-013
 def describe_differences(
@@ -171,7 +172,7 @@ def figure_forest(
     for ax, (a, b) in zip(axes, pairs):
         ax.set_title(f'{a} − {b}', fontsize=10)
         _draw_forest(ax, d[d['versus'] == b], places, colors)
-    axes[0].set_yticks([row.y for row in places.values()], [plain_text(row.label) for row in places.values()])
+    axes[0].set_yticks([row.y for row in places.values()], [figure_text(row.label) for row in places.values()])
     axes[0].set_ylim(height - 0.3, -0.7)
     axes[0].tick_params(left=False)
     label_fractions(axes[-1], colors, x=1.02, y=1, step=0.07, fontsize=9)
@@ -207,11 +208,20 @@ def _forest_figure(ev: Evaluation) -> ReportFigure | None:
     )
     return ReportFigure('forest', 'Paired differences task by task', alt, figure_forest(ev), note)
 
-# %% ../../nbs/evaluation/differences.ipynb #cell-031
+# %% ../../nbs/evaluation/differences.ipynb #cell-032
 _NOTE = (
     'Each difference is taken on the same stays, tasks and seeds for both systems. Higher or lower: its interval '
-    'excludes 0; inconclusive: it includes 0. Nothing is corrected for the number of comparisons.'
+    'excludes 0; inconclusive: it includes 0. Nothing is corrected for the number of comparisons. '
+    'The intervals of the tables of paired differences, of the figures and of the sentences are over test patients '
+    'alone: these trained models, other patients. Whether a difference holds with other labelled stays and other '
+    'networks is in the tables that ask so.'
 )
+
+
+def _tables_of_kind(ev: Evaluation, kind: str) -> list[ReportTable | None]:
+    "Differences over patients alone, then over patients, draws and networks."
+    pairs = compared_pairs(ev, COMPARISONS_WITH_FURTHER)
+    return [_difference_table(ev, kind), difference_table(ev, kind, pairs)]
 
 
 def section(
@@ -220,6 +230,6 @@ def section(
     "How MN-LR-2 compares with the other systems on the same patients."
     if not compared_pairs(ev, COMPARISONS_WITH_FURTHER):
         return Section('Paired differences', [])
-    tables = [_difference_table(ev, kind) for kind in ev.kinds]
+    tables = [t for kind in ev.kinds for t in _tables_of_kind(ev, kind)]
     figures = [_difference_figure(ev), _forest_figure(ev)]
     return Section('Paired differences', [_NOTE, *tables, *figures, four_tests_table(ev), agreement_table(ev)])

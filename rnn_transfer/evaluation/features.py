@@ -24,7 +24,7 @@ from .plotting import ReportFigure, add_source_caption, new_figure
 from .results import Evaluation
 from .run_folder import prediction_folders, read_step_table
 from ..learning.l1_logistic import NEAR_ZERO
-from ..utilities.display import plain_text
+from ..utilities.display import figure_text
 from ..utilities.seeds import seeded_rng
 
 # %% ../../nbs/evaluation/features.ipynb #cell-010
@@ -65,7 +65,7 @@ def figure_3(
         kept = w[_used_by_any(w)]
         counts = f'{kept.shape[1]} of {w.shape[1]} features are used by at least one of {len(w)} tasks'
         ax.set_title(f'Split {s}: {counts}', fontsize=10)
-        ax.set_yticks(np.arange(len(w)) + 0.5, [plain_text(task) for task in w.index])
+        ax.set_yticks(np.arange(len(w)) + 0.5, [figure_text(task) for task in w.index])
         ax.set_xticks([])
         ax.set_ylim(len(w), 0)
         ax.spines[:].set_visible(False)
@@ -107,10 +107,10 @@ def strongest_statistics(
     for feature in rho:
         r = rho[feature].dropna()
         r = r.iloc[np.argsort(-r.abs().to_numpy(), kind='stable')]
-        channel = pd.Series([name.split('|')[0] for name in r.index], index=r.index)
+        channel = pd.Series([name.rsplit('|', 2)[0] for name in r.index], index=r.index)
         best = r[~channel.duplicated()].head(n_channels)
         for k, (name, v) in enumerate(best.items()):
-            rows.append(dict(feature=feature, rank=k + 1, channel=name.split('|')[0], statistic=name, rho=v))
+            rows.append(dict(feature=feature, rank=k + 1, channel=name.rsplit('|', 2)[0], statistic=name, rho=v))
     return pd.DataFrame(rows, columns=['feature', 'rank', 'channel', 'statistic', 'rho'])
 
 # %% ../../nbs/evaluation/features.ipynb #cell-023
@@ -186,7 +186,7 @@ _RESPONSES_NOTE = (
 def _response_text(found: pd.DataFrame) -> pd.DataFrame:
     "One row per split and feature: its three strongest statistics in words; `found` as `feature_responses`."
     pairs = zip(found['statistic'], found['rho'])
-    words = [f'{s.replace("|", ", ")} ({format_estimate(r, sign=True)})' for s, r in pairs]
+    words = [f'{", ".join(s.rsplit("|", 2))} ({format_estimate(r, sign=True)})' for s, r in pairs]
     text = found.assign(text=words).pivot(index=['split', 'feature'], columns='rank', values='text')
     return text.set_axis([f'{k} statistic' for k in ('Strongest', 'Second', 'Third')[: text.shape[1]]], axis=1)
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-004
 from .formats import format_percent
-from .label_efficiency import label_efficiency_table
+from .label_efficiency import LabelAmount, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, sort_by_kind
 from .plotting import ReportFigure, add_source_caption, fraction_axis, line_style, new_figure
 from .results import Evaluation
@@ -32,11 +32,11 @@ def efficiency_frame(
     return sort_by_kind(ev, pd.concat(found, ignore_index=True)) if found else pd.DataFrame()
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-013
-def _needed_labels(needed: float, labels: float) -> str:
+def _needed_labels(needed: LabelAmount, labels: float) -> str:
     "A number of training labels; a dash where the level is not reached."
     if not np.isfinite(labels):
         return '–'
-    return ('at most ' if needed == 0 else '') + f'{labels:,.0f}'
+    return ('at most ' if needed.state == 'at most' else '') + f'{labels:,.0f}'
 
 
 def _efficiency_table(ev: Evaluation, d: pd.DataFrame) -> ReportTable:
@@ -56,29 +56,27 @@ def _efficiency_table(ev: Evaluation, d: pd.DataFrame) -> ReportTable:
         'Weighted AUROC over the tasks that have fits at every fraction; between fractions interpolated on a '
         'logarithmic axis, and the curve never falls. Interval over patients.'
     )
-    return ReportTable('efficiency', 'How many labels MN-LR needs', d, shown, note)
+    return ReportTable('efficiency', 'How many labels MN-LR needs', label_numbers(d), shown, note)
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-016
-def _draw_efficiency(ax: Any, d: pd.DataFrame, fractions: list[float], beyond: float) -> None:
+def _draw_efficiency(ax: Any, d: pd.DataFrame, beyond: float) -> None:
     "A line for each row: estimate, interval and words; what is not reached stands at `beyond`."
 
-    def place(v):
-        if v == 0:
-            return 100 * fractions[0]
-        return beyond if np.isinf(v) else 100 * v
+    def place(needed):
+        return beyond if needed.amount is None else 100 * needed.amount
 
     for k, r in enumerate(d.itertuples()):
-        if pd.isna(r.needed):
+        if r.needed.state == 'undefined':
             continue
         color, marker, _ = line_style(r.model)
-        if pd.notna(r.low):
+        if r.low.state != 'undefined':
             ax.hlines(k, place(r.low), place(r.high), color=color, lw=2, alpha=0.5)
-        marker = '<' if r.needed == 0 else '>' if np.isinf(r.needed) else marker
+        marker = {'at most': '<', 'not reached': '>'}.get(r.needed.state, marker)
         ax.plot(place(r.needed), k, marker, color=color, ms=7)
         options = dict(color=color, fontsize=8, va='center', annotation_clip=False)
         ax.annotate(r.words, (1.01, k), xycoords=('axes fraction', 'data'), **options)
 
-# %% ../../nbs/evaluation/labels_saved.ipynb #cell-017
+# %% ../../nbs/evaluation/labels_saved.ipynb #cell-018
 def figure_efficiency(
     ev: Evaluation,  # of a run
     d: pd.DataFrame,  # as `efficiency_frame`, with at least one row
@@ -87,7 +85,7 @@ def figure_efficiency(
     fig, axes = new_figure(9.8, 0.36 * len(d) + 1.3)
     ax = axes[0, 0]
     top = 100 * ev.fractions[-1]
-    _draw_efficiency(ax, d, ev.fractions, beyond=1.6 * top)
+    _draw_efficiency(ax, d, beyond=1.6 * top)
     fraction_axis(ax, ev.fractions)
     ax.set_xlim(100 * ev.fractions[0] / 1.25, 1.6 * top * 1.1)
     ax.axvline(top, color='#999999', lw=0.8, ls=':', zorder=0)
@@ -97,10 +95,10 @@ def figure_efficiency(
     ax.set_xlabel('labelled data needed (% of train and validation; right of the dotted line: not reached)')
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/labels_saved.ipynb #cell-020
+# %% ../../nbs/evaluation/labels_saved.ipynb #cell-021
 def _efficiency_figure(ev: Evaluation, d: pd.DataFrame) -> ReportFigure | str:
     "Label efficiency, drawn; a sentence where no level is reached."
-    if not np.isfinite(d['needed']).any():
+    if all(needed.amount is None for needed in d['needed']):
         pairs = '; '.join(f'{r.task_kind}, {r.model} to {r.versus}: {r.words}' for r in d.itertuples())
         return f'No level is reached with the labels of this run, so there is no figure: {pairs}.'
     pairs = '; '.join(f'{r.task_kind}, {r.model} to reach {r.versus}: {r.words}' for r in d.itertuples())

@@ -123,14 +123,18 @@ def format_frame(
     return df.astype(object).map(show).rename(columns=lambda c: str(c).replace('_', ' ').capitalize())
 
 # %% ../../nbs/evaluation/layout.ipynb #cell-029
-TASK_KINDS = dict(phenotype='Held-out phenotypes, weighted AUROC', mortality='In-hospital mortality, AUROC')
+TASK_KINDS = dict(
+    phenotype='Held-out phenotypes, weighted AUROC',
+    mortality='In-hospital mortality, AUROC',
+    other='Other tasks, AUROC',
+)
 
 
 def main_systems_only(
     df: pd.DataFrame,  # with a column model
 ) -> pd.DataFrame:  # the rows that remain
-    "Rows of systems proper: no variants, no other initial weights."
-    return df[[display_group(m) not in ('Variants', 'Initialisations') for m in df['model']]]
+    "Rows of systems proper: no other selection criteria, no other initial weights."
+    return df[[display_group(m) not in ('Selection criteria', 'Initialisations') for m in df['model']]]
 
 
 def sort_by_kind(

@@ -31,7 +31,8 @@ from rnn_transfer.evaluation.plotting import (
     new_figure,
 )
 from .results import Evaluation
-from ..learning.systems import SELECTION_RULES
+from .source_tables import system_tables
+from ..learning.systems import SELECTION_CRITERIA
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-010
 def _column_counts(ev: Evaluation, kind: str) -> dict:
@@ -85,7 +86,7 @@ def _describe_fewer_runs(ev: Evaluation, kind: str) -> str:
 
 
 def _headline_table(ev: Evaluation, kind: str) -> ReportTable:
-    "The headline table of one kind of task; the CSV file holds variants and initialisations too."
+    "The headline table of one kind of task; the CSV file holds selection criteria and initialisations too."
     tidy = ev.averages()
     return ReportTable(
         f'headline_{kind}',
@@ -108,7 +109,7 @@ def _positives_axis(ax: Any, rows: pd.DataFrame) -> None:
     top.set_xlabel('positives among the training labels (median)', fontsize=8, color='#666666')
     top.spines[:].set_visible(False)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-021
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-022
 def draw_learning_curves(
     ax: Any,  # matplotlib Axes
     tidy: pd.DataFrame,  # columns model, fraction, value, low, high
@@ -142,7 +143,7 @@ def _finish_axes(ax: Any, ends: list[LineEnd], title: str, kind: str) -> None:
         ax.axhline(0.5, color='#999999', lw=0.8, ls=':', zorder=0)
     label_ends(ax, ends)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-025
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-026
 def figure_2(
     ev: Evaluation,  # of a run
     kind: str = 'phenotype',  # of task; phenotype is Figure 2(a), mortality Figure 2(b)
@@ -158,7 +159,7 @@ def figure_2(
     _positives_axis(ax, r[(r['task_kind'] == kind) & r['model'].isin(models)])
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-028
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-029
 PANELS = {
     'Further systems': ['MN-LR-2', *SYSTEM_GROUPS['Further']],
     'Controls: what pre-training adds': [
@@ -179,11 +180,13 @@ PANELS = {
         'last-LR',
     ],
     'Choice of lambda': [
-        name + criterion for name in ('MN-LR-2', 'LR') for criterion in ('', *(f':{v}' for v in SELECTION_RULES if v))
+        f'{name}:{criterion}' if criterion else name
+        for name in ('MN-LR-2', 'LR')
+        for criterion in dict.fromkeys(['', *SELECTION_CRITERIA])
     ],
 }
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-029
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-031
 def select_panels(
     models: Iterable[str],  # that were run
 ) -> dict[str, list[str]]:  # title -> models that were run
@@ -192,7 +195,7 @@ def select_panels(
     found = {title: [m for m in names if m in models] for title, names in PANELS.items()}
     return {title: names for title, names in found.items() if set(names) - {'MN-LR-2', 'LR'}}
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-031
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-033
 def figure_systems(
     ev: Evaluation,  # of a run with more than the paper's four systems
     kind: str = 'phenotype',  # of task
@@ -211,7 +214,7 @@ def figure_systems(
             ax.set_ylabel('')
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-034
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-036
 def _curve_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
     "Figure 2(a) or 2(b); None for another kind of task."
     letter = dict(phenotype='a', mortality='b').get(kind)
@@ -230,7 +233,7 @@ def _curve_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
         + _describe_missing(ev, kind),
     )
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-035
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-038
 def _systems_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
     "Further systems and controls of one kind of task; None where none was run."
     found = select_panels(ev.results['model'][ev.results['task_kind'] == kind])
@@ -256,5 +259,5 @@ def section(
         'Columns: fraction of the training and validation labels that a model may use.'
     ]
     for kind in ev.kinds:
-        items += [_headline_table(ev, kind), _curve_figure(ev, kind)]
+        items += [_headline_table(ev, kind), _curve_figure(ev, kind), *system_tables(ev, kind)]
     return Section('All models, all label fractions', items + [_systems_figure(ev, kind) for kind in ev.kinds])

@@ -24,7 +24,7 @@ def describe_small_test_set(
     if positives >= MIN_POSITIVES:
         return ''
     return (
-        f'This is a very small test set: {ev.about["n_test"]:,} stays, and a median of {positives:.0f} positives '
+        f'This is a very small test set: {ev.info["n_test"]:,} stays, and a median of {positives:.0f} positives '
         f'per task where validation needs at least {MIN_POSITIVES}. '
         'These numbers show that the software runs; they prove nothing about the method.'
     )
@@ -32,7 +32,7 @@ def describe_small_test_set(
 # %% ../../nbs/evaluation/limits.ipynb #cell-011
 def _describe_shared_sizes(ev) -> str:
     "Hidden units of RNN-C where it took them from MIMIC-Net, by split; '' where it did not."
-    if ev.about.get('rnnc_hidden') or not {'RNN-C', 'MN-LR-2'} <= set(ev.models):
+    if ev.info.get('rnnc_hidden') or not {'RNN-C', 'MN-LR-2'} <= set(ev.models):
         return ''
     known = ev.results[ev.results['hidden'].notna()]
     sizes = {key: set(h) for key, h in known.groupby(['model', 'split'])['hidden'].unique().items()}
@@ -99,19 +99,19 @@ _SETTLED = (
     'from 1,500 to 3,000.'
 )
 
-# %% ../../nbs/evaluation/limits.ipynb #cell-017
+# %% ../../nbs/evaluation/limits.ipynb #cell-018
 def _plural(n, word) -> str:
     return f'{n} {word}' if n == 1 else f'{n} {word}s'
 
 
 def _which_apply(ev, sizes) -> dict:
     "Which of the conditional sentences are true of the run."
-    is_usual = not {'hidden', 'max_updates', 'lr'} & set(ev.about.get('changed') or [])
+    is_usual = not {'hidden', 'max_updates', 'lr'} & set(ev.info.get('changed') or [])
     return dict(
-        synthetic=ev.about['synthetic'],
+        synthetic=ev.info['synthetic'],
         size=bool(sizes),
-        quick=ev.about['profile'] == 'quick' and is_usual,
-        open=ev.about['profile'] == 'open' and is_usual,
+        quick=ev.info['profile'] == 'quick' and is_usual,
+        open=ev.info['profile'] == 'open' and is_usual,
         control='untrained-LR-2' in ev.models,
         multitask='multi-task' in ev.models,
         many=len(paired_differences(ev)) > 0,
@@ -127,7 +127,7 @@ def describe_limits(
     details = dict(
         fixed=f' This run has {splits} and up to {seeds}; the spread over seeds is in the table of other metrics.',
         size=f' Hidden units of both, {sizes}.',
-        open=f' {_SETTLED}' if _SETTLED_ON in ev.about['source'] else '',
+        open=f' {_SETTLED}' if _SETTLED_ON in ev.info['source'] else '',
     )
     applies = _which_apply(ev, sizes)
     sentences = [text + details.get(name, '') for name, text in _LIMITS.items() if applies.get(name, True)]

@@ -78,7 +78,7 @@ def _number_or_array(values):
     "A Python number where there is only one."
     return values.item() if np.ndim(values) == 0 else values
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-013
+# %% ../../nbs/evaluation/measures.ipynb #cell-014
 def auroc(
     y: np.ndarray,  # (n,) labels 0 or 1; NaN: the stay does not count
     p: np.ndarray,  # (n,) scores, higher for the positives
@@ -87,7 +87,7 @@ def auroc(
     "Area under the ROC curve, ties counted one half."
     return _number_or_array(_auroc(*_weighted_counts(y, p, w)))
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-024
+# %% ../../nbs/evaluation/measures.ipynb #cell-025
 def _auprc(
     positive: np.ndarray,  # (groups, ...) positives of each group, highest scores first
     negative: np.ndarray,  # (groups, ...) negatives
@@ -108,7 +108,7 @@ def auprc(
     "Area under the precision-recall curve as average precision."
     return _number_or_array(_auprc(*_weighted_counts(y, p, w)))
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-032
+# %% ../../nbs/evaluation/measures.ipynb #cell-033
 def brier(
     y: np.ndarray,  # (n,) labels 0 or 1; NaN: the stay does not count
     p: np.ndarray,  # (n,) probabilities
@@ -125,7 +125,7 @@ def brier(
     with np.errstate(invalid='ignore', divide='ignore'):
         return _number_or_array(weighted_sum(error) / weighted_sum(labeled.astype(float)))
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-037
+# %% ../../nbs/evaluation/measures.ipynb #cell-038
 def logistic_fit(
     A: np.ndarray,  # (n, k) columns of the regression
     y: np.ndarray,  # (n,) labels 0 or 1
@@ -156,7 +156,7 @@ def logistic_fit(
         b, eta, value = b - size * step, new_eta, new_value
     return b if np.abs(A.T @ (expit(eta) - y)).max() <= 1e-6 * len(y) else np.full(A.shape[1], np.nan)
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-042
+# %% ../../nbs/evaluation/measures.ipynb #cell-043
 class CalibrationLine(NamedTuple):
     "Intercept and slope of logistic recalibration."
 
@@ -191,7 +191,7 @@ def calibration_line(
     reason = 'calibration slope: the fit did not converge' if np.isnan(slope) else None
     return CalibrationLine(intercept, slope, reason)
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-050
+# %% ../../nbs/evaluation/measures.ipynb #cell-051
 METRICS = 'auroc', 'auprc', 'brier'
 
 
@@ -225,7 +225,7 @@ class Bootstrap:
             blocks.append([_auroc(*counts), _auprc(*counts)])
         return dict(zip(METRICS, [*np.concatenate(blocks, axis=1), brier(y, p, self.weights)]))
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-059
+# %% ../../nbs/evaluation/measures.ipynb #cell-060
 def simulate_coverage(
     repetitions: int = 200,  # test sets to invent
     n: int = 300,  # subjects in each, with one or two stays
@@ -248,7 +248,7 @@ def simulate_coverage(
         n_covered += bool(low <= truth <= high)
     return n_covered / repetitions
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-062
+# %% ../../nbs/evaluation/measures.ipynb #cell-063
 class MeasuredFit(NamedTuple):
     "The metrics of one fit, and the replicates they come from."
 
@@ -264,7 +264,7 @@ def _null_reason(row: dict, replicates: int) -> str | None:
         return f'intervals: {row["n_undefined"]} of {replicates} replicates have one class'
     return None
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-063
+# %% ../../nbs/evaluation/measures.ipynb #cell-065
 def evaluate_predictions(
     y: np.ndarray,  # (n,) labels 0 or 1; NaN: the stay does not count
     p: np.ndarray,  # (n,) probabilities; used where y is known
@@ -284,7 +284,7 @@ def evaluate_predictions(
     row['reason'] = '; '.join(r for r in reasons if r) or None
     return MeasuredFit(row, values)
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-069
+# %% ../../nbs/evaluation/measures.ipynb #cell-071
 class _Bins(NamedTuple):
     "Three arrays (n, bins) float64: what each stay adds to each bin."
 
@@ -309,7 +309,7 @@ def _bin_predictions(
             table[rows, bin_of] += values
     return _Bins(*tables[:, :, tables[0].any(0)])
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-070
+# %% ../../nbs/evaluation/measures.ipynb #cell-073
 def reliability_curve(
     pairs: list,  # of (y, p), each (n,), labels and probabilities of the same n stays; NaN label: left out
     weights: np.ndarray,  # (1 + replicates, n) how often each stay counts, as `Bootstrap.weights`

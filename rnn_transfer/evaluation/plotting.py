@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 # %% ../../nbs/evaluation/plotting.ipynb #cell-004
-from .formats import format_percent, parse
+from .formats import format_percent
 from .results import Evaluation
-from ..utilities.display import COLORS, plain_text, set_plot_style
+from ..learning.systems import parse_model
+from ..utilities.display import COLORS, figure_text, set_plot_style
 
 # %% ../../nbs/evaluation/plotting.ipynb #cell-008
 def new_figure(
@@ -43,7 +44,7 @@ def new_figure(
 # %% ../../nbs/evaluation/plotting.ipynb #cell-011
 _LONG_NUMBER = re.compile(r'(scale\([^)]*\))|(?<=[ "LMC,(\n])(-?\d+\.\d{2})\d+(?=[ ",)\n])')
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-012
+# %% ../../nbs/evaluation/plotting.ipynb #cell-013
 @dataclass
 class ReportFigure:
     "One figure of the report."
@@ -78,7 +79,7 @@ class ReportFigure:
         text = re.sub(r'\s(width|height)="[\d.]+pt"', '', text, count=2)
         return text.replace('<svg', f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-018
+# %% ../../nbs/evaluation/plotting.ipynb #cell-021
 _BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY, _BLACK, _GREY = COLORS
 
 
@@ -89,7 +90,7 @@ class LineStyle(NamedTuple):
     marker: str  # matplotlib's name
     line: str  # matplotlib's name
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-019
+# %% ../../nbs/evaluation/plotting.ipynb #cell-023
 LINE_STYLES = {
     'LR': LineStyle(_RED, 's', '-'),
     'RNN-C': LineStyle(_GREEN, '^', '-'),
@@ -114,18 +115,19 @@ LINE_STYLES = {
 CRITERION_COLORS = {'literal': _ORANGE, 'cv': _GREEN, 'full-val': _PINK}
 _UNKNOWN_STYLE = LineStyle(_GREY, '.', ':')
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-020
+# %% ../../nbs/evaluation/plotting.ipynb #cell-025
 def line_style(
     model: str,  # name, such as LR or MN-LR-2:cv
 ) -> LineStyle:  # grey and dotted for a name the package does not know
-    "Colour, marker and line of a system; a variant takes the colour of its selection criterion."
-    name, criterion, _ = parse(model)
-    style = LINE_STYLES.get(name, _UNKNOWN_STYLE)
-    if not criterion:
+    "Colour, marker and line of a system; a selection criterion has its own colour."
+    system = parse_model(model, check=False)
+    style = LINE_STYLES.get(system.system, _UNKNOWN_STYLE)
+    if not system.criterion:
         return style
-    return LineStyle(CRITERION_COLORS.get(criterion, _GREY), style.marker, '-' if name.startswith('MN') else '--')
+    line = '-' if system.system.startswith('MN') else '--'
+    return LineStyle(CRITERION_COLORS.get(system.criterion, _GREY), style.marker, line)
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-023
+# %% ../../nbs/evaluation/plotting.ipynb #cell-028
 def fraction_colors(
     fractions: Iterable[float],  # one or two
 ) -> dict[float, str]:  # the largest first
@@ -148,7 +150,7 @@ def label_fractions(
             f'{format_percent(f)} of the labels', (x, y - k * step), None, 'axes fraction', color=color, **options
         )
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-026
+# %% ../../nbs/evaluation/plotting.ipynb #cell-031
 def fraction_axis(
     ax: Any,  # matplotlib Axes
     fractions: Sequence[float],  # sorted
@@ -171,7 +173,7 @@ def zero_line(
     draw = ax.axvline if vertical else ax.axhline
     draw(0, color='#999999', lw=0.8, zorder=0)
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-029
+# %% ../../nbs/evaluation/plotting.ipynb #cell-034
 def spread_labels(
     heights: Sequence[float],  # (n,) sorted
     gap: float,  # least distance of two labels
@@ -190,7 +192,7 @@ def spread_labels(
             spread[first : first + n] = mean + gap * np.arange(first, first + n)
     return spread
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-032
+# %% ../../nbs/evaluation/plotting.ipynb #cell-037
 class LineEnd(NamedTuple):
     "The right end of a line."
 
@@ -222,15 +224,15 @@ def label_ends(
             annotation_clip=False,
         )
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-037
+# %% ../../nbs/evaluation/plotting.ipynb #cell-042
 def add_source_caption(
     fig: Any,  # matplotlib Figure
     ev: Evaluation,  # whose data are drawn
 ) -> Any:  # the same figure
     "Write data, number of test stays and profile above a figure."
-    about = ev.about
-    source = ('Synthetic data: ' if about['synthetic'] else '') + about['source']
-    changed = ', changed' if about.get('changed') else ''
-    text = f'{plain_text(source)}, {about["n_test"]:,} test stays, profile {about["profile"]}{changed}'
+    info = ev.info
+    source = ('Synthetic data: ' if info['synthetic'] else '') + info['source']
+    changed = ', changed' if info.get('changed') else ''
+    text = f'{figure_text(source)}, {info["n_test"]:,} test stays, profile {info["profile"]}{changed}'
     fig.suptitle(text, fontsize=8, color='#666666', x=0.01, ha='left')
     return fig

@@ -30,16 +30,16 @@ def _system_table(ev: Evaluation) -> ReportTable:
     shown['Hidden units'] = [', '.join(f'{v:g}' for v in sorted(h[m])) if m in h else '–' for m in shown['System']]
     note = (
         'All are trained on the same labelled stays of a task, fraction and seed; '
-        'a variant cv on the labelled validation stays as well.'
+        'those chosen by cross-validation (cv) on the labelled validation stays as well.'
     )
     return ReportTable('systems', 'The systems', shown, shown, note, folded=len(shown) > 12)
 
 # %% ../../nbs/evaluation/provenance.ipynb #cell-012
 def _flow_table(ev: Evaluation) -> ReportTable:
     "Stays and subjects left after each step from the source to the cohort."
-    about = ev.about
-    whole = [dict(step='stays in the cohort', stays=about['n_stays'], subjects=about['n_subjects'])]
-    flow = pd.DataFrame(about['flow'] or whole)
+    info = ev.info
+    whole = [dict(step='stays in the cohort', stays=info['n_stays'], subjects=info['n_subjects'])]
+    flow = pd.DataFrame(info['flow'] or whole)
     note = 'Stays and subjects left after each step.'
     return ReportTable('flow', 'From the source to the cohort', flow, format_frame(flow), note)
 
@@ -67,7 +67,7 @@ def _leakage_table(run: Path) -> ReportTable | None:
 # %% ../../nbs/evaluation/provenance.ipynb #cell-014
 def _loss_table(ev: Evaluation) -> ReportTable | None:
     "What the source dropped, could not read, merged or imputed; None where it counted nothing."
-    losses = read_losses(ev.about)
+    losses = read_losses(ev.info)
     if not losses:
         return None
     tidy = pd.DataFrame(loss_records(losses)).sort_values('fraction', ascending=False, ignore_index=True)

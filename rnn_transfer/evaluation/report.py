@@ -83,7 +83,7 @@ _INVENTED = 'Every patient in these data was invented by a program. No statement
 
 def _page_header(ev, claims) -> list:
     "Title, notices, the answer, and the source."
-    info = ev.about
+    info = ev.info
     small = describe_small_test_set(ev)
     notices = [ft('div', ft('strong', 'Synthetic data. '), _INVENTED, cls='notice')] if info['synthetic'] else []
     notices += [ft('div', small, cls='notice')] if small else []
@@ -145,7 +145,7 @@ def _page_head() -> FT:
 def _page_section(title, anchor, children) -> FT:
     return ft('section', ft('h2', title, id=anchor), *children)
 
-# %% ../../nbs/evaluation/report.ipynb #cell-022
+# %% ../../nbs/evaluation/report.ipynb #cell-023
 def render_report(
     ev: Evaluation,  # results of a run
     sections: dict,  # section title -> list of ReportTable and ReportFigure; empty sections are left out
@@ -165,12 +165,12 @@ def render_report(
     order += [t for t in rendered if t not in order]
     contents = ft('nav', *(ft('a', t, href=f'#{anchors[t]}') for t in order), aria_label='Contents')
     claims = next((x for x in sections.get(CLAIMS_TITLE, []) if x.name == 'claims'), None)
-    fingerprint = ev.about['fingerprint'][:16] or 'not given'
+    fingerprint = ev.info['fingerprint'][:16] or 'not given'
     footer = ft('footer', f'Cohort fingerprint {fingerprint}. Made by rnn_transfer.')
     body = ft('body', *_page_header(ev, claims), contents, *(rendered[t] for t in order), footer)
     return to_xml((ft('!doctype', html=True, void_=True), ft('html', _page_head(), body, lang='en')), indent=False)
 
-# %% ../../nbs/evaluation/report.ipynb #cell-027
+# %% ../../nbs/evaluation/report.ipynb #cell-028
 def _headline_lines(ev, kind) -> list:
     "The headline table of one kind of task, columns aligned."
     frame = headline_frame(ev, kind)

@@ -30,8 +30,8 @@ class Evaluation:
     results: pd.DataFrame  # one row a fit, index 0 .. n - 1; the columns of *Scoring*
     values: dict  # metric -> (rows, 1 + replicates) float64; column 0 is the estimate
     positives: dict  # task -> (1 + replicates,) positives in the test set
-    about: dict  # what captions say, as `run_info` gives, and replicates
-    known: dict = field(default_factory=dict, repr=False)  # cache of what was computed from the fields above
+    info: dict  # what captions say, as `run_info` gives, and replicates
+    _cache: dict = field(default_factory=dict, repr=False)  # cache of what was computed from the fields above
     labels: dict = field(default_factory=dict, repr=False)  # task -> (n,) labels of the test stays; NaN: unknown
     bootstrap: Bootstrap | None = field(default=None, repr=False)  # of the test stays; None: not kept
     predicted: Callable | None = field(default=None, repr=False)  # as `prediction_reader` gives; None: not kept
@@ -73,7 +73,7 @@ def nested_mean(
 
 # %% ../../nbs/evaluation/results.ipynb #cell-017
 @patch
-def defined(
+def rows_with(
     self: Evaluation,
     metric: str = 'auroc',  # the column that must not be null
     **cell: object,  # column = value: the rows wanted
@@ -82,10 +82,10 @@ def defined(
 
     def mask(column, value):
         key = 'mask', column, value
-        if key not in self.known:
+        if key not in self._cache:
             values = self.results[column]
-            self.known[key] = (values.notna() if value is None else values == value).to_numpy(bool)
-        return self.known[key]
+            self._cache[key] = (values.notna() if value is None else values == value).to_numpy(bool)
+        return self._cache[key]
 
     masks = [mask(metric, None), *(mask(column, value) for column, value in cell.items())]
     return np.flatnonzero(np.logical_and.reduce(masks))
@@ -124,7 +124,7 @@ def _seed_sd(self: Evaluation, rows: np.ndarray, metric: str, how: str) -> float
 def _average_cell(self: Evaluation, metric: str, how: str, kind: str, model: str, fraction: float) -> dict:
     "One row of `averages`."
     key = dict(task_kind=kind, model=model, fraction=fraction)
-    rows, fits = self.defined(metric, **key), self.defined('split', **key)
+    rows, fits = self.rows_with(metric, **key), self.rows_with('split', **key)
     fits_found = self.results[['split', 'task', 'seed']].iloc[rows]
     row = key | dict(
         metric=metric,
@@ -154,11 +154,11 @@ def averages(
     how: str = 'weighted',  # weighted or macro
 ) -> pd.DataFrame:  # a row for each task kind, model and fraction: value, low, high, seed_sd, counts, reason
     "Average over tasks of every model and fraction, with its interval; null with a reason where nothing is defined."
-    if (metric, how) not in self.known:
+    if (metric, how) not in self._cache:
         present = set(self.results[['task_kind', 'model', 'fraction']].itertuples(index=False, name=None))
         cells = [cell for cell in product(self.kinds, self.models, self.fractions) if cell in present]
-        self.known[metric, how] = pd.DataFrame([self._average_cell(metric, how, *cell) for cell in cells])
-    return self.known[metric, how]
+        self._cache[metric, how] = pd.DataFrame([self._average_cell(metric, how, *cell) for cell in cells])
+    return self._cache[metric, how]
 
 # %% ../../nbs/evaluation/results.ipynb #cell-029
 class _SharedRows(NamedTuple):
@@ -172,7 +172,7 @@ class _SharedRows(NamedTuple):
 @patch
 def _shared_rows(self: Evaluation, a: str, b: str, metric: str, **cell: object) -> _SharedRows:
     "Positions of both models' rows, restricted to the splits, tasks and seeds that both have."
-    rows = [self.defined(metric, model=model, **cell) for model in (a, b)]
+    rows = [self.rows_with(metric, model=model, **cell) for model in (a, b)]
     columns = self.results[['split', 'task', 'seed']]
     keys = [list(columns.iloc[r].itertuples(index=False, name=None)) for r in rows]
     shared = set(keys[0]) & set(keys[1])
@@ -204,7 +204,7 @@ def _compare_cell(self: Evaluation, a: str, b: str, metric: str, how: str, kind:
     values = self.average(first, metric, how) - self.average(second, metric, how)
     return row | dict(difference=values[0]) | _interval_columns(values)
 
-# %% ../../nbs/evaluation/results.ipynb #cell-031
+# %% ../../nbs/evaluation/results.ipynb #cell-032
 @patch
 def compare(
     self: Evaluation,
@@ -220,7 +220,7 @@ def compare(
     cells = product(self.kinds, self.fractions)
     return pd.DataFrame([self._compare_cell(a, b, metric, how, *cell) for cell in cells])
 
-# %% ../../nbs/evaluation/results.ipynb #cell-037
+# %% ../../nbs/evaluation/results.ipynb #cell-038
 @patch
 def by_task(
     self: Evaluation,
@@ -243,7 +243,7 @@ def by_task(
     by = ['split', 'task_kind', 'task', 'fraction', 'model']
     return pd.DataFrame([dict(zip(by, key)) | row(fits) for key, fits in self.results.groupby(by)])
 
-# %% ../../nbs/evaluation/results.ipynb #cell-040
+# %% ../../nbs/evaluation/results.ipynb #cell-041
 @patch
 def compare_tasks(
     self: Evaluation,

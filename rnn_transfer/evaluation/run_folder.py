@@ -76,7 +76,7 @@ PREDICTION_SCHEMA = dict(
     p=pa.float64(),
 )
 
-# %% ../../nbs/evaluation/run_folder.ipynb #cell-019
+# %% ../../nbs/evaluation/run_folder.ipynb #cell-020
 def read_step_table(
     folder: Path | str,  # a folder of `prediction_folders`
     name: str,  # predictions, fits, weights or path
@@ -88,7 +88,7 @@ def read_step_table(
         raise BadInput(f'{path}: no such file; run 03_transfer for this split, fraction and seed')
     return read_parquet(path, columns, more=True).to_pandas()
 
-# %% ../../nbs/evaluation/run_folder.ipynb #cell-023
+# %% ../../nbs/evaluation/run_folder.ipynb #cell-024
 def _check_rows(bad: np.ndarray, where: str, problem: str) -> None:
     "Raise BadInput that names the bad rows, if there are any."
     if np.any(bad):
@@ -118,7 +118,7 @@ def align_predictions(
         raise BadInput(f'{where}: {n_missing} test stays with a label {problem}')
     return aligned
 
-# %% ../../nbs/evaluation/run_folder.ipynb #cell-029
+# %% ../../nbs/evaluation/run_folder.ipynb #cell-030
 def _read_aligned(folder: Path, models: set, test: pd.DataFrame) -> dict:
     "The predictions of some models of a folder: (folder, task, model) -> (n,) float32."
     found = pd.read_parquet(
@@ -133,7 +133,7 @@ def _read_aligned(folder: Path, models: set, test: pd.DataFrame) -> dict:
         aligned[folder, task, model] = p.astype(np.float32)
     return aligned
 
-# %% ../../nbs/evaluation/run_folder.ipynb #cell-030
+# %% ../../nbs/evaluation/run_folder.ipynb #cell-032
 def prediction_reader(
     results: pd.DataFrame,  # columns task and model; index 0 .. n - 1
     folders: list,  # the folder of each row

@@ -68,7 +68,7 @@ def _score_fit(
     reasons = [r for r in (reason, measured.row['reason']) if r]
     return MeasuredFit(row | measured.row | dict(reason='; '.join(reasons) or None), measured.values)
 
-# %% ../../nbs/evaluation/scoring.ipynb #cell-012
+# %% ../../nbs/evaluation/scoring.ipynb #cell-013
 def evaluate_folder(
     folder: Path | str,  # split-s/fraction-f/seed-k
     test: pd.DataFrame,  # the test stays: stay_id and a column of labels for each task
@@ -85,7 +85,7 @@ def evaluate_folder(
         extra = next(iter(predictions))
         raise BadInput(f'{folder}/predictions.parquet: {extra} has predictions but no row in fits.parquet')
 
-# %% ../../nbs/evaluation/scoring.ipynb #cell-020
+# %% ../../nbs/evaluation/scoring.ipynb #cell-021
 def _sort_results(results: pd.DataFrame) -> pd.DataFrame:
     "Rows and columns in the order of the contract; the index keeps the number each row had."
     extra = [column for column in results if column not in RESULT_COLUMNS + EXTRA_COLUMNS]
@@ -95,7 +95,7 @@ def _sort_results(results: pd.DataFrame) -> pd.DataFrame:
     ranked = results.assign(model=results['model'].map(rank)).sort_values(by, kind='stable')
     return results.loc[ranked.index]
 
-# %% ../../nbs/evaluation/scoring.ipynb #cell-021
+# %% ../../nbs/evaluation/scoring.ipynb #cell-023
 def evaluate_run(
     run: Path | str,  # run folder with the outputs of 03_transfer
     replicates: int = 500,  # bootstrap replicates

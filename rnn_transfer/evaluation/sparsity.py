@@ -22,7 +22,6 @@ from rnn_transfer.evaluation.formats import (
     display_order,
     format_estimate,
     format_percent,
-    parse,
     sort_systems,
 )
 from rnn_transfer.evaluation.layout import (
@@ -42,7 +41,7 @@ from rnn_transfer.evaluation.plotting import (
 )
 from .results import Evaluation
 from .run_folder import prediction_folders, read_step_table
-from ..learning.systems import SELECTION_RULES
+from ..learning.systems import SELECTION_CRITERIA, parse_model
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-009
 TABLE_1 = {  # Gupta et al. 2018, Table 1; MIMIC-III, 10 phenotypes
@@ -52,7 +51,7 @@ TABLE_1 = {  # Gupta et al. 2018, Table 1; MIMIC-III, 10 phenotypes
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-011
 def _linear_fits(ev: Evaluation) -> pd.DataFrame:
-    "Fits with weights, all labels used, without variants."
+    "Fits with weights, all labels used, without further selection criteria."
     r = main_systems_only(ev.results)
     return r[(r['fraction'] == ev.fractions[-1]) & (r['n_features'] > 0)]
 
@@ -149,27 +148,29 @@ def _count_null_models(r: pd.DataFrame) -> pd.DataFrame:
 
 
 def _literal_from_paths(path: pd.DataFrame, run: Iterable[str]) -> pd.DataFrame:
-    "Null models under the literal criterion, for systems whose literal variant is not among those run."
+    "Null models under the literal criterion, for systems that were not run with it."
     groups = ("The paper's", 'Further', 'Without leakage removal')
     bases = [m for m in set(path['model']) if display_group(m) in groups and f'{m}:literal' not in set(run)]
     d = path[path['literal'] & path['model'].isin(bases)]
     return _count_null_models(d.assign(model=d['model'] + ':literal'))
 
-# %% ../../nbs/evaluation/sparsity.ipynb #cell-023
+# %% ../../nbs/evaluation/sparsity.ipynb #cell-024
 def null_model_table(
     ev: Evaluation,  # of a run
     path: pd.DataFrame | None = None,  # as `read_paths`: adds the literal criterion where it was not run
 ) -> ReportTable:
     "How many fits are null models, by system, selection criterion and fraction."
-    tidy = _count_null_models(ev.results[[parse(m)[2] == 0 for m in ev.results['model']]])
+    parsed = {m: parse_model(m, check=False) for m in ev.models}
+    tidy = _count_null_models(ev.results[[parsed[m].init == 0 for m in ev.results['model']]])
     if path is not None and len(path):
         tidy = pd.concat([tidy, _literal_from_paths(path, tidy['model'])])
-    systems = sort_systems(tidy['model'].map(lambda m: parse(m)[0]))
+    parsed = {m: parse_model(m, check=False) for m in tidy['model']}
+    systems = sort_systems([system.system for system in parsed.values()])
 
     def rank(m):
-        name, criterion, _ = parse(m)
-        criteria = display_order([criterion, *SELECTION_RULES], SELECTION_RULES)
-        return systems.index(name), criteria.index(criterion)
+        criterion = parsed[m].criterion
+        criteria = display_order([criterion, *SELECTION_CRITERIA], SELECTION_CRITERIA)
+        return systems.index(parsed[m].system), criteria.index(criterion)
 
     text = tidy.assign(text=[f'{k} of {n}' for k, n in zip(tidy['n_all_zero'], tidy['n_fits'])])
     shown = pivot_by_fraction(text, sorted(set(tidy['model']), key=rank))
@@ -180,7 +181,7 @@ def null_model_table(
     )
     return ReportTable('all_zero', 'Null models', tidy, shown, note)
 
-# %% ../../nbs/evaluation/sparsity.ipynb #cell-027
+# %% ../../nbs/evaluation/sparsity.ipynb #cell-028
 def path_frame(
     path: pd.DataFrame,  # as `read_paths`
     models: Iterable[str] = ('LR', 'MN-LR-1', 'MN-LR-2'),  # those to show
@@ -201,7 +202,7 @@ def path_frame(
     by = d.groupby(['model', 'fraction', 'lambda'])
     return by.agg(**quartiles, chosen=('chosen', 'mean'), n_fits=('chosen', 'size')).reset_index()
 
-# %% ../../nbs/evaluation/sparsity.ipynb #cell-030
+# %% ../../nbs/evaluation/sparsity.ipynb #cell-031
 def _draw_path(axes: np.ndarray, g: pd.DataFrame, lambdas: list[float], color: str, side: float) -> None:
     "One system and fraction: weights kept, loss, and how often each lambda was chosen; `side`: offset of the bars."
     if not len(g):
@@ -215,7 +216,7 @@ def _draw_path(axes: np.ndarray, g: pd.DataFrame, lambdas: list[float], color: s
         ax.plot(x[best], median.iloc[best], 'D', color=color, ms=7, mfc='none', mew=1.4)
     axes[2].bar(np.array(x) + side, 100 * g['chosen'], 0.36, color=color)
 
-# %% ../../nbs/evaluation/sparsity.ipynb #cell-031
+# %% ../../nbs/evaluation/sparsity.ipynb #cell-033
 def figure_path(
     ev: Evaluation,  # whose data are drawn
     d: pd.DataFrame,  # as `path_frame`, one or two fractions
@@ -244,7 +245,7 @@ def figure_path(
     label_fractions(axes[0, -1], colors, x=0.97, step=0.1, ha='right')
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/sparsity.ipynb #cell-034
+# %% ../../nbs/evaluation/sparsity.ipynb #cell-036
 def _path_figure(ev: Evaluation, path: pd.DataFrame) -> ReportFigure | None:
     "The path of lambda, drawn; None where no path was written."
     d = path_frame(path, fractions=sorted(few_and_all_fractions(ev))) if len(path) else path

@@ -67,7 +67,7 @@ def _toy_fit(
     test = dict(n_test=n, n_test_positive=y.sum(), prevalence=y.mean())
     return _ToyFit(names | training | test | measured.row, measured.values, p)
 
-# %% ../../nbs/evaluation/toy.ipynb #cell-009
+# %% ../../nbs/evaluation/toy.ipynb #cell-010
 def toy_evaluation(
     skills: dict | None = None,  # model -> distance of the classes on the logit scale; None: LR .4, MN-LR-2 .9
     fractions: tuple = (0.1, 1.0),  # of the labels; a fraction adds itself to the skill

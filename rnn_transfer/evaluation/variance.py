@@ -53,12 +53,12 @@ def variance_frame(
     "Standard deviation of the weighted AUROC from each source, by system and fraction."
     out = []
     for kind, m, f in product(ev.kinds, [m for m in models if m in ev.models], ev.fractions):
-        rows = ev.defined(task_kind=kind, model=m, fraction=f)
+        rows = ev.rows_with(task_kind=kind, model=m, fraction=f)
         if not len(rows):
             continue
         v = ev.average(rows)
         inits = [m] + [x for x in ev.models if x.startswith(f'{m}@')]
-        networks = np.concatenate([ev.defined(task_kind=kind, model=x, fraction=f) for x in inits])
+        networks = np.concatenate([ev.rows_with(task_kind=kind, model=x, fraction=f) for x in inits])
         row = dict(task_kind=kind, model=m, fraction=f, value=v[0], patients=np.nanstd(v[1:], ddof=1))
         for name, rows_of, over in (
             ('labels', rows, 'seed'),

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from fastcore.imports import IN_NOTEBOOK
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-004
-from .plan import Step
+from .plan import Step, StepOutcome
 from .provenance import count_gpus
 from .store import step_state
 from ..utilities.errors import BadInput
@@ -66,7 +66,7 @@ def _worker_spec(card: int | None) -> dict:
         options |= dict(env=dict(CUDA_VISIBLE_DEVICES=str(card)), resources={'GPU': 1})
     return dict(cls=Nanny, options=options)
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-015
+# %% ../../nbs/experiment/cluster.ipynb #cell-016
 @contextmanager
 def local_cluster(
     cards: list[int | None],  # of `local_workers`
@@ -89,7 +89,7 @@ def local_cluster(
             print(f'dashboard: {cluster.dashboard_link}', file=sys.stderr)
         yield cluster
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-018
+# %% ../../nbs/experiment/cluster.ipynb #cell-019
 def _count_cards(device: str) -> int:
     "GPUs of this machine that a run may use."
     if device == 'cpu':
@@ -112,7 +112,7 @@ def _connect(scheduler: str) -> 'Client':
             'start one with `dask scheduler`, or leave the option out'
         ) from None
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-019
+# %% ../../nbs/experiment/cluster.ipynb #cell-020
 def _workers_have_cards(client: 'Client', scheduler: str, device: str) -> bool:
     "Whether workers of an existing cluster declare GPUs for this run; BadInput where it has no workers, or needs GPUs."
     try:
@@ -129,7 +129,7 @@ def _workers_have_cards(client: 'Client', scheduler: str, device: str) -> bool:
         )
     return cards and device != 'cpu'
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-021
+# %% ../../nbs/experiment/cluster.ipynb #cell-022
 @contextmanager
 def connect_cluster(
     workers: int,  # local worker processes
@@ -156,7 +156,7 @@ def connect_cluster(
     with _connect(scheduler) as client:
         yield client, _workers_have_cards(client, scheduler, device)
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-024
+# %% ../../nbs/experiment/cluster.ipynb #cell-025
 def step_resources(
     step: Step,  # what to run
     cards: bool,  # whether the cluster has GPUs for this run
@@ -164,23 +164,23 @@ def step_resources(
     "What a step claims on a worker: a GPU for training on one, else nothing."
     return {'GPU': 1} if cards and step.kind in ('pretrain', 'transfer') else {}
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-026
-def _execute_step(*args, **kwargs) -> dict:
+# %% ../../nbs/experiment/cluster.ipynb #cell-027
+def _execute_step(*args, **kwargs) -> StepOutcome:
     "Run a step on a worker; what it needs is imported there, and not by the driver."
     from rnn_transfer.experiment.execute import execute_step
 
     return execute_step(*args, **kwargs)
 
 
-def _kept_steps(steps: list[Step], run: Path) -> dict[str, dict]:
+def _kept_steps(steps: list[Step], run: Path) -> dict[str, StepOutcome]:
     "Outcomes of the steps that are done and need no step that has to run."
     kept = {}
     for step in steps:
         if step_state(step, run) == 'done' and all(name in kept for name in step.needs):
-            kept[step.name] = dict(name=step.name, state='kept')
+            kept[step.name] = StepOutcome(step.name, 'kept')
     return kept
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-027
+# %% ../../nbs/experiment/cluster.ipynb #cell-028
 def _submit(client: 'Client', todo: list[Step], kept: dict, run: Path, cohort: str, cards: bool) -> dict:
     "Give the steps to Dask, each with the futures of those it needs."
     futures, session = {}, uuid.uuid4().hex[:12]
@@ -191,16 +191,16 @@ def _submit(client: 'Client', todo: list[Step], kept: dict, run: Path, cohort: s
     return futures
 
 
-def _outcome(future: 'Future', name: str) -> dict:
+def _outcome(future: 'Future', name: str) -> StepOutcome:
     "The outcome of a step, or that its worker or the scheduler was lost."
     if future.status == 'finished':
         return future.result()
     lost = 'the scheduler or its workers were lost'
     if future.status == 'error':
         lost = f'the worker was lost ({type(future.exception()).__name__})'
-    return dict(name=name, state='failed', why=lost)
+    return StepOutcome(name, 'failed', why=lost)
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-028
+# %% ../../nbs/experiment/cluster.ipynb #cell-029
 def _progress_bar(futures: Iterator['Future'], total: int, progress: bool | None) -> Iterator['Future']:
     "The futures, with a bar in a terminal and in Jupyter unless it is switched off."
     if progress is False:
@@ -209,7 +209,7 @@ def _progress_bar(futures: Iterator['Future'], total: int, progress: bool | None
 
     return tqdm(futures, total=total, unit='step', disable=None if progress is None and not IN_NOTEBOOK else False)
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-029
+# %% ../../nbs/experiment/cluster.ipynb #cell-031
 def execute_all(
     steps: list[Step],  # with keys, in the order of the plan
     run: Path,  # run folder
@@ -219,7 +219,7 @@ def execute_all(
     options: dict | None = None,  # device and gpus of the run; None: any device, one run a card
     progress: bool | None = None,  # a progress bar; None: in a terminal and in Jupyter
     dashboard: bool = False,  # as `local_cluster`
-) -> list[dict]:  # one outcome per step: name, state (kept, done, failed, skipped), seconds or why
+) -> list[StepOutcome]:  # in the order of the plan
     "Run what is missing or stale; every other step is kept."
     from dask.distributed import as_completed
 
@@ -233,31 +233,30 @@ def execute_all(
         names = {future.key: name for name, future in futures.items()}
         for future in _progress_bar(as_completed(list(futures.values())), len(todo), progress):
             outcome = _outcome(future, names[future.key])
-            outcomes[outcome['name']] = outcome
-            if progress is not False or outcome['state'] in ('failed', 'skipped'):
+            outcomes[outcome.name] = outcome
+            if progress is not False or not outcome.is_valid:
                 _report_step(outcome, len(outcomes), len(steps))
     return [outcomes[step.name] for step in steps]
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-032
-def _report_step(outcome: dict, n: int, total: int) -> None:
+# %% ../../nbs/experiment/cluster.ipynb #cell-034
+def _report_step(outcome: StepOutcome, n: int, total: int) -> None:
     "One line per finished step, where there is no terminal for a progress bar; failures always."
     from tqdm import tqdm
 
-    result = f'{outcome["seconds"]:.0f} s' if 'seconds' in outcome else ''
-    result = f'{outcome["state"]} {result}'.strip() if result else f'{outcome["state"]}: {outcome.get("why", "")}'
-    if outcome['state'] in ('failed', 'skipped') or not sys.stderr.isatty():
-        tqdm.write(f'[{n:>{len(str(total))}}/{total}] {outcome["name"]} {result}', file=sys.stderr)
+    result = f': {outcome.why}' if outcome.seconds is None else f' {outcome.seconds:.0f} s'
+    if not outcome.is_valid or not sys.stderr.isatty():
+        tqdm.write(f'[{n:>{len(str(total))}}/{total}] {outcome.name} {outcome.state}{result}', file=sys.stderr)
 
-# %% ../../nbs/experiment/cluster.ipynb #cell-034
+# %% ../../nbs/experiment/cluster.ipynb #cell-036
 def describe_failures(
-    outcomes: list[dict],  # of `execute_all`
+    outcomes: list[StepOutcome],  # of `execute_all`
     command: str,  # that repeats the run
 ) -> str:  # several lines
     "What failed and in which cell, a line each, with the command that runs just that one again."
-    failed = [outcome for outcome in outcomes if outcome['state'] == 'failed']
-    skipped = sum(outcome['state'] == 'skipped' for outcome in outcomes)
+    failed = [outcome for outcome in outcomes if outcome.state == 'failed']
+    skipped = sum(outcome.state == 'skipped' for outcome in outcomes)
     head = f'{len(failed)} of {len(outcomes)} steps failed'
     if skipped:
         head += f', {skipped} that need them were left out'
-    lines = [f'  {o["name"]}: {o["why"]}; again: {command} --only {o["name"]}' for o in failed]
+    lines = [f'  {o.name}: {o.why}; again: {command} --only {o.name}' for o in failed]
     return '\n'.join([f'{head}; failed notebooks are kept in their folders', *lines])

@@ -62,7 +62,9 @@ SOURCE_OPTIONS = dict(
     synthetic=['n', 'seed'],
     mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     mimic3_benchmarks=['path', 'allow_loss'],
+    mimic4=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     physionet2012=['path', 'test', 'seed', 'allow_loss'],
+    physionet2019=['path', 'hours', 'test', 'seed', 'allow_loss'],
     table=['events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'checkpoint', 'seed', 'allow_loss'],
 )
 SOURCES = list(SOURCE_OPTIONS)
@@ -79,6 +81,8 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
         if value not in ('', None, False) and name not in SOURCE_OPTIONS[source]:
             possible = ', '.join('--' + option.replace('_', '-') for option in SOURCE_OPTIONS[source])
             raise BadInput(f'--{name.replace("_", "-")}: {source} has no such option; it has {possible}')
+    if given.get('hours') is not None and given['hours'] < 1:
+        raise BadInput(f'--hours {given["hours"]}: expected a whole number above 0')
     needed = dict(synthetic=[], table=['events'] if given.get('draft') else ['events', 'stays']).get(source, ['path'])
     for name in needed:
         if not given[name]:
@@ -110,13 +114,13 @@ def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
     if source == 'table':
         given |= _table_options(given, out)
     module = 'synthetic_raw' if source == 'synthetic' else source
-    if source == 'mimic3':
+    if source in ('mimic3', 'mimic4'):
         given |= dict(corrected=parse_names(given.get('corrected', '')))
-    if source.startswith('mimic3'):
+    if source.startswith('mimic'):
         given |= dict(progress=sys.stderr.isatty())
     return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-020
+# %% ../../nbs/experiment/commands.ipynb #cell-021
 def _make_cohort(source: str, out: str, given: dict) -> None:
     "Build a cohort, save it and say what it holds; or only draft a mapping."
     _check_cohort_options(source, given, Path(out))
@@ -128,10 +132,10 @@ def _make_cohort(source: str, out: str, given: dict) -> None:
     if source == 'table':
         print(f'what came in, channel by channel: {out}-input.html')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-022
+# %% ../../nbs/experiment/commands.ipynb #cell-023
 @command
 def rnn_transfer_cohort(
-    source: str,  # synthetic, mimic3, mimic3_benchmarks, physionet2012 or table (your own)
+    source: str,  # synthetic, mimic3, mimic3_benchmarks, mimic4, physionet2012, physionet2019 or table (your own)
     path: str = '',  # folder with the source's files; synthetic and table need none
     events: str = '',  # table: Parquet or CSV file, a row for each observation, or for each stay and hour
     stays: str = '',  # table: Parquet or CSV file, a row for each stay
@@ -142,11 +146,12 @@ def rnn_transfer_cohort(
     checkpoint: str = '',  # table: network whose channels are known, and with whose stays to compare
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)
-    test: str = '',  # physionet2012: the set to test on (default: the last one present)
-    corrected: str = '',  # mimic3: fix what is wrong in the reference: all, or names with commas (default: faithful)
-    partitions: str = '',  # mimic3: CSV file with subject_id and partition (default: the published lists)
-    scratch: str = '',  # mimic3: folder for intermediate files (default: the system's temporary folder)
-    memory: str = '',  # mimic3: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
+    test: str = '',  # physionet2012, physionet2019: the set or hospital to test on (default: the last; drawn)
+    hours: int | None = None,  # physionet2019: the input window (default: 24)
+    corrected: str = '',  # mimic3, mimic4: fix what is wrong in the reference; all, or names (default: none)
+    partitions: str = '',  # mimic3, mimic4: CSV file with subject_id and partition (default: the published lists)
+    scratch: str = '',  # mimic3, mimic4: folder for intermediate files (default: the system's temporary folder)
+    memory: str = '',  # mimic3, mimic4: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
     seed: int | None = None,  # draws the synthetic stays, or the partition (default: 0)
     allow_loss: store_true = False,  # go on although more is lost than the limits allow
     debug: store_true = False,  # show the traceback of an error
@@ -156,7 +161,7 @@ def rnn_transfer_cohort(
     with one_line_errors(debug):
         _make_cohort(source, out or f'cohorts/{source}', given)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-026
+# %% ../../nbs/experiment/commands.ipynb #cell-027
 def _check_paper_options(profile: str, options: dict, cohort: str, workers: int, dry_run: bool) -> None:
     "BadInput for what no run can be made of, before anything is read or written."
     from rnn_transfer.experiment.profiles import PROFILES, check_options
@@ -169,15 +174,15 @@ def _check_paper_options(profile: str, options: dict, cohort: str, workers: int,
         raise BadInput(f'--workers {workers}: expected a whole number above 0')
     check_options(PROFILES[profile] | options)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-027
+# %% ../../nbs/experiment/commands.ipynb #cell-028
 def _paper_options(splits, fractions, seeds, hidden, device, further) -> dict:
     "Options of the command line as options of a run; those that were not given stay the profile's."
-    from rnn_transfer.experiment.profiles import parse_numbers
+    from rnn_transfer.experiment.profiles import parse_number_list
 
     given = dict(splits=splits, device=device)
-    given |= dict(fractions=fractions and parse_numbers(fractions, float, 'fractions'))
-    given |= dict(seeds=seeds and parse_numbers(seeds, int, 'seeds'))
-    given |= dict(hidden=hidden and parse_numbers(hidden, int, 'hidden'))
+    given |= dict(fractions=fractions and parse_number_list(fractions, float, 'fractions'))
+    given |= dict(seeds=seeds and parse_number_list(seeds, int, 'seeds'))
+    given |= dict(hidden=hidden and parse_number_list(hidden, int, 'hidden'))
     options = {name: value for name, value in given.items() if value is not None}
     return options | dict(parse_setting(text) for text in further.split(';') if text.strip())
 
@@ -193,7 +198,7 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, op
         print(headline_text(out))
         print(f'\nreport: {Path(out) / "report.html"}')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-028
+# %% ../../nbs/experiment/commands.ipynb #cell-030
 @command
 def rnn_transfer_paper(
     cohort: str = '',  # cohort folder (default: a synthetic one is made)
@@ -224,7 +229,7 @@ def rnn_transfer_paper(
             return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
         _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, options)
 
-# %% ../../nbs/experiment/commands.ipynb #cell-031
+# %% ../../nbs/experiment/commands.ipynb #cell-033
 @command
 def rnn_transfer_status(
     run: str,  # run folder
@@ -236,7 +241,7 @@ def rnn_transfer_status(
     with one_line_errors(debug):
         print(describe_status(Path(run)))
 
-# %% ../../nbs/experiment/commands.ipynb #cell-034
+# %% ../../nbs/experiment/commands.ipynb #cell-036
 @command
 def rnn_transfer_features(
     cohort: str = '',  # cohort folder
@@ -257,7 +262,7 @@ def rnn_transfer_features(
             raise BadInput(f'--out {out}: expected a file name ending in .parquet or .csv')
         print(f'{out}: {write_cohort_features(Cohort.load(cohort), checkpoint, out, align)}')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-037
+# %% ../../nbs/experiment/commands.ipynb #cell-039
 @command
 def rnn_transfer_export(
     path: str = '',  # folder with the CSV files of MIMIC-III v1.4
@@ -280,7 +285,7 @@ def rnn_transfer_export(
         folder = export(path, out, parse_names(corrected), progress=sys.stderr.isatty(), **given)
         print(f'{folder}: written')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-040
+# %% ../../nbs/experiment/commands.ipynb #cell-042
 def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]":
     "The comparisons that the given folders allow."
     from rnn_transfer.data import Cohort
@@ -289,7 +294,7 @@ def _verify_tables(cohort: str, export: str, hashes: str) -> "list[pd.DataFrame]
     tables = [verify(Cohort.load(cohort))] if cohort else []
     return tables + ([verify_export(export, hashes, sys.stderr.isatty())] if export else [])
 
-# %% ../../nbs/experiment/commands.ipynb #cell-041
+# %% ../../nbs/experiment/commands.ipynb #cell-043
 def _print_comparison(table: 'pd.DataFrame') -> bool:
     "Print a comparison and say whether all of it is the same."
     print(table.to_string(na_rep='', justify='left'), end='\n\n')
@@ -299,7 +304,7 @@ def _print_comparison(table: 'pd.DataFrame') -> bool:
         return bool(table['same'].ne(False).all())
     return not (table['differ'].any() or table['missing'].any())
 
-# %% ../../nbs/experiment/commands.ipynb #cell-042
+# %% ../../nbs/experiment/commands.ipynb #cell-045
 @command
 def rnn_transfer_verify(
     cohort: str = '',  # cohort folder of source mimic3 or mimic3_benchmarks: counts to compare with the published ones

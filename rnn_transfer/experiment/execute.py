@@ -27,9 +27,9 @@ from traitlets import default
 # %% ../../nbs/experiment/execute.ipynb #cell-004
 import rnn_transfer
 from .notebooks import notebooks_dir, skip_examples
-from .plan import Step
+from .plan import Step, StepOutcome
 from .provenance import describe_hardware, first_line
-from .store import hash_code, input_hashes, one_at_a_time, output_hashes, step_state
+from .store import DoneRecord, hash_code, input_hashes, one_at_a_time, output_hashes, step_state
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
 
@@ -120,7 +120,7 @@ def _remove_paths(
     text = output['evalue'].replace(f'{run}/', '')
     return nbformat.v4.new_output('error', ename=output['ename'], evalue=text, traceback=[f'{output["ename"]}: {text}'])
 
-# %% ../../nbs/experiment/execute.ipynb #cell-015
+# %% ../../nbs/experiment/execute.ipynb #cell-016
 _SKIPPED = (
     'This is an executed copy. It runs the definitions and the last section; '
     'the {n} example cells in between were skipped: the notebook that ships with the package has their results.'
@@ -138,7 +138,7 @@ def read_copy(
     nb.cells.insert(1, nbformat.v4.new_markdown_cell(_SKIPPED.format(n=skipped)))
     return nb
 
-# %% ../../nbs/experiment/execute.ipynb #cell-017
+# %% ../../nbs/experiment/execute.ipynb #cell-018
 @dataclass
 class Executed:
     "How one execution of a notebook ended."
@@ -176,7 +176,7 @@ def _last_words(folder: Path) -> str:
         return f': {lines[-1][:200]}' if lines else ''
     return ''
 
-# %% ../../nbs/experiment/execute.ipynb #cell-018
+# %% ../../nbs/experiment/execute.ipynb #cell-019
 def _papermill(step: Step, run: Path, parameters: dict, out: Path) -> Executed:
     "Execute the copy with papermill in a kernel of its own."
     import papermill
@@ -197,7 +197,7 @@ def _papermill(step: Step, run: Path, parameters: dict, out: Path) -> Executed:
             raise RuntimeError(f'{first_line(e)}{_last_words(folder)}') from e
     return Executed('', usage.get('peak_mb'), _read_provenance(executed))
 
-# %% ../../nbs/experiment/execute.ipynb #cell-021
+# %% ../../nbs/experiment/execute.ipynb #cell-022
 def run_notebook(
     step: Step,  # what to run
     run: Path,  # run folder
@@ -223,7 +223,7 @@ def run_notebook(
     os.replace(tmp, failed if executed.error else folder / f'{step.notebook}.ipynb')
     return executed
 
-# %% ../../nbs/experiment/execute.ipynb #cell-023
+# %% ../../nbs/experiment/execute.ipynb #cell-024
 def _run_with_retry(
     step: Step,  # what to run
     run: Path,  # run folder
@@ -241,7 +241,7 @@ def _run_with_retry(
             return Executed(f'{e.strerror or e}')
     return Executed(error)
 
-# %% ../../nbs/experiment/execute.ipynb #cell-025
+# %% ../../nbs/experiment/execute.ipynb #cell-026
 def _check_same_code(
     step: Step,  # as planned
 ) -> None:
@@ -254,23 +254,23 @@ def _check_same_code(
             'install the same everywhere, and start again if it changed while the run went on'
         )
 
-# %% ../../nbs/experiment/execute.ipynb #cell-026
+# %% ../../nbs/experiment/execute.ipynb #cell-027
 def _run_step(
     step: Step,  # what to run
     run: Path,  # run folder
     cohort: str,  # cohort folder, as seen from the run folder
-) -> dict:  # name, state and seconds; BadInput with the reason where it failed
+) -> StepOutcome:  # BadInput with the reason where it failed
     "Run one step unless it is done, and write its `done.json`."
     _check_same_code(step)
     start = time.perf_counter()
     parameters = step.parameters | (dict(cohort=cohort) if step.kind == 'data' else {})
     with one_at_a_time(step, run):
         if step_state(step, run) == 'done':
-            return dict(name=step.name, state='kept')
+            return StepOutcome(step.name, 'kept')
         executed = _run_with_retry(step, run, parameters)
         if executed.error:
             raise BadInput(executed.error)
-        done = dict(
+        done = DoneRecord(
             key=step.key,
             parts=step.parts,
             outputs=output_hashes(step, run),
@@ -282,25 +282,25 @@ def _run_step(
         with write_atomic(run / step.name / 'done.json') as tmp:
             tmp.write_text(json.dumps(done, indent=1))
         (run / step.name / 'failed.json').unlink(missing_ok=True)
-    return dict(name=step.name, state='done', seconds=done['seconds'])
+    return StepOutcome(step.name, 'done', seconds=done['seconds'])
 
-# %% ../../nbs/experiment/execute.ipynb #cell-027
+# %% ../../nbs/experiment/execute.ipynb #cell-028
 def _describe_exception(e: Exception) -> str:
     "One line: what the system says, what the package says, or the kind of error and its text."
     if isinstance(e, OSError):
         return first_line(e.strerror or e)
     return first_line(e if isinstance(e, BadInput) else f'{type(e).__name__}: {e}')
 
-# %% ../../nbs/experiment/execute.ipynb #cell-028
+# %% ../../nbs/experiment/execute.ipynb #cell-030
 def execute_step(
     step: Step,  # what to run
     run: str,  # run folder
     cohort: str,  # cohort folder, as seen from the run folder
-    *needs,  # outcomes of the steps it needs
-) -> dict:  # name, state, seconds and, if it failed, why
+    *needs,  # StepOutcome of each step it needs
+) -> StepOutcome:  # with the reason if it failed
     "Run one step; whatever goes wrong becomes an outcome, and `failed.json` keeps it."
-    if any(n['state'] not in ('done', 'kept') for n in needs):
-        return dict(name=step.name, state='skipped', why='a step it needs failed')
+    if not all(outcome.is_valid for outcome in needs):
+        return StepOutcome(step.name, 'skipped', why='a step it needs failed')
     run = Path(run)
     logging.getLogger('papermill').setLevel(logging.ERROR)
     os.environ.update(IN_TEST='1', **{f'{k}_NUM_THREADS': '1' for k in ('OMP', 'MKL', 'OPENBLAS')})
@@ -311,4 +311,4 @@ def execute_step(
         with suppress(OSError):
             (run / step.name).mkdir(parents=True, exist_ok=True)
             (run / step.name / 'failed.json').write_text(json.dumps(dict(why=why)))
-        return dict(name=step.name, state='failed', why=why)
+        return StepOutcome(step.name, 'failed', why=why)

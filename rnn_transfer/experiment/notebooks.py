@@ -33,7 +33,7 @@ def notebooks_dir() -> Path:
             return d
     raise BadInput(f'{package}: the numbered notebooks are not installed with the package; install it again')
 
-# %% ../../nbs/experiment/notebooks.ipynb #cell-012
+# %% ../../nbs/experiment/notebooks.ipynb #cell-013
 def notebook_parameters(
     notebook: str,  # such as 03_transfer
 ) -> dict:  # name: default
@@ -44,7 +44,7 @@ def notebook_parameters(
     cells = [c.source for c in nb.cells if 'parameters' in c.metadata.get('tags', [])]
     return {t.id: ast.literal_eval(n.value) for c in cells for n in ast.parse(c).body for t in n.targets}
 
-# %% ../../nbs/experiment/notebooks.ipynb #cell-015
+# %% ../../nbs/experiment/notebooks.ipynb #cell-016
 def _is_import(source: str) -> bool:
     "Whether a cell imports and does nothing else."
     try:

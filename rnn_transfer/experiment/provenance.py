@@ -108,14 +108,14 @@ def read_cohort_description(
     about = read_json(path / 'cohort.json')
     return about if about.get('fingerprint') else about | dict(fingerprint=Cohort.load(path).fingerprint)
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-020
+# %% ../../nbs/experiment/provenance.ipynb #cell-021
 def cohort_hash(
     about: dict,  # of `read_cohort_description`
 ) -> str:  # 64 hexadecimal digits
     "A hash of all that the cohort says of itself: content, source, licence, range of held-out prevalence."
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-024
+# %% ../../nbs/experiment/provenance.ipynb #cell-025
 def check_splits(
     cohort: str | Path,  # cohort folder
     about: dict,  # of `read_cohort_description`

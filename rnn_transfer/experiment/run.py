@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 # %% ../../nbs/experiment/run.ipynb #cell-003
-from .plan import Step, plan_steps, with_dependencies
+from .plan import Step, StepOutcome, plan_steps, with_dependencies
 from .profiles import PROFILES, check_options
 from .provenance import check_splits, cohort_hash, make_manifest, read_cohort_description
 from .status import estimate_time_left, write_index
@@ -29,6 +29,14 @@ def _plan(cohort: Path, profile: str, options: dict, only: str) -> tuple[dict, l
     return about, steps, with_dependencies(steps, only)
 
 # %% ../../nbs/experiment/run.ipynb #cell-008
+def _fill_in_options(cohort: str | Path, profile: str, options: dict) -> tuple[dict, Path]:
+    "The profile's options with the input window of the cohort, changed by those that were given; the cohort's folder."
+    cohort = Path(cohort).expanduser()
+    check_options(PROFILES[profile] | options)
+    hours = read_cohort_description(cohort).get('hours')
+    return PROFILES[profile] | (dict(hours=hours) if hours else {}) | options, cohort
+
+# %% ../../nbs/experiment/run.ipynb #cell-009
 def _check_call(profile: str, workers: int) -> None:
     "BadInput for a profile that does not exist, or no workers."
     if profile not in PROFILES:
@@ -36,7 +44,7 @@ def _check_call(profile: str, workers: int) -> None:
     if workers < 1:
         raise BadInput(f'workers {workers}: expected a whole number above 0')
 
-# %% ../../nbs/experiment/run.ipynb #cell-009
+# %% ../../nbs/experiment/run.ipynb #cell-011
 def run_experiment(
     cohort: str | Path,  # cohort folder
     run: str | Path,  # run folder; the same one again runs only what is missing or stale
@@ -48,12 +56,12 @@ def run_experiment(
     command: str = 'run_experiment with the same arguments and',  # how to call this again, for messages
     dashboard: bool = False,  # serve Dask's page while the local workers run, on this machine alone
     **options,  # change the profile, such as replicates=200
-) -> list[dict]:  # one outcome per step
+) -> list[StepOutcome]:  # in the order of the plan
     "Run the experiment on a cohort; BadInput if a step failed, after everything that could run has run."
     from rnn_transfer.experiment.cluster import describe_failures, execute_all
 
     _check_call(profile, workers)
-    options, run, cohort = PROFILES[profile] | options, Path(run).expanduser().resolve(), Path(cohort).expanduser()
+    (options, cohort), run = _fill_in_options(cohort, profile, options), Path(run).expanduser().resolve()
     about, steps, todo = _plan(cohort, profile, options, only)
     manifest = make_manifest(options, profile, about) | dict(steps={step.name: step.key for step in steps})
     with only_driver(run):
@@ -65,11 +73,11 @@ def run_experiment(
             outcomes = execute_all(todo, run, place, workers, scheduler, options, progress, dashboard)
         finally:
             write_index(run)
-    if any(outcome['state'] == 'failed' for outcome in outcomes):
+    if any(outcome.state == 'failed' for outcome in outcomes):
         raise BadInput(describe_failures(outcomes, command))
     return outcomes
 
-# %% ../../nbs/experiment/run.ipynb #cell-014
+# %% ../../nbs/experiment/run.ipynb #cell-016
 def ensure_synthetic_cohort(
     path: Path,  # folder for it
 ) -> Path:  # the same
@@ -78,7 +86,7 @@ def ensure_synthetic_cohort(
 
     return path if (path / 'cohort.json').exists() else synthetic_raw.cohort().save(path)
 
-# %% ../../nbs/experiment/run.ipynb #cell-017
+# %% ../../nbs/experiment/run.ipynb #cell-019
 def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: int) -> str:
     "How many steps are to do, and how long they may take by what such steps took before."
     import pandas as pd
@@ -94,7 +102,16 @@ def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: in
     unknown = sorted(set(table['kind'][todo]) - set(table['kind'][table['seconds'].notna()]))
     return text + (f'; no step of kind {", ".join(unknown)} was timed here yet' if unknown else '')
 
-# %% ../../nbs/experiment/run.ipynb #cell-018
+# %% ../../nbs/experiment/run.ipynb #cell-021
+def _describe_draws(options: dict) -> str:
+    "What the draws of the labels at few labels, and the networks, of a run can show."
+    from rnn_transfer.evaluation.components import describe_design
+
+    seeds = options['seeds']
+    n_draws = seeds[0] if isinstance(seeds, (list, tuple)) else seeds
+    return f'few labels: {describe_design(int(n_draws), 1 + int(options.get("inits", 0)))}'
+
+
 def describe_plan(
     cohort: str | Path,  # cohort folder
     run: str | Path,  # run folder
@@ -103,15 +120,15 @@ def describe_plan(
     workers: int = 2,  # as `run_experiment`
     only: str = '',  # as `run_experiment`
     scheduler: str = '',  # as `run_experiment`; its workers are counted
-) -> str:  # a line for each step, and a last one
+) -> str:  # a line for each step, how long they may take, and what their draws and networks can show
     "What a run would do, step by step, and why; nothing is written."
     from rnn_transfer.experiment.cluster import connect_cluster
 
-    options, run = PROFILES[profile] | (options or {}), Path(run)
+    (options, cohort), run = _fill_in_options(cohort, profile, options or {}), Path(run)
     _, _, steps = _plan(cohort, profile, options, only)
     if scheduler:
         with connect_cluster(workers, scheduler, options.get('device', 'auto')) as (client, _):
             workers = sum(client.nthreads().values())
     states = [step_state(step, run) for step in steps]
     lines = [f'{step.name:<36} {state}' for step, state in zip(steps, states)]
-    return '\n'.join([*lines, _summarise_plan(steps, states, run, workers)])
+    return '\n'.join([*lines, _summarise_plan(steps, states, run, workers), _describe_draws(options)])

@@ -42,7 +42,7 @@ def _state(name: str, key: str, done: dict, running: set[str], run: Path) -> str
         return 'failed'
     return 'stale' if (run / name / 'done.json').exists() else 'waiting'
 
-# %% ../../nbs/experiment/status.ipynb #cell-010
+# %% ../../nbs/experiment/status.ipynb #cell-011
 def read_states(
     run: Path,  # run folder
 ) -> 'pd.DataFrame':  # one row per planned step: step, kind, state, seconds, peak_mb, parameters
@@ -63,7 +63,7 @@ def read_states(
         rows.append(row | dict(peak_mb=done.get('peak_mb'), parameters=parameters))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/experiment/status.ipynb #cell-011
+# %% ../../nbs/experiment/status.ipynb #cell-013
 def parse_step_name(
     name: str,  # of a step, such as split-0/fraction-0.5/seed-1
 ) -> dict:  # split and seed as whole numbers, fraction as a number; BadInput for another name
@@ -76,7 +76,7 @@ def parse_step_name(
             f'step {name[:80]!r}: not named like split-0/fraction-0.5/seed-1; run the command again'
         ) from None
 
-# %% ../../nbs/experiment/status.ipynb #cell-014
+# %% ../../nbs/experiment/status.ipynb #cell-016
 def _expected_seconds(fractions: list[float], timed: dict[float, float]) -> list[float]:
     "Seconds of steps at some fractions: lines through the timed ones, continued at both ends."
     known = sorted(timed)
@@ -89,7 +89,7 @@ def _expected_seconds(fractions: list[float], timed: dict[float, float]) -> list
         found.append(timed[low] + (timed[high] - timed[low]) * (x - low) / (high - low))
     return found
 
-# %% ../../nbs/experiment/status.ipynb #cell-017
+# %% ../../nbs/experiment/status.ipynb #cell-019
 def estimate_time_left(
     table: 'pd.DataFrame',  # step, kind, state, seconds, as of `read_states`
     workers: int,  # runs at a time
@@ -107,7 +107,7 @@ def estimate_time_left(
         total += max(max(seconds), sum(seconds) / workers)
     return total or None
 
-# %% ../../nbs/experiment/status.ipynb #cell-019
+# %% ../../nbs/experiment/status.ipynb #cell-021
 def describe_status(
     run: Path,  # run folder
 ) -> str:  # one line, and one for each step that failed
@@ -124,7 +124,7 @@ def describe_status(
     again = 'again: the command of this run with --only'
     return '\n'.join(lines + [f'failed: {name}: {read_failure(name, run)}; {again} {name}' for name in failed])
 
-# %% ../../nbs/experiment/status.ipynb #cell-026
+# %% ../../nbs/experiment/status.ipynb #cell-028
 _SHOWN_SYSTEMS = ('LR', 'RNN-C', 'MN-LR-2')
 
 
@@ -144,7 +144,7 @@ def _transfer_headline(results: 'pd.DataFrame | None', parameters: dict) -> str:
     means = rows.groupby('model')['auroc'].mean().dropna()
     return ', '.join(f'{system} {mean:.3f}' for system, mean in means.items() if system in _SHOWN_SYSTEMS)
 
-# %% ../../nbs/experiment/status.ipynb #cell-027
+# %% ../../nbs/experiment/status.ipynb #cell-030
 def step_headlines(
     run: Path,  # run folder
     table: 'pd.DataFrame',  # of `read_states`
@@ -164,7 +164,7 @@ def step_headlines(
             texts.append(_pretrain_headline(run, row.step) if row.kind == 'pretrain' else '')
     return texts
 
-# %% ../../nbs/experiment/status.ipynb #cell-030
+# %% ../../nbs/experiment/status.ipynb #cell-033
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}
 table{border-collapse:collapse}
 td,th{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}"""
@@ -173,7 +173,7 @@ _PRIVACY = """To publish a run of data that may not be shared, leave out <code>d
 A <code>*.failed.ipynb</code> may name one in its error. The other notebooks, tables, figures, report
 and results hold none."""
 
-# %% ../../nbs/experiment/status.ipynb #cell-031
+# %% ../../nbs/experiment/status.ipynb #cell-034
 _SHOWN_PARAMETERS = ('split', 'fraction', 'seed', 'hidden', 'lr', 'replicates')
 _HEAD = ['step', 'state', 'parameters', 'seconds', 'peak memory, MB']
 _HEAD += ['mean AUROC of the target phenotypes, or what went wrong']
@@ -194,7 +194,7 @@ def _index_row(run: Path, row: tuple, headline: str) -> 'FT':
     texts = _cell_texts([row.state, shown, row.seconds, row.peak_mb, headline])
     return ft('tr', ft('td', link), *(ft('td', text) for text in texts))
 
-# %% ../../nbs/experiment/status.ipynb #cell-032
+# %% ../../nbs/experiment/status.ipynb #cell-036
 def render_index(
     run: Path,  # run folder
 ) -> str:  # HTML, links relative to the run folder
@@ -215,7 +215,7 @@ def render_index(
     body = ft('body', ft('h1', title), ft('p', *files), ft('p', NotStr(_PRIVACY)), contents)
     return to_xml((ft('!doctype', html=True, void_=True), ft('html', page_head, body, lang='en')), indent=False)
 
-# %% ../../nbs/experiment/status.ipynb #cell-034
+# %% ../../nbs/experiment/status.ipynb #cell-038
 def write_index(
     run: Path,  # run folder
 ) -> None:

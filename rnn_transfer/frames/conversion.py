@@ -61,7 +61,7 @@ def _write_page(path: str | Path, page: str) -> None:
         with write_atomic(path) as tmp:
             tmp.write_text(page, encoding='utf-8')
 
-# %% ../../nbs/frames/conversion.ipynb #cell-012
+# %% ../../nbs/frames/conversion.ipynb #cell-013
 def convert_and_report(
     events: Any,  # as `convert_tables`
     stays: Any,  # as `convert_tables`

@@ -133,7 +133,7 @@ def _page(title: str, sections: list[tuple[str, pd.DataFrame | list[str]]]) -> s
     head = Head(Meta(charset='utf-8'), Title(title), Style(_STYLE))
     return to_xml(Html(head, Body(H1(title), *parts), lang='en'))
 
-# %% ../../nbs/frames/input_report.ipynb #cell-020
+# %% ../../nbs/frames/input_report.ipynb #cell-021
 def _sections(findings: Findings) -> list[tuple[str, pd.DataFrame | list[str]]]:
     "Errors, warnings and losses as sections of a page"
     losses = [str(loss) for loss in findings.losses]
@@ -149,7 +149,7 @@ def problems_page(
     "Everything that is wrong with a user's tables, as a page."
     return _page('The tables cannot be read', _sections(findings))
 
-# %% ../../nbs/frames/input_report.ipynb #cell-023
+# %% ../../nbs/frames/input_report.ipynb #cell-024
 def _middle(of: dict) -> tuple[str, str, str]:
     "5 % quantile, median or most frequent category, 95 % quantile, as text"
     q, categories = of.get('quantiles') or {}, of.get('categories') or {}
@@ -168,7 +168,7 @@ def _channel_row(name: str, of: dict, network: dict | None, compare: bool) -> di
         row['network'] = f'{1 - network["missing"]:.0%}, {b}' + (f' ({a} to {c})' if a else '')
     return row | dict(warning='; '.join(compare_channel(of, network))) if compare else row
 
-# %% ../../nbs/frames/input_report.ipynb #cell-024
+# %% ../../nbs/frames/input_report.ipynb #cell-026
 def report_input(
     own: dict,  # as `summarise_events`
     network: dict | None = None,  # the same of a checkpoint; None: no comparison

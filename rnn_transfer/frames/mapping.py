@@ -80,7 +80,7 @@ def _rule_of_rows(name: str, rows: pd.DataFrame, where: str) -> ChannelRule:
         raise BadInput(f'{where}: column normal: {name} has {stated["normal"]!r}; give a number') from None
     return ChannelRule(name, stated['channel'], stated['unit'] or None, stated['read_as'], categories, normal)
 
-# %% ../../nbs/frames/mapping.ipynb #cell-013
+# %% ../../nbs/frames/mapping.ipynb #cell-014
 def _rules_of_table(frame: pd.DataFrame, where: str) -> list[ChannelRule]:
     "The rules of a CSV file; BadInput for a column that is missing or unknown."
     unknown = [c for c in frame.columns if c not in _COLUMNS]
@@ -107,7 +107,7 @@ def read_mapping(
             raise BadInput(f'{where}: {rule.name}: read_as is {rule.read_as!r}; expected {", ".join(_READ_AS[1:])}')
     return rules
 
-# %% ../../nbs/frames/mapping.ipynb #cell-020
+# %% ../../nbs/frames/mapping.ipynb #cell-021
 def _simplify(name: str) -> str:
     "Small letters and digits only."
     return re.sub(r'[^a-z0-9]', '', name.lower())
@@ -127,7 +127,7 @@ def match_names(
     ]
     return present + own
 
-# %% ../../nbs/frames/mapping.ipynb #cell-023
+# %% ../../nbs/frames/mapping.ipynb #cell-024
 def check_names(
     names: Sequence[str],  # of a table
     rules: Sequence[ChannelRule],  # of a mapping
@@ -153,7 +153,7 @@ def check_names(
             table, '', f'ignored, as they stand for no channel: {listed}', 'map those that you want', is_error=False
         )
 
-# %% ../../nbs/frames/mapping.ipynb #cell-027
+# %% ../../nbs/frames/mapping.ipynb #cell-028
 _ABBREVIATIONS = {
     'Diastolic blood pressure': 'dbp diasabp nidiasabp diastolicbp bpdia rrdiast nibpdiastolic systemicdiastolic',
     'Fraction inspired oxygen': 'fio2 inspiredoxygen',
@@ -175,7 +175,7 @@ _ABBREVIATIONS = {
 }
 _BY_ABBREVIATION = {short: name for name, texts in _ABBREVIATIONS.items() for short in texts.split()}
 
-# %% ../../nbs/frames/mapping.ipynb #cell-028
+# %% ../../nbs/frames/mapping.ipynb #cell-030
 def draft_mapping(
     names: Sequence[str],  # of a table: columns, or the channels of a long one
     path: str | Path = '',  # CSV file to write; empty: none

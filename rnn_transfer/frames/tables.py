@@ -26,9 +26,9 @@ from rnn_transfer.frames.stays import (
     check_roles,
     find_columns,
     find_tasks,
-    length_of_stay,
     number_identifiers,
     partition_of_stays,
+    stay_lengths,
 )
 from .times import first_hour, hours_since_admission, middle_of_hour, warn_of_whole_hours
 from ..utilities.errors import BadInput
@@ -113,7 +113,7 @@ def _read_stays(frame: pd.DataFrame, table: str, options: ReadOptions, findings:
     subjects = _subjects(frame, roles, stay, table, findings)
     drawn = dict(seed=options.seed, val=options.val, test=options.test)
     partition = partition_of_stays(frame, roles, subjects['subject_id'].to_numpy(), drawn, table, findings)
-    length = length_of_stay(frame, roles, table, findings)
+    length = stay_lengths(frame, roles, table, findings)
     tasks, labels = find_tasks(frame, set(roles.values()), options.tasks, table, findings)
     length_column = np.full(len(frame), np.nan) if length is None else length
     parts = dict(stay_id=stay, subject_id=subjects['subject_id'], los_hours=length_column, partition=partition)
@@ -241,7 +241,7 @@ def _limit_losses(findings: Findings, allow_loss: bool) -> None:
             findings.add(reason, '', what, f'{loss.fix}, {accept}' if loss.fix else accept)
     raise_for_errors(findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-023
+# %% ../../nbs/frames/tables.ipynb #cell-024
 @dataclass
 class ConvertedTables:
     "The parts of a cohort, and what was found on the way."
@@ -265,7 +265,7 @@ def _order_channels(pieces: EventPieces, options: ReadOptions, findings: Finding
             findings.add('mapping', '', what, 'state another as normal', is_error=False)
     return sorted(pieces.channels, key=lambda c: known.index(c.name) if c.name in known else len(known))
 
-# %% ../../nbs/frames/tables.ipynb #cell-024
+# %% ../../nbs/frames/tables.ipynb #cell-026
 def convert_tables(
     events: Any,  # as `read_table`: one row an observation, or one row a stay and hour
     stays: Any,  # as `read_table`: one row a stay
@@ -292,7 +292,7 @@ def convert_tables(
     _warn_of_labels(frame, read.tasks, stays_name, hours, findings)
     return ConvertedTables(made, frame, channels, read.tasks, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-033
+# %% ../../nbs/frames/tables.ipynb #cell-035
 def describe_conversion(
     made: ConvertedTables,  # as `convert_tables`
     source: str,  # of the data, such as our ICU

@@ -13,22 +13,22 @@ import numpy as np
 
 from ..cohorts.hourly import value_and_mask_columns
 from ..data import PreparedCohort
-from .networks import network_features
+from .networks import FeatureBlock, network_features
 from .systems import parse_model
 
 # %% ../../nbs/learning/features.ipynb #cell-006
-def _last_hour(data: PreparedCohort) -> tuple[np.ndarray, list[str]]:
+def _last_hour(data: PreparedCohort) -> FeatureBlock:
     "The values of the last hour of each stay"
     values = value_and_mask_columns(data.columns)[0]
     last = data.X[np.arange(len(data.X)), np.array(data.lengths) - 1]
-    return last[:, values], [f'{data.columns[i]}|last hour' for i in values]
+    return FeatureBlock(last[:, values], [f'{data.columns[i]}|last hour' for i in values])
 
 
-def _top_layer(F: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
+def _top_layer(F: np.ndarray, names: list[str]) -> FeatureBlock:
     "The states of the top layer, whose names come last"
     layer = names[-1].split('[')[0] + '['
     top = [i for i, name in enumerate(names) if name.startswith(layer)]
-    return F[:, top], [names[i] for i in top]
+    return FeatureBlock(F[:, top], [names[i] for i in top])
 
 
 def feature_block(
@@ -36,21 +36,21 @@ def feature_block(
     split: int,  # number of the split
     data: PreparedCohort,  # of this run
     block: str,  # one of FEATURE_BLOCKS, or a network such as mimic-net, mimic-net/top or mimic-net@1
-) -> tuple[np.ndarray, list[str]]:  # (n_stays, m) float32, NaN where missing, and their names
+) -> FeatureBlock:  # of every stay
     "One block of features"
     S = data.statistics
     is_count = np.array([c.endswith('|len') for c in S.columns])
     if block == 'statistics':
-        return S.to_numpy(), list(S.columns)
+        return FeatureBlock(S.to_numpy(), list(S.columns))
     if block == 'counts':
-        return np.nan_to_num(S.to_numpy()[:, is_count]), list(S.columns[is_count])
+        return FeatureBlock(np.nan_to_num(S.to_numpy()[:, is_count]), list(S.columns[is_count]))
     if block == 'values':
-        return S.to_numpy()[:, ~is_count], list(S.columns[~is_count])
+        return FeatureBlock(S.to_numpy()[:, ~is_count], list(S.columns[~is_count]))
     if block == 'last hour':
         return _last_hour(data)
     network, _, layer = block.partition('/')
     F, names = network_features(run, split, network, data)
-    return _top_layer(F, names) if layer else (F, names)
+    return _top_layer(F, names) if layer else FeatureBlock(F, names)
 
 # %% ../../nbs/learning/features.ipynb #cell-011
 def model_features(
@@ -58,8 +58,8 @@ def model_features(
     split: int,  # number of the split
     data: PreparedCohort,  # of this run
     model: str,  # name of a linear model, or of trees
-) -> tuple[np.ndarray, list[str]]:  # (n_stays, m), NaN where missing, and their names; BadInput for an unknown name
+) -> FeatureBlock:  # of every stay; BadInput for an unknown name
     "The features a model reads"
     blocks = [feature_block(run, split, data, block) for block in parse_model(model).blocks]
     names = chain.from_iterable(names for _, names in blocks)
-    return np.concatenate([F for F, _ in blocks], axis=1), list(names)
+    return FeatureBlock(np.concatenate([F for F, _ in blocks], axis=1), list(names))

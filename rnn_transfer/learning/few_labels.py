@@ -80,7 +80,7 @@ def ridge_logistic_path(
         fits.append(L1LogisticFit(lam, v @ axes, intercept, nll, of_fit.objective, gap, steps, gap < 1e-6))
     return fits
 
-# %% ../../nbs/learning/few_labels.ipynb #cell-013
+# %% ../../nbs/learning/few_labels.ipynb #cell-014
 def logistic_path(
     Z: np.ndarray,  # (n, m) standardised features
     y: np.ndarray,  # (n,) 0 or 1, both present
@@ -94,7 +94,7 @@ def logistic_path(
         return l1_logistic_path(Z, y, lambdas, l1_ratio=l1_ratio)
     return ridge_logistic_path(Z, y, lambdas)
 
-# %% ../../nbs/learning/few_labels.ipynb #cell-017
+# %% ../../nbs/learning/few_labels.ipynb #cell-018
 def cross_validated_loss(
     Z: np.ndarray,  # (n, m) standardised features
     y: np.ndarray,  # (n,) 0 or 1
@@ -116,7 +116,7 @@ def cross_validated_loss(
             loss += [negative_log_likelihood(fit.logits(Z[held_out]), y[held_out]) for fit in path]
     return loss / (repeats * len(y))
 
-# %% ../../nbs/learning/few_labels.ipynb #cell-019
+# %% ../../nbs/learning/few_labels.ipynb #cell-020
 @dataclass
 class FewLabelFit:
     "A linear model whose penalty was chosen by cross-validation"
@@ -139,7 +139,7 @@ class FewLabelFit:
         "Probabilities of other stays"
         return expit(self.fit.logits(Z))
 
-# %% ../../nbs/learning/few_labels.ipynb #cell-020
+# %% ../../nbs/learning/few_labels.ipynb #cell-022
 def fit_few_labels(
     Z: np.ndarray,  # (n, m) standardised features of the labelled stays
     y: np.ndarray,  # (n,) 0 or 1

@@ -233,7 +233,7 @@ def _raise_for_problem(Z: np.ndarray, y: np.ndarray, lambdas: Sequence[float]):
     if not np.isfinite(Z).all():
         raise BadInput('features: missing or infinite values; impute and standardise first')
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-040
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-041
 def l1_logistic_path(
     Z: np.ndarray,  # (n, m) standardised features
     y: np.ndarray,  # (n,) 0 or 1

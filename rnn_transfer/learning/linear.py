@@ -78,7 +78,7 @@ def path_table(
         }
     )
 
-# %% ../../nbs/learning/linear.ipynb #cell-016
+# %% ../../nbs/learning/linear.ipynb #cell-017
 def fit_linear(
     Z: np.ndarray,  # (n_stays, m) standardised
     y: np.ndarray,  # (n_stays,) labels, as `visible_labels`
@@ -102,7 +102,7 @@ def fit_linear(
     val_nll = [negative_log_likelihood(f.logits(Z_val), y_val) for f in path]
     return FitResult(expit(fit.logits(Z[rows.test])), info, fit.coef, path_table(path, val_nll))
 
-# %% ../../nbs/learning/linear.ipynb #cell-022
+# %% ../../nbs/learning/linear.ipynb #cell-023
 def subject_folds(
     y: np.ndarray,  # (n,) 0 or 1
     subject: np.ndarray,  # (n,) subject of each stay
@@ -120,7 +120,7 @@ def subject_folds(
     fold = {s: position % k for position, s in enumerate(order)}
     return np.array([fold[s] for s in subject.tolist()])
 
-# %% ../../nbs/learning/linear.ipynb #cell-026
+# %% ../../nbs/learning/linear.ipynb #cell-027
 def _held_out_loss(Z, y, held_out: np.ndarray, lambdas: Sequence[float]) -> np.ndarray:  # (n_lambdas,)
     "The loss of the held-out stays under the path of the others"
     path = l1_logistic_path(Z[~held_out], y[~held_out], lambdas)

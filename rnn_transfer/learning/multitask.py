@@ -26,7 +26,7 @@ def multitask_labels(
     subsets: dict[str, LabelledRows],  # of every task to transfer to
 ) -> np.ndarray:  # (n_stays, K) float32, source tasks first, NaN where a label may not be seen
     "All labels the multi-task network may learn from or be stopped by"
-    learn = remove_leakage(data.stays, target)[0] & (data.stays['partition'] != 'test').to_numpy()
+    learn = remove_leakage(data.stays, target).keep & (data.stays['partition'] != 'test').to_numpy()
     columns = [np.where(learn, data.stays[task].to_numpy(float), np.nan) for task in source]
     columns += [visible_labels(data.stays[task].to_numpy(float), rows) for task, rows in subsets.items()]
     return np.stack(columns, axis=1).astype(np.float32)

@@ -41,7 +41,7 @@ def _sort_rows(table: str, frames: list, tasks: Sequence[str], models: Sequence[
         by, key=lambda c: c.map(rank[c.name]) if c.name in rank else c, kind='stable', ignore_index=True
     )
 
-# %% ../../nbs/learning/outputs.ipynb #cell-010
+# %% ../../nbs/learning/outputs.ipynb #cell-011
 @dataclass
 class TransferTables:
     "The tables of one split, fraction and seed"
@@ -69,7 +69,7 @@ class TransferTables:
             self.weights.append(result.weights.assign(**name))
             self.path.append(result.path.assign(**name))
 
-# %% ../../nbs/learning/outputs.ipynb #cell-011
+# %% ../../nbs/learning/outputs.ipynb #cell-013
 def write_tables(
     tables: TransferTables,  # all models of all tasks
     folder: Path,  # split-<s>/fraction-<f>/seed-<k> of a run

@@ -82,7 +82,7 @@ def predict_batches(
     net.eval()
     return iter_batch_outputs(net, X, lengths, batch)
 
-# %% ../../nbs/learning/training.ipynb #cell-016
+# %% ../../nbs/learning/training.ipynb #cell-017
 def evaluate_loss(
     net: torch.nn.Module,  # left in evaluation mode
     X: torch.Tensor,  # (n, T, n_columns) float32
@@ -99,7 +99,7 @@ def evaluate_loss(
         n_known += n
     return total / n_known
 
-# %% ../../nbs/learning/training.ipynb #cell-022
+# %% ../../nbs/learning/training.ipynb #cell-023
 @dataclass
 class TrainingHistory:
     "What a training did"
@@ -120,7 +120,7 @@ class TrainingHistory:
             f'best validation loss {self.best_val:.4f} after {self.best_update}'
         )
 
-# %% ../../nbs/learning/training.ipynb #cell-024
+# %% ../../nbs/learning/training.ipynb #cell-025
 @dataclass
 class EarlyStopping:
     "An early-stopping monitor: one validation set, and the best weights by it"
@@ -155,7 +155,7 @@ class EarlyStopping:
         curve = pd.DataFrame(self.checks, columns=['update', 'train', 'val'])
         return TrainingHistory(curve, self.best_update, self.best_val, self.stopped)
 
-# %% ../../nbs/learning/training.ipynb #cell-028
+# %% ../../nbs/learning/training.ipynb #cell-029
 def _labelled_tensors(
     X: np.ndarray,  # (n, T, n_columns) float32, normalised
     y: np.ndarray,  # (n, K) or (n,) of 0, 1, NaN
@@ -175,7 +175,7 @@ def _labelled_tensors(
         lengths = torch.as_tensor(np.asarray(lengths)[labelled], dtype=torch.int64)
     return torch.from_numpy(np.ascontiguousarray(X, np.float32)), torch.from_numpy(y[labelled]), lengths
 
-# %% ../../nbs/learning/training.ipynb #cell-030
+# %% ../../nbs/learning/training.ipynb #cell-031
 def iter_batches(
     n: int,  # stays
     size: int,  # stays in a batch
@@ -188,7 +188,7 @@ def iter_batches(
         for start in range(0, n, size):
             yield torch.from_numpy(order[start : start + size])
 
-# %% ../../nbs/learning/training.ipynb #cell-033
+# %% ../../nbs/learning/training.ipynb #cell-034
 class Diverged(BadInput):
     "A training whose loss is no longer a number"
 
@@ -214,7 +214,7 @@ def drop_diverged(
         raise next(iter(outcomes.values()))
     return good
 
-# %% ../../nbs/learning/training.ipynb #cell-036
+# %% ../../nbs/learning/training.ipynb #cell-037
 def _check_monitors(
     monitors: list, net: torch.nn.Module, update: int, train_loss: float, loss: Callable, settings: TrainSettings
 ):
@@ -231,7 +231,7 @@ def _check_monitors(
         elif update >= settings.max_updates:
             monitor.stopped = 'max_updates'
 
-# %% ../../nbs/learning/training.ipynb #cell-037
+# %% ../../nbs/learning/training.ipynb #cell-038
 def _train_loop(net, train: tuple, monitors: list, loss: Callable, settings: TrainSettings, seed: int, augment=None):
     "Updates and validation checks until every monitor has stopped"
     (X, y, lengths), device = train, next(net.parameters()).device
@@ -254,7 +254,7 @@ def _train_loop(net, train: tuple, monitors: list, loss: Callable, settings: Tra
             adam.step()
             total, update = total + value.detach(), update + 1
 
-# %% ../../nbs/learning/training.ipynb #cell-038
+# %% ../../nbs/learning/training.ipynb #cell-040
 def fit_with_monitors(
     net: torch.nn.Module,  # trained in place; left on the CPU, in evaluation mode, with its last weights
     X: np.ndarray,  # (n, T, n_columns) float32, normalised
@@ -280,7 +280,7 @@ def fit_with_monitors(
     net.to('cpu').eval()
     return monitors
 
-# %% ../../nbs/learning/training.ipynb #cell-040
+# %% ../../nbs/learning/training.ipynb #cell-042
 def train_network(
     net: torch.nn.Module,  # trained in place; ends with the best weights, on the CPU, in evaluation mode
     X: np.ndarray,  # (n, T, n_columns) float32, normalised
@@ -302,7 +302,7 @@ def train_network(
     net.load_state_dict({k: v.cpu() for k, v in monitor.state.items()})
     return monitor.history
 
-# %% ../../nbs/learning/training.ipynb #cell-051
+# %% ../../nbs/learning/training.ipynb #cell-053
 def choose_hidden(
     val_loss: dict[int, float],  # {h: validation loss of the network trained with h}
 ) -> int:  # BadInput where there is none

@@ -64,7 +64,7 @@ def _grow_trees(F, requests: dict[str, FitRequest], leaf: int, base: float, chun
                 growing.remove(criterion)
     return trees, sizes
 
-# %% ../../nbs/learning/trees.ipynb #cell-008
+# %% ../../nbs/learning/trees.ipynb #cell-009
 def fit_trees(
     F: np.ndarray,  # (n_stays, m), NaN where missing
     requests: dict[str, FitRequest],  # one for each selection criterion, with the same train stays

@@ -149,12 +149,13 @@ def csv_scan(
     needed: Collection[str] = (),  # columns of whole numbers that may not be empty, but in a blank row
     answers: Collection[str] = (),  # columns of text in which `None` is an answer; not empty: it is one in all columns
     only: dict[str, str] | None = None,  # {column of whole numbers: query of the values that matter}, for large files
+    reading: str = 'MIMIC-III',  # the database that the table should be of
 ) -> str:  # a subquery in parentheses; BadInput for a column that the first line lacks
     "Write the SQL that reads some columns of a CSV file."
     path = Path(path)
     form = read_form(path)
     names = [name.upper() for name in form.names]
-    other = recognize_columns(names)
+    other = recognize_columns(names, reading)
     if other and not set(types) <= set(names):
         raise BadInput(f'{path}: {other}')
     check_columns(path, names, types)

@@ -258,12 +258,13 @@ def raise_for_repeated(
     table: str,  # its name in the database
     column: str,  # in capitals; names each row
     path: str | Path,  # the table's file, for the message
+    in_file: str = '',  # the column's name in the file, in capitals; '': the same
 ) -> None:  # BadInput with the lines of the first value that stands twice
     "Reject a table in which an identifier repeats."
     repeated = con.execute(f'SELECT {column} FROM {table} GROUP BY ALL HAVING count(*) > 1 ORDER BY 1').fetchall()
     if not repeated:
         return
     value = repeated[0][0]
-    lines = ', '.join(str(n) for n in find_lines(path, column, value, limit=5))
+    lines = ', '.join(str(n) for n in find_lines(path, in_file or column, value, limit=5))
     more = f', and {len(repeated) - 1} more are repeated' if len(repeated) > 1 else ''
-    raise BadInput(f'{path}: column {column}: {value} stands in lines {lines}{more}; each has one line')
+    raise BadInput(f'{path}: column {in_file or column}: {value} stands in lines {lines}{more}; each has one line')

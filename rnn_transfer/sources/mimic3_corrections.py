@@ -30,17 +30,18 @@ CORRECTIONS = {  # {name: what it does}
 # %% ../../nbs/sources/mimic3_corrections.ipynb #cell-009
 def parse_corrections(
     corrected: str | Collection[str] | bool,  # 'all' or True, or names as a sequence or separated by commas
+    possible: Collection[str] = tuple(CORRECTIONS),  # names of those that a source has, in order
 ) -> tuple[str, ...]:  # names of corrections; BadInput for an unknown one
     "Read which corrections are wanted."
     if corrected == 'all' or corrected is True:
-        return tuple(CORRECTIONS)
+        return tuple(possible)
     if isinstance(corrected, str):
         names = tuple(name.strip() for name in corrected.split(',') if name.strip())
     else:
         names = tuple(corrected or ())
     for name in names:
-        if name not in CORRECTIONS:
-            known = ', '.join(CORRECTIONS)
+        if name not in possible:
+            known = ', '.join(possible)
             raise BadInput(f'corrected: {name!r} is not a correction; there are {known}, or all')
     return names
 

@@ -6,101 +6,144 @@
 __all__ = ['keep_diagnoses']
 
 # %% ../../nbs/sources/mimic3_diagnoses.ipynb #cell-002
+from typing import NamedTuple
+
 import duckdb
 
 from ..cohorts.losses import DIAGNOSIS_LIMIT, Loss
 from .duckdb_tables import fetch_value
-from .icd9 import MatchedCodes, match_codes, plain_codes
+from .icd9 import match_codes, plain_codes
 from ..utilities.files import load_resource
 
 # %% ../../nbs/sources/mimic3_diagnoses.ipynb #cell-006
 _UNNEST = 'unnest(?::VARCHAR[])'
+_VERSIONS = (9, 10)
 
 
-def _benchmark_codes() -> set[str]:
-    "The codes that the benchmark names, with all their zeros."
+def _benchmark_codes(version: int) -> set[str]:
+    "The codes that the benchmark names, with all their zeros; codes of ICD-10 begin with a letter."
+    if version != 9:
+        return set()
     phenotypes = load_resource('phenotypes.json')['phenotypes']
     of_phenotypes = {code for phenotype in phenotypes for code in phenotype['icd9'].split()}
     return of_phenotypes | set(load_resource('mimic3_items.json')['episode_diagnoses'].split())
 
 
-def _load_dictionary(con: duckdb.DuckDBPyConnection) -> list[str]:
-    "Make the table `dictionary`: code and titles. The codes, one that has two meanings twice."
-    sql = '''SELECT ICD9_CODE, count(DISTINCT concat(SHORT_TITLE, LONG_TITLE)) FROM d_icd_diagnoses
-        WHERE ICD9_CODE IS NOT NULL GROUP BY ALL'''
+def _load_dictionary(con: duckdb.DuckDBPyConnection, version: int) -> list[str]:
+    "Add to the table `dictionary`: version, code and titles. The codes, one that has two meanings twice."
+    sql = f'''SELECT ICD_CODE, count(DISTINCT concat(SHORT_TITLE, LONG_TITLE)) FROM d_icd_diagnoses
+        WHERE ICD_CODE IS NOT NULL AND ICD_VERSION = {version} GROUP BY ALL'''
     meanings = dict(con.execute(sql).fetchall())
     codes = plain_codes(meanings)
     con.execute(
-        f"""CREATE TABLE dictionary AS
-        SELECT code, any_value(SHORT_TITLE) AS SHORT_TITLE, any_value(LONG_TITLE) AS LONG_TITLE
-        FROM d_icd_diagnoses JOIN (SELECT {_UNNEST} AS ICD9_CODE, {_UNNEST} AS code) USING (ICD9_CODE)
+        f"""INSERT INTO dictionary
+        SELECT {version}, code, any_value(SHORT_TITLE), any_value(LONG_TITLE)
+        FROM d_icd_diagnoses JOIN (SELECT {_UNNEST} AS ICD_CODE, {_UNNEST} AS code) USING (ICD_CODE)
+        WHERE ICD_VERSION = {version}
         GROUP BY code""",
         [list(codes), list(codes.values())],
     )
     return [codes[text] for text, n in meanings.items() for _ in range(n)]
 
-# %% ../../nbs/sources/mimic3_diagnoses.ipynb #cell-007
-def _match_diagnoses(con: duckdb.DuckDBPyConnection) -> tuple[MatchedCodes, dict[str, str]]:
-    "Make the table `matched`: text and code of a diagnosis, and entry in the dictionary. The match, and {text: code}."
-    sql = 'SELECT DISTINCT ICD9_CODE FROM diagnoses_icd WHERE ICD9_CODE IS NOT NULL'
+# %% ../../nbs/sources/mimic3_diagnoses.ipynb #cell-008
+_DICTIONARY = 'CREATE TABLE dictionary (version BIGINT, code VARCHAR, SHORT_TITLE VARCHAR, LONG_TITLE VARCHAR)'
+_MATCHED = '''CREATE TABLE matched (
+    version BIGINT, text VARCHAR, code VARCHAR, entry VARCHAR, is_restored BOOLEAN, is_ambiguous BOOLEAN
+)'''
+
+
+def _match_version(con: duckdb.DuckDBPyConnection, version: int) -> None:
+    "Add the diagnoses of a version to the table `matched`."
+    sql = f'''SELECT DISTINCT ICD_CODE FROM diagnoses_icd
+        WHERE ICD_CODE IS NOT NULL AND ICD_VERSION = {version}'''
     codes = plain_codes([text for (text,) in con.execute(sql).fetchall()])
-    matched = match_codes(set(codes.values()), _load_dictionary(con), _benchmark_codes())
-    known = {text: code for text, code in codes.items() if code in matched.entries}
+    matched = match_codes(set(codes.values()), _load_dictionary(con, version), _benchmark_codes(version))
     columns = [
-        list(known),
-        [matched.codes[code] for code in known.values()],
-        [matched.entries[code] for code in known.values()],
+        list(codes),
+        [matched.codes.get(code, code) for code in codes.values()],
+        [matched.entries.get(code) for code in codes.values()],
+        [code in matched.restored for code in codes.values()],
+        [code in matched.ambiguous for code in codes.values()],
     ]
-    con.execute(f'CREATE TABLE matched AS SELECT {_UNNEST} AS text, {_UNNEST} AS code, {_UNNEST} AS entry', columns)
-    return matched, codes
-
-# %% ../../nbs/sources/mimic3_diagnoses.ipynb #cell-009
-_COLUMN = 'DIAGNOSES_ICD: column ICD9_CODE'
-
-
-def _count_rows(con: duckdb.DuckDBPyConnection, texts: list[str]) -> int:
-    "Rows of diagnoses whose code is one of these texts."
-    sql = f'SELECT count(*) FROM diagnoses_icd SEMI JOIN (SELECT {_UNNEST} AS ICD9_CODE) USING (ICD9_CODE)'
-    return con.execute(sql, [texts]).fetchall()[0][0]
-
-
-def _unknown_loss(con: duckdb.DuckDBPyConnection, unknown: list[str], n: int) -> Loss:
-    "Diagnoses without an entry, and those without a code."
-    n_empty = fetch_value(con, 'SELECT count(*) FROM diagnoses_icd WHERE ICD9_CODE IS NULL')
-    n_unknown = _count_rows(con, unknown) + n_empty
-    reason = f'{_COLUMN}: no entry in D_ICD_DIAGNOSES' + (f', such as {min(unknown)}' if unknown else '')
-    limit = DIAGNOSIS_LIMIT if n_unknown > 1 else None
-    return Loss(reason, n_unknown, n, 'diagnoses', 'dropped', limit, 'are both tables whole, and of one database?')
+    con.execute(
+        f"INSERT INTO matched SELECT {version}, {_UNNEST}, {_UNNEST}, {_UNNEST}, unnest(?::BOOL[]), unnest(?::BOOL[])",
+        columns,
+    )
 
 # %% ../../nbs/sources/mimic3_diagnoses.ipynb #cell-010
-def _code_losses(con: duckdb.DuckDBPyConnection, matched: MatchedCodes, codes: dict[str, str]) -> list[Loss]:
-    "Diagnoses without an entry, those that got zeros, and those that may be two codes."
-    n = fetch_value(con, 'SELECT count(*) FROM diagnoses_icd')
-    restored = [text for text, code in codes.items() if code in matched.restored]
-    ambiguous = [text for text, code in codes.items() if code in matched.ambiguous]
-    example, fix = f', such as {min(ambiguous, default="")}', 'make the table again with the codes as text'
-    filled_in = f'{_COLUMN}: leading zeros that were lost are filled in'
-    doubtful = f'{_COLUMN}: leading zeros are lost, and the code may be two{example}'
+class _Diagnoses(NamedTuple):
+    "Rows of DIAGNOSES_ICD, and the first text of each kind."
+
+    n: int  # all rows
+    n_empty: int  # without a code
+    n_versionless: int  # with a code whose version is neither 9 nor 10
+    n_unknown: int  # without an entry under either version
+    unknown: str | None
+    n_restored: int  # with zeros filled in
+    n_ambiguous: int  # that may be two codes
+    ambiguous: str | None
+    n_other: int  # without an entry, but with one under the other version
+    other: str | None
+
+
+_COUNTS = f'''SELECT
+        count(*), count(*) FILTER (ICD_CODE IS NULL),
+        count(*) FILTER (ICD_CODE IS NOT NULL AND coalesce(ICD_VERSION NOT IN {_VERSIONS}, true)),
+        count(*) FILTER (is_unknown), min(text) FILTER (is_unknown),
+        count(*) FILTER (is_restored), count(*) FILTER (is_ambiguous), min(text) FILTER (is_ambiguous),
+        count(*) FILTER (is_other), min(text) FILTER (is_other)
+    FROM diagnoses_icd d
+    LEFT JOIN (
+        SELECT m.*, m.entry IS NULL AND o.code IS NULL AS is_unknown, m.entry IS NULL AND o.code IS NOT NULL AS is_other
+        FROM matched m LEFT JOIN dictionary o ON m.code = o.code AND m.version <> o.version
+    ) m ON d.ICD_CODE = m.text AND d.ICD_VERSION = m.version'''
+
+# %% ../../nbs/sources/mimic3_diagnoses.ipynb #cell-012
+def _such_as(text: str | None) -> str:
+    "An example at the end of a reason."
+    return f', such as {text}' if text else ''
+
+
+def _code_losses(rows: _Diagnoses, column: str) -> list[Loss]:
+    "Diagnoses without version or entry, those that got zeros, and those that may be two codes."
+    place, n, whole = f'DIAGNOSES_ICD: column {column}', rows.n, 'are both tables whole, and of one database?'
+    unknown = f'{place}: no entry in D_ICD_DIAGNOSES{_such_as(rows.unknown)}'
+    n_unknown = rows.n_unknown + rows.n_empty
+    limit = DIAGNOSIS_LIMIT if n_unknown > 1 else None
+    version, is_9_or_10 = 'DIAGNOSES_ICD: column ICD_VERSION', 'write 9 or 10 in each row'
+    other = f'{version}: the code is one of the other version{_such_as(rows.other)}'
+    filled_in = f'{place}: leading zeros that were lost are filled in'
+    doubtful = f'{place}: leading zeros are lost, and the code may be two{_such_as(rows.ambiguous)}'
+    fix = 'make the table again with the codes as text'
     return [
-        _unknown_loss(con, [text for text, code in codes.items() if code not in matched.entries], n),
-        Loss(filled_in, _count_rows(con, restored), n, 'diagnoses', 'imputed'),
-        Loss(doubtful, _count_rows(con, ambiguous), n, 'diagnoses', 'unreadable', DIAGNOSIS_LIMIT, fix),
+        Loss(
+            f'{version}: neither 9 nor 10', rows.n_versionless, n, 'diagnoses', 'dropped', DIAGNOSIS_LIMIT, is_9_or_10
+        ),
+        Loss(unknown, n_unknown, n, 'diagnoses', 'dropped', limit, whole),
+        Loss(other, rows.n_other, n, 'diagnoses', 'dropped', DIAGNOSIS_LIMIT, is_9_or_10),
+        Loss(filled_in, rows.n_restored, n, 'diagnoses', 'imputed'),
+        Loss(doubtful, rows.n_ambiguous, n, 'diagnoses', 'unreadable', DIAGNOSIS_LIMIT, fix),
     ]
 
-# %% ../../nbs/sources/mimic3_diagnoses.ipynb #cell-011
+# %% ../../nbs/sources/mimic3_diagnoses.ipynb #cell-014
 def keep_diagnoses(
     con: duckdb.DuckDBPyConnection,  # with `diagnoses_icd`, `d_icd_diagnoses` and `stays`; receives `diagnoses`
+    column: str = 'ICD9_CODE',  # name of the codes in the file, for the message
 ) -> list[Loss]:  # only what occurred
     "Keep the diagnoses of the stays that have an entry in the dictionary, each once."
     n = fetch_value(con, 'SELECT count(*) FROM diagnoses_icd')
     con.execute('CREATE OR REPLACE TABLE diagnoses_icd AS SELECT DISTINCT * FROM diagnoses_icd')
     n_twice = n - fetch_value(con, 'SELECT count(*) FROM diagnoses_icd')
+    con.execute(_DICTIONARY)
+    con.execute(_MATCHED)
+    for version in _VERSIONS:
+        _match_version(con, version)
     losses = [Loss('DIAGNOSES_ICD: rows given twice', n_twice, n, 'diagnoses', 'merged')]
-    losses += _code_losses(con, *_match_diagnoses(con))
+    losses += _code_losses(_Diagnoses(*con.execute(_COUNTS).fetchall()[0]), column)
     con.execute("""CREATE TABLE diagnoses AS
-        SELECT d.* REPLACE (m.code AS ICD9_CODE), SHORT_TITLE, LONG_TITLE, ICUSTAY_ID
+        SELECT d.* REPLACE (m.code AS ICD_CODE), SHORT_TITLE, LONG_TITLE, ICUSTAY_ID
         FROM diagnoses_icd d
-        JOIN matched m ON d.ICD9_CODE = m.text
-        JOIN dictionary i ON m.entry = i.code
+        JOIN matched m ON d.ICD_CODE = m.text AND d.ICD_VERSION = m.version
+        JOIN dictionary i ON m.entry = i.code AND m.version = i.version
         JOIN (SELECT SUBJECT_ID, HADM_ID, ICUSTAY_ID FROM stays) USING (SUBJECT_ID, HADM_ID)""")
     return [loss for loss in losses if loss.n]

@@ -18,7 +18,6 @@ import pandas as pd
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.hourly import HOUR_TOLERANCE
 from ..cohorts.losses import Loss, check_losses
-from .csv_files import find_table
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
 from rnn_transfer.sources.mimic3_corrections import (
     CORRECTIONS,
@@ -37,8 +36,9 @@ from rnn_transfer.sources.mimic3_losses import (
 )
 from .mimic3_rules import CHANNEL_INDEX, TEXT_CHANNELS, item_map
 from .mimic3_stays import select_stays
-from .mimic3_tables import TABLES, scan_table
+from .mimic3_tables import MIMIC3
 from .mimic3_texts import is_expected_sql, readable_text_sql
+from .mimic_releases import Release, find_release_table, scan_release_table
 from .times import time_sql
 from ..utilities.errors import BadInput
 
@@ -54,18 +54,20 @@ def mapped_rows_sql(
     name: str,  # CHARTEVENTS or LABEVENTS
     corrected: Collection[str] = (),  # names of corrections
     clock: int | None = None,  # of `find_clock`
+    release: Release = MIMIC3,  # whose tables the folder has
 ) -> str:  # columns SUBJECT_ID, stay_id, t, time_text, itemid, channel, label, v, missing, unit, error
     "SQL over a table, `items` and `stays`: the rows of mapped items, with the stay each belongs to."
     is_chart = name == 'CHARTEVENTS'
     missing = ', '.join(f"'{text}'" for text in _PANDAS_MISSING)
     only = dict(ITEMID='SELECT itemid FROM items')
     with_errors = is_chart and 'charting_errors' in corrected
+    table = scan_release_table(release, folder, name, ['ERROR'] if with_errors else [], only)
     return f'''SELECT
             s.SUBJECT_ID, s.ICUSTAY_ID AS stay_id, {time_sql('CHARTTIME', clock)} AS t, CHARTTIME AS time_text,
             i.itemid, i.channel, i.label,
             VALUE AS v, coalesce(VALUE, '') IN ({missing}) AS missing, lower(coalesce(VALUEUOM, '')) AS unit,
             {"coalesce(ERROR, '') = '1'" if with_errors else 'false'} AS error
-        FROM {scan_table(folder, name, ['ERROR'] if with_errors else [], only)} e
+        FROM {table} e
         JOIN items i ON e.ITEMID = i.itemid
         JOIN stays s ON e.HADM_ID = s.HADM_ID AND e.SUBJECT_ID = s.SUBJECT_ID
         {'WHERE e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID' if is_chart else ''}'''
@@ -134,16 +136,21 @@ class Extraction(NamedTuple):
 
 
 def _extract_table(
-    con: duckdb.DuckDBPyConnection, folder: Path, name: str, corrected: Collection[str], clock: int | None
+    con: duckdb.DuckDBPyConnection,
+    folder: Path,
+    name: str,
+    corrected: Collection[str],
+    clock: int | None,
+    release: Release,
 ) -> list[Loss]:
     "Add the events of a table to the table `events`; what it loses by its times."
-    is_first, path = name == 'CHARTEVENTS', find_table(folder, name)
+    is_first, path = name == 'CHARTEVENTS', find_release_table(release, folder, name)
     before = {} if is_first else count_lost(con)
-    sql = events_sql(mapped_rows_sql(folder, name, corrected, clock), corrected)
+    sql = events_sql(mapped_rows_sql(folder, name, corrected, clock, release), corrected)
     with one_line_duckdb_errors(path):
         con.execute(f'CREATE TABLE events AS {sql}' if is_first else f'INSERT INTO events {sql}')
         counts = {lost: n - before.get(lost, 0) for lost, n in count_lost(con).items()}
-        return chart_time_losses(con, path, scan_table(folder, name), counts, clock)
+        return chart_time_losses(con, path, scan_release_table(release, folder, name), counts, clock)
 
 
 def _count_rows(con: duckdb.DuckDBPyConnection) -> int:
@@ -172,22 +179,21 @@ def extract_events(
     folder: str | Path,  # folder with the CSV files
     corrected: Collection[str] = (),  # names of corrections
     allow_loss: bool = False,  # go on although more is lost than the limits allow
+    release: Release = MIMIC3,  # whose tables the folder has
 ) -> Extraction:  # BadInput when a table is missing or broken, too much is lost, or no stay or chart row is left
     "Read the raw tables: the stays that are kept, and their events."
     folder = Path(folder)
-    for name in TABLES:
-        find_table(folder, name)
-    flow, losses, clock = select_stays(con, folder, allow_loss)
+    for name in release.tables:
+        find_release_table(release, folder, name)
+    flow, losses, clock = select_stays(con, folder, allow_loss, release)
     _load_items(con, corrected)
-    losses += _extract_table(con, folder, 'CHARTEVENTS', corrected, clock)
+    losses += _extract_table(con, folder, 'CHARTEVENTS', corrected, clock, release)
     check_losses(losses, folder, allow_loss)
     n_chart = _count_rows(con)
     if not n_chart:
-        raise BadInput(
-            f'{find_table(folder, "CHARTEVENTS")}: no row is an event of a stay that was kept; '
-            'is it of the same database as ICUSTAYS?'
-        )
-    losses += _extract_table(con, folder, 'LABEVENTS', corrected, clock)
+        path = find_release_table(release, folder, 'CHARTEVENTS')
+        raise BadInput(f'{path}: no row is an event of a stay that was kept; is it of the same database as ICUSTAYS?')
+    losses += _extract_table(con, folder, 'LABEVENTS', corrected, clock, release)
     if count_lost(con).get(UNREADABLE_VALUE):
         _read_again(con, corrected)
     losses += channel_losses(con)

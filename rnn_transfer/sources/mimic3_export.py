@@ -123,7 +123,7 @@ def _list_episodes(con: duckdb.DuckDBPyConnection, given: pd.Series | None) -> d
     "Every stay that is kept, by ICUSTAY_ID, with its partition and its codes."
     episodes = [_Episode(*row) for row in con.execute(_EPISODES).fetchall()]
     partitions = assign_partitions(pd.Series([e.subject_id for e in episodes]), given)
-    codes = con.execute('SELECT ICUSTAY_ID, list(ICD9_CODE) FROM diagnoses GROUP BY ALL').fetchall()
+    codes = con.execute('SELECT ICUSTAY_ID, list(ICD_CODE) FROM diagnoses GROUP BY ALL').fetchall()
     codes_by_stay = {stay_id: frozenset(found) for stay_id, found in codes}
     for episode, partition in zip(episodes, partitions):
         episode.partition = partition
@@ -197,7 +197,7 @@ _STAY_TABLE = f'''SELECT
         died::INTEGER AS MORTALITY_INHOSPITAL
     FROM stays
     ORDER BY SUBJECT_ID, episode'''
-_DIAGNOSIS_TABLE = '''SELECT SUBJECT_ID, HADM_ID, SEQ_NUM, ICD9_CODE, SHORT_TITLE, LONG_TITLE, ICUSTAY_ID
+_DIAGNOSIS_TABLE = '''SELECT SUBJECT_ID, HADM_ID, SEQ_NUM, ICD_CODE AS ICD9_CODE, SHORT_TITLE, LONG_TITLE, ICUSTAY_ID
     FROM diagnoses
     ORDER BY ICUSTAY_ID, SEQ_NUM'''
 

@@ -36,7 +36,7 @@ PUBLISHED_COUNTS = {  # {what is counted: number}; Harutyunyan et al. (2019)
 }
 
 # %% ../../nbs/sources/mimic3_verify.ipynb #cell-009
-def _percent(label: pd.Series) -> float | None:
+def _percent_positive(label: pd.Series) -> float | None:
     "Percentage of ones among the labels that are known; None if there are none."
     return round(100 * float(label.mean()), 1) if label.notna().any() else None
 
@@ -56,8 +56,8 @@ def _count_cohort(cohort: Cohort) -> list:
         int(is_test.sum()),
         int(death[~is_test].notna().sum()),
         int(death[is_test].notna().sum()),
-        _percent(death[~is_test]),
-        _percent(death[is_test]),
+        _percent_positive(death[~is_test]),
+        _percent_positive(death[is_test]),
     ]
 
 # %% ../../nbs/sources/mimic3_verify.ipynb #cell-010

@@ -34,8 +34,14 @@ _NO_SOURCE = 'which no source of this package reads'
 _DATABASES = (
     _database('MIMIC-IV-ED', _NO_SOURCE, 'edstays triage vitalsign', 'temperature_site'),
     _database(
+        'MIMIC-III',
+        'which the source mimic3 reads',
+        'callout cptevents d_cpt noteevents inputevents_cv inputevents_mv procedureevents_mv',
+        'icustay_id icd9_code dob dbsource cgid',
+    ),
+    _database(
         'MIMIC-IV',
-        f'{_NO_SOURCE}; source mimic3 reads MIMIC-III v1.4',
+        'which the source mimic4 reads',
         'hosp icu emar emar_detail hcpcsevents d_hcpcs omr poe poe_detail ingredientevents provider',
         'stay_id anchor_age anchor_year icd_code icd_version labevent_id',
     ),
@@ -55,12 +61,18 @@ _DATABASES = (
 )
 
 # %% ../../nbs/sources/other_databases.ipynb #cell-008
+def _others(reading: str) -> list[_Database]:
+    "The databases but one."
+    return [database for database in _DATABASES if database.name != reading]
+
+
 def recognize_columns(
     names: Iterable[str],  # of the columns of a table, in capitals or not
-) -> str:  # such as `this is MIMIC-IV (column stay_id), which no source …`; empty for an unknown table
+    reading: str = 'MIMIC-III',  # the database that is read, and so is no other one
+) -> str:  # such as `this is MIMIC-IV (column stay_id), which the source …`; empty for an unknown table
     "Say which other database a table is of."
     names = [name.lower() for name in names]
-    for database in _DATABASES:
+    for database in _others(reading):
         marks = [name for name in names if name in database.columns]
         if marks:
             plural = 's' if len(marks) > 1 else ''
@@ -79,22 +91,23 @@ def _bare_name(path: Path) -> str:
     return name
 
 
-def _recognize_tables(paths: list[Path]) -> str:
+def _recognize_tables(paths: list[Path], reading: str) -> str:
     "What the first of some tables says that is known by its columns."
     for path in paths[:_MAX_TABLES]:
         with suppress(BadInput):
-            if found := recognize_columns(read_form(path).names):
+            if found := recognize_columns(read_form(path).names, reading):
                 return found
     return ''
 
 # %% ../../nbs/sources/other_databases.ipynb #cell-013
 def recognize_folder(
     folder: str | Path,  # that lacks a table
+    reading: str = 'MIMIC-III',  # the database that is read, and so is no other one
 ) -> str:  # such as `this is eICU (vitalPeriodic.csv.gz), which no source …`; empty for an unknown folder
     "Say which other database a folder holds."
     paths = sorted(Path(folder).iterdir())[:_MAX_NAMES]
-    for database in _DATABASES:
+    for database in _others(reading):
         marks = [path.name for path in paths if _bare_name(path) in database.files]
         if marks:
             return f'this is {database.name} ({", ".join(marks[:3])}), {database.advice}'
-    return _recognize_tables([path for path in paths if path.name.lower().endswith(('.csv', '.csv.gz'))])
+    return _recognize_tables([path for path in paths if path.name.lower().endswith(('.csv', '.csv.gz'))], reading)

@@ -6,23 +6,20 @@
 __all__ = ['SetFiles', 'find_sets', 'find_lonely_outcomes', 'read_records', 'check_copies']
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-002
-import bz2
-import gzip
-import io
-import lzma
 import re
-import stat
-import struct
-import tarfile
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-003
+from rnn_transfer.sources.archive_files import (
+    ARCHIVE_ENDINGS,
+    READ_ERRORS,
+    Member,
+    is_hidden_file,
+    list_members,
+    unreadable,
+)
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-009
@@ -61,12 +58,9 @@ def _find_fault(form: int, p: Path) -> str:
     if not form and not p.is_dir():
         return 'is no folder'
     if not form and not any(_RECORD.fullmatch(q.name) for q in p.rglob('*')):
-        archives = [q.name for q in p.rglob('*') if q.suffix.lower() in _ARCHIVES]
+        archives = [q.name for q in p.rglob('*') if q.suffix.lower() in ARCHIVE_ENDINGS]
         return _without_records(archives)
     return ''
-
-
-_ARCHIVES = ('.gz', '.tgz', '.tar', '.zip')
 
 
 def _without_records(archives: list) -> str:
@@ -150,91 +144,12 @@ def find_lonely_outcomes(
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-022
 _LARGEST_RECORD = 2**24  # bytes; those of the challenge have up to 60 kB
-_LARGEST_ARCHIVE = 2**30  # bytes without compression; those of the challenge have 40 MB
 
 
-class _Member(NamedTuple):
-    "A file of a folder or archive."
-
-    name: str  # with slashes
-    size: int  # bytes
-    read: Callable | None  # returns the bytes; None: a link to nothing, a pipe or the like
-
-
-def _list_folder(place: Path) -> Iterator[_Member]:
-    "Every file below a folder, in the order of their paths."
-    for p in sorted(place.rglob('*')):
-        name = p.relative_to(place).as_posix().replace('\\', '/')
-        try:
-            found = p.stat()
-        except OSError:
-            yield _Member(name, 0, None)
-            continue
-        if not stat.S_ISDIR(found.st_mode):
-            yield _Member(name, found.st_size, p.read_bytes if stat.S_ISREG(found.st_mode) else None)
-
-
-def _list_zip(place: Path) -> Iterator[_Member]:
-    "Every file of a zip archive, in its order."
-    with zipfile.ZipFile(place) as archive:
-        for member in archive.infolist():
-            name = member.filename.replace('\\', '/')
-            if not name.endswith('/'):
-                yield _Member(name, member.file_size, partial(archive.read, member))
-
-# %% ../../nbs/sources/physionet2012_files.ipynb #cell-024
-_OPENERS = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open, b'\xfd7zXZ': lzma.open}  # by the first bytes of a file
-
-
-def _read_tar_bytes(place: Path) -> tuple[bytes, bool]:
-    "The bytes of a tar archive without compression, and whether there was one."
-    with place.open('rb') as f:
-        start = f.read(8)
-    opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
-    data = io.BytesIO()
-    with (opener or open)(place, 'rb') as f:
-        while chunk := f.read(2**20):
-            data.write(chunk)
-            if data.tell() > _LARGEST_ARCHIVE:
-                raise EOFError('it unpacks to more than 1 GB')
-    return data.getvalue(), opener is not None
-
-
-def _list_tar(place: Path) -> Iterator[_Member]:
-    "Every file of a tar archive, in its order."
-    data, is_compressed = _read_tar_bytes(place)
-    with tarfile.open(fileobj=io.BytesIO(data), mode='r:') as archive:
-        for member in archive:
-            if member.isdir():
-                continue
-            end = member.offset_data + member.size
-            is_plain = member.isreg() and not member.issparse()
-            read = partial(data.__getitem__, slice(member.offset_data, end)) if is_plain else None
-            yield _Member(member.name.replace('\\', '/'), member.size, read)
-        rest = data[archive.offset :]
-    if rest.strip(b'\0'):
-        raise EOFError('a member is damaged, or something follows the end')
-    if not is_compressed and data[-512:].strip(b'\0'):
-        raise EOFError('it does not end with an empty block')
-
-# %% ../../nbs/sources/physionet2012_files.ipynb #cell-025
-def _list_members(place: Path) -> Iterator[_Member]:
-    "Every file of a folder or archive."
-    if place.is_dir():
-        return _list_folder(place)
-    return _list_zip(place) if place.suffix.lower() == '.zip' else _list_tar(place)
-
-
-def _is_hidden(name: str) -> bool:
-    "Whether a file is one of those that macOS and Windows add."
-    last = name.rsplit('/', 1)[-1]
-    return '__MACOSX' in name or last.startswith('.') or last.lower() in ('thumbs.db', 'desktop.ini')
-
-# %% ../../nbs/sources/physionet2012_files.ipynb #cell-029
-def _record_number(place: Path, member: _Member) -> int | None:
+def _record_number(place: Path, member: Member) -> int | None:
     "The number of a record, None for any other file; BadInput for a number or file that is too long."
     match = _RECORD.fullmatch(member.name)
-    if not match or _is_hidden(member.name):
+    if not match or is_hidden_file(member.name):
         return None
     number = match[1].lstrip('0') or '0'
     if len(number) > 14 or member.size > _LARGEST_RECORD:
@@ -245,19 +160,19 @@ def _record_number(place: Path, member: _Member) -> int | None:
     return int(number)
 
 
-def _count_other(member: _Member, counts: Counter, archives: list):
+def _count_other(member: Member, counts: Counter, archives: list):
     "Count a file that is no record."
     counts['other files in the set'] += 1
-    if not _is_hidden(member.name):
+    if not is_hidden_file(member.name):
         counts['unknown files in the set'] += 1
-        if Path(member.name).suffix.lower() in _ARCHIVES:
+        if Path(member.name).suffix.lower() in ARCHIVE_ENDINGS:
             archives.append(member.name)
 
-# %% ../../nbs/sources/physionet2012_files.ipynb #cell-030
+# %% ../../nbs/sources/physionet2012_files.ipynb #cell-023
 def _collect_records(place: Path) -> tuple[dict, Counter, list]:
     "The records of a folder or archive, {number: bytes}, counts of what was passed over, and archives found inside."
     texts, counts, archives = {}, Counter(), []
-    for member in _list_members(place):
+    for member in list_members(place):
         number = _record_number(place, member)
         if number is None:
             _count_other(member, counts, archives)
@@ -272,11 +187,7 @@ def _collect_records(place: Path) -> tuple[dict, Counter, list]:
                 raise EOFError(f'{member.name[-60:]} is cut')
     return texts, +counts, archives
 
-# %% ../../nbs/sources/physionet2012_files.ipynb #cell-031
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
-_DAMAGE += (EOFError, OSError, RuntimeError, ValueError, OverflowError, IndexError, KeyError, MemoryError)
-
-
+# %% ../../nbs/sources/physionet2012_files.ipynb #cell-024
 def read_records(
     place: Path,  # folder or archive
 ) -> tuple[dict, Counter]:  # {record number: bytes} sorted by number; counts of what was passed over
@@ -285,16 +196,13 @@ def read_records(
         texts, counts, archives = _collect_records(place)
     except BadInput:
         raise
-    except _DAMAGE as e:
-        reason = repr(str(e) or type(e).__name__)[1:-1][:200].rstrip(':')
-        is_folder = place.is_dir()
-        fix = 'check its files' if is_folder else 'the archive is cut or damaged: download it again'
-        raise BadInput(f'{place}: cannot be read to its end ({reason}); {fix}') from e
+    except READ_ERRORS as e:
+        raise unreadable(place, e) from e
     if not texts:
         raise BadInput(f'{place}: {_without_records(archives)}; download the set again')
     return dict(sorted(texts.items())), counts
 
-# %% ../../nbs/sources/physionet2012_files.ipynb #cell-038
+# %% ../../nbs/sources/physionet2012_files.ipynb #cell-031
 def _first_difference(texts: dict, others: dict) -> str:
     "What two copies of a set disagree on; empty if nothing."
     if texts.keys() != others.keys():

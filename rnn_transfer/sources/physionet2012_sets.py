@@ -23,7 +23,7 @@ from rnn_transfer.sources.physionet2012_losses import (
     value_losses,
 )
 from .physionet2012_outcomes import check_belonging, read_outcomes
-from .physionet2012_rows import PARAMETERS, read_rows
+from .physionet2012_rows import PARAMETERS, read_readings
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/physionet2012_sets.ipynb #cell-011
@@ -88,7 +88,7 @@ def _read_set(letter: str, files: SetFiles, earlier: dict, unknown: str) -> _One
     records = pd.Index(texts, dtype='int64')
     check_belonging(files.outcomes, outcomes.index, records)
     fresh = _new_records(files, texts, earlier, counts)
-    rows, row_counts = read_rows(fresh, files.records, unknown)
+    rows, row_counts = read_readings(fresh, files.records, unknown)
     rows, cleaning = clean_rows(rows)
     losses = [
         *file_losses(letter, len(fresh), counts + row_counts),

@@ -6,7 +6,7 @@
 __all__ = ['ORGANS', 'LATENT_FACTORS', 'MIXING', 'PHENOTYPE_CAUSES', 'VARIANCE_FRACTIONS', 'DEATH_FRACTION', 'SUBJECTS_PER_BLOCK',
            'factor_loadings', 'mixing_matrix', 'liability_direction', 'liability_threshold', 'benchmark_phenotypes',
            'VarianceFractions', 'draw_liability', 'length_of_stay', 'conditional_threshold', 'death_threshold',
-           'draw_factors', 'draw_subjects', 'draw_stays']
+           'draw_factors', 'draw_subjects', 'DrawnStays', 'draw_stays']
 
 # %% ../../nbs/sources/synthetic_patients.ipynb #cell-002
 from functools import cache
@@ -251,11 +251,18 @@ def draw_subjects(
     )
 
 # %% ../../nbs/sources/synthetic_patients.ipynb #cell-057
+class DrawnStays(NamedTuple):
+    "Stays, and what made them ill."
+
+    stays: pd.DataFrame  # one row a stay, with labels
+    factors: np.ndarray  # (n_stays, 30) float64, latent factors
+
+
 def draw_stays(
     factors: np.ndarray,  # (n, 3, 30) latent factors
     first: int,  # subject_id of the first
     rng: np.random.Generator,  # draws liabilities, returns and times of admission
-) -> tuple[pd.DataFrame, np.ndarray]:  # one row a stay, with labels; its latent factors (n_stays, 30)
+) -> DrawnStays:
     "Draw which stays there are, how long they last, and their labels."
     labels = dict(los_hours=length_of_stay(draw_liability(factors, *_LONG_STAY, 0, rng)))
     died = draw_liability(factors, *_DEATH, 0, rng) > death_threshold()
@@ -271,4 +278,5 @@ def draw_stays(
     subject, j = np.nonzero(exists)
     stays = dict(stay_id=10 * (first + subject) + j + 1, subject_id=first + subject, died=died[exists])
     stays['clock'] = rng.integers(0, 1440, len(subject))
-    return pd.DataFrame(stays | {name: values[exists] for name, values in labels.items()}), factors[exists]
+    existing = {name: values[exists] for name, values in labels.items()}
+    return DrawnStays(pd.DataFrame(stays | existing), factors[exists])

@@ -73,7 +73,7 @@ def _grid_form() -> 'type[BaseModel]':
 
     return GridForm
 
-# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-009
+# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-010
 @cache
 def checkpoint_form() -> 'type[BaseModel]':
     "The form of NAME.json."
@@ -103,7 +103,7 @@ def checkpoint_form() -> 'type[BaseModel]':
 
     return CheckpointForm
 
-# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-012
+# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-013
 def hash_description(
     description: dict,  # of a checkpoint; its own hash is left out
 ) -> str:  # 64 hexadecimal digits
@@ -123,7 +123,7 @@ def read_checkpoint_description(
         raise BadInput(f'{path}: was edited after it was written (its hash differs); {fix}')
     return stored
 
-# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-014
+# %% ../../nbs/utilities/checkpoint_form.ipynb #cell-015
 def count_weights(
     description: dict,  # n_columns, hidden, n_tasks, n_layers
 ) -> int:  # numbers in the file of weights

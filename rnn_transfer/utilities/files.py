@@ -36,7 +36,7 @@ def _remove(
     else:
         path.unlink(missing_ok=True)
 
-# %% ../../nbs/utilities/files.ipynb #cell-009
+# %% ../../nbs/utilities/files.ipynb #cell-010
 @contextmanager
 def write_atomic(
     path: str | Path,  # final name of the file or folder
@@ -60,7 +60,7 @@ def write_atomic(
             raise OSError(errno.ENOSPC, 'No space left on device', str(path)) from e
         raise
 
-# %% ../../nbs/utilities/files.ipynb #cell-014
+# %% ../../nbs/utilities/files.ipynb #cell-015
 _FORMULA = re.compile(r'[=@\t\r]|[+-].*[A-Za-z(|!]')  # how a spreadsheet recognises one
 
 
@@ -80,7 +80,7 @@ def load_resource(
     "A table of published facts that ships with the package."
     return json.loads((files('rnn_transfer') / 'resources' / name).read_text(encoding='utf-8'))
 
-# %% ../../nbs/utilities/files.ipynb #cell-016
+# %% ../../nbs/utilities/files.ipynb #cell-017
 def load_csv_resource(
     name: str,  # file name in rnn_transfer/resources; lines that start with # name source and licence
 ) -> 'pd.DataFrame':  # empty cells are NaN
@@ -90,7 +90,7 @@ def load_csv_resource(
     with (files('rnn_transfer') / 'resources' / name).open(encoding='utf-8') as f:
         return pd.read_csv(f, comment='#', keep_default_na=False, na_values=[''])
 
-# %% ../../nbs/utilities/files.ipynb #cell-021
+# %% ../../nbs/utilities/files.ipynb #cell-022
 def _unreadable(
     path: Path,  # the file
     error: Exception,  # of pyarrow
@@ -99,7 +99,7 @@ def _unreadable(
     reason = next(iter(str(error).splitlines()), '') or type(error).__name__
     return BadInput(f'{path}: not a readable Parquet file ({reason[:90]}); write it again')
 
-# %% ../../nbs/utilities/files.ipynb #cell-022
+# %% ../../nbs/utilities/files.ipynb #cell-023
 def _read_file(
     path: Path,  # a Parquet file
     columns: list[str] | None,  # those to read, where they exist; None: all
@@ -125,7 +125,7 @@ def _read_file(
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as e:
         raise _unreadable(path, e) from e
 
-# %% ../../nbs/utilities/files.ipynb #cell-024
+# %% ../../nbs/utilities/files.ipynb #cell-025
 def _part_order(path: Path) -> list:
     "Sorts part.10 after part.2."
     return [(int(text), '') if text.isdigit() else (-1, text) for text in re.split('([0-9]+)', path.name)]
@@ -145,7 +145,7 @@ def _find_parts(
         raise BadInput(f'{path}: a folder without part files; write it again')
     return sorted(shown, key=_part_order)
 
-# %% ../../nbs/utilities/files.ipynb #cell-025
+# %% ../../nbs/utilities/files.ipynb #cell-026
 def _read_parts(
     path: Path,  # a folder of part files
     columns: list[str] | None,  # as `_read_file`
@@ -165,7 +165,7 @@ def _read_parts(
         reason = next(iter(str(e).splitlines()), type(e).__name__)[:90]
         raise BadInput(f'{path}: its part files have different types ({reason}); write them as one file') from e
 
-# %% ../../nbs/utilities/files.ipynb #cell-026
+# %% ../../nbs/utilities/files.ipynb #cell-027
 def _open_parquet(
     path: Path,  # the file, or a folder of part files
     columns: list[str] | None,  # those to read, where they exist; None: all
@@ -176,7 +176,7 @@ def _open_parquet(
         raise BadInput(f'{path}: no such file; a cohort is a folder with events.parquet, stays.parquet and cohort.json')
     return _read_parts(path, columns) if path.is_dir() else _read_file(path, columns, dictionary)
 
-# %% ../../nbs/utilities/files.ipynb #cell-028
+# %% ../../nbs/utilities/files.ipynb #cell-029
 def _is_category(dtype: 'pa.DataType') -> bool:
     "Whether a column of that type is to become a category."
     import pyarrow as pa
@@ -210,7 +210,7 @@ def _fits(
         kinds += [types.is_floating, types.is_decimal]
     return found == dtype or _is_category(found) or any(is_kind(found) for is_kind in kinds)
 
-# %% ../../nbs/utilities/files.ipynb #cell-029
+# %% ../../nbs/utilities/files.ipynb #cell-030
 _EXACT = 2**53  # up to here each whole number is a float
 
 
@@ -224,7 +224,7 @@ def _check_exact(column: 'pa.ChunkedArray', dtype: 'pa.DataType'):
         if largest is not None and not largest <= _EXACT:
             raise ValueError('too large to be exact; store integers')
 
-# %% ../../nbs/utilities/files.ipynb #cell-030
+# %% ../../nbs/utilities/files.ipynb #cell-031
 def _cast_column(
     table: 'pa.Table',  # as read
     name: str,  # the column
@@ -254,7 +254,7 @@ def _cast_column(
         reason = next(iter(str(e).splitlines()), type(e).__name__)[:60]
         raise BadInput(f'{where}: expected {dtype}, found {column.type} ({reason}); convert it') from e
 
-# %% ../../nbs/utilities/files.ipynb #cell-031
+# %% ../../nbs/utilities/files.ipynb #cell-032
 def _check_plain(
     column: 'pa.ChunkedArray',  # that is kept as it is
     where: str,  # file and column
@@ -274,7 +274,7 @@ def _check_plain(
         reason = next(iter(str(e).splitlines()), type(e).__name__)[:60]
         raise BadInput(f'{where}: holds {str(column.type)[:60]} that cannot be read ({reason}); leave it out') from e
 
-# %% ../../nbs/utilities/files.ipynb #cell-033
+# %% ../../nbs/utilities/files.ipynb #cell-034
 def read_parquet(
     path: str | Path,  # the file, or a folder of part files
     columns: dict[str, 'pa.DataType'],  # {name: arrow type} that must be there

@@ -65,7 +65,7 @@ def _unpack_members(path: Path, is_cancelled: Callable[[], bool]) -> int:
         raise EOFError
     return end
 
-# %% ../../nbs/utilities/gzip_files.ipynb #cell-011
+# %% ../../nbs/utilities/gzip_files.ipynb #cell-012
 def gzip_end(
     path: str | Path,  # .gz file
     is_cancelled: Callable[[], bool] = lambda: False,  # asked after each block; True: stop without a verdict
@@ -76,7 +76,7 @@ def gzip_end(
     except (EOFError, zlib.error, _fast_zlib().error) as e:
         raise BadInput(f'{path}: {NOT_WHOLE_GZIP}') from e
 
-# %% ../../nbs/utilities/gzip_files.ipynb #cell-019
+# %% ../../nbs/utilities/gzip_files.ipynb #cell-020
 def _keep_error(check: Callable[[], object], errors: list[BaseException]) -> None:
     "Call a function, and keep what it raises."
     try:
@@ -84,7 +84,7 @@ def _keep_error(check: Callable[[], object], errors: list[BaseException]) -> Non
     except BaseException as e:
         errors.append(e)
 
-# %% ../../nbs/utilities/gzip_files.ipynb #cell-020
+# %% ../../nbs/utilities/gzip_files.ipynb #cell-022
 @contextmanager
 def gzip_checked(
     path: str | Path,  # the file that the block reads; any other than a .gz file is not checked
@@ -112,7 +112,7 @@ def gzip_checked(
         cancelled.set()  # an interrupt does not wait for the end of a long file
         thread.join()
 
-# %% ../../nbs/utilities/gzip_files.ipynb #cell-024
+# %% ../../nbs/utilities/gzip_files.ipynb #cell-026
 class _FirstBytes(io.FileIO):
     "A file that ends early."
 
@@ -125,7 +125,7 @@ class _FirstBytes(io.FileIO):
         left = max(0, self._end - self.tell())
         return super().read(left if size < 0 else min(size, left))
 
-# %% ../../nbs/utilities/gzip_files.ipynb #cell-025
+# %% ../../nbs/utilities/gzip_files.ipynb #cell-028
 def unpadded_name(
     path: str | Path,  # .gz file
 ) -> str:  # the path itself, or unpadded://END/PATH where zero bytes follow the data, for `unpadded_filesystem`
@@ -139,7 +139,7 @@ def unpadded_name(
     end = gzip_end(path)
     return f'unpadded://{end}/{path}' if end < size else str(path)
 
-# %% ../../nbs/utilities/gzip_files.ipynb #cell-026
+# %% ../../nbs/utilities/gzip_files.ipynb #cell-030
 def unpadded_filesystem() -> 'fsspec.AbstractFileSystem':  # for DuckDB's `register_filesystem`
     "A file system whose names say how much of a file to read: unpadded://END/PATH."
     import fsspec

@@ -63,7 +63,7 @@ def _reason(error: Exception) -> str:
         return 'no text in UTF-8; save it as UTF-8'
     return next(iter(str(error).splitlines()), type(error).__name__)[:90]
 
-# %% ../../nbs/utilities/json_files.ipynb #cell-009
+# %% ../../nbs/utilities/json_files.ipynb #cell-010
 def read_json(
     path: str | Path,  # file
     what: str = 'a JSON object',  # what it should be, for messages
@@ -90,7 +90,7 @@ def read_json(
         raise BadInput(f'{path}: not {what}, but a {type(found).__name__}; {fix}')
     return found
 
-# %% ../../nbs/utilities/json_files.ipynb #cell-013
+# %% ../../nbs/utilities/json_files.ipynb #cell-014
 def check_form(
     found: dict,  # as `read_json` returns
     form: 'Callable[[], type[BaseModel]]',  # gives the pydantic model; called here, so that pydantic is imported late

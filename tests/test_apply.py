@@ -1,0 +1,366 @@
+"A network applied to one's own label: values, kept fits, interruption, errors, what the report says."
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from rnn_transfer.apply.divisions import divide_by_folds, divide_by_partition, divide_by_size, subject_subset
+from rnn_transfer.apply.fitting import fit_division, fit_key
+from rnn_transfer.apply.material import Material
+from rnn_transfer.apply.run import ApplySettings, apply_network, parse_labels, plan_label
+from rnn_transfer.apply.systems import APPLIED_SYSTEMS
+from rnn_transfer.cohorts.normalization import Normalizer
+from rnn_transfer.data import Cohort
+from rnn_transfer.estimators.classifier import TransferClassifier, labels_of
+from rnn_transfer.model import init_network, load_checkpoint, save_checkpoint
+from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities.errors import BadInput
+
+LABEL = 'Phenotype A'
+LINEAR = ('network-ridge', 'statistics-ridge', 'LR', 'untrained-ridge')
+FAST = ApplySettings(systems=LINEAR, replicates=100)
+COMMAND = "import sys; sys.argv[0] = 'rnn_transfer_apply'; "
+COMMAND += 'from rnn_transfer.experiment.apply_command import rnn_transfer_apply as f; f()'
+
+
+@pytest.fixture(scope='module')
+def toy():
+    return toy_cohort(240)
+
+
+@pytest.fixture(scope='module')
+def folder(toy, tmp_path_factory):
+    "A folder with a toy cohort and a toy network."
+    folder = tmp_path_factory.mktemp('apply')
+    toy.save(folder / 'cohort')
+    write_network(toy, folder / 'net.safetensors')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def applied(toy, folder):
+    return apply_network(folder / 'net.safetensors', toy, [LABEL, 'Mortality'], folder / 'out', FAST)
+
+
+def write_network(cohort, path, seed=0):
+    grid = cohort.grid()
+    meta = dict(columns=grid.columns, channels=[vars(c) for c in cohort.channels], hours=48, masks=True, short='carry')
+    meta |= dict(scale=Normalizer.fit(grid.X, grid.columns).scale, tasks=['a', 'b'])
+    return save_checkpoint(init_network(len(grid.columns), 8, 2, seed), path, **meta)
+
+
+def with_labels(cohort, values):
+    "The cohort with other labels of LABEL."
+    return Cohort(cohort.events, cohort.stays.assign(**{LABEL: values}), cohort.channels, cohort.tasks, cohort.meta)
+
+
+def run_command(folder, *args):
+    env = os.environ | dict(OMP_NUM_THREADS='1')
+    command = [sys.executable, '-c', COMMAND, *map(str, args)]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+# ---- values
+
+
+def test_measures_are_those_of_the_predictions_file(applied, folder):
+    predictions = pd.read_parquet(folder / 'out' / 'predictions.parquet')
+    results = pd.read_parquet(folder / 'out' / 'results.parquet')
+    assert list(predictions.columns) == ['label', 'system', 'stay_id', 'subject_id', 'y', 'p']
+    assert len(results) == 2 * len(LINEAR)
+    for _, row in results.iterrows():
+        of = predictions[(predictions['label'] == row['label']) & (predictions['system'] == row['system'])]
+        assert row['auroc'] == pytest.approx(roc_auc_score(of['y'], of['p']), abs=1e-12)
+        assert row['auprc'] == pytest.approx(average_precision_score(of['y'], of['p']), abs=1e-12)
+        assert row['brier'] == pytest.approx(brier_score_loss(of['y'], of['p']), abs=1e-12)
+        assert (row['n_test'], row['n_test_positive']) == (len(of), of['y'].sum())
+        assert row['auroc_low'] <= row['auroc'] <= row['auroc_high']
+
+
+def test_the_default_system_is_transfer_classifier(toy, folder, applied):
+    model = TransferClassifier(folder / 'net.safetensors').fit(toy, LABEL)
+    rows = (toy.stays['partition'] == 'test').to_numpy()
+    predictions = pd.read_parquet(folder / 'out' / 'predictions.parquet')
+    of = predictions[(predictions['label'] == LABEL) & (predictions['system'] == 'network-ridge')]
+    np.testing.assert_allclose(of['p'], model.predict_proba(toy)[rows, 1], atol=1e-12)
+
+
+def test_differences_are_paired_with_the_best_baseline(applied):
+    scores = applied.of_label(LABEL).set_index('system')
+    baselines = scores[scores['role'] == 'baseline']['auroc']
+    best = baselines.idxmax()
+    assert scores.loc[best, 'versus'] == '' and np.isnan(scores.loc[best, 'difference'])
+    others = scores.drop(best)
+    assert set(others['versus']) == {best}
+    np.testing.assert_allclose(others['difference'], others['auroc'] - baselines[best], atol=1e-12)
+    wide = scores['auroc_high'] - scores['auroc_low']
+    assert (others['difference_low'] <= others['difference']).all() and (wide > 0).all()
+
+
+@pytest.mark.parametrize('system', ['GBT', 'GRU', 'MN-LR-1', 'MN-LR-2', 'both-ridge'])
+def test_every_system_predicts_probabilities(toy, folder, system):
+    y = labels_of(toy, LABEL)
+    fitted = fit_division(system, Material(toy, folder / 'net.safetensors'), y, divide_by_partition(y, toy.stays)[0])
+    assert ((fitted.p > 0) & (fitted.p < 1)).all() and len(np.unique(fitted.p)) > 1, fitted.info
+    assert fitted.info['seconds'] > 0
+
+
+def test_the_untrained_network_is_not_the_trained_one(toy, folder):
+    material = Material(toy, folder / 'net.safetensors', seed=3)
+    assert not np.allclose(material.features('network'), material.features('untrained'))
+    assert material.features('network').shape == material.features('untrained').shape
+
+
+# ---- divisions
+
+
+def test_no_fit_sees_a_subject_it_predicts(toy):
+    y, subject = labels_of(toy, LABEL), toy.stays['subject_id'].to_numpy()
+    divisions = divide_by_partition(y, toy.stays) + divide_by_folds(y, toy.stays, LABEL, 4, 2)
+    divisions += divide_by_size(y, toy.stays, divisions[1:], [40, 80], 5, LABEL)
+    assert len(divisions) == 1 + 8 + 10
+    for d in divisions:
+        assert not set(subject[d.test]) & set(subject[np.concatenate([d.fit, d.scale])])
+
+
+def test_subsets_are_nested_stratified_and_whole():
+    rng = np.random.default_rng(0)
+    subject = rng.integers(0, 150, 300)
+    y = (rng.random(150) < 0.2)[subject].astype(float)
+    before = set()
+    for size in (20, 50, 100, 200, 300):
+        rows = subject_subset(y, subject, size, 'key')
+        assert before <= set(rows) and size - 8 <= len(rows) <= size
+        assert abs(y[rows].mean() - y.mean()) < 0.12
+        assert not set(subject[rows]) & set(np.delete(subject, rows))
+        before = set(rows)
+    assert not np.array_equal(subject_subset(y, subject, 50, 'key'), subject_subset(y, subject, 50, 'other'))
+
+
+def test_cross_validation_predicts_every_labelled_stay_once_a_repeat(toy, folder, tmp_path):
+    settings = replace(FAST, systems=('network-ridge', 'LR'), folds=3, repeats=2)
+    result = apply_network(folder / 'net.safetensors', toy, [LABEL], tmp_path / 'out', settings)
+    assert result.n_made == 2 * 3 * 2 and set(result.scores['design']) == {'3 folds × 2'}
+    predictions = pd.read_parquet(tmp_path / 'out' / 'predictions.parquet')
+    assert predictions.groupby('system')['stay_id'].nunique().eq(len(toy.stays)).all()
+    assert result.scores['auroc_sd_repeats'].notna().all()
+    assert 'averaged over repeats' in (tmp_path / 'out' / 'report.md').read_text()
+
+
+def test_partitions_without_labels_give_cross_validation(toy):
+    values = toy.stays[LABEL].where(toy.stays['partition'] != 'test')
+    plan = plan_label(LABEL, with_labels(toy, values), ApplySettings())
+    assert (plan.n_folds, plan.n_repeats) == (5, 3)
+
+
+# ---- kept fits
+
+
+def test_a_changed_network_refits_only_what_reads_it(toy, folder, applied, tmp_path):
+    again = apply_network(folder / 'net.safetensors', toy, [LABEL], folder / 'out', FAST)
+    assert (again.n_made, again.n_kept) == (0, len(LINEAR))
+    other = write_network(toy, tmp_path / 'other.safetensors', seed=7)
+    changed = apply_network(other, toy, [LABEL], folder / 'out', FAST)
+    assert (changed.n_made, changed.n_kept) == (2, 2)  # the network's, and the untrained one of its size
+    apply_network(folder / 'net.safetensors', toy, [LABEL, 'Mortality'], folder / 'out', FAST)
+
+
+def test_a_damaged_fit_is_made_again(toy, folder, applied):
+    kept = sorted((folder / 'out' / 'fits').iterdir())
+    before = kept[0].read_bytes()
+    kept[0].write_bytes(before[: len(before) // 2])
+    again = apply_network(folder / 'net.safetensors', toy, [LABEL, 'Mortality'], folder / 'out', FAST)
+    assert again.n_made == 1 or kept[0].read_bytes() != before
+    pd.testing.assert_frame_equal(again.scores.drop(columns='seconds'), applied.scores.drop(columns='seconds'))
+
+
+def test_keys_know_labels_rows_and_measurements(toy, folder):
+    y, net = labels_of(toy, LABEL), folder / 'net.safetensors'
+    division, material = divide_by_partition(y, toy.stays)[0], Material(toy, net)
+    key = fit_key('LR', material, y, division)
+    flipped = y.copy()
+    flipped[division.fit[0]] = 1 - flipped[division.fit[0]]
+    events = toy.events.assign(value=toy.events['value'].where(toy.events.index != 0, 1.5))
+    measured = Cohort(events, toy.stays, toy.channels, toy.tasks, toy.meta)
+    assert (
+        len({key, fit_key('LR', material, flipped, division), fit_key('LR', Material(measured, net), y, division)}) == 3
+    )
+    flipped = y.copy()
+    flipped[division.test[0]] = 1 - flipped[division.test[0]]  # a test label changes no fit
+    assert fit_key('LR', material, flipped, division) == key
+    assert fit_key('LR', Material(toy, net, scale='target'), y, division) == key
+    assert fit_key('LR', material, y, division, seed=1) != key
+
+
+def test_a_killed_run_leaves_whole_files_and_goes_on(folder, tmp_path):
+    args = ['--checkpoint', folder / 'net.safetensors', '--cohort', folder / 'cohort', '--label', LABEL]
+    args += ['--out', 'out', '--folds', 5, '--repeats', 6, '--systems', 'network-ridge']
+    args += ['--replicates', 50]
+    command = [sys.executable, '-c', COMMAND, *map(str, args)]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while time.time() < deadline and len(list(tmp_path.glob('out/fits/*.safetensors'))) < 4:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(60) == 143 and 'goes on from here' in running.stderr.read()
+    kept = len([p for p in (tmp_path / 'out' / 'fits').iterdir() if not p.name.startswith('.')])
+    assert kept >= 4 and not (tmp_path / 'out' / 'report.html').exists()
+    assert not list(tmp_path.glob('out/**/.*.tmp*'))
+    (tmp_path / 'out' / 'fits' / '.x.0123456789ab.tmp.safetensors').touch()  # as after a power cut
+    done = run_command(tmp_path, *args)
+    assert done.returncode == 0 and f'{30 - kept} fits made, {kept} kept' in done.stdout, done.stderr
+    assert not list(tmp_path.glob('out/**/.*.tmp*'))
+
+
+# ---- the report
+
+
+def test_the_report_answers_first_and_has_no_stay(applied, folder):
+    text = (folder / 'out' / 'report.md').read_text(encoding='utf-8')
+    page = (folder / 'out' / 'report.html').read_text(encoding='utf-8')
+    assert '# Your label: which model' in text.splitlines()[2] and LABEL in text.splitlines()[4]
+    assert 'Channels: 4 matched.' in text and 'trained on 2 tasks' in text and 'fits are held fixed' in text
+    assert 'labelled test stays' in text and 'An untrained network' in text
+    assert page.startswith('<!doctype html>') and 'src="http' not in page and 'href="http' not in page
+    ids = pd.read_parquet(folder / 'out' / 'predictions.parquet')['stay_id'].astype(str)
+    stated = set(re.findall(r'\d{4,}', text))
+    assert not stated & set(ids)
+    assert json.loads((folder / 'out' / 'settings.json').read_text())['labels'] == [LABEL, 'Mortality']
+
+
+def test_few_positives_are_said_and_have_no_interval(toy, folder, tmp_path):
+    values = toy.stays[LABEL].copy()
+    positive = np.flatnonzero((values == 1) & (toy.stays['partition'] == 'test'))
+    values.iloc[positive[3:]] = np.nan
+    settings = replace(FAST, systems=('network-ridge', 'LR'))
+    result = apply_network(folder / 'net.safetensors', with_labels(toy, values), [LABEL], tmp_path / 'out', settings)
+    ends = [c for c in result.scores if c.endswith(('_low', '_high'))]
+    assert (result.scores['n_test_positive'] == 3).all() and result.scores[ends].isna().all(axis=None)
+    text = (tmp_path / 'out' / 'report.md').read_text()
+    assert 'too few of one class to choose a model' in text and '3 positives: too few for an interval' in text
+
+
+def test_the_learning_curve_has_intervals_and_figures(toy, folder, tmp_path):
+    settings = replace(FAST, systems=('network-ridge', 'GBT'), to_labels=(40, 80, 9999), draws=4)
+    result = apply_network(folder / 'net.safetensors', toy, [LABEL], tmp_path / 'out', settings)
+    curve = result.curves
+    assert curve[['system', 'labels']].to_numpy().tolist() == [[s, n] for s in settings.systems for n in (40, 80)]
+    assert curve['n_draws'].tolist() == [4, 4, 3, 3]
+    defined = curve[curve['n_failed'] == 0]
+    assert ((defined['auroc_low'] <= defined['auroc']) & (defined['auroc'] <= defined['auroc_high'])).all()
+    assert sorted(p.name for p in (tmp_path / 'out' / 'figures').iterdir()) == [
+        'label-curve-0.png',
+        'label-curve-0.svg',
+    ]
+    assert 'figures/label-curve-0.svg' in (tmp_path / 'out' / 'report.md').read_text()
+
+
+# ---- errors
+
+
+def test_missing_channels_are_reported(toy, folder, tmp_path):
+    fewer = Cohort(
+        toy.events[toy.events['channel'] != 'Glucose'],
+        toy.stays,
+        [c for c in toy.channels if c.name != 'Glucose'],
+        toy.tasks,
+        toy.meta,
+    )
+    settings = replace(FAST, systems=('network-ridge',))
+    apply_network(folder / 'net.safetensors', fewer, [LABEL], tmp_path / 'out', settings)
+    text = (tmp_path / 'out' / 'report.md').read_text()
+    assert '3 matched, 1 missing' in text and 'reads Glucose as never measured' in text
+
+
+def test_another_unit_is_converted_or_rejected(toy, folder, tmp_path):
+    def with_unit(unit, change):
+        channels = [replace(c, unit=unit) if c.name == 'Temperature' else c for c in toy.channels]
+        rows = toy.events['channel'] == 'Temperature'
+        events = toy.events.assign(value=toy.events['value'].where(~rows, change(toy.events['value'])))
+        return Cohort(events, toy.stays, channels, toy.tasks, toy.meta)
+
+    fahrenheit = Material(with_unit('°F', lambda v: v * 1.8 + 32), folder / 'net.safetensors')
+    of = Material(toy, folder / 'net.safetensors')
+    assert 'converted' in fahrenheit.alignment['status'].tolist()
+    np.testing.assert_allclose(fahrenheit.features('network'), of.features('network'), atol=1e-4)
+    with pytest.raises(BadInput, match='Temperature'):
+        apply_network(folder / 'net.safetensors', with_unit('mmHg', lambda v: v), [LABEL], tmp_path / 'out', FAST)
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(label='sepsis'), "label 'sepsis': no task of this cohort"),
+        (dict(label=''), '--label is missing'),
+        (dict(checkpoint='none.safetensors'), 'no such file'),
+        (dict(checkpoint='damaged.safetensors'), 'hash differs'),
+        (dict(systems='forest'), '--systems forest: unknown'),
+        (dict(folds='1'), 'two folds or more'),
+        (dict(folds='five'), "'five' is no whole number"),
+        (dict(to_labels='50,few'), '--to-labels 50,few: expected whole numbers'),
+        (dict(to_labels='5000'), 'name smaller numbers'),
+        (dict(scale='ours'), "--scale 'ours': expected source or target"),
+        (dict(label='one'), 'label more stays'),
+        (dict(width='2'), '--width 2.0: expected'),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(toy, folder, tmp_path, change, message):
+    for suffix in ('.safetensors', '.json'):
+        (tmp_path / f'damaged{suffix}').write_bytes((folder / f'net{suffix}').read_bytes())
+    with (tmp_path / 'damaged.safetensors').open('r+b') as f:
+        f.seek(-4, 2)
+        f.write(b'\x00\x00\x80\x3f')
+    cohort = folder / 'cohort'
+    if change.get('label') == 'one':
+        with_labels(toy, np.eye(len(toy.stays))[0]).save(tmp_path / 'one')
+        cohort, change = tmp_path / 'one', dict(label=LABEL)
+    options = dict(checkpoint=folder / 'net.safetensors', cohort=cohort, label=LABEL, out='out') | change
+    ran = run_command(tmp_path, *(f'--{name.replace("_", "-")}={value}' for name, value in options.items()))
+    assert ran.returncode == 2 and ran.stderr.startswith('error: ') and ran.stderr.count('\n') == 1, ran.stderr
+    assert message in ran.stderr and not (tmp_path / 'out').exists()
+
+
+def test_a_label_of_one_class_is_rejected(toy, folder, tmp_path):
+    negative = with_labels(toy, np.zeros(len(toy.stays)))
+    with pytest.raises(BadInput, match='0 positive, 0 subjects of the rarer class'):
+        apply_network(folder / 'net.safetensors', negative, [LABEL], tmp_path / 'out', FAST)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_help_names_every_option():
+    ran = run_command(Path.cwd(), '--help')
+    assert ran.returncode == 0 and 'None' not in ran.stdout and '(default: )' not in ran.stdout
+    assert all(f'--{name}' in ran.stdout for name in ('checkpoint', 'to_labels', 'no_gru', 'folds', 'debug'))
+
+
+def test_labels_with_commas_and_systems_are_found(toy):
+    assert parse_labels(f'{LABEL}, Mortality,{LABEL}', toy) == [LABEL, 'Mortality']
+    assert set(ApplySettings().systems) == set(APPLIED_SYSTEMS)
+
+
+def test_a_network_that_reads_some_columns_has_an_untrained_twin(toy, folder, tmp_path):
+    net = load_checkpoint(folder / 'net.safetensors')
+    reads = [c for c in net.meta['columns'] if c.startswith('mask')]
+    save_checkpoint(net, tmp_path / 'masks.safetensors', reads=reads)
+    changed = Cohort(
+        toy.events.assign(value=toy.events['value'].where(toy.events['channel'] != 'Glucose', 150.0)),
+        toy.stays,
+        toy.channels,
+        toy.tasks,
+        toy.meta,
+    )
+    for block in ('network', 'untrained'):
+        found = [Material(cohort, tmp_path / 'masks.safetensors').features(block) for cohort in (toy, changed)]
+        np.testing.assert_array_equal(*found)
