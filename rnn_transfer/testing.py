@@ -6,6 +6,8 @@
 __all__ = ['toy_icu', 'toy_cohort']
 
 # %% ../nbs/testing.ipynb #cell-003
+from copy import deepcopy
+
 import numpy as np
 import pandas as pd
 
@@ -99,4 +101,4 @@ def toy_cohort(
     stays['partition'] = partition_subjects(subject, seed, val=0.2, test=0.25)
     stays = pd.concat([pd.DataFrame(stays), labels], axis=1)
     meta = dict(source='toy', synthetic=True, held_out_prevalence=[0.05, 0.3])
-    return Cohort(events, stays, list(_TOY_CHANNELS), list(_TOY_TASKS), meta)
+    return Cohort(events, stays, deepcopy(_TOY_CHANNELS), deepcopy(_TOY_TASKS), meta)

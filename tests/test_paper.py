@@ -573,7 +573,7 @@ def test_features_of_a_checkpoint(finished, tmp_path):
 @pytest.mark.parametrize(
     'args, message',
     [
-        (('rnn_transfer_cohort', 'mimic4'), "source 'mimic4': expected synthetic"),
+        (('rnn_transfer_cohort', 'eicu'), "source 'eicu': expected synthetic"),
         (('rnn_transfer_cohort', 'physionet2012'), '--path is missing'),
         (
             ('rnn_transfer_cohort', 'mimic3_benchmarks', '--path', 'x', '--corrected', 'all'),
@@ -608,7 +608,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, args, message):
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    r = cli('rnn_transfer_cohort', 'mimic4', '--debug', cwd=tmp_path)
+    r = cli('rnn_transfer_cohort', 'eicu', '--debug', cwd=tmp_path)
     assert r.returncode == 1 and 'Traceback' in r.stderr
 
 

@@ -155,11 +155,11 @@ def test_all_systems_fit_and_are_scored_on_the_transfer_site(run):
     assert fits['reason'].isna().all() and len(fits) == len(SYSTEMS) * (len(manifest['target']) + 1)
     ev = evaluate_run(folder, replicates=20)
     of_b = data.stays[(data.stays['site'] == 'B') & (data.stays['partition'] == 'test')]
-    assert set(ev.results['n_test']) == {len(of_b)} == {ev.about['n_test']}
+    assert set(ev.results['n_test']) == {len(of_b)} == {ev.info['n_test']}
     for task in manifest['target']:
         assert set(ev.results.query('task == @task')['n_test_positive']) == {int(of_b[task].sum())}
-    assert 'Pre-training saw stays of A alone' in ev.about['roles'] and 'are of B alone' in ev.about['roles']
-    steps = {step['step']: step['stays'] for step in ev.about['flow']}
+    assert 'Pre-training saw stays of A alone' in ev.info['roles'] and 'are of B alone' in ev.info['roles']
+    steps = {step['step']: step['stays'] for step in ev.info['flow']}
     assert steps['transfer, test, of B'] == len(of_b) and 'pre-training, test, of A' not in steps
 
 
@@ -217,7 +217,7 @@ def test_same_tasks_are_learned_and_transferred_to(tmp_path):
     assert set(fits['task']) == {*data.phenotypes, 'Mortality'}
     assert fits.query('model == "no-removal-LR-2"')['reason'].notna().all()
     assert fits.query('model != "no-removal-LR-2"')['reason'].isna().all()
-    assert 'has learned the same tasks' in evaluate_run(tmp_path, replicates=20).about['roles']
+    assert 'has learned the same tasks' in evaluate_run(tmp_path, replicates=20).info['roles']
 
 
 def test_zero_shot_is_the_classifier_of_the_source_and_reads_no_label(tmp_path):
