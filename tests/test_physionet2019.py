@@ -17,10 +17,10 @@ from rnn_transfer.experiment.run import _fill_in_options
 from rnn_transfer.sources import physionet2012 as p12
 from rnn_transfer.sources import physionet2019 as p19
 from rnn_transfer.sources.physionet2012_rows import PARAMETERS as PARAMETERS_2012
-from rnn_transfer.sources.physionet2012_rows import load_csv_resource
 from rnn_transfer.sources.physionet2019_rows import COLUMNS, PARAMETERS, USED
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.files import load_csv_resource
 
 HEADER = "|".join(COLUMNS)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from fastcore.xml import NotStr, ft, to_xml
 
 # %% ../../nbs/apply/report.ipynb #cell-003
-from .answer import answer_label, explain_precision
+from .answer import answer_label, explain_precision, format_interval
 from .label_curves import plot_label_curve
 from .systems import APPLIED_SYSTEMS
 from ..evaluation.layout import ReportTable, Section
@@ -50,11 +50,7 @@ class ApplyResult:
 # %% ../../nbs/apply/report.ipynb #cell-007
 def _interval(row: pd.Series, name: str, digits: int = 3, sign: bool = False) -> str:
     "Estimate and interval of one measure; a dash where it is not defined"
-    estimate, low, high = row[name], row[f'{name}_low'], row[f'{name}_high']
-    if np.isnan(estimate):
-        return '–'
-    shown = f'{estimate:{"+" if sign else ""}.{digits}f}'
-    return shown if np.isnan(low) else f'{shown} [{low:.{digits}f}, {high:.{digits}f}]'
+    return format_interval(row[name], row[f'{name}_low'], row[f'{name}_high'], digits, sign)
 
 
 def table_of_scores(

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from .divisions import Division
 from .fitting import AppliedFit
 from .systems import APPLIED_SYSTEMS
-from ..estimators.label_evaluation import evaluate_label
+from ..estimators.label_evaluation import MEASURE_NAMES, evaluate_label
 from ..estimators.precision import MIN_POSITIVES_INTERVAL
 from ..evaluation.intervals import percentile_interval
 from ..evaluation.measures import Bootstrap, auroc
@@ -65,13 +65,7 @@ class LabelFits:
         return 1 + max(d.repeat for d in self.divisions)
 
 # %% ../../nbs/apply/scores.ipynb #cell-012
-_COLUMNS = {
-    'AUROC': 'auroc',
-    'AUPRC': 'auprc',
-    'Brier score': 'brier',
-    'Calibration intercept': 'calibration_intercept',
-    'Calibration slope': 'calibration_slope',
-}
+_COLUMNS = {text: name for name, text in MEASURE_NAMES.items()}  # {row of a table: column}
 
 
 def best_baseline(

@@ -96,8 +96,9 @@ def system_tables(
     kind: str,  # of task
 ) -> list[ReportTable | None]:  # the main systems, then the others (folded); None where there is no such system
     "Every system with both intervals, draws, networks and null models."
-    d = three_source_frame(ev)
-    d = d[d['task_kind'] == kind].reset_index(drop=True)
+    d = three_source_frame(ev, kind)
+    if not len(d):
+        return [None, None]
     main = d['model'].isin([*SYSTEM_GROUPS["The paper's"], *SYSTEM_GROUPS['Further']])
     words = TASK_KINDS.get(kind, f'{kind}, weighted AUROC')
     title = f'How sure each result is: {words}'
@@ -113,10 +114,9 @@ def difference_table(
     pairs: list[tuple[str, str]],  # of systems that were run; the second is subtracted
 ) -> ReportTable | None:  # None where there is no pair
     "Paired differences with both intervals, draws, networks, null models and what could have been found."
-    d = three_source_differences(ev, pairs)
+    d = three_source_differences(ev, pairs, kind)
     if not len(d):
         return None
-    d = d[d['task_kind'] == kind].reset_index(drop=True)
     d['conclusion'] = [describe_sources(*v) for v in zip(d['low'], d['high'], d['inconclusive'])]
     shown = pd.DataFrame({'Difference': d['model'] + ' − ' + d['versus'], 'Labels': d['fraction'].map(format_percent)})
     shown = shown.assign(**{k: np.array(v, object) for k, v in _shared_columns(d, True).items()})

@@ -185,10 +185,12 @@ def _task_count(fits: pd.DataFrame) -> dict:
 
 def three_source_frame(
     ev: Evaluation,  # of a run
+    kind: str = '',  # of task; empty: every kind
 ) -> pd.DataFrame:  # a row for each kind, system (networks @1 ... are part of it) and fraction; empty without fits
     "Every system with its intervals over patients alone and over three sources, and its null models."
     patients = ev.averages().rename(columns=dict(value='patients_value', low='patients_low', high='patients_high'))
     patients = patients[[not _network_number(m) for m in patients['model']]]
+    patients = patients[patients['task_kind'] == kind] if kind else patients
     columns = ['task_kind', 'model', 'fraction', 'patients_value', 'patients_low', 'patients_high']
     rows = []
     for row in patients[columns].to_dict('records'):
@@ -214,18 +216,19 @@ def _paired_null_columns(ev: Evaluation, fits: pd.DataFrame) -> dict:
 def three_source_differences(
     ev: Evaluation,  # of a run
     pairs: list[tuple[str, str]],  # of systems that were run; the second is subtracted
+    kind: str = '',  # of task; empty: every kind
 ) -> pd.DataFrame:  # a row for each pair, kind and fraction; a pair is null where one of its two fits is
     "Paired differences with intervals over patients alone and over three sources, and their null models."
     rows = []
     for a, b in pairs:
         names = dict(difference='patients_value', low='patients_low', high='patients_high')
         patients = ev.compare(a, b).rename(columns=names).set_index(['task_kind', 'fraction'])
-        for kind, fraction in product(ev.kinds, ev.fractions):
-            key = dict(task_kind=kind, fraction=fraction, model=a, versus=b)
-            key |= {name: patients.loc[(kind, fraction), name] for name in names.values()}
-            cell = a, b, kind, fraction
-            other = difference_interval(ev, *cell, random_tasks=True) if kind == 'phenotype' else None
+        for of_kind, fraction in product([kind] if kind else ev.kinds, ev.fractions):
+            key = dict(task_kind=of_kind, fraction=fraction, model=a, versus=b)
+            key |= {name: patients.loc[(of_kind, fraction), name] for name in names.values()}
+            cell = a, b, of_kind, fraction
+            other = difference_interval(ev, *cell, random_tasks=True) if of_kind == 'phenotype' else None
             columns = _interval_columns(difference_interval(ev, *cell), other)
-            fits = _join_fits(ev, kind, [Term(1, a, fraction), Term(-1, b, fraction)])
+            fits = _join_fits(ev, of_kind, [Term(1, a, fraction), Term(-1, b, fraction)])
             rows.append(key | columns | _task_count(fits) | _paired_null_columns(ev, fits))
     return pd.DataFrame(rows)

@@ -17,6 +17,7 @@ from fastcore.script import store_true
 from typing import TYPE_CHECKING
 
 from .commandline import command, one_line_errors
+from .profiles import parse_number_list
 from .store import only_driver
 from ..utilities.errors import BadInput
 
@@ -43,15 +44,7 @@ def _describe_result(result: 'ApplyResult', out: str) -> str:
         [*lines, f'{result.n_made} fits made, {result.n_kept} kept', f'report: {Path(out) / "report.html"}']
     )
 
-# %% ../../nbs/experiment/apply_command.ipynb #cell-011
-def _numbers(text: str) -> tuple[int, ...]:
-    "Numbers of labels from the command line; BadInput for anything else."
-    try:
-        return tuple(int(part) for part in text.split(',') if part.strip())
-    except ValueError:
-        raise BadInput(f'--to-labels {text}: expected whole numbers with commas, such as 50,100,200') from None
-
-# %% ../../nbs/experiment/apply_command.ipynb #cell-013
+# %% ../../nbs/experiment/apply_command.ipynb #cell-012
 @command
 def rnn_transfer_apply(
     checkpoint: str = '',  # NAME.safetensors of a pre-trained network, next to NAME.json
@@ -75,11 +68,12 @@ def rnn_transfer_apply(
         for name, given in (('checkpoint', checkpoint), ('cohort', cohort), ('label', label), ('out', out)):
             if not given:
                 raise BadInput(f'--{name} is missing; see --help')
-        options = dict(folds=folds, repeats=repeats, to_labels=_numbers(to_labels), draws=draws, scale=scale)
+        sizes = tuple(parse_number_list(to_labels, int, 'to-labels'))
+        options = dict(folds=folds, repeats=repeats, to_labels=sizes, draws=draws, scale=scale)
         options |= dict(seed=seed, replicates=replicates, width=width)
         print(_describe_result(_apply(checkpoint, cohort, label, out, systems, not no_gru, options), out))
 
-# %% ../../nbs/experiment/apply_command.ipynb #cell-015
+# %% ../../nbs/experiment/apply_command.ipynb #cell-014
 def _apply(checkpoint, cohort, label, out, systems: str, gru: bool, options: dict) -> 'ApplyResult':
     "Check the options, read the cohort, and run."
     from rnn_transfer.apply.run import ApplySettings, apply_network, parse_labels

@@ -14,6 +14,7 @@ from fastcore.script import store_true
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-004
 from .commandline import command, one_line_errors
+from .profiles import parse_number_list
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-005
@@ -25,11 +26,8 @@ def parse_hidden(
     text: str,  # such as `100,200`
 ) -> list[int]:  # BadInput for what is no whole number above 0
     "Candidates for the number of units in a layer."
-    try:
-        hidden = [int(part) for part in text.split(',')]
-    except ValueError:
-        hidden = [0]
-    if min(hidden) < 1:
+    hidden = parse_number_list(text, int, 'hidden')
+    if min(hidden, default=0) < 1:
         raise BadInput(f'--hidden {text}: expected whole numbers above 0 with commas, such as 100,200')
     return hidden
 

@@ -40,8 +40,6 @@ def find_columns(
     frame: pd.DataFrame,  # a table
     roles: list[str],  # that it may have
     columns: dict[str, str],  # {role: name in the table}, as the user states it
-    table: str,  # the table's name in messages
-    findings: Findings,  # receives the problems
 ) -> dict[str, str]:  # {role: name}; only roles that the table has
     "The column of each role."
     found = {}
@@ -132,6 +130,7 @@ def admission_times(
 def stay_lengths(
     frame: pd.DataFrame,  # the table of stays
     roles: dict[str, str],  # as `find_columns`
+    admitted: pd.Series | None,  # as `admission_times`
     table: str,  # the table's name in messages
     findings: Findings,  # receives the problems
 ) -> np.ndarray | None:  # (n,) hours; None where the table does not say
@@ -140,10 +139,10 @@ def stay_lengths(
         hours = pd.to_numeric(frame[roles['los_hours']], errors='coerce').to_numpy(float, na_value=np.nan)
         findings.add(table, roles['los_hours'], 'are no hours', 'give numbers of 0 or more', ~(hours >= 0))
         return hours
-    if 'admitted' not in roles or 'discharged' not in roles:
+    if admitted is None or 'discharged' not in roles:
         return None
     ends = parse_timestamps(frame[roles['discharged']], table, findings)
-    hours = (ends - parse_timestamps(frame[roles['admitted']], table, findings)) / pd.Timedelta(hours=1)
+    hours = (ends - admitted) / pd.Timedelta(hours=1)
     what, fix = 'are before admission, or empty', 'correct the times, or leave these stays out'
     findings.add(table, roles['discharged'], what, fix, ~(hours >= 0).to_numpy())
     return hours.to_numpy(float)

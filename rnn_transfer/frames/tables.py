@@ -105,7 +105,7 @@ def _subjects(
 # %% ../../nbs/frames/tables.ipynb #cell-013
 def _read_stays(frame: pd.DataFrame, table: str, options: ReadOptions, findings: Findings) -> _Stays:
     "The table of stays of a cohort, with problems in `findings`"
-    roles = find_columns(frame, _STAY_ROLES, options.columns, table, findings)
+    roles = find_columns(frame, _STAY_ROLES, options.columns)
     _check_identifiers(frame, roles, table, findings)
     given = frame[roles['stay_id']]
     ids = number_identifiers(given)
@@ -113,14 +113,14 @@ def _read_stays(frame: pd.DataFrame, table: str, options: ReadOptions, findings:
     subjects = _subjects(frame, roles, stay, table, findings)
     drawn = dict(seed=options.seed, val=options.val, test=options.test)
     partition = partition_of_stays(frame, roles, subjects['subject_id'].to_numpy(), drawn, table, findings)
-    length = stay_lengths(frame, roles, table, findings)
+    admitted = admission_times(frame, roles, table, findings)
+    length = stay_lengths(frame, roles, admitted, table, findings)
     tasks, labels = find_tasks(frame, set(roles.values()), options.tasks, table, findings)
     length_column = np.full(len(frame), np.nan) if length is None else length
     parts = dict(stay_id=stay, subject_id=subjects['subject_id'], los_hours=length_column, partition=partition)
     parts |= dict(stay_name=given.astype(str).to_numpy()) if ids.names else {}
     parts |= dict(subject_name=subjects['subject_name']) if 'subject_name' in subjects else {}
     parts |= dict(site=frame[roles['site']].astype(str).to_numpy()) if 'site' in roles else {}
-    admitted = admission_times(frame, roles, table, findings)
     admitted = None if admitted is None else pd.Series(admitted.to_numpy(), stay)
     left_out = [c for c in frame.columns if c not in roles.values() and c not in labels]
     made = pd.DataFrame(parts).join(labels)
@@ -138,14 +138,14 @@ def _row_hours(
     hour = hours_since_admission(column, admitted, table, findings)
     is_number = pd.api.types.is_numeric_dtype(column)
     if bins:
-        return middle_of_hour(hour, first_hour(hour, stay) if is_number else 0)
+        return middle_of_hour(hour, first_hour(hour) if is_number else 0)
     warn_of_whole_hours(hour, roles['hour'], table, findings)
     return hour
 
 
 def _needed_roles(frame, needed: list[str], options: ReadOptions, table: str, findings: Findings) -> dict[str, str]:
     "The columns of needed roles; InputProblems where one is missing"
-    roles = find_columns(frame, [*needed, 'unit'], options.columns, table, findings)
+    roles = find_columns(frame, [*needed, 'unit'], options.columns)
     for role in needed:
         if role not in roles:
             names = ', '.join(map(str, frame.columns[:8]))

@@ -62,7 +62,6 @@ def hours_since_admission(
 # %% ../../nbs/frames/times.ipynb #cell-014
 def first_hour(
     hour: np.ndarray,  # (n,) hours of the rows of an hourly table; may be NaN
-    stay: np.ndarray,  # (n,) stay of each row
 ) -> int:  # 0 where a row has an hour below 1, otherwise 1
     "What an hourly table calls its first hour."
     known = hour[~np.isnan(hour)]

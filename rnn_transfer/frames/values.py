@@ -7,6 +7,7 @@ __all__ = ['Range', 'plausible_ranges', 'read_numbers', 'guess_unit', 'to_unit',
            'to_categories']
 
 # %% ../../nbs/frames/values.ipynb #cell-002
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ class Range(NamedTuple):
     high: float  # in the channel's unit
 
 
+@cache
 def plausible_ranges() -> dict[str, Range]:  # {channel: range}; only continuous channels of the benchmark
     "The range of each channel."
     table = load_csv_resource('physionet2012_parameters.csv')

@@ -17,7 +17,7 @@ from .csv_scans import csv_scan
 from .duckdb_tables import quote_sql
 from .mimic3_corrections import CAREVUE_WORDS
 from .mimic3_rules import item_map
-from .mimic3_tables import Provenance
+from .mimic3_tables import MIMIC3, Provenance
 from .mimic_releases import Release, find_release_table, name_release_file, scan_release_table
 
 # %% ../../nbs/sources/mimic4_tables.ipynb #cell-007
@@ -34,13 +34,9 @@ _TABLES = {  # {table: {column: SQL type}}
     'CHARTEVENTS': _IDS | dict(STAY_ID='INTEGER', ITEMID='INTEGER') | _CHART,
     'LABEVENTS': _IDS | dict(ITEMID='INTEGER', VALUENUM='VARCHAR') | _CHART,
 }
-_NEEDED = {  # {table: columns without an empty cell}
+_NEEDED = MIMIC3.needed | {  # {table: columns without an empty cell}
     'PATIENTS': ('SUBJECT_ID', 'ANCHOR_AGE', 'ANCHOR_YEAR'),
-    'ADMISSIONS': ('SUBJECT_ID', 'HADM_ID'),
     'ICUSTAYS': ('SUBJECT_ID', 'HADM_ID', 'STAY_ID'),
-    'DIAGNOSES_ICD': ('SUBJECT_ID', 'HADM_ID'),
-    'CHARTEVENTS': ('SUBJECT_ID', 'ITEMID'),
-    'LABEVENTS': ('SUBJECT_ID', 'ITEMID'),
 }
 
 # %% ../../nbs/sources/mimic4_tables.ipynb #cell-009
@@ -97,11 +93,7 @@ MIMIC4 = Release(
     database='MIMIC-IV',
     tables=_TABLES,
     needed=_NEEDED,
-    times={
-        'ICUSTAYS': dict(INTIME=(True, False), OUTTIME=(True, False)),
-        'ADMISSIONS': dict(ADMITTIME=(True, False), DISCHTIME=(True, False), DEATHTIME=(False, False)),
-        'PATIENTS': dict(DOD=(False, True)),
-    },
+    times=MIMIC3.times | {'PATIENTS': dict(DOD=(False, True))},
     same_unit='FIRST_CAREUNIT = LAST_CAREUNIT',
     age='(ANCHOR_AGE + year(INTIME) - ANCHOR_YEAR)::DOUBLE',
     views={
@@ -197,9 +189,9 @@ def convert_to_mimic4(
     for name, (folder, select) in _CONVERSIONS.items():
         (target / folder).mkdir(parents=True, exist_ok=True)
         rows = select.format(rows=_texts_sql(source, name), ADMISSIONS=_texts_sql(source, 'ADMISSIONS'))
-        path = str(target / folder / f'{name.lower()}{ending}').replace("'", "''")
+        path = target / folder / f'{name.lower()}{ending}'
         with duckdb.connect() as con:
             names = con.sql(rows).columns
             sql = f'SELECT {", ".join(f"{name} AS {name.lower()}" for name in names)} FROM ({rows})'
-            con.execute(f"COPY ({sql}) TO '{path}' (HEADER, DELIMITER ',')")
+            con.execute(f"COPY ({sql}) TO {quote_sql(path)} (HEADER, DELIMITER ',')")
     return target

@@ -21,11 +21,11 @@ from ..cohorts.partitions import partition_subjects
 from ..data import Cohort
 from .physionet2012_files import find_lonely_outcomes, find_sets
 from .physionet2012_losses import reading_losses
-from .physionet2012_rows import PARAMETERS, load_csv_resource
+from .physionet2012_rows import PARAMETERS
 from .physionet2012_sets import ChallengeData, read_sets
 from .threshold_tasks import label_stays, tasks_of_rules
 from ..utilities.errors import BadInput
-from ..utilities.files import write_atomic
+from ..utilities.files import load_csv_resource, write_atomic
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-013
 CHANNELS = [c for c in BENCHMARK_CHANNELS if c.name in set(PARAMETERS['channel'])]  # in the benchmark's order

@@ -20,7 +20,6 @@ from ..cohorts.losses import Loss, check_losses, loss_records
 from ..data import Cohort
 from .physionet2012 import TASK_RULES as TASK_RULES_2012
 from .physionet2012 import partition_by_set
-from .physionet2012_rows import load_csv_resource
 from .physionet2019_files import hospital_of, read_batches
 from rnn_transfer.sources.physionet2019_losses import (
     hospital_losses,
@@ -38,6 +37,7 @@ from rnn_transfer.sources.physionet2019_rows import (
 )
 from .threshold_tasks import label_stays, select_rules, tasks_of_rules
 from ..utilities.errors import BadInput
+from ..utilities.files import load_csv_resource
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-008
 CHANNELS = [c for c in BENCHMARK_CHANNELS if c.name in set(PARAMETERS['channel'])]  # in the benchmark's order

@@ -17,8 +17,9 @@ import pandas as pd
 import pyarrow as pa
 
 from .physionet2012_rows import PARAMETERS as PARAMETERS_2012
-from .physionet2012_rows import load_csv_resource, parse_numbers, plain_text
+from .physionet2012_rows import parse_numbers, plain_text
 from ..utilities.errors import BadInput
+from ..utilities.files import load_csv_resource
 
 # %% ../../nbs/sources/physionet2019_rows.ipynb #cell-006
 def _load_parameters() -> pd.DataFrame:

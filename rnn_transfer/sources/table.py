@@ -15,7 +15,6 @@ import pandas as pd
 from ..data import Cohort
 from ..frames.files import read_table
 from ..frames.mapping import draft_mapping
-from ..frames.problems import Findings
 from ..frames.stays import find_columns
 from ..utilities.errors import BadInput
 
@@ -36,7 +35,7 @@ def is_long(
     columns: dict[str, str],  # {role: name}, as `find_columns`
 ) -> bool:  # whether each row is one observation
     "Whether a table of events has one row for each observation."
-    return len(find_columns(frame, ['channel', 'value'], columns, '', Findings())) == 2
+    return len(find_columns(frame, ['channel', 'value'], columns)) == 2
 
 # %% ../../nbs/sources/table.ipynb #cell-013
 def write_draft(
@@ -46,7 +45,7 @@ def write_draft(
 ) -> pd.DataFrame:  # as `draft_mapping`
     "Draft a mapping of the names in a table of events."
     frame, _ = read_table(events, 'events')
-    roles = find_columns(frame, ['stay_id', 'subject_id', 'hour', 'channel', 'value', 'unit'], columns, '', Findings())
+    roles = find_columns(frame, ['stay_id', 'subject_id', 'hour', 'channel', 'value', 'unit'], columns)
     in_rows = is_long(frame, columns)
     names = frame[roles['channel']].dropna().unique() if in_rows else [c for c in frame if c not in roles.values()]
     return draft_mapping(list(map(str, names)), path)
