@@ -123,7 +123,7 @@ MENU = [
             f"experiment/{name}.ipynb"
             for name in (
                 *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "hospitals", "run"),
-                *("status", "commandline", "commands", "pretrain_command", "apply_command"),
+                *("status", "commandline", "commands", "pretrain_command", "apply_command", "combine"),
             )
         ],
     ),
