@@ -90,7 +90,7 @@ def _copy_shared(run: Path, out: Path, names: list[str]) -> None:
     for name in [*names, *(p.relative_to(run).as_posix() for p in cached)]:
         shutil.copytree(run / name, out / name, dirs_exist_ok=True)
 
-# %% ../../nbs/experiment/combine.ipynb #cell-018
+# %% ../../nbs/experiment/combine.ipynb #cell-019
 def combine_runs(
     first: Path,  # run folder; its data, networks and options are taken
     second: Path,  # run folder with the same data and networks
@@ -112,7 +112,7 @@ def combine_runs(
         (tmp / 'manifest.json').write_text(json.dumps(manifest, indent=1), encoding='utf-8')
     return Path(out)
 
-# %% ../../nbs/experiment/combine.ipynb #cell-022
+# %% ../../nbs/experiment/combine.ipynb #cell-023
 @command
 def rnn_transfer_combine(
     run: str,  # run folder; its data, networks and options are taken
