@@ -372,7 +372,8 @@ def test_every_system_predicts_every_test_stay(run, done):
     ).all()
     rnn = f[[kind(m) in ('recurrent', 'multi-task') for m in f['model']]]
     assert rnn['lambda'].isna().all() and rnn['hidden'].notna().all() and f['seconds'].notna().all()
-    assert set(done['path']['lambda']) == set(LAMBDAS) and done['path']['converged'].all()
+    of_paper = ~done['path']['model'].str.contains(':fine|:ridge')
+    assert set(done['path']['lambda'][of_paper]) == set(LAMBDAS) and done['path']['converged'].all()
 
 
 def test_weights_give_the_predictions_back(run, done):
@@ -653,7 +654,7 @@ def test_a_fine_grid_against_scikit_learn(criterion, n):
 
     repeats = 3 if n <= 1000 else 2
     folds = [subject_folds(y_seen, subject[:n], 't', 1, repeat) for repeat in range(repeats)]
-    some = np.append(lambdas[::5], f.info['lambda'])
+    some = np.append(lambdas[2::5], f.info['lambda'])  # at the largest ones saga does not converge
     loss = [sum(held_out_loss(lam, fold, k) for fold in folds for k in range(5)) / repeats for lam in some]
     np.testing.assert_allclose(f.path.set_index('lambda')['val_nll'][some], loss, rtol=1e-4)
     assert f.info['lambda'] == f.path.set_index('lambda')['val_nll'].idxmin() and min(loss) == loss[-1]
