@@ -101,22 +101,24 @@ def _hidden_units(names: list[str]) -> int:
     return 1 + max(int(name[3:-1]) for name in names if re.match(r'z\d\[', name))
 
 
+def _fit_criterion(ctx: TransferStep, Z: np.ndarray, task: str, criterion: str, request: FitRequest, path) -> FitResult:
+    "One linear model; a path is used where lambda is chosen by val alone"
+    key, subject = (task, ctx.seed), ctx.data.stays['subject_id'].to_numpy()
+    if criterion in FINE_CRITERIA:
+        return fit_fine_grid(Z, *request, subject, key, criterion)
+    if criterion == 'cv':
+        return fit_linear_cv(Z, *request, subject, key, ctx.lambdas)
+    return fit_linear(Z, *request, ctx.lambdas, 'literal' if criterion == 'literal' else ctx.choose, path)
+
+
 def _make_linear_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     "The fitter of a linear system"
     F, names = model_features(ctx.run, ctx.split, ctx.data, system.name)
     scaler = Standardizer.fit(F[ctx.data.rows('train', ctx.data.sites_of_transfer)])
-    Z, kept, subject = scaler.transform(F), np.array(names)[scaler.kept], ctx.data.stays['subject_id'].to_numpy()
+    Z, kept = scaler.transform(F), np.array(names)[scaler.kept]
     info = dict(n_dropped=int((~scaler.kept).sum()))
     if system.networks:
         info['hidden'] = _hidden_units(names)
-
-    def fit_one(task, criterion, request, path):
-        key = (task, ctx.seed)
-        if criterion in FINE_CRITERIA:
-            return fit_fine_grid(Z, *request, subject, key, criterion)
-        if criterion == 'cv':
-            return fit_linear_cv(Z, *request, subject, key, ctx.lambdas)
-        return fit_linear(Z, *request, ctx.lambdas, 'literal' if criterion == 'literal' else ctx.choose, path)
 
     def fit(task, requests):
         start, path, results = time.perf_counter(), None, {}
@@ -125,7 +127,7 @@ def _make_linear_fitter(ctx: TransferStep, system: SystemId) -> Callable:
         seconds = time.perf_counter() - start
         for criterion, request in requests.items():
             start = time.perf_counter() - (0 if criterion in CROSS_VALIDATED else seconds)
-            result = fit_one(task, criterion, request, path)
+            result = _fit_criterion(ctx, Z, task, criterion, request, path)
             result.weights = pd.DataFrame(dict(feature=kept, weight=result.weights))
             result.info |= info | dict(seconds=time.perf_counter() - start)
             results[criterion] = result
