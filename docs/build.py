@@ -71,8 +71,8 @@ MENU = [
             f"learning/{name}.ipynb"
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
-                *("l1_logistic", "linear", "few_labels", "recurrent", "multitask", "trees", "zero_shot", "outputs"),
-                "score_baseline",
+                *("l1_logistic", "linear", "few_labels", "fine_grid", "recurrent", "multitask", "trees", "zero_shot"),
+                *("score_baseline", "outputs"),
             )
         ],
     ),
@@ -124,7 +124,8 @@ MENU = [
         [
             f"experiment/{name}.ipynb"
             for name in (
-                *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "hospitals", "run"),
+                *("profiles", "notebooks", "draws", "plan", "store", "provenance", "execute", "cluster"),
+                *("hospitals", "run"),
                 *("status", "commandline", "commands", "pretrain_command", "apply_command"),
             )
         ],
