@@ -72,7 +72,7 @@ MENU = [
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
                 *("l1_logistic", "linear", "few_labels", "fine_grid", "recurrent", "multitask", "trees", "zero_shot"),
-                "outputs",
+                *("score_baseline", "outputs"),
             )
         ],
     ),

@@ -32,7 +32,7 @@ from rnn_transfer.evaluation.plotting import (
 )
 from .results import Evaluation
 from .source_tables import system_tables
-from ..learning.systems import SELECTION_CRITERIA
+from ..learning.systems import SCORE_SYSTEMS, SELECTION_CRITERIA
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-010
 def _column_counts(ev: Evaluation, kind: str) -> dict:
@@ -179,6 +179,7 @@ PANELS = {
         'values-LR',
         'last-LR',
     ],
+    'Severity scores': ['MN-LR-2', 'LR', *SCORE_SYSTEMS],
     'Choice of lambda': [
         f'{name}:{criterion}' if criterion else name
         for name in ('MN-LR-2', 'LR')

@@ -113,6 +113,8 @@ LINE_STYLES = {
     'masks-LR': LineStyle(_ORANGE, 's', '--'),
     'values-LR': LineStyle(_GREEN, 's', '--'),
     'last-LR': LineStyle(_PINK, 's', '--'),
+    'SAPS-I': LineStyle(_GREY, 'd', '--'),
+    'SOFA': LineStyle(_BLACK, 'd', '--'),
 }
 CRITERION_COLORS = {'literal': _ORANGE, 'cv': _GREEN, 'full-val': _PINK}
 _UNKNOWN_STYLE = LineStyle(_GREY, '.', ':')

@@ -10,7 +10,7 @@ import math
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-003
 from .notebooks import STEP_NOTEBOOKS, notebook_parameters
-from ..learning.systems import ABLATION_NETWORKS, SYSTEM_NAMES
+from ..learning.systems import ABLATION_NETWORKS, SCORE_SYSTEMS, SYSTEM_NAMES
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-005
@@ -24,7 +24,7 @@ _REPEATED_SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'multi-task',
 _REPEATED_SYSTEMS += ['no-removal-LR-2', 'untrained-LR-2', 'shuffled-MN-LR-2', 'masks-MN-LR-2', 'masks-LR']
 _REPEATED_SYSTEMS += ['values-LR', 'last-LR', 'MN-LR-1:fine', *(f'{m}:{by}' for m in _FINE for by in ('fine', 'ridge'))]
 _REPEATED_SYSTEMS += [f'{m}:{by}' for m in ('LR', 'MN-LR-2') for by in ('cv', 'literal')]
-_REPEATED_SYSTEMS += [f'{m}@{i}' for m in _MANY_NETWORKS for i in range(1, 5)]
+_REPEATED_SYSTEMS += [*SCORE_SYSTEMS, *(f'{m}@{i}' for m in _MANY_NETWORKS for i in range(1, 5))]
 _PAPER_SYSTEMS = list(dict.fromkeys([*_ALL_SYSTEMS, *_REPEATED_SYSTEMS, 'untrained-LR-2@3', 'untrained-LR-2@4']))
 _QUICK_SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'AE-LR-2', 'no-removal-LR-2', 'untrained-LR-1']
 _QUICK_SYSTEMS += ['untrained-LR-2', 'shuffled-MN-LR-2', 'MN-LR-2:cv']
