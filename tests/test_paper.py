@@ -19,7 +19,6 @@ from nbclient.exceptions import DeadKernelError
 
 from rnn_transfer.data import Cohort, PreparedCohort
 from rnn_transfer.estimators.extraction import extract_cohort_features
-from rnn_transfer.experiment import store
 from rnn_transfer.experiment.cluster import local_cluster, local_workers, step_resources
 from rnn_transfer.experiment.execute import execute_step
 from rnn_transfer.experiment.notebooks import STEP_NOTEBOOKS, notebook_parameters, notebooks_dir, skip_examples
@@ -34,8 +33,10 @@ from rnn_transfer.experiment.status import (
     read_states,
     render_index,
 )
-from rnn_transfer.experiment.store import fill_in_keys, find_modules, hash_code, one_at_a_time, only_driver, step_state
+from rnn_transfer.experiment.store import fill_in_keys, hash_code, one_at_a_time, only_driver, step_state
 from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities import code_hashes
+from rnn_transfer.utilities.code_hashes import find_modules
 from rnn_transfer.utilities.errors import BadInput
 
 FEW = dict(models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2'], variants=['no-removal'])
@@ -400,12 +401,12 @@ def test_a_worker_with_other_code_refuses(tmp_path):
 def changed_kinds(monkeypatch, module: str) -> set[str]:
     "The kinds of step that are stale after one line of a module changed."
     before = fill_in_keys(plan_steps(PROFILES['quick']), 'a cohort')
-    text = store._module_text
+    text = code_hashes._module_text
 
     def changed(path):
         return text(path) + ('x = 1' if path.as_posix().endswith(f'rnn_transfer/{module}') else '')
 
-    monkeypatch.setattr(store, '_module_text', changed)
+    monkeypatch.setattr(code_hashes, '_module_text', changed)
     after = fill_in_keys(plan_steps(PROFILES['quick']), 'a cohort')
     return {old.kind for old, new in zip(before, after) if old.parts['modules'] != new.parts['modules']}
 
