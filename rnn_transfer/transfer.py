@@ -25,6 +25,7 @@ from .learning.multitask import fit_multitask, multitask_labels
 from .learning.networks import network_path, read_split
 from .learning.outputs import TransferTables, write_tables
 from .learning.recurrent import fit_recurrent
+from .learning.score_baseline import fill_score, fit_score, reason_no_score
 from .learning.systems import CROSS_VALIDATED, SYSTEM_NAMES, SystemId, parse_model
 from .learning.training import DEFAULT_SETTINGS, Diverged, TrainSettings, torch_threads
 from .learning.trees import fit_trees
@@ -167,6 +168,12 @@ def _make_classifier_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     return fit
 
 # %% ../nbs/03_transfer.ipynb #cell-034
+def _make_score_fitter(ctx: TransferStep, system: SystemId) -> Callable:
+    "The fitter of a severity score"
+    score = fill_score(ctx.data, system.system)
+    return lambda task, requests: {criterion: fit_score(score, request) for criterion, request in requests.items()}
+
+# %% ../nbs/03_transfer.ipynb #cell-036
 def _make_multitask_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     "The fitter of the multi-task network under all its selection criteria"
     start, source, tasks = time.perf_counter(), ctx.manifest['source'], list(ctx.tasks)
@@ -189,7 +196,7 @@ def _make_multitask_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Ca
 
     return fit
 
-# %% ../nbs/03_transfer.ipynb #cell-035
+# %% ../nbs/03_transfer.ipynb #cell-037
 def _make_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     "The fitter of a system, for all its selection criteria"
     system = systems[0]
@@ -197,10 +204,10 @@ def _make_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     if kind == 'multi-task':
         return _make_multitask_fitter(ctx, systems)
     makers = dict(linear=_make_linear_fitter, trees=_make_trees_fitter, recurrent=_make_recurrent_fitter)
-    makers |= dict(classifier=_make_classifier_fitter)
+    makers |= dict(classifier=_make_classifier_fitter, score=_make_score_fitter)
     return makers[kind](ctx, system)
 
-# %% ../nbs/03_transfer.ipynb #cell-039
+# %% ../nbs/03_transfer.ipynb #cell-041
 def _reason_no_folds(ctx: TransferStep, request: FitRequest) -> str | None:
     "Why there is no cross-validation, or None"
     labelled = request.rows.labelled
@@ -219,12 +226,14 @@ def _fits_row(ctx: TransferStep, system: SystemId, task: str, request: FitReques
     reason = _reason_not_trained(ctx, system)
     if system.definition.kind == 'classifier' and task not in ctx.manifest['source']:
         reason = reason or 'the network has not learned this task'
-    folds = system.criterion in CROSS_VALIDATED
-    if not reason and system.system != 'zero-shot':
+    if system.definition.kind == 'score':
+        reason = reason or reason_no_score(ctx.data, system.system, ctx.tasks[task])
+    folds, needs_labels = system.criterion in CROSS_VALIDATED, system.definition.kind != 'score'
+    if not reason and system.system != 'zero-shot' and needs_labels:
         reason = _reason_no_folds(ctx, request) if folds else reason_not_fittable(y_train, y_val)
     return dict(task=task, task_kind=ctx.tasks[task], model=system.name, **counts, reason=reason)
 
-# %% ../nbs/03_transfer.ipynb #cell-041
+# %% ../nbs/03_transfer.ipynb #cell-043
 def fit_group(
     ctx: TransferStep,  # what all systems share
     systems: Sequence[SystemId],  # all of one system and initialisation
@@ -252,7 +261,7 @@ def fit_group(
                 row |= dict(seconds=seconds) | result.info
             yield row, requests[criterion].rows.test, result
 
-# %% ../nbs/03_transfer.ipynb #cell-044
+# %% ../nbs/03_transfer.ipynb #cell-046
 def _check_settings(models: Sequence[str], lambdas: Sequence[float], choose: str, fraction: float) -> list[SystemId]:
     "The models, each once; BadInput for a setting that no run can have"
     if not len(models):
@@ -265,7 +274,7 @@ def _check_settings(models: Sequence[str], lambdas: Sequence[float], choose: str
         raise BadInput(f'fraction {fraction}: expected a share above 0 and at most 1')
     return [parse_model(m) for m in dict.fromkeys(models)]
 
-# %% ../nbs/03_transfer.ipynb #cell-047
+# %% ../nbs/03_transfer.ipynb #cell-049
 def run_transfer(
     run: str | Path,  # run folder with pre-training done
     split: int = 0,  # number of the split
