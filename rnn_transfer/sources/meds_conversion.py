@@ -86,5 +86,7 @@ def write_meds_shard(
     path.parent.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame(list(rows), columns=['subject_id', 'time', 'code', 'numeric_value'])
     types = dict(subject_id='int64', code='string', numeric_value='float32')
-    frame.astype(types).assign(time=pd.to_datetime(frame['time'], format='mixed').astype('datetime64[us]')).to_parquet(path)
+    frame.astype(types).assign(time=pd.to_datetime(frame['time'], format='mixed').astype('datetime64[us]')).to_parquet(
+        path
+    )
     return path

@@ -15,7 +15,7 @@ import duckdb
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.losses import Loss, check_losses
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
-from .meds_codes import CodeRule, row_losses, unknown_code_losses
+from .meds_codes import CodeRule, meds_row_losses, unknown_code_losses
 from .meds_files import MedsFiles, scan_shards
 from .meds_stays import make_small_tables
 from .mimic3_diagnoses import keep_diagnoses
@@ -163,4 +163,4 @@ def survey_losses(
 ) -> list[Loss]:  # only what occurred
     "Rows that are lost before a stay is looked at."
     con.execute('CREATE TABLE used_codes AS SELECT code FROM codes UNION SELECT code FROM mark_codes')
-    return row_losses(con) + unknown_code_losses(con)
+    return meds_row_losses(con) + unknown_code_losses(con)

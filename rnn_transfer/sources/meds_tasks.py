@@ -16,7 +16,7 @@ import pandas as pd
 from ..cohorts.channels import Task
 from ..cohorts.losses import ROW_LIMIT, Loss
 from .duckdb_tables import one_line_duckdb_errors, quote_sql
-from .meds_files import check_columns, read_columns
+from .meds_files import check_parquet_columns, read_parquet_columns
 from .mimic3_stays import MORTALITY_TASK, PHENOTYPE_TASKS
 from ..utilities.errors import BadInput
 
@@ -54,8 +54,8 @@ _NEEDED = dict(
 def _read_labels(con: duckdb.DuckDBPyConnection, files: list[Path], has_zone: bool) -> None:
     "The table `labels` of a task."
     for path in files:
-        columns = read_columns(con, path)
-        check_columns(columns, path, _NEEDED)
+        columns = read_parquet_columns(con, path)
+        check_parquet_columns(columns, path, _NEEDED)
         kind = columns['prediction_time']
         if (kind == 'TIMESTAMP WITH TIME ZONE') != has_zone:
             words = 'no time zone, and the data have one' if has_zone else 'a time zone, and the data have none'
