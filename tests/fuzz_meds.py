@@ -67,7 +67,7 @@ def change_frame(r: random.Random, file: Path) -> None:
         d = d.sample(frac=r.choice([0, 0.5, 1]), random_state=r.randrange(99))
     elif kind == 6:
         d[name] = r.choice([float('nan'), float('inf'), -1, 2**62, 'x' * 300, True, pd.Timestamp('1700-01-01')])
-    elif 'time' in d:
+    elif 'time' in d and str(d['time'].dtype).startswith('datetime64[') and d['time'].dt.tz is None:
         d['time'] = d['time'].astype('datetime64[us]').dt.tz_localize(r.choice(['UTC', 'Asia/Kolkata']))
     try:
         d.to_parquet(file)

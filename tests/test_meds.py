@@ -108,14 +108,14 @@ def test_phenotypes_of_the_demo_are_counted_again(demo, made):
         assert [(s, name) in found for s in made.stays["stay_id"]] == made.stays[name].astype(bool).tolist(), name
 
 
-def test_losses_of_the_demo_are_told(made):
-    told = {loss.reason: loss for loss in read_losses(made.meta)}
-    repeated = told["rows that repeat another row in all columns"]
+def test_losses_of_the_demo_are_counted(made):
+    counted = {loss.reason: loss for loss in read_losses(made.meta)}
+    repeated = counted["rows that repeat another row in all columns"]
     assert (repeated.n, repeated.of) == (82_516, 916_166)
-    ambiguous = told["a verbal score of 1 stands for two words"]
+    ambiguous = counted["a verbal score of 1 stands for two words"]
     assert (ambiguous.n, ambiguous.of) == (1_426, 3_266)
-    assert any("codes that stand for no channel" in reason for reason in told)
-    assert any("float32" in reason for reason in told)
+    assert any("codes that stand for no channel" in reason for reason in counted)
+    assert any("float32" in reason for reason in counted)
     assert "no text_value" in made.meta["note"]
 
 
@@ -243,7 +243,7 @@ def test_splits_of_the_dataset_are_the_partitions(tmp_path):
         meds.cohort(tmp_path, partitions=tmp_path / "o.parquet")
 
 
-def test_time_zones_are_read_as_utc_and_told(tmp_path):
+def test_time_zones_are_read_as_utc_and_counted(tmp_path):
     plain = meds.cohort(dataset(tmp_path))
     path = tmp_path / "data" / "0.parquet"
     frame = pd.read_parquet(path)

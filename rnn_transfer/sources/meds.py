@@ -85,6 +85,7 @@ def _add_labels(
     files: MedsFiles,
     labels: str | Path | None,
     hours: float,
+    allow_loss: bool,
 ) -> list:
     "Add the labels to the stays, and their losses; the tasks."
     if not labels:
@@ -93,7 +94,7 @@ def _add_labels(
     for task in found.tasks:
         extracted.stays[task.name] = extracted.stays['stay_id'].map(found.labels[task.name])
     extracted.metadata['losses'] += loss_records(found.losses)
-    check_losses(found.losses, labels, extracted.metadata.pop('allow_loss'))
+    check_losses(found.losses, labels, allow_loss)
     return found.tasks
 
 # %% ../../nbs/sources/meds.ipynb #cell-013
@@ -155,15 +156,13 @@ def cohort(
         files, source = _read_dataset(con, Path(path), codes, stays, corrected, splits)
         listed = None if splits else partitions
         extracted = extract_cohort(con, files.folder, source, corrected, hours, listed, allow_loss)
-        extracted.metadata['allow_loss'] = allow_loss
-        more_tasks = _add_labels(con, extracted, files, labels, hours)
+        more_tasks = _add_labels(con, extracted, files, labels, hours, allow_loss)
     return _finish(extracted, source, more_tasks, hours, out)
 
 
 def _finish(extracted: ExtractedCohort, source: MimicSource, more_tasks: list, hours: float, out) -> Cohort:
     "Choose the tasks, and build."
     events, frame, metadata = extracted
-    metadata.pop('allow_loss', None)
     if hours != 48:
         metadata['hours'] = int(hours)
     tasks = [*phenotype_tasks(icd10=True), MORTALITY_TASK]
