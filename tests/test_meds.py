@@ -68,6 +68,14 @@ def test_events_of_the_demo_are_those_of_the_tables(made, right):
     assert (joined["value"] == joined["value_of_tables"]).all()
 
 
+def test_corrected_values_of_the_demo_are_those_of_the_tables(shared, demo):
+    made, right = meds.cohort(demo, corrected="all"), mimic4.cohort(shared / "data" / "mimic4-demo", "all")
+    ours, theirs = (c.events.merge(c.stays[["stay_id", "subject_id"]]).drop(columns="stay_id") for c in (made, right))
+    by = ["subject_id", "channel", "hour", "value"]
+    ours, theirs = (d.astype({"channel": str}).sort_values(by, ignore_index=True)[by] for d in (ours, theirs))
+    assert len(ours) == 36_051 and ours.equals(theirs)
+
+
 def test_grid_of_the_demo_has_no_differing_cell(made, right):
     ours, theirs = made.grid(hours=48), right.grid(hours=48)
     assert list(ours.stay_ids) == list(theirs.stay_ids)
@@ -208,6 +216,9 @@ def test_folders_that_hold_no_dataset(tmp_path):
     tables = convert_to_mimic4(write_toy_tables(tmp_path / "three"), tmp_path / "four")
     with pytest.raises(BadInput, match="this is MIMIC-IV .* which the source mimic4 reads"):
         meds.cohort(tables)
+    (dataset(tmp_path / "meds") / "metadata").mkdir()
+    with pytest.raises(BadInput, match="this is MEDS .metadata., which the source meds reads"):
+        mimic4.cohort(tmp_path / "meds")
 
 
 def test_a_missing_shard_stops_the_command(tmp_path):
