@@ -125,6 +125,7 @@ def test_losses_of_the_demo_are_counted(made):
     assert any("codes that stand for no channel" in reason for reason in counted)
     assert any("float32" in reason for reason in counted)
     assert "no text_value" in made.meta["note"]
+    assert made.meta["version"] == "MIMIC-IV-Demo (re-laid) 2.2"
 
 
 # ---- one source for the map of items ----

@@ -35,6 +35,7 @@ from .mimic3_stays import MORTALITY_TASK, PHENOTYPE_TASKS, assign_partitions, ph
 from .mimic3_tables import Provenance
 from .mimic4 import MIMIC4_CORRECTIONS, mimic4_partitions
 from ..utilities.errors import BadInput
+from ..utilities.json_files import read_json
 
 # %% ../../nbs/sources/meds.ipynb #cell-007
 _TEST_FRACTION = _VALIDATION_FRACTION = 0.15  # of the subjects of a dataset without splits; as common in MEDS
@@ -98,6 +99,16 @@ def _add_labels(
     return found.tasks
 
 # %% ../../nbs/sources/meds.ipynb #cell-013
+def _read_provenance(files: MedsFiles, is_mimic: bool) -> Provenance:
+    "Name and version of a dataset by `metadata/dataset.json`, if it has one; the licence of MIMIC for MIMIC's codes."
+    path, version = files.metadata('dataset.json'), 'MIMIC-IV in MEDS' if is_mimic else 'a MEDS dataset'
+    if path is not None:
+        described = read_json(path, 'the description of a MEDS dataset', 'remove it, or copy the dataset again')
+        texts = [str(described[key]) for key in ('dataset_name', 'dataset_version') if described.get(key)]
+        version = ' '.join(texts)[:200] or version
+    return Provenance(version) if is_mimic else Provenance(version, 'that of the dataset')
+
+
 def _read_dataset(
     con: duckdb.DuckDBPyConnection,
     path: Path,
@@ -119,7 +130,7 @@ def _read_dataset(
     return files, MimicSource(
         name='meds',
         release=MEDS,
-        provenance=Provenance('MIMIC-IV in MEDS') if not codes else Provenance('a MEDS dataset', 'that of the dataset'),
+        provenance=_read_provenance(files, not codes),
         published=published,
         substituted=lambda con, path: ([], _write_note(files, marks)),
         extract=meds_extractor(files, rules, losses, bool(stays)),
