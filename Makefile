@@ -25,7 +25,7 @@ INSTALLED := $(VENV)/.installed
 FLAGS = $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
 
-FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:500 mimic3:500 mimic3_benchmarks:500 finished_runs:200
+FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:500 mimic3:500 mimic3_benchmarks:500 meds:500 finished_runs:200
 
 .PHONY: help install dev paper lint test slow fuzz docs export readme clean
 

@@ -66,6 +66,7 @@ SOURCE_OPTIONS = dict(
     mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     mimic3_benchmarks=['path', 'allow_loss'],
     mimic4=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
+    meds=['path', 'codes', 'stays', 'labels', 'hours', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     physionet2012=['path', 'test', 'seed', 'labels', 'allow_loss'],
     physionet2019=['path', 'hours', 'test', 'seed', 'labels', 'allow_loss'],
     table=['events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'checkpoint', 'seed', 'allow_loss'],
@@ -117,9 +118,9 @@ def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
     if source == 'table':
         given |= _table_options(given, out)
     module = 'synthetic_raw' if source == 'synthetic' else source
-    if source in ('mimic3', 'mimic4'):
+    if source in ('mimic3', 'mimic4', 'meds'):
         given |= dict(corrected=parse_names(given.get('corrected', '')))
-    if source.startswith('mimic'):
+    if source.startswith(('mimic', 'meds')):
         given |= dict(progress=sys.stderr.isatty())
     return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
 
@@ -138,11 +139,13 @@ def _make_cohort(source: str, out: str, given: dict) -> None:
 # %% ../../nbs/experiment/commands.ipynb #cell-023
 @command
 def rnn_transfer_cohort(
-    source: str,  # synthetic, mimic3, mimic3_benchmarks, mimic4, physionet2012, physionet2019 or table (your own)
+    source: str,  # synthetic, mimic3, mimic3_benchmarks, mimic4, meds, physionet2012, physionet2019 or table (own)
     path: str = '',  # folder with the source's files; synthetic and table need none
     events: str = '',  # table: Parquet or CSV file, a row for each observation, or for each stay and hour
-    stays: str = '',  # table: Parquet or CSV file, a row for each stay
+    stays: str = '',  # table, meds: Parquet or CSV file, a row for each stay (meds: by codes of admission)
     mapping: str = '',  # table: CSV file of names, channels, units and categories
+    codes: str = '',  # meds: CSV file of codes, channels and units (default: the codes of MIMIC-IV)
+    labels: str = '',  # meds: file or folder; physionet2012/2019: measured (default), or all: 0 where no lab was
     draft: str = '',  # table: only write a first mapping of the names in --events to this CSV file
     columns: str = '',  # table: columns with other names, such as 'stay_id=pid;hour=charttime'
     tasks: str = '',  # table: columns of labels, such as 'sepsis;died' (default: all of 0 and 1)
@@ -150,12 +153,11 @@ def rnn_transfer_cohort(
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)
     test: str = '',  # physionet2012, physionet2019: the set or hospital to test on (default: the last; drawn)
-    hours: int | None = None,  # physionet2019: the input window (default: 24)
-    labels: str = '',  # physionet2012, physionet2019: a lab not measured is null: measured (default); or 0: all
-    corrected: str = '',  # mimic3, mimic4: fix what is wrong in the reference; all, or names (default: none)
-    partitions: str = '',  # mimic3, mimic4: CSV file with subject_id and partition (default: the published lists)
-    scratch: str = '',  # mimic3, mimic4: folder for intermediate files (default: the system's temporary folder)
-    memory: str = '',  # mimic3, mimic4: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
+    hours: int | None = None,  # physionet2019, meds: the input window (default: 24, meds 48)
+    corrected: str = '',  # mimic3, mimic4, meds: fix what is wrong in the reference; all, or names (default: none)
+    partitions: str = '',  # mimic3, mimic4, meds: CSV file with subject_id and partition (default: published)
+    scratch: str = '',  # mimic3, mimic4, meds: folder for intermediate files (default: the system's)
+    memory: str = '',  # mimic3, mimic4, meds: DuckDB's limit; the process stays about 300 MB above it (700MB)
     seed: int | None = None,  # draws the synthetic stays, or the partition (default: 0)
     allow_loss: store_true = False,  # go on although more is lost than the limits allow
     debug: store_true = False,  # show the traceback of an error
