@@ -20,14 +20,15 @@ from rnn_transfer.evaluation.claim_features import (
     used_by_any_task,
     weights_test,
 )
-from .claim_rules import MARGIN
+from .claim_rules import LOGIT_MARGIN, MARGIN
 from rnn_transfer.evaluation.claim_tests import (
     BOTH_KINDS,
+    area_test,
     degradation_test,
-    difference_test,
-    label_efficiency_test,
+    label_ratio_test,
     lead_growth_test,
-    mean_difference_test,
+    lead_test,
+    not_run_test,
 )
 from .formats import format_estimate
 
@@ -40,35 +41,46 @@ class Claim:
     section: str  # where the paper says it
     quote: str  # in the paper's words
     compared: str  # what is compared, in ours
-    relation: str  # 'higher', 'equal', 'at least', 'above' or 'below', as in `supports`
-    test: Callable  # (evaluation, kinds, weights of MN-LR-1) -> parts
+    relation: str  # 'higher', 'equal', 'at least', 'above' or 'below', as in `p_support`
+    test: Callable  # (run, kinds, random_tasks) -> parts
+    family: str  # claims that share parts
     kinds: tuple = BOTH_KINDS  # kinds of task that the claim is about
     value: float = 0.0  # the stated value that the estimate is compared with
-    unit: str = 'AUROC'  # of the estimate: 'AUROC', 'fraction' or 'labels'
+    unit: str = 'AUROC'  # of the estimate: 'AUROC', 'logit', 'fraction', 'ratio' (a logarithm) or 'correlation'
+    other_tasks: bool = False  # True: about other phenotypes, of which those run are a sample
+
+    @property
+    def margin(self) -> float:  # in the unit of the estimate
+        "Differences smaller than this count as none."
+        return {'AUROC': MARGIN, 'logit': LOGIT_MARGIN}.get(self.unit, 0.0)
 
 # %% ../../nbs/evaluation/claim_register.ipynb #cell-008
 _MN, _RNN, _STATISTICS = 'MN-LR-2', 'RNN-C', 'LR'  # the systems that most claims compare
 _PHENOTYPES, _MORTALITY = ('phenotype',), ('mortality',)
+_ALL_FRACTIONS = 'mean over the fractions that count'
 
 # %% ../../nbs/evaluation/claim_register.ipynb #cell-010
 _RULES = {
-    'higher': 'supported above 0, not supported below +{margin}',
-    'equal': 'supported inside ±{margin}, not supported outside',
-    'at least': 'supported above −{margin}, not supported below',
-    'above': 'supported above {value}, not supported below',
-    'below': 'supported below {value}, not supported above',
+    'higher': 'supported above 0 with an estimate of {margin} or more, contradicted below +{margin}',
+    'equal': 'supported inside ±{margin}, contradicted outside',
+    'at least': 'supported above −{margin}, contradicted below',
+    'above': 'supported above {value}, contradicted below',
+    'below': 'supported below {value}, contradicted above',
 }
 
 
 def register_table(
     claims: list,  # of Claim
-) -> pd.DataFrame:  # one row a claim: claim, section, quote, compared, rule
+) -> pd.DataFrame:  # one row a claim: claim, section, quote, compared, rule, family, about (these or other phenotypes)
     "The claims and their rules, which need no run."
 
     def row(claim):
-        value = f'{100 * claim.value:g} %' if claim.unit != 'AUROC' and claim.value else '0'
-        rule = _RULES[claim.relation].format(value=value, margin=format_estimate(MARGIN))
-        return dict(claim=claim.name, section=claim.section, quote=claim.quote, compared=claim.compared, rule=rule)
+        value = '1' if claim.unit == 'ratio' else f'{100 * claim.value:g} %' if claim.value else '0'
+        rule = _RULES[claim.relation].format(value=value, margin=format_estimate(claim.margin))
+        rule += ' (logits)' if claim.unit == 'logit' else ''
+        about = '' if claim.kinds == _MORTALITY else 'other phenotypes' if claim.other_tasks else 'these phenotypes'
+        words = dict(claim=claim.name, section=claim.section, quote=claim.quote, compared=claim.compared, rule=rule)
+        return words | dict(family=claim.family, about=about)
 
     return pd.DataFrame([row(claim) for claim in claims])
 
@@ -78,25 +90,32 @@ _ABSTRACT = [
         name='worst case',
         section='Abstract (i)',
         quote='outperform or, in the worst case, perform as well as task-specific RNNs',
-        compared='MN-LR-2 against RNN-C at every fraction',
+        compared='MN-LR-2 against RNN-C, mean over the fractions that count',
         relation='at least',
-        test=difference_test([(_MN, _RNN)], 'every'),
+        test=lead_test([(_MN, _RNN)], 'every'),
+        family='lead',
+        other_tasks=True,
     ),
     Claim(
         name='robust',
         section='Abstract (ii)',
         quote='more robust to the size of labeled data than task-specific RNNs',
-        compared='loss from 100 % to the smallest fraction: RNN-C\'s less MN-LR-2\'s',
+        compared='logit lead of MN-LR-2 over RNN-C at the smallest fraction that counts, less that at 100 %',
         relation='higher',
         test=lead_growth_test(_MN, _RNN, 'smallest', 'full'),
+        family='shape',
+        unit='logit',
+        other_tasks=True,
     ),
     Claim(
         name='better than statistics',
         section='Abstract (iii)',
         quote='perform better than typical statistical hand-crafted features',
-        compared='MN-LR-2 against LR, mean over fractions',
+        compared=f'MN-LR-2 against LR, {_ALL_FRACTIONS}',
         relation='higher',
-        test=mean_difference_test([(_MN, _STATISTICS)]),
+        test=lead_test([(_MN, _STATISTICS)], 'every'),
+        family='statistics',
+        other_tasks=True,
     ),
 ]
 
@@ -106,25 +125,30 @@ _GENERIC = [
         name='generic',
         section='Abstract (iii)',
         quote='features extracted using pre-trained RNN are generic enough',
-        compared='MN-LR-2 against the same features of an untrained network, mean over fractions',
+        compared=f'MN-LR-2 against the same features of an untrained network, {_ALL_FRACTIONS}',
         relation='higher',
-        test=mean_difference_test([(_MN, 'untrained-LR-2')]),
+        test=lead_test([(_MN, 'untrained-LR-2')], 'every'),
+        family='generic',
+        other_tasks=True,
     ),
     Claim(
         name='fine-tuning',
         section='Section 1',
         quote='fine-tuning a large number of parameters with a small labeled dataset may cause overfitting',
-        compared='MN-LR-2 against MIMIC-Net fine-tuned, at every fraction of at most 10 %',
+        compared='gap between training and test AUROC of MIMIC-Net fine-tuned',
         relation='higher',
-        test=difference_test([(_MN, 'MN-FT')], 'small'),
+        test=not_run_test('runs hold no errors on the training stays, so overfitting cannot be seen'),
+        family='fine-tuning',
     ),
     Claim(
         name='end task',
         section='Section 5',
         quote='transfer learning performs better than the models trained specifically for the end task',
-        compared='MN-LR-2 against RNN-C, mean over fractions',
+        compared=f'MN-LR-2 against RNN-C, {_ALL_FRACTIONS}',
         relation='higher',
-        test=mean_difference_test([(_MN, _RNN)]),
+        test=lead_test([(_MN, _RNN)], 'every'),
+        family='lead',
+        other_tasks=True,
     ),
 ]
 
@@ -134,9 +158,10 @@ _SMALL_DATA = [
         name='small data',
         section='Figure 2',
         quote='perform significantly better for smaller training data sizes',
-        compared='MN-LR-1 and MN-LR-2 against RNN-C and LR, at every fraction of at most 10 %',
+        compared='area between MN-LR-2 and RNN-C, and LR, up to 10 % of the labels',
         relation='higher',
-        test=difference_test([(m, b) for m in ('MN-LR-1', _MN) for b in (_RNN, _STATISTICS)], 'small'),
+        test=area_test([(_MN, _RNN), (_MN, _STATISTICS)]),
+        family='lead',
     ),
 ]
 
@@ -148,8 +173,9 @@ _ALL_LABELS = [
         quote='MN-LR and RNN-C perform equally well when using 100% training data',
         compared='MN-LR-2 against RNN-C at 100 %',
         relation='equal',
-        test=difference_test([(_MN, _RNN)], 'full'),
+        test=lead_test([(_MN, _RNN)], 'full'),
         kinds=_PHENOTYPES,
+        family='all labels',
     ),
     Claim(
         name='better than LR with all labels',
@@ -157,8 +183,9 @@ _ALL_LABELS = [
         quote='and are better than LR',
         compared='MN-LR-2 and RNN-C against LR at 100 %',
         relation='higher',
-        test=difference_test([(_MN, _STATISTICS), (_RNN, _STATISTICS)], 'full'),
+        test=lead_test([(_MN, _STATISTICS), (_RNN, _STATISTICS)], 'full'),
         kinds=_PHENOTYPES,
+        family='all labels',
     ),
     Claim(
         name='as effective',
@@ -166,8 +193,9 @@ _ALL_LABELS = [
         quote='as effective as models trained specifically for the target task on large labeled datasets',
         compared='MN-LR-2 against RNN-C at 100 %',
         relation='at least',
-        test=difference_test([(_MN, _RNN)], 'full'),
+        test=lead_test([(_MN, _RNN)], 'full'),
         kinds=_PHENOTYPES,
+        family='all labels',
     ),
 ]
 
@@ -177,28 +205,32 @@ _FEWER_LABELS = [
         name='consistently higher',
         section='Section 4 (ii)',
         quote='MN-LR consistently outperforms RNN-C and LR models as training dataset is reduced',
-        compared='MN-LR-2 against RNN-C and LR at every fraction below 100 %',
+        compared='MN-LR-2 against RNN-C and LR, mean over the fractions below 100 % that count',
         relation='higher',
-        test=difference_test([(_MN, _RNN), (_MN, _STATISTICS)], 'reduced'),
+        test=lead_test([(_MN, _RNN), (_MN, _STATISTICS)], 'reduced'),
         kinds=_PHENOTYPES,
+        family='lead',
     ),
     Claim(
         name='both degrade',
         section='Section 4 (ii)',
         quote='the performance of RNN-C as well as MN-LR degrades',
-        compared='each at 100 % against itself at the smallest fraction',
+        compared='each at 100 % against itself at the smallest fraction that counts',
         relation='higher',
         test=degradation_test([_RNN, _MN]),
         kinds=_PHENOTYPES,
+        family='loss',
     ),
     Claim(
         name='more gracefully',
         section='Section 4 (ii)',
         quote='MN-LR degrades more gracefully',
-        compared='loss from 100 % to every smaller fraction: RNN-C\'s less MN-LR-2\'s',
+        compared='logit lead of MN-LR-2 over RNN-C, mean over the fractions below 100 % that count, less that at 100 %',
         relation='higher',
-        test=lead_growth_test(_MN, _RNN, 'reduced', 'full', each=True),
+        test=lead_growth_test(_MN, _RNN, 'reduced', 'full'),
         kinds=_PHENOTYPES,
+        family='shape',
+        unit='logit',
     ),
 ]
 
@@ -208,21 +240,24 @@ _FEW_LABELS = [
         name='gains with few labels',
         section='Section 4 (ii)',
         quote='performance gains from transfer learning are greater when the training set of the target task is small',
-        compared='mean lead of MN-LR-2 over RNN-C at 10 % and less, less that at 50 % and more',
+        compared='logit lead of MN-LR-2 over RNN-C, area up to 10 %, less the mean at 50 % and more',
         relation='higher',
         test=lead_growth_test(_MN, _RNN, 'small', 'large'),
         kinds=_PHENOTYPES,
+        family='shape',
+        unit='logit',
     ),
     Claim(
         name='fewer labels',
         section='Section 4 (ii)',
         quote='fewer labeled instances are needed to achieve the same level of performance',
-        compared='fraction of the labels with which MN-LR-2 reaches RNN-C with all',
+        compared='labels of MN-LR-2 for one of RNN-C at its levels of 5 to 50 %, geometric mean',
         relation='below',
-        test=label_efficiency_test(_MN, _RNN),
+        test=label_ratio_test(_MN, _RNN),
         kinds=_PHENOTYPES,
-        value=1.0,
-        unit='labels',
+        value=0.0,
+        unit='ratio',
+        family='shape',
     ),
 ]
 
@@ -232,10 +267,11 @@ _STATISTICS_ON_SMALL_SETS = [
         name='LR better on small sets',
         section='Section 4 (iii)',
         quote='As labeled training set is reduced, LR performs better than RNN-C',
-        compared='LR against RNN-C at every fraction of at most 10 %',
+        compared='area between LR and RNN-C up to 10 % of the labels',
         relation='higher',
-        test=difference_test([(_STATISTICS, _RNN)], 'small'),
+        test=area_test([(_STATISTICS, _RNN)]),
         kinds=_PHENOTYPES,
+        family='statistics',
     ),
 ]
 
@@ -247,19 +283,21 @@ _MORTALITY_CLAIMS = [
         quote=(
             'MN-LR results are at least as good as RNN-C and LR on the seemingly unrelated task of mortality prediction'
         ),
-        compared='MN-LR-2 against RNN-C and LR at every fraction',
+        compared=f'MN-LR-2 against RNN-C and LR, {_ALL_FRACTIONS}',
         relation='at least',
-        test=difference_test([(_MN, _RNN), (_MN, _STATISTICS)], 'every'),
+        test=lead_test([(_MN, _RNN), (_MN, _STATISTICS)], 'every'),
         kinds=_MORTALITY,
+        family='lead',
     ),
     Claim(
         name='generic for mortality',
         section='Section 4, Figure 2(b)',
         quote='the features learned are generic enough and transfer well',
-        compared='MN-LR-2 against the same features of an untrained network, mean over fractions',
+        compared=f'MN-LR-2 against the same features of an untrained network, {_ALL_FRACTIONS}',
         relation='higher',
-        test=mean_difference_test([(_MN, 'untrained-LR-2')]),
+        test=lead_test([(_MN, 'untrained-LR-2')], 'every'),
         kinds=_MORTALITY,
+        family='generic',
     ),
 ]
 
@@ -269,19 +307,21 @@ _LAYERS = [
         name='layers alike for phenotypes',
         section='Section 4, layers',
         quote='MN-LR-1 and MN-LR-2 perform equally well for phenotyping task',
-        compared='MN-LR-2 against MN-LR-1 at every fraction',
+        compared=f'MN-LR-2 against MN-LR-1, {_ALL_FRACTIONS}',
         relation='equal',
-        test=difference_test([(_MN, 'MN-LR-1')], 'every'),
+        test=lead_test([(_MN, 'MN-LR-1')], 'every'),
         kinds=_PHENOTYPES,
+        family='layers, phenotypes',
     ),
     Claim(
         name='lower layer helps mortality',
         section='Section 4, layers',
         quote='slight improvement in MN-LR-2 over MN-LR-1',
-        compared='MN-LR-2 against MN-LR-1, mean over fractions',
+        compared=f'MN-LR-2 against MN-LR-1, {_ALL_FRACTIONS}',
         relation='higher',
-        test=mean_difference_test([(_MN, 'MN-LR-1')]),
+        test=lead_test([(_MN, 'MN-LR-1')], 'every'),
         kinds=_MORTALITY,
+        family='layers, mortality',
     ),
 ]
 
@@ -296,6 +336,8 @@ _SPARSITY = [
         test=feature_fraction_test([_STATISTICS, 'MN-LR-1', _MN]),
         value=0.25,
         unit='fraction',
+        family='sparsity',
+        other_tasks=True,
     ),
     Claim(
         name='95 % near zero',
@@ -307,6 +349,8 @@ _SPARSITY = [
         kinds=_PHENOTYPES,
         value=0.95,
         unit='fraction',
+        family='sparsity',
+        other_tasks=True,
     ),
 ]
 
@@ -319,22 +363,22 @@ _SHARED = [
             'only 130 features (out of 300) are relevant across the 10 phenotype classification tasks '
             'and the mortality prediction task'
         ),
-        compared=(
-            'fraction of MN-LR-1\'s features that any task of a split uses: below a half (a count, without an interval)'
-        ),
+        compared="fraction of MN-LR-1's features that any task of a split uses: below a half",
         relation='below',
-        test=weights_test(used_by_any_task),
+        test=weights_test(used_by_any_task, paper_size=True),
         value=0.5,
         unit='fraction',
+        family='sparsity',
     ),
     Claim(
         name='several generic features',
         section='Section 4, features',
         quote='MN provides several generic features while LR learns to select the most relevant ones',
-        compared='fraction of features used by two tasks or more, less what choosing at random gives',
+        compared='mean rank correlation of absolute weights between tasks, less that of permuted features',
         relation='above',
         test=weights_test(shared_features),
-        unit='fraction',
+        unit='correlation',
+        family='shared features',
     ),
 ]
 
@@ -348,6 +392,8 @@ _MORE_FOR_MORTALITY = [
         relation='above',
         test=mortality_features_test(['MN-LR-1', _MN]),
         unit='fraction',
+        family='sparsity',
+        other_tasks=True,
     ),
 ]
 
