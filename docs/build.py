@@ -112,7 +112,7 @@ MENU = [
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
                 *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
                 *("sparsity", "features", "per_task", "calibration", "provenance"),
-                *("claim_rules", "claim_run", "claim_tests", "claim_features", "claim_register", "claims", "claim_operating"),
+                *("claim_rules", "claim_run", "claim_tests", "claim_features", "claim_form", "claim_register", "claims", "claim_operating"),
                 *("checklist_facts", "checklists", "limits", "report"),
             )
         ],

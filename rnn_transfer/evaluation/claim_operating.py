@@ -17,7 +17,8 @@ from fastcore.basics import patch
 
 # %% ../../nbs/evaluation/claim_operating.ipynb #cell-004
 from .claim_features import _over_networks, _over_tasks_and_networks
-from .claim_register import CLAIMS, Claim
+from .claim_form import Claim
+from .claim_register import CLAIMS
 from .claim_run import SMALL
 from .claim_tests import part_row
 from .claims import _judge_families, gather_evidence
@@ -267,7 +268,7 @@ def simulate_verdicts(
 def operating_characteristics(
     verdicts: dict,  # (world, networks_sd) -> what `simulate_verdicts` returned
     claims: list = SIMULATED,  # of Claim
-) -> pd.DataFrame:  # claim, truth, world, networks_sd, supported, contradicted, inconclusive, wrong, right
+) -> pd.DataFrame:  # claim, truth, world, networks_sd, supported, contradicted, inconclusive, wrong, right, reversed
     "How often each verdict was given, and was wrong, for every claim and world in which it is true or false."
     rows = []
     for (world, networks_sd), claim in product(verdicts, claims):
@@ -279,5 +280,6 @@ def operating_characteristics(
         shares = {w: float((words == w).mean()) for w in ('supported', 'contradicted', 'inconclusive')}
         right, wrong = ('supported', 'contradicted') if holds else ('contradicted', 'supported')
         key = dict(claim=claim.name, truth='true' if holds else 'false', world=world, networks_sd=networks_sd)
-        rows.append(key | shares | dict(wrong=shares[wrong], right=shares[right], runs=len(words)))
+        both = 2 * shares['supported'] * shares['contradicted']  # of two independent runs
+        rows.append(key | shares | dict(wrong=shares[wrong], right=shares[right], reversed=both, runs=len(words)))
     return pd.DataFrame(rows)

@@ -11,7 +11,8 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-003
 from .claim_features import join_remarks
-from .claim_register import CLAIMS, Claim, register_table
+from .claim_form import Claim, register_table
+from .claim_register import CLAIMS
 from rnn_transfer.evaluation.claim_rules import (
     RULES_FILE,
     RULES_SHA256,
