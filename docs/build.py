@@ -110,11 +110,11 @@ MENU = [
             f"evaluation/{name}.ipynb"
             for name in (
                 *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
-                *("components", "component_coverage", "null_fits", "three_sources", "source_tables"),
+                *("components", "component_coverage", "pooled", "null_fits", "three_sources", "source_tables"),
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
                 *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
                 *("sparsity", "features", "per_task", "calibration", "provenance"),
-                *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims"),
+                *("claim_rules", "claim_run", "claim_tests", "claim_features", "claim_form", "claim_register", "claims", "claim_operating"),
                 *("checklist_facts", "checklists", "limits", "report"),
             )
         ],

@@ -13,6 +13,7 @@ from pathlib import Path
 from rnn_transfer.evaluation import (
     calibration,
     checklists,
+    claim_features,
     claims,
     controls,
     differences,
@@ -39,7 +40,7 @@ def report_sections(
 ) -> list[Section]:  # in the order of the report; those without items are left out
     "Everything that the report of a run holds."
     sections = [
-        Section(CLAIMS_TITLE, claims.section(ev, features.used_features(run))),
+        Section(CLAIMS_TITLE, claims.section(ev, claim_features.network_weights(ev, run))),
         learning_curves.section(ev),
         differences.section(ev),
         labels_saved.section(ev),

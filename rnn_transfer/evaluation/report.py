@@ -14,7 +14,7 @@ from fastcore.xml import FT, NotStr, ft, to_xml
 
 # %% ../../nbs/evaluation/report.ipynb #cell-004
 from .captions import data_caption
-from .claims import count_verdicts
+from .claims import describe_verdicts
 from .differences import describe_differences, paired_differences
 from .layout import TASK_KINDS, ReportTable
 from .learning_curves import headline_frame
@@ -63,7 +63,7 @@ _COMPARED = ('RNN-C', 'LR', 'untrained-LR-2')  # the systems whose difference to
 
 def _describe_answer(ev, claims) -> list:
     "The answer as elements: the verdicts, then the differences of MN-LR-2 for each kind of task."
-    found = [ft('p', ft('strong', 'In short. '), count_verdicts(claims.frame))] if claims else []
+    found = [ft('p', ft('strong', 'In short. '), describe_verdicts(claims.frame))] if claims else []
     differences = paired_differences(ev)
     sentences = []
     for kind in ev.kinds if len(differences) else []:
