@@ -15,7 +15,7 @@ import pandas as pd
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-004
 from .formats import format_percent
 from .label_efficiency import LabelAmount, label_efficiency_table, label_numbers
-from .layout import ReportTable, Section, compared_pairs, sort_by_kind
+from .layout import ReportTable, Section, compared_pairs, name_fractions, sort_by_kind
 from .plotting import ReportFigure, add_source_caption, fraction_axis, line_style, new_figure
 from .results import Evaluation
 
@@ -86,13 +86,15 @@ def figure_efficiency(
     ax = axes[0, 0]
     top = 100 * ev.fractions[-1]
     _draw_efficiency(ax, d, beyond=1.6 * top)
-    fraction_axis(ax, ev.fractions)
+    fraction_axis(ax, ev.fractions, name_fractions(ev, separator='\n'))
     ax.set_xlim(100 * ev.fractions[0] / 1.25, 1.6 * top * 1.1)
     ax.axvline(top, color='#999999', lw=0.8, ls=':', zorder=0)
     ax.set_yticks(range(len(d)), [f'{r.task_kind}: {r.model} reaches {r.versus}' for r in d.itertuples()])
     ax.set_ylim(len(d) - 0.4, -0.6)
     ax.tick_params(left=False)
-    ax.set_xlabel('labelled data needed (% of train and validation; right of the dotted line: not reached)')
+    ax.set_xlabel(
+        'labelled training stays (positives) needed, and % of the labels; right of the dotted line: not reached'
+    )
     return add_source_caption(fig, ev)
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-021

@@ -16,7 +16,7 @@ from fastcore.xml import FT, NotStr, ft, to_xml
 from .captions import data_caption
 from .claims import count_verdicts
 from .differences import describe_differences, paired_differences
-from .layout import TASK_KINDS, ReportTable
+from .layout import ReportTable, kind_title
 from .learning_curves import headline_frame
 from .limits import describe_limits, describe_small_test_set
 from .plotting import ReportFigure
@@ -70,7 +70,7 @@ def _describe_answer(ev, claims) -> list:
         of_kind = differences[(differences['task_kind'] == kind) & differences['versus'].isin(_COMPARED)]
         words = ' '.join(describe_differences(d) for _, d in of_kind.groupby('versus', sort=False))
         if words:
-            sentences.append(ft('li', ft('strong', f'{TASK_KINDS.get(kind, kind)}. '), words))
+            sentences.append(ft('li', ft('strong', f'{kind_title(ev, kind)}. '), words))
     return found + [ft('ul', *sentences)] * bool(sentences)
 
 # %% ../../nbs/evaluation/report.ipynb #cell-017
@@ -179,7 +179,7 @@ def _headline_lines(ev, kind) -> list:
     rows = [list(frame.columns), *frame.to_numpy().tolist()]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ['  '.join(v.ljust(n) for v, n in zip(row, widths)).rstrip() for row in rows]
-    return [TASK_KINDS.get(kind, kind), *lines, '']
+    return [kind_title(ev, kind), *lines, '']
 
 
 def headline_text(
