@@ -48,7 +48,8 @@ MENU = [
         [
             f"cohorts/{name}.ipynb"
             for name in (
-                *("channels", "validation", "description", "storage", "partitions", "summary", "prepared_files"),
+                *("channels", "descriptors", "validation", "description", "storage", "fingerprint"),
+                *("partitions", "summary", "prepared_files"),
                 *("units", "alignment", "sites"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
@@ -135,8 +136,9 @@ MENU = [
                 *("synthetic", "synthetic_patients", "synthetic_course", "synthetic_chart"),
                 *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
                 *("physionet2012", "physionet2012_sets", "physionet2012_files", "physionet2012_rows"),
-                *("physionet2012_outcomes", "physionet2012_losses", "threshold_tasks"),
-                *("physionet2019", "physionet2019_files", "physionet2019_rows", "physionet2019_losses"),
+                *("physionet2012_outcomes", "physionet2012_descriptors", "physionet2012_losses", "threshold_tasks"),
+                *("physionet2019", "physionet2019_files", "physionet2019_rows", "physionet2019_descriptors"),
+                "physionet2019_losses",
                 "archive_files",
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
                 *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),

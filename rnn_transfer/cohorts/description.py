@@ -53,6 +53,23 @@ def _part_forms() -> 'tuple[type[BaseModel], type[BaseModel]]':
 
 # %% ../../nbs/cohorts/description.ipynb #cell-009
 @cache
+def _descriptor_form() -> 'type[BaseModel]':
+    "The form of a descriptor, which has no further keys."
+    from typing import Annotated, Literal
+
+    from pydantic import BaseModel, ConfigDict, Field
+
+    class DescriptorForm(BaseModel):
+        model_config = ConfigDict(strict=True, extra='forbid')
+        name: Annotated[str, Field(min_length=1, max_length=200)]
+        kind: Literal['number', 'category', 'score'] = 'number'
+        unit: str = Field('', max_length=100)
+        text: str = Field('', max_length=10_000)
+
+    return DescriptorForm
+
+# %% ../../nbs/cohorts/description.ipynb #cell-010
+@cache
 def _metadata_form() -> 'type[BaseModel]':
     "The form of a cohort's metadata."
     from typing import Annotated
@@ -86,10 +103,11 @@ def _metadata_form() -> 'type[BaseModel]':
         left_out: list[str] = []
         corrected: dict[str, int] = {}
         losses: list[LossForm] = Field([], max_length=10_000)
+        descriptors: list[_descriptor_form()] = Field([], max_length=1000)
 
     return MetadataForm
 
-# %% ../../nbs/cohorts/description.ipynb #cell-011
+# %% ../../nbs/cohorts/description.ipynb #cell-012
 @cache
 def cohort_form() -> 'type[BaseModel]':
     "The form of cohort.json."
@@ -109,7 +127,7 @@ def cohort_form() -> 'type[BaseModel]':
 
     return CohortForm
 
-# %% ../../nbs/cohorts/description.ipynb #cell-013
+# %% ../../nbs/cohorts/description.ipynb #cell-014
 _WHAT = 'the description of a cohort, which names channels and tasks'
 _FIX = 'correct it by the page on own data, or write the cohort again'
 
@@ -135,7 +153,7 @@ def read_description(
         check_name(task.name, f'{path}: task')
     return dict(stored, channels=channels, tasks=tasks)
 
-# %% ../../nbs/cohorts/description.ipynb #cell-017
+# %% ../../nbs/cohorts/description.ipynb #cell-018
 def check_description(
     metadata: dict,  # of a cohort
     channels: list[Channel],  # of the cohort

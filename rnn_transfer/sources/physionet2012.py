@@ -9,6 +9,7 @@ __all__ = ['CHANNELS', 'TASK_RULES', 'channel_events', 'stays_with_series', 'lab
 # %% ../../nbs/sources/physionet2012.ipynb #cell-002
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-003
@@ -19,6 +20,7 @@ from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.losses import check_losses, loss_records
 from ..cohorts.partitions import partition_subjects
 from ..data import Cohort
+from .physionet2012_descriptors import DESCRIPTORS, describe_records
 from .physionet2012_files import find_lonely_outcomes, find_sets
 from .physionet2012_losses import reading_losses
 from .physionet2012_rows import PARAMETERS
@@ -139,6 +141,7 @@ _META = dict(
     'All but the stay cover the same 48 hours as the input. Not measured counts as absent. '
     'The long stay is 0 for deaths within 14 days, so mortality is not wholly unseen by pre-training.',
     task_notes=TASK_RULES.dropna(subset='note').set_index('task')['note'].to_dict(),
+    descriptors=[asdict(descriptor) for descriptor in DESCRIPTORS],
 )
 
 
@@ -206,9 +209,10 @@ def cohort(
     partition = partition_by_set(data.letters.loc[stay_ids], test, seed)
     stays = pd.DataFrame(dict(stay_id=stay_ids, subject_id=stay_ids, los_hours=48.0, partition=partition))
     stays[list(labels)] = labels.to_numpy()
+    stays = stays.join(describe_records(data.rows, data.outcomes, stay_ids), on='stay_id')
     return Cohort(events, stays, CHANNELS, tasks, _challenge_meta(data, stays, seed, tasks_left_out))
 
-# %% ../../nbs/sources/physionet2012.ipynb #cell-056
+# %% ../../nbs/sources/physionet2012.ipynb #cell-058
 def _channel_counts(cohort: Cohort) -> list[dict]:
     "How often each channel is observed."
     n_readings = cohort.events.groupby(['channel', 'stay_id'], observed=True).size()
@@ -238,7 +242,7 @@ def _task_counts(cohort: Cohort) -> list[dict]:
         counts.append(row)
     return counts
 
-# %% ../../nbs/sources/physionet2012.ipynb #cell-057
+# %% ../../nbs/sources/physionet2012.ipynb #cell-059
 def counts_report(
     cohort: Cohort,  # made by `cohort`
 ) -> dict:  # {name: text, or list of rows}

@@ -8,7 +8,7 @@ __all__ = ['CHANNELS', 'SEPSIS', 'clean_readings', 'ChallengeRows', 'read_challe
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-002
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-003
@@ -20,6 +20,7 @@ from ..cohorts.losses import Loss, check_losses, loss_records
 from ..data import Cohort
 from .physionet2012 import TASK_RULES as TASK_RULES_2012
 from .physionet2012 import partition_by_set
+from .physionet2019_descriptors import DESCRIPTORS, describe_stays
 from .physionet2019_files import hospital_of, read_batches
 from rnn_transfer.sources.physionet2019_losses import (
     hospital_losses,
@@ -178,6 +179,7 @@ _META = dict(
     'Critical Care Medicine 2020;48(2):210-217',
     url='https://physionet.org/content/challenge-2019/1.0.0/',
     documentation='nbs/sources/physionet2019.ipynb',
+    descriptors=[asdict(descriptor) for descriptor in DESCRIPTORS],
 )
 
 
@@ -271,6 +273,7 @@ def cohort(
     stays['partition'] = partition_by_hospital(sites, test, seed)
     stays['site'] = sites.to_numpy()
     stays[list(labels)] = labels.to_numpy()
+    stays = stays.join(describe_stays(data.stays), on='stay_id')
     meta = _challenge_meta(data, stays, int(hours), seed, losses) | (dict(left_out=left_out) if left_out else {})
     return Cohort(data.events, stays, CHANNELS, tasks, meta)
 
