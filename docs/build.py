@@ -112,7 +112,8 @@ MENU = [
                 *("components", "component_coverage", "null_fits", "three_sources", "source_tables"),
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
                 *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
-                *("sparsity", "features", "per_task", "calibration", "provenance"),
+                *("stability", "sparsity", "features", "per_task"),
+                *("calibration", "calibration_lines", "decision_curves", "subgroups", "provenance"),
                 *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims"),
                 *("checklist_facts", "checklists", "limits", "report"),
             )

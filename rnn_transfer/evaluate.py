@@ -15,6 +15,7 @@ from rnn_transfer.evaluation import (
     checklists,
     claims,
     controls,
+    decision_curves,
     differences,
     features,
     labels_saved,
@@ -22,6 +23,8 @@ from rnn_transfer.evaluation import (
     per_task,
     provenance,
     sparsity,
+    stability,
+    subgroups,
     variance,
 )
 from .evaluation.captions import data_caption
@@ -44,11 +47,14 @@ def report_sections(
         differences.section(ev),
         labels_saved.section(ev),
         controls.section(ev),
+        stability.section(ev),
         variance.section(ev),
         sparsity.section(ev, run),
         features.section(ev, run),
         per_task.section(ev),
         calibration.section(ev),
+        decision_curves.section(ev),
+        subgroups.section(ev, run),
         provenance.section(ev, run),
         Section('Reporting checklists', checklists.section(ev, run)),
     ]

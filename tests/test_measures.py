@@ -88,6 +88,9 @@ def test_reasons_name_what_is_missing_first_and_calibration_after_it():
     assert reason == 'intervals: fewer than 5 positives in the test set'
     y, p = np.tile([0, 1, 1, 0], 5), np.arange(20) / 20
     assert evaluate_predictions(y, p, Bootstrap(np.arange(20), 20)).row['reason'] is None
+    y = (np.arange(20) > 14).astype(float)
+    reason = evaluate_predictions(y, p, Bootstrap(np.arange(20), 20)).row['reason']
+    assert reason == 'calibration slope: the predictions separate the classes, ties aside'
 
 
 @pytest.mark.parametrize('n_positive', [1, 4, 5])
@@ -96,8 +99,6 @@ def test_fewer_than_five_positives_have_no_interval(n_positive):
     row = evaluate_predictions(y, np.random.default_rng(0).random(40), Bootstrap(np.arange(40), 50)).row
     assert 0 < row['auroc'] < 1
     assert np.isfinite([row['auroc_low'], row['auprc_high'], row['brier_low']]).all() == (n_positive == 5)
-    reason = evaluate_predictions(np.array([0, 0, 0, 1]), p, bootstrap).row['reason']
-    assert reason == 'calibration slope: the predictions separate the classes, ties aside'
 
 
 def test_an_interval_that_is_missing_is_explained_after_calibration():
