@@ -111,7 +111,7 @@ MENU = [
                 *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
                 *("components", "component_coverage", "null_fits", "three_sources", "source_tables"),
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
-                *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
+                *("label_notes", "learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
                 *("stability", "sparsity", "features", "per_task"),
                 *("calibration", "calibration_lines", "decision_curves", "subgroups", "provenance"),
                 *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims"),

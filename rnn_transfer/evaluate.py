@@ -18,6 +18,7 @@ from rnn_transfer.evaluation import (
     decision_curves,
     differences,
     features,
+    label_notes,
     labels_saved,
     learning_curves,
     per_task,
@@ -43,6 +44,7 @@ def report_sections(
     "Everything that the report of a run holds."
     sections = [
         Section(CLAIMS_TITLE, claims.section(ev, features.used_features(run))),
+        label_notes.section(ev),
         learning_curves.section(ev),
         differences.section(ev),
         labels_saved.section(ev),

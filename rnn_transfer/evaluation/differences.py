@@ -16,6 +16,7 @@ import pandas as pd
 # %% ../../nbs/evaluation/differences.ipynb #cell-004
 from .difference_tests import agreement_table, four_tests_table
 from .formats import format_column, format_estimate, format_percent
+from .label_notes import describe_exploratory
 from rnn_transfer.evaluation.layout import (
     COMPARISONS_WITH_FURTHER,
     SYSTEM_COMPARISONS,
@@ -76,6 +77,7 @@ def _difference_table(ev: Evaluation, kind: str) -> ReportTable | None:
         return None
     d = d[d['task_kind'] == kind]
     words = ' '.join(describe_differences(g) for _, g in d.groupby('versus', sort=False))
+    words = '' if describe_exploratory(ev) else words
     text = d.assign(text=format_column(d, 'difference low high', sign=True), model=d['model'] + ' − ' + d['versus'])
     shown = pivot_by_fraction(text, list(dict.fromkeys(text['model'])), name_fractions(ev, kind))
     shown = shown.rename(columns={'Model': 'Difference'})

@@ -16,7 +16,9 @@ from fastcore.xml import FT, NotStr, ft, to_xml
 from .captions import data_caption
 from .claims import count_verdicts
 from .differences import describe_differences, paired_differences
-from .layout import ReportTable, kind_title
+from .formats import format_column
+from .label_notes import describe_exploratory, describe_labels
+from .layout import ReportTable, few_and_all_fractions, kind_title, name_fractions
 from .learning_curves import headline_frame
 from .limits import describe_limits, describe_small_test_set
 from .plotting import ReportFigure
@@ -74,6 +76,18 @@ def _describe_answer(ev, claims) -> list:
     return found + [ft('ul', *sentences)] * bool(sentences)
 
 # %% ../../nbs/evaluation/report.ipynb #cell-017
+def _describe_estimates(ev) -> list:
+    "Differences of an exploratory run as elements: numbers without a verdict, for each kind of task."
+    differences, found = paired_differences(ev), []
+    for kind in ev.kinds if len(differences) else []:
+        d = differences[(differences['task_kind'] == kind) & differences['versus'].isin(_COMPARED)]
+        d, names = d[d['fraction'].isin(few_and_all_fractions(ev))], name_fractions(ev, kind)
+        numbers = format_column(d, 'difference low high', sign=True)
+        words = [f'{r.model} − {r.versus}, {names[r.fraction]}: {n}' for r, n in zip(d.itertuples(), numbers)]
+        found.append(ft('li', ft('strong', f'{kind_title(ev, kind)}, over patients alone. '), '; '.join(words)))
+    return [ft('ul', *found)] * bool(found)
+
+
 _PROTOCOL = (
     'The protocol of Gupta et al. (2018), “Transfer Learning for Clinical Time Series Analysis '
     'using Recurrent Neural Networks”, with intervals.'
@@ -91,14 +105,19 @@ def _page_header(ev, claims) -> list:
     if boxes:
         text = f'No installed font has all characters of {", ".join(boxes[:5])}: figures show boxes there.'
         notices.append(ft('div', text, cls='notice'))
+    exploratory = describe_exploratory(ev)
+    if exploratory:
+        notices.append(ft('div', ft('strong', 'Exploratory. '), exploratory, cls='notice'))
     roles = [ft('p', ft('strong', 'Sites. '), info['roles'])] if info.get('roles') else []
+    labels = ft('p', ft('strong', 'The labels. '), describe_labels(ev))
     size = f'{info["n_stays"]:,} stays of {info["n_subjects"]:,} subjects; licence of the data: {info["licence"]}.'
     return [
         ft('h1', f'Transfer learning for clinical time series: {info["source"]}'),
         ft('p', _PROTOCOL, cls='lead'),
         *notices,
         *roles,
-        *_describe_answer(ev, claims),
+        labels,
+        *(_describe_estimates(ev) if exploratory else _describe_answer(ev, claims)),
         ft('p', size),
         ft('p', data_caption(ev)),
     ]
@@ -163,7 +182,7 @@ def render_report(
     limits = ft('ul', *(ft('li', text) for text in describe_limits(ev)))
     rendered[_LIMITS_TITLE] = _page_section(_LIMITS_TITLE, 'limits', [limits])
     anchors[_LIMITS_TITLE] = 'limits'
-    order = [t for t in (CLAIMS_TITLE, _LIMITS_TITLE) if t in rendered]
+    order = [t for t in (CLAIMS_TITLE, 'What the labels are', _LIMITS_TITLE) if t in rendered]
     order += [t for t in rendered if t not in order]
     contents = ft('nav', *(ft('a', t, href=f'#{anchors[t]}') for t in order), aria_label='Contents')
     claims = next((x for x in sections.get(CLAIMS_TITLE, []) if x.name == 'claims'), None)
