@@ -49,7 +49,7 @@ MENU = [
             f"cohorts/{name}.ipynb"
             for name in (
                 *("channels", "descriptors", "validation", "description", "storage", "fingerprint"),
-                *("partitions", "summary", "prepared_files"),
+                *("partitions", "label_facts", "summary", "prepared_files"),
                 *("units", "alignment", "sites"),
                 *("hourly", "statistics", "normalization", "losses"),
             )

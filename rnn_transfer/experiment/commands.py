@@ -34,6 +34,7 @@ def describe_cohort(
     made: 'Cohort',  # just built
 ) -> str:  # several lines
     "What a cohort holds, in a few lines."
+    from rnn_transfer.cohorts.label_facts import describe_label_facts
     from rnn_transfer.cohorts.summary import stay_notices
 
     counts, meta = made.stays['partition'].value_counts(), made.meta
@@ -46,7 +47,8 @@ def describe_cohort(
     if meta.get('note'):
         lines.append(f'  note: {meta["note"]}')
     notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, made.tasks)]
-    return '\n'.join(lines + notices + describe_losses(read_losses(meta)))
+    facts = describe_label_facts(meta)
+    return '\n'.join(lines + facts + notices + describe_losses(read_losses(meta)))
 
 
 def _flow_lines(flow: list[dict]) -> list[str]:
@@ -63,8 +65,8 @@ SOURCE_OPTIONS = dict(
     mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     mimic3_benchmarks=['path', 'allow_loss'],
     mimic4=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
-    physionet2012=['path', 'test', 'seed', 'allow_loss'],
-    physionet2019=['path', 'hours', 'test', 'seed', 'allow_loss'],
+    physionet2012=['path', 'test', 'seed', 'labels', 'allow_loss'],
+    physionet2019=['path', 'hours', 'test', 'seed', 'labels', 'allow_loss'],
     table=['events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'checkpoint', 'seed', 'allow_loss'],
 )
 SOURCES = list(SOURCE_OPTIONS)
@@ -148,6 +150,7 @@ def rnn_transfer_cohort(
     n: int | None = None,  # synthetic: number of stays (default: 2000)
     test: str = '',  # physionet2012, physionet2019: the set or hospital to test on (default: the last; drawn)
     hours: int | None = None,  # physionet2019: the input window (default: 24)
+    labels: str = '',  # physionet2012, physionet2019: a lab not measured is null: measured (default); or 0: all
     corrected: str = '',  # mimic3, mimic4: fix what is wrong in the reference; all, or names (default: none)
     partitions: str = '',  # mimic3, mimic4: CSV file with subject_id and partition (default: the published lists)
     scratch: str = '',  # mimic3, mimic4: folder for intermediate files (default: the system's temporary folder)
