@@ -55,9 +55,8 @@ def describe_labels(
     known = d['auroc'].dropna() if len(d) else []
     if len(known):
         spread = f', from {format_estimate(known.min())} to {format_estimate(known.max())}' if len(known) > 1 else ''
-        words.append(
-            f'The number of samples alone ranks them with a median AUROC of {format_estimate(known.median())}{spread}.'
-        )
+        median = format_estimate(known.median())
+        words.append(f'The number of samples alone ranks them with a median AUROC of {median}{spread}.')
     return ' '.join([*words, note]).strip() or _NOT_STATED
 
 # %% ../../nbs/evaluation/label_notes.ipynb #cell-015

@@ -9,6 +9,7 @@ __all__ = ['CLAIMS_TITLE', 'html_table', 'render_item', 'render_report', 'headli
 from pathlib import Path
 
 # %% ../../nbs/evaluation/report.ipynb #cell-003
+import numpy as np
 import pandas as pd
 from fastcore.xml import FT, NotStr, ft, to_xml
 
@@ -18,11 +19,18 @@ from .claims import count_verdicts
 from .differences import describe_differences, paired_differences
 from .formats import format_column
 from .label_notes import describe_exploratory, describe_labels
-from .layout import ReportTable, few_and_all_fractions, kind_title, name_fractions
+from rnn_transfer.evaluation.layout import (
+    ReportTable,
+    compared_pairs,
+    few_and_all_fractions,
+    kind_title,
+    name_fractions,
+)
 from .learning_curves import headline_frame
 from .limits import describe_limits, describe_small_test_set
 from .plotting import ReportFigure
 from .results import Evaluation
+from .three_sources import three_source_differences
 from ..utilities.display import undrawable_names
 from ..utilities.errors import BadInput
 
@@ -63,14 +71,22 @@ def render_item(
 _COMPARED = ('RNN-C', 'LR', 'untrained-LR-2')  # the systems whose difference to MN-LR-2 answers the paper's question
 
 
+def _describe_kind(ev, kind) -> str:
+    "Where MN-LR-2 is higher or lower over patients, draws and networks, for one kind of task."
+    d = three_source_differences(ev, compared_pairs(ev, [('MN-LR-2', m) for m in _COMPARED]), kind)
+    if not len(d):
+        return ''
+    d.loc[d['inconclusive'] != '', ['low', 'high']] = np.nan
+    return ' '.join(describe_differences(g) for _, g in d.groupby('versus', sort=False))
+
+
 def _describe_answer(ev, claims) -> list:
     "The answer as elements: the verdicts, then the differences of MN-LR-2 for each kind of task."
     found = [ft('p', ft('strong', 'In short. '), count_verdicts(claims.frame))] if claims else []
     differences = paired_differences(ev)
     sentences = []
     for kind in ev.kinds if len(differences) else []:
-        of_kind = differences[(differences['task_kind'] == kind) & differences['versus'].isin(_COMPARED)]
-        words = ' '.join(describe_differences(d) for _, d in of_kind.groupby('versus', sort=False))
+        words = _describe_kind(ev, kind)
         if words:
             sentences.append(ft('li', ft('strong', f'{kind_title(ev, kind)}. '), words))
     return found + [ft('ul', *sentences)] * bool(sentences)
