@@ -172,12 +172,13 @@ def _shuffled_table(ev: Evaluation) -> ReportTable | None:
     d = shuffled_frame(ev)
     if not len(d):
         return None
-    total, names = d.iloc[-1], name_fractions(ev)
+    total, names = d.iloc[-1], {kind: name_fractions(ev, kind) for kind in ev.kinds}
+    labels = ['all' if np.isnan(f) else names[kind][f] for kind, f in zip(d['task_kind'], d['fraction'])]
     ends = zip(d['patients_low'], d['patients_high'])
     shown = pd.DataFrame(
         {
             'Tasks': d['task_kind'],
-            'Labels (positives)': ['all' if np.isnan(f) else names[f] for f in d['fraction']],
+            'Labels (positives)': labels,
             'Macro AUROC': format_column(d),
             'Verdict': d['verdict'],
             'Interval over patients': [

@@ -202,7 +202,7 @@ def _check_table(ev: Evaluation) -> ReportTable | None:
         return None
     names = dict(check='Check', patients='Patients only', sources='Patients, draws and networks')
     return ReportTable(
-        'stability_checks', 'Do the intervals hold what they must?', d, d.rename(columns=names), _CHECKS_NOTE
+        'stability_checks', 'Whether the intervals hold what they must', d, d.rename(columns=names), _CHECKS_NOTE
     )
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-029

@@ -122,20 +122,38 @@ def _group_cell(ev: Evaluation, group: Subgroup, model: str, kind: str, fraction
     return row | dict(value=values[0], low=low, high=high)
 
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-023
+def _hidden(counts: pd.Series) -> np.ndarray:
+    "Which counts of one descriptor are hidden: those from one to four, and where it is one, the next smallest."
+    few = ((counts > 0) & (counts < MIN_INTERVAL_POSITIVES)).to_numpy()
+    others = counts[~few & (counts > 0).to_numpy()]
+    if few.sum() == 1 and len(others):
+        few = few | (counts.index == others.idxmin())
+    return few
+
+
+def _hide_counts(d: pd.DataFrame) -> pd.DataFrame:
+    "Counts that would tell of single patients, by themselves or by subtraction, as null."
+    d = d.copy()
+    for name in ('n_stays', 'n_positive'):
+        full = d.groupby(['task_kind', 'by', 'group'], sort=False)[name].first()
+        hidden = full.groupby(level=['task_kind', 'by'], sort=False).transform(_hidden).astype(bool)
+        keys = pd.MultiIndex.from_frame(d[['task_kind', 'by', 'group']])
+        d[name] = d[name].astype(float).mask(hidden.loc[keys].to_numpy())
+    return d
+
+
 def subgroup_frame(
     ev: Evaluation,  # with predictions
     groups: Iterable[Subgroup],  # of its test stays
     models: Iterable[str] = tuple(SYSTEM_GROUPS["The paper's"]),  # those not run are left out
-) -> pd.DataFrame:  # a row for each kind, group, fraction and model: value, low, high; counts, those below 5 null
+) -> pd.DataFrame:  # a row for each kind, group, fraction and model: value, low, high; counts, hidden ones null
     "AUROC by subgroup at few labels and at all, with intervals over patients."
     found = []
     for kind, group in product(ev.kinds, groups):
         counts = _group_counts(ev, group, kind)
-        shown = {k: n if n == 0 or n >= MIN_INTERVAL_POSITIVES else None for k, n in counts.items() if k[2:] != 'used'}
-        shown |= dict(n_used=counts['n_used'], n_tasks=counts['n_tasks'])
         cells = [_group_cell(ev, group, m, kind, f) for f, m in product(few_and_all_fractions(ev), models)]
-        found += [cell | shown for cell in cells if cell]
-    return pd.DataFrame(found)
+        found += [cell | counts for cell in cells if cell]
+    return _hide_counts(pd.DataFrame(found)) if found else pd.DataFrame()
 
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-027
 _NOTE = (
@@ -143,13 +161,16 @@ _NOTE = (
     'patients alone. Positives are summed over the tasks; a task with fewer than '
     f'{MIN_INTERVAL_POSITIVES} in a group is left out there. Age bands were fixed before any result. '
     'Groups differ in how hard they are to rank, so a lower AUROC is no sign of a biased model by itself, and '
-    'among many cells some lie apart by chance.'
+    'among many cells some lie apart by chance. Counts from one to four are hidden, and where that is one group '
+    'of a descriptor, the next smallest count too.'
 )
 
 
-def _show_count(n: float | None) -> str:
-    "A count, hidden from one to four."
-    return f'<{MIN_INTERVAL_POSITIVES}' if n is None or pd.isna(n) else f'{n:,.0f}'
+def _show_count(n: float, few: bool) -> str:
+    "A count; a hidden one is said to be below five, or not to be shown."
+    if pd.isna(n):
+        return f'<{MIN_INTERVAL_POSITIVES}' if few else 'not shown'
+    return f'{n:,.0f}'
 
 
 def _table_rows(ev: Evaluation, d: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -158,8 +179,9 @@ def _table_rows(ev: Evaluation, d: pd.DataFrame, kind: str) -> pd.DataFrame:
     few = f'fewer than {MIN_INTERVAL_POSITIVES} positives'
     for (by, group, fraction), g in d.groupby(['by', 'group', 'fraction'], sort=False):
         first, cells = g.iloc[0], dict(zip(g['model'], format_column(g)))
-        line = {'Group': f'{by} {group}'.strip(), 'Test stays': _show_count(first['n_stays'])}
-        line |= {'Positives': _show_count(first['n_positive']), 'Labels (positives)': names[fraction]}
+        no_number = g['value'].isna().all()
+        line = {'Group': f'{by} {group}'.strip(), 'Test stays': _show_count(first['n_stays'], no_number)}
+        line |= {'Positives': _show_count(first['n_positive'], no_number), 'Labels (positives)': names[fraction]}
         line |= {'Tasks': f'{first["n_used"]} of {first["n_tasks"]}'} if first['n_tasks'] > 1 else {}
         lines.append(line | {m: few if cells.get(m) == '–' else cells.get(m, '–') for m in models})
     return pd.DataFrame(lines)
