@@ -16,13 +16,17 @@ from rnn_transfer.evaluation import (
     claim_features,
     claims,
     controls,
+    decision_curves,
     differences,
     features,
+    label_notes,
     labels_saved,
     learning_curves,
     per_task,
     provenance,
     sparsity,
+    stability,
+    subgroups,
     variance,
 )
 from .evaluation.captions import data_caption
@@ -41,15 +45,19 @@ def report_sections(
     "Everything that the report of a run holds."
     sections = [
         Section(CLAIMS_TITLE, claims.section(ev, claim_features.network_weights(ev, run))),
+        label_notes.section(ev),
         learning_curves.section(ev),
         differences.section(ev),
         labels_saved.section(ev),
         controls.section(ev),
+        stability.section(ev),
         variance.section(ev),
         sparsity.section(ev, run),
         features.section(ev, run),
         per_task.section(ev),
         calibration.section(ev),
+        decision_curves.section(ev),
+        subgroups.section(ev, run),
         provenance.section(ev, run),
         Section('Reporting checklists', checklists.section(ev, run)),
     ]

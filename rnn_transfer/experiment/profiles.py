@@ -181,6 +181,8 @@ def _expected_number(name: str, value: float | None) -> str:
         return 'a number above 0'
     if name in ('replicates', 'inits', 'autoencoder_updates') and value < 0:
         return '0 or more'
+    if name == 'min_test_positives' and value is not None and not (_is_number(value, 0) and isinstance(value, int)):
+        return 'a whole number, 0 or more'
     if name in ('low', 'high') and value is not None and not _is_number(value, 0, 1):
         return 'a fraction from 0 to 1'
     return ''
