@@ -70,7 +70,7 @@ MENU = [
             f"learning/{name}.ipynb"
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
-                *("l1_logistic", "linear", "few_labels", "recurrent", "multitask", "trees", "zero_shot", "outputs"),
+                *("l1_logistic", "linear", "few_labels", "recurrent", "multitask", "trees", "zero_shot", "pooled", "outputs"),
             )
         ],
     ),
