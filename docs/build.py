@@ -70,7 +70,17 @@ MENU = [
             f"learning/{name}.ipynb"
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
-                *("l1_logistic", "linear", "few_labels", "recurrent", "multitask", "trees", "zero_shot", "pooled", "outputs"),
+                *(
+                    "l1_logistic",
+                    "linear",
+                    "few_labels",
+                    "recurrent",
+                    "multitask",
+                    "trees",
+                    "zero_shot",
+                    "pooled",
+                    "outputs",
+                ),
             )
         ],
     ),
@@ -111,6 +121,7 @@ MENU = [
                 *("components", "component_coverage", "null_fits", "three_sources", "source_tables"),
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
                 *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
+                "hospitals",
                 *("sparsity", "features", "per_task", "calibration", "provenance"),
                 *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims"),
                 *("checklist_facts", "checklists", "limits", "report"),

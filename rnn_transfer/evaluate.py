@@ -17,6 +17,7 @@ from rnn_transfer.evaluation import (
     controls,
     differences,
     features,
+    hospitals,
     labels_saved,
     learning_curves,
     per_task,
@@ -40,6 +41,7 @@ def report_sections(
     "Everything that the report of a run holds."
     sections = [
         Section(CLAIMS_TITLE, claims.section(ev, features.used_features(run))),
+        hospitals.section(ev),
         learning_curves.section(ev),
         differences.section(ev),
         labels_saved.section(ev),
