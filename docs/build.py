@@ -70,17 +70,8 @@ MENU = [
             f"learning/{name}.ipynb"
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
-                *(
-                    "l1_logistic",
-                    "linear",
-                    "few_labels",
-                    "recurrent",
-                    "multitask",
-                    "trees",
-                    "zero_shot",
-                    "pooled",
-                    "outputs",
-                ),
+                *("l1_logistic", "linear", "few_labels", "fine_grid", "recurrent", "multitask", "trees", "zero_shot"),
+                *("pooled", "outputs"),
             )
         ],
     ),
@@ -133,7 +124,8 @@ MENU = [
         [
             f"experiment/{name}.ipynb"
             for name in (
-                *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "hospitals", "run"),
+                *("profiles", "notebooks", "draws", "plan", "store", "provenance", "execute", "cluster"),
+                *("hospitals", "run"),
                 *("status", "commandline", "commands", "pretrain_command", "apply_command"),
             )
         ],

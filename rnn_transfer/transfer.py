@@ -17,6 +17,7 @@ import pandas as pd
 
 from .data import PreparedCohort
 from .learning.features import model_features
+from .learning.fine_grid import FINE_CRITERIA, fit_fine_grid
 from .learning.fits import FitRequest, FitResult, labelled_rows, reason_not_fittable, visible_labels
 from .learning.l1_logistic import LAMBDAS, l1_logistic_path
 from .learning.linear import Standardizer, fit_linear, fit_linear_cv, subject_folds
@@ -25,7 +26,7 @@ from .learning.networks import network_path, read_split
 from .learning.outputs import TransferTables, write_tables
 from .learning.pooled import pooled_labels, pooled_request, reason_not_pooled
 from .learning.recurrent import fit_recurrent
-from .learning.systems import SYSTEM_NAMES, SystemId, parse_model
+from .learning.systems import CROSS_VALIDATED, SYSTEM_NAMES, SystemId, parse_model
 from .learning.training import DEFAULT_SETTINGS, Diverged, TrainSettings, torch_threads
 from .learning.trees import fit_trees
 from .learning.zero_shot import fit_classifier, network_logits
@@ -113,17 +114,20 @@ def _make_linear_fitter(ctx: TransferStep, system: SystemId) -> Callable:
         info['hidden'] = _hidden_units(names)
 
     def fit_one(task, criterion, request, path):
+        key = (task, ctx.seed)
+        if criterion in FINE_CRITERIA:
+            return fit_fine_grid(Z, *request, subject, key, criterion)
         if criterion == 'cv':
-            return fit_linear_cv(Z, *request, subject, (task, ctx.seed), ctx.lambdas)
+            return fit_linear_cv(Z, *request, subject, key, ctx.lambdas)
         return fit_linear(Z, *request, ctx.lambdas, 'literal' if criterion == 'literal' else ctx.choose, path)
 
     def fit(task, requests):
         start, path, results = time.perf_counter(), None, {}
-        for y, rows in [r for criterion, r in requests.items() if criterion != 'cv'][:1]:
+        for y, rows in [r for criterion, r in requests.items() if criterion not in CROSS_VALIDATED][:1]:
             path = l1_logistic_path(Z[rows.train], y[rows.train], ctx.lambdas)
         seconds = time.perf_counter() - start
         for criterion, request in requests.items():
-            start = time.perf_counter() - (seconds if criterion != 'cv' else 0)
+            start = time.perf_counter() - (0 if criterion in CROSS_VALIDATED else seconds)
             result = fit_one(task, criterion, request, path)
             result.weights = pd.DataFrame(dict(feature=kept, weight=result.weights))
             result.info |= info | dict(seconds=time.perf_counter() - start)
@@ -231,8 +235,9 @@ def _fits_row(ctx: TransferStep, system: SystemId, task: str, request: FitReques
         reason = reason or 'the network has not learned this task'
     if system.system.startswith('pooled'):
         reason = reason or reason_not_pooled(ctx.manifest, task)
+    folds = system.criterion in CROSS_VALIDATED
     if not reason and system.system != 'zero-shot':
-        reason = _reason_no_folds(ctx, request) if system.criterion == 'cv' else reason_not_fittable(y_train, y_val)
+        reason = _reason_no_folds(ctx, request) if folds else reason_not_fittable(y_train, y_val)
     return dict(task=task, task_kind=ctx.tasks[task], model=system.name, **counts, reason=reason)
 
 # %% ../nbs/03_transfer.ipynb #cell-040
