@@ -125,7 +125,7 @@ MENU = [
             f"experiment/{name}.ipynb"
             for name in (
                 *("profiles", "notebooks", "draws", "plan", "store", "provenance", "execute", "cluster"),
-                *("hospitals", "run"),
+                *("hospitals", "run", "each_site"),
                 *("status", "commandline", "commands", "pretrain_command", "apply_command"),
             )
         ],

@@ -1,14 +1,24 @@
 "Runs between hospitals: what pooled models may see, what the clock knows, the profile, one site left out at a time."
 
+import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from test_sites import QUICK, pretrained, two_sites
+from test_sites import A_TO_B, QUICK, pretrained, two_sites
 
+from rnn_transfer.cohorts.channels import Task
 from rnn_transfer.data import Cohort, run_data
+from rnn_transfer.evaluation.components import MIN_DRAWS
+from rnn_transfer.evaluation.hospitals import judge_comparison, read_hospital_rules
+from rnn_transfer.evaluation.three_sources import system_sources
+from rnn_transfer.experiment.commands import rnn_transfer_paper
+from rnn_transfer.experiment.draws import count_draws
+from rnn_transfer.experiment.each_site import site_runs
+from rnn_transfer.experiment.profiles import PROFILES, check_options
+from rnn_transfer.experiment.run import describe_plan, run_experiment
 from rnn_transfer.learning.features import feature_block
 from rnn_transfer.learning.fits import labelled_rows
 from rnn_transfer.testing import toy_cohort
@@ -107,3 +117,117 @@ def test_a_constant_clock_says_the_prevalence_to_everybody(pooled, model):
     for _, p in table[table['model'] == model].groupby('task')['p']:
         assert p.nunique() == 1
     assert table[table['model'] == 'length-of-stay-LR'].groupby('task')['p'].nunique().max() > 1
+
+
+# ---- the profile
+
+
+def test_the_profile_has_what_the_rules_compare_and_what_a_verdict_needs():
+    rules, options = read_hospital_rules().table, PROFILES['hospitals']
+    check_options(options)
+    assert {*rules['model'], *rules['versus']} <= set(options['models'])
+    assert set(rules['fraction']) <= set(options['fractions']) and options['hours'] == 24
+    for fraction in (0.01, 0.05, 0.2):
+        draws = count_draws(options, fraction)
+        assert draws.linear >= 20 and draws.trained >= MIN_DRAWS
+    for model in {*rules['model'], *rules['versus']}:
+        if system_sources(model, 0.05).networks:
+            assert {f'{model}@1', f'{model}@2'} <= set(options['models']), model
+
+
+def test_the_rules_on_paper_are_the_rules_that_decide():
+    text = (Path(__file__).parents[1] / 'docs' / 'rules' / 'hospitals-2026-11.md').read_text(encoding='utf-8')
+    rows = [
+        [cell.strip() for cell in line.strip('|').split('|')] for line in text.splitlines() if line.startswith('| ')
+    ]
+    written = [row for row in rows if len(row) == 6 and row[1] in ('primary', 'secondary')]
+    table = read_hospital_rules().table
+    shipped = table.assign(fraction=[f'{100 * f:g} %' for f in table['fraction']])
+    columns = ['claim', 'status', 'task_kind', 'model', 'versus', 'fraction']
+    assert written == shipped[columns].to_numpy().tolist()
+    assert read_hospital_rules().sha256 == '4851c07e183ae68bb5233f936fb98585fec5e330ccb87b97dfcd5fb6956ffbde'
+
+
+def test_a_run_with_the_profile_ends_in_the_section(tmp_path):
+    "At toy size, from the command's options to the tables of the page."
+    cohort = two_sites(480)
+    cohort.tasks[-1] = Task('Mortality', 'other')
+    cohort.save(tmp_path / 'cohort')
+    options = dict(A_TO_B, hidden=[4], lr=0.05, max_updates=4, eval_every=2, fractions=[0.5, 1.0], replicates=20)
+    options |= dict(hours=48, seeds=[2], linear_seeds=[3])
+    run = tmp_path / 'run'
+    run_experiment(cohort_folder := tmp_path / 'cohort', run, 'hospitals', workers=1, progress=False, **options)
+    assert '0 of' in describe_plan(cohort_folder, run, 'hospitals', options)
+    fits = pd.read_csv(run / 'results.csv')
+    learned = fits[(fits['task_kind'] == 'phenotype') & (fits['seed'] == 0)]
+    assert learned['reason'].isna().mean() > 0.9 and set(learned['model']) == set(PROFILES['hospitals']['models'])
+    tables = {file.stem for file in (run / 'tables').glob('hospitals_*.csv')}
+    names = ('claims', 'systems', 'labels', 'calibration')
+    assert tables == {f'hospitals_{name}' for name in names}
+    claims = pd.read_csv(run / 'tables' / 'hospitals_claims.csv')
+    assert set(claims['rules']) == {read_hospital_rules().sha256} and claims[['masks', 'clock']].shape == (13, 2)
+    assert 'exploratory' in (run / 'report.html').read_text(encoding='utf-8')
+
+
+# ---- verdicts
+
+
+@pytest.mark.parametrize(
+    'estimate, low, high, says',
+    [
+        (0.02, 0.001, 0.04, 'supports'),
+        (0.0099, 0.005, 0.015, 'open'),
+        (0.01, 0.0, 0.02, 'open'),
+        (0.0, -0.02, 0.0099, 'contradicts'),
+        (0.005, 0.001, 0.009, 'contradicts'),
+        (0.0, -0.02, 0.01, 'open'),
+        (0.3, np.nan, np.nan, 'no interval'),
+    ],
+)
+def test_what_a_comparison_says(estimate, low, high, says):
+    assert judge_comparison(estimate, low, high) == says
+    assert judge_comparison(estimate, low, high, 'too few') == 'too few'
+
+
+# ---- one site left out at a time
+
+
+def four_sites(n=320):
+    cohort = toy_cohort(n)
+    cohort.stays['site'] = np.array(['a/1', 'b', 'c', 'd'])[cohort.stays['subject_id'] % 4]
+    return cohort
+
+
+def test_each_site_is_the_new_one_once(tmp_path, capsys):
+    four_sites().save(tmp_path / 'cohort')
+    further = 'splits=1; n_held_out=2; max_updates=2; lr=.05; replicates=20; inits=0; variants=[]'
+    further += "; models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2']"
+    options = dict(cohort=str(tmp_path / 'cohort'), out=str(tmp_path / 'runs'), transfer_sites='each', hidden='4')
+    rnn_transfer_paper(**options, fractions='1', seeds='1', workers=1, set=further)
+    said = capsys.readouterr().out
+    assert 'pre-trained at the others' in said and '| mean |' in said
+    table = pd.read_csv(tmp_path / 'runs' / 'sites.csv')
+    assert set(table['site']) == {'a/1', 'b', 'c', 'd'} and set(table['task_kind']) == {'phenotype', 'mortality'}
+    stays = pd.read_parquet(tmp_path / 'cohort' / 'stays.parquet')
+    for site in ('a/1', 'b', 'c', 'd'):
+        run = tmp_path / 'runs' / f'site-{site.replace("/", "%2F")}'
+        roles = json.loads((run / 'manifest.json').read_text())['sites']
+        assert roles['transfer'] == [site] and set(roles['pretrain']) == {'a/1', 'b', 'c', 'd'} - {site}
+        n_test = ((stays['site'] == site) & (stays['partition'] == 'test')).sum()
+        assert set(pd.read_csv(run / 'results.csv')['n_test']) == {n_test}
+        mortality = pd.read_csv(run / 'results.csv').query('task == "Mortality" and model == "LR"')['auroc']
+        assert table.query('site == @site and task_kind == "mortality" and model == "LR"')[
+            'value'
+        ].item() == pytest.approx(mortality.item())
+
+
+def test_sites_that_cannot_be_left_out(tmp_path, capsys):
+    toy_cohort().save(tmp_path / 'cohort')
+    with pytest.raises(SystemExit) as e:
+        rnn_transfer_paper(cohort=str(tmp_path / 'cohort'), out=str(tmp_path / 'runs'), transfer_sites='each')
+    assert e.value.code == 2 and 'no column site' in capsys.readouterr().err and not (tmp_path / 'runs').exists()
+    cohort = four_sites()
+    cohort.stays.loc[(cohort.stays['site'] == 'd') & (cohort.stays['partition'] == 'val'), 'partition'] = 'train'
+    cohort.save(tmp_path / 'other')
+    runs = site_runs(tmp_path / 'other', tmp_path / 'runs', {})
+    assert list(runs) == ['a/1', 'b', 'c'] and runs['b'][1]['pretrain_sites'] == ['a/1', 'c', 'd']
