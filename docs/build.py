@@ -160,7 +160,7 @@ MENU = [
         ]
         + ["testing.ipynb"],
     ),
-    ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
+    ("", ["results.ipynb", "hospitals.ipynb", "benchmarks.md", "changelog.md"]),
 ]
 
 
