@@ -81,7 +81,7 @@ def _judge_rule(ev: Evaluation, rule: dict) -> dict:
     row |= dict(n_draws=found.n_draws, n_networks=found.n_networks)
     return rule | row | dict(says=judge_comparison(*list(row.values())[:3], found.reason))
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-014
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-015
 def _claim_verdict(says: pd.Series) -> str:
     "The verdict on a claim by what its comparisons say."
     if (says == 'contradicts').any():
@@ -98,7 +98,7 @@ def hospital_verdicts(
     verdicts = judged.groupby('claim')['says'].agg(_claim_verdict)
     return judged.assign(verdict=judged['claim'].map(verdicts))
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-018
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-019
 _CLAIMS_NOTE = (
     'The first system has to be higher. Supports: the interval over patients, draws of the labels and networks is '
     'above 0 and the estimate is at least .01; contradicts: the upper end is below .01. A claim needs all its '
@@ -127,7 +127,7 @@ def _verdict_table(d: pd.DataFrame, sha256: str) -> ReportTable:
     note = f'{_CLAIMS_NOTE} Rules: SHA-256 {sha256}.'
     return ReportTable('hospitals_claims', 'Does transfer help at the new site', d.assign(rules=sha256), shown, note)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-020
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-021
 _DATA_OF_RULES = 'PhysioNet/CinC Challenge 2019'  # for other data the rules were not fixed before
 
 
@@ -149,7 +149,7 @@ def _answer(ev: Evaluation, d: pd.DataFrame) -> str:
         text += ' The rules were fixed for other data: here all of this is exploratory.'
     return text
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-023
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-024
 _CURVES = ('MN-LR-2:fine', 'MN-LR-2', 'LR:fine', 'LR', 'RNN-C', 'MN-FT', 'pooled-LR', 'pooled-RNN', 'GBT')
 _CURVES += ('masks-LR:fine', 'masks-LR', 'clock-LR:fine', 'clock-LR')
 
@@ -168,7 +168,7 @@ def _draw_zero_shot(ax: Any, ev: Evaluation, kind: str) -> list[LineEnd]:
     ax.axhline(found.estimate, color='#444444', lw=1.2, ls='--', zorder=2)
     return [LineEnd(found.estimate, 100 * ev.fractions[-1], 'zero-shot', '#444444')]
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-025
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-026
 def _curve_frame(ev: Evaluation) -> pd.DataFrame:  # task_kind, model, fraction, value, low, high, n_draws, n_networks
     "AUROC with intervals over three sources."
     models = [*_curve_models(ev), *[m for m in ('zero-shot', 'recalibrated') if m in ev.models]]
@@ -197,7 +197,7 @@ def figure_hospitals(
         label_ends(ax, ends)
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-028
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-029
 _PAIRS = [(a, 'zero-shot') for a in ('LR:fine', 'LR', 'RNN-C', 'MN-LR-2:fine')]
 _PAIRS += [(a, b) for a in ('MN-LR-2:fine', 'MN-LR-2') for b in ('LR:fine', 'LR', 'RNN-C')]
 
@@ -211,7 +211,7 @@ def labels_saved_frame(
     found = [table[[needed.state != 'undefined' for needed in table['needed']]] for table in found]
     return sort_by_kind(ev, pd.concat(found, ignore_index=True)) if found else pd.DataFrame()
 
-
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-031
 def _saved_table(ev: Evaluation) -> ReportTable | None:
     "Labels saved; None where nothing was compared."
     d = labels_saved_frame(ev)
@@ -229,7 +229,7 @@ def _saved_table(ev: Evaluation) -> ReportTable | None:
     note = 'First network of each system; between fractions interpolated on a logarithmic axis. Interval over patients.'
     return ReportTable('hospitals_labels', 'How many labels of the new site are needed', label_numbers(d), shown, note)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-031
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-034
 _CALIBRATED = ('zero-shot', 'recalibrated', 'MN-LR-2:fine', 'MN-LR-2', 'LR:fine', 'LR', 'RNN-C')
 
 
@@ -247,7 +247,7 @@ def recalibration_frame(
     rank = {m: i for i, m in enumerate(models)}
     return sort_by_kind(ev, d.sort_values('model', key=lambda c: c.map(rank), kind='stable'))
 
-
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-036
 def _recalibration_table(ev: Evaluation) -> ReportTable | None:
     "Calibration by system and labels; None where the source's classifier was not run."
     d = recalibration_frame(ev)
@@ -267,7 +267,7 @@ def _recalibration_table(ev: Evaluation) -> ReportTable | None:
     note = 'Median intercept and slope over tasks and draws; Brier score: mean over tasks, interval over patients.'
     return ReportTable('hospitals_calibration', 'Calibration before and after recalibration', d, shown, note)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-034
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-039
 def _curve_table(ev: Evaluation) -> ReportTable:
     "AUROC by system and labels, with intervals over three sources."
     d = _curve_frame(ev)
@@ -294,7 +294,7 @@ def _describe_oracle(ev: Evaluation) -> str:
     names = [m for m in ('clock-LR', 'length-of-stay-LR') if any(x.partition(':')[0] == m for x in ev.models)]
     return ' '.join(f'{m}: {describe_known_system(m)}.' for m in names)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-036
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-041
 def section(
     ev: Evaluation,  # of a run
 ) -> Section:  # verdicts, curves, labels saved, calibration; no items where no site has a role

@@ -79,7 +79,7 @@ def collect_sites(
     table = pd.concat(found, ignore_index=True)
     return table[['site', *[name for name in table if name != 'site']]]
 
-
+# %% ../../nbs/experiment/each_site.ipynb #cell-015
 def summarise_sites(
     table: 'pd.DataFrame',  # as `collect_sites`
 ) -> 'pd.DataFrame':  # a row for each kind of task, system and fraction: a column a site, mean, lowest, highest
@@ -90,7 +90,7 @@ def summarise_sites(
     ends = dict(mean=wide.mean(axis=1), lowest=wide.min(axis=1), highest=wide.max(axis=1))
     return wide.assign(**ends).rename_axis(columns=None).reset_index()
 
-# %% ../../nbs/experiment/each_site.ipynb #cell-016
+# %% ../../nbs/experiment/each_site.ipynb #cell-018
 def _write_summary(table: 'pd.DataFrame', out: Path) -> str:
     "Write sites.csv and sites.md; the text of the latter."
     summary = summarise_sites(table)
