@@ -7,7 +7,7 @@ PYTHON  ?=
 VENV    ?= .venv
 SOURCE  ?= synthetic
 DATA    ?=
-PROFILE ?= $(if $(filter physionet2012 physionet2019,$(SOURCE)),open,quick)
+PROFILE ?= $(if $(filter physionet2019,$(SOURCE)),hospitals,$(if $(filter physionet2012,$(SOURCE)),open,quick))
 OUT     ?= runs/$(SOURCE)
 COHORT  ?= cohorts/$(SOURCE)
 # passed through to rnn_transfer_paper when given; ARGS takes anything else, as it stands
@@ -17,13 +17,17 @@ SEEDS ?=
 WORKERS ?=
 SCHEDULER ?=
 DEVICE ?=
+# sites of pre-training, and of labels and tests; `make paper SOURCE=physionet2019 FROM=B TO=A` is the other direction
+FROM ?= $(if $(filter physionet2019,$(SOURCE)),A)
+TO ?= $(if $(filter physionet2019,$(SOURCE)),B)
 ARGS ?=
 
 BIN := $(VENV)/bin
 CHECKED := nbs tests docs benchmarks
 INSTALLED := $(VENV)/.installed
 FLAGS = $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
-	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
+	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") \
+	$(if $(FROM),--pretrain-sites "$(FROM)") $(if $(TO),--transfer-sites "$(TO)") $(ARGS)
 
 FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:500 mimic3:500 mimic3_benchmarks:500 meds:500 finished_runs:200
 
@@ -31,7 +35,8 @@ FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:50
 
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
-	@echo '              SOURCE=physionet2012 (or physionet2019) DATA=FOLDER for open ICU data; PROFILE=quick|open|repeated|paper OUT=FOLDER'
+	@echo '              SOURCE=physionet2012 DATA=FOLDER for open ICU data; PROFILE=quick|open|repeated|paper OUT=FOLDER'
+	@echo '              SOURCE=physionet2019 DATA=FOLDER from hospital A to hospital B; FROM=B TO=A the other way round'
 	@echo '              SPLITS= FRACTIONS= SEEDS= WORKERS= SCHEDULER= DEVICE= ARGS="..." go to rnn_transfer_paper'
 	@echo 'make test     style, library, notebooks, README and site: every check but those of make slow'
 	@echo 'make lint     the style alone: ruff over notebooks, tests, docs and benchmarks; export in step'

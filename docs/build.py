@@ -72,7 +72,7 @@ MENU = [
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
                 *("l1_logistic", "linear", "few_labels", "fine_grid", "recurrent", "multitask", "trees", "zero_shot"),
-                *("score_baseline", "outputs"),
+                *("score_baseline", "pooled", "outputs"),
             )
         ],
     ),
@@ -112,27 +112,11 @@ MENU = [
                 *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
                 *("components", "component_coverage", "pooled", "null_fits", "three_sources", "source_tables"),
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
-                *(
-                    "label_notes",
-                    "learning_curves",
-                    "differences",
-                    "difference_tests",
-                    "labels_saved",
-                    "controls",
-                    "variance",
-                ),
-                *("stability", "sparsity", "features", "per_task"),
+                *("label_notes", "hospitals", "learning_curves", "differences", "difference_tests", "labels_saved"),
+                *("controls", "variance", "stability", "sparsity", "features", "per_task"),
                 *("calibration", "calibration_lines", "decision_curves", "subgroups", "provenance"),
-                *(
-                    "claim_rules",
-                    "claim_run",
-                    "claim_tests",
-                    "claim_features",
-                    "claim_form",
-                    "claim_register",
-                    "claims",
-                    "claim_operating",
-                ),
+                *("claim_rules", "claim_run", "claim_tests", "claim_features", "claim_form", "claim_register"),
+                *("claims", "claim_operating"),
                 *("checklist_facts", "checklists", "limits", "report"),
             )
         ],
@@ -143,7 +127,7 @@ MENU = [
             f"experiment/{name}.ipynb"
             for name in (
                 *("profiles", "notebooks", "draws", "plan", "store", "provenance", "execute", "cluster"),
-                *("hospitals", "run"),
+                *("hospitals", "run", "each_site"),
                 *("status", "commandline", "commands", "pretrain_command", "apply_command", "combine"),
             )
         ],
@@ -180,7 +164,7 @@ MENU = [
         ]
         + ["testing.ipynb"],
     ),
-    ("", ["results.ipynb", "benchmarks.md", "changelog.md"]),
+    ("", ["results.ipynb", "hospitals.ipynb", "benchmarks.md", "changelog.md"]),
 ]
 
 

@@ -19,6 +19,7 @@ from rnn_transfer.evaluation import (
     decision_curves,
     differences,
     features,
+    hospitals,
     label_notes,
     labels_saved,
     learning_curves,
@@ -46,6 +47,7 @@ def report_sections(
     sections = [
         Section(CLAIMS_TITLE, claims.section(ev, claim_features.network_weights(ev, run))),
         label_notes.section(ev),
+        hospitals.section(ev),
         learning_curves.section(ev),
         differences.section(ev),
         labels_saved.section(ev),

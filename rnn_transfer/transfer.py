@@ -24,6 +24,7 @@ from .learning.linear import Standardizer, fit_linear, fit_linear_cv, subject_fo
 from .learning.multitask import fit_multitask, multitask_labels
 from .learning.networks import network_path, read_split
 from .learning.outputs import TransferTables, write_tables
+from .learning.pooled import pooled_labels, pooled_request, reason_not_pooled
 from .learning.recurrent import fit_recurrent
 from .learning.score_baseline import fill_score, fit_score, reason_no_score
 from .learning.systems import CROSS_VALIDATED, SYSTEM_NAMES, SystemId, parse_model
@@ -65,12 +66,14 @@ class TransferStep:
     def request(
         self,
         task: str,  # its name
-        system: SystemId,  # full-val sees all labels of val, a shuffled system permuted labels
+        system: SystemId,  # full-val sees all labels of val, a shuffled one permuted labels, a pooled one the source's
     ) -> FitRequest:  # labels and rows
         "What a model may see of a task"
         rows = labelled_rows(self.data, task, self.fraction, self.seed, system.criterion == 'full-val')
         shuffle = (task, self.seed) if system.system.startswith('shuffled') else ()
-        return FitRequest(visible_labels(self.data.stays[task].to_numpy(float), rows, shuffle), rows)
+        request = FitRequest(visible_labels(self.data.stays[task].to_numpy(float), rows, shuffle), rows)
+        pooled = system.system.startswith('pooled') and not reason_not_pooled(self.manifest, task)
+        return pooled_request(self.data, task, request) if pooled else request
 
 # %% ../nbs/03_transfer.ipynb #cell-024
 def _reason_not_trained(ctx: TransferStep, system: SystemId) -> str | None:
@@ -181,13 +184,25 @@ def _make_multitask_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Ca
     for system in systems:
         subsets = {task: ctx.request(task, system).rows for task in tasks}
         labels[system.criterion] = multitask_labels(ctx.data, source, held_out, subsets)
+    return _train_for_all_tasks(ctx, labels, [*source, *tasks], len(source), start)
+
+
+def _make_pooled_network_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
+    "The fitter of the network of both sites under all its selection criteria"
+    start, tasks = time.perf_counter(), ctx.manifest['source']
+    labels = {s.criterion: pooled_labels(ctx.data, {task: ctx.request(task, s) for task in tasks}) for s in systems}
+    return _train_for_all_tasks(ctx, labels, tasks, 0, start)
+
+
+def _train_for_all_tasks(ctx: TransferStep, labels: dict, outputs: list[str], first: int, start: float) -> Callable:
+    "The fitter of a network with an output for each task; those before `first` are not asked for"
     untrained = load_checkpoint(network_path(ctx.run, ctx.split, 'untrained'), columns=ctx.data.columns)
-    net = replace_head(untrained, len(source) + len(tasks), ctx.seed)
+    net = replace_head(untrained, len(outputs), ctx.seed)
     trained = fit_multitask(ctx.data, labels, net, ctx.settings, ctx.seed)
-    info = dict(seconds=(time.perf_counter() - start) / len(tasks))
+    info = dict(seconds=(time.perf_counter() - start) / (len(outputs) - first))
 
     def fit(task, requests):
-        output = len(source) + tasks.index(task)
+        output = first + outputs[first:].index(task)
         results = {}
         for criterion, request in requests.items():
             fitted = trained[criterion]
@@ -202,7 +217,8 @@ def _make_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     system = systems[0]
     kind = system.definition.kind
     if kind == 'multi-task':
-        return _make_multitask_fitter(ctx, systems)
+        make = _make_pooled_network_fitter if system.system.startswith('pooled') else _make_multitask_fitter
+        return make(ctx, systems)
     makers = dict(linear=_make_linear_fitter, trees=_make_trees_fitter, recurrent=_make_recurrent_fitter)
     makers |= dict(classifier=_make_classifier_fitter, score=_make_score_fitter)
     return makers[kind](ctx, system)
@@ -228,6 +244,8 @@ def _fits_row(ctx: TransferStep, system: SystemId, task: str, request: FitReques
         reason = reason or 'the network has not learned this task'
     if system.definition.kind == 'score':
         reason = reason or reason_no_score(ctx.data, system.system, ctx.tasks[task])
+    if system.system.startswith('pooled'):
+        reason = reason or reason_not_pooled(ctx.manifest, task)
     folds, needs_labels = system.criterion in CROSS_VALIDATED, system.definition.kind != 'score'
     if not reason and system.system != 'zero-shot' and needs_labels:
         reason = _reason_no_folds(ctx, request) if folds else reason_not_fittable(y_train, y_val)

@@ -203,6 +203,10 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dr
     from rnn_transfer.experiment.run import describe_plan, ensure_synthetic_cohort, run_experiment
 
     cohort = cohort or ensure_synthetic_cohort(Path(out) / 'cohort')
+    if options.get('transfer_sites') == ['each']:
+        from rnn_transfer.experiment.each_site import leave_one_site_out
+
+        return print(leave_one_site_out(cohort, out, profile, workers, dry_run, **options))
     if dry_run:
         return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
     from rnn_transfer.evaluation.report import headline_text
@@ -218,7 +222,7 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dr
 def rnn_transfer_paper(
     cohort: str = '',  # cohort folder (default: a synthetic one is made)
     out: str = 'runs/paper',  # run folder; the same one again runs only what is missing or stale
-    profile: str = 'quick',  # quick (minutes), open (open data), repeated (as open, for verdicts) or paper (Section 4)
+    profile: str = 'quick',  # quick, open (two cores), hospitals (between sites), repeated or paper (Section 4)
     splits: int | None = None,  # splits of the phenotypes into source and target
     fractions: str | None = None,  # fractions of the labels, such as .05,.2,1
     seeds: str | None = None,  # seeds at fractions up to 5 % and above, such as 10,5; or up to 5 %, 20 % and above
@@ -229,7 +233,7 @@ def rnn_transfer_paper(
     device: str = 'auto',  # auto, cpu or cuda
     gpus: float | None = None,  # fraction of a card that one notebook takes, such as .06 for 16 (default: all of it)
     pretrain_sites: str | None = None,  # hospitals that pre-training sees, such as A (default: all)
-    transfer_sites: str | None = None,  # hospitals of label subsets and tests, such as B (default: all)
+    transfer_sites: str | None = None,  # hospitals of label subsets and tests, such as B; each: one by one
     pretrained: str = '',  # checkpoint NAME.safetensors that replaces pre-training
     set: str = '',  # further parameters of the notebooks: 'transfer.patience=4; replicates=200; same_tasks=True'
     only: str = '',  # run just this step, or those of a folder, and what they need, such as split-0/pretrain

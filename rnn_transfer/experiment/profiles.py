@@ -59,6 +59,15 @@ _PROTOCOL = dict(
 )
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-008
+# between two hospitals: what the rules of docs/rules ask for, next to every system that could explain it
+_BETWEEN = ['MN-LR-2:fine', 'untrained-LR-2:fine', 'zero-shot', 'recalibrated']  # three networks each
+_HOSPITAL_SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'GBT', 'zero-shot', 'recalibrated', 'pooled-LR']
+_HOSPITAL_SYSTEMS += ['pooled-RNN', 'untrained-LR-2', 'shuffled-MN-LR-2', 'masks-MN-LR-2', 'masks-LR', 'clock-LR']
+_HOSPITAL_SYSTEMS += ['length-of-stay-LR', 'LR:fine', 'LR:ridge', 'MN-LR-1:fine', 'MN-LR-2:fine', 'MN-LR-2:ridge']
+_HOSPITAL_SYSTEMS += ['untrained-LR-2:fine', 'masks-MN-LR-2:fine', 'masks-LR:fine', 'clock-LR:fine']
+_HOSPITAL_SYSTEMS += [f'{model}@{i}' for model in _BETWEEN for i in (1, 2)]
+
+# %% ../../nbs/experiment/profiles.ipynb #cell-010
 _ALL_FRACTIONS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
 _QUICK = dict(models=_QUICK_SYSTEMS, variants=['no-removal', 'autoencoder'], inits=0, fractions=[0.05, 0.2, 1.0])
 _QUICK |= dict(seeds=[2, 1], hidden=[32, 64], lr=3e-3, max_updates=100, eval_every=20, patience=3, replicates=500)
@@ -68,12 +77,14 @@ _OPEN |= {'replicates': 1000, 'transfer.eval_every': 10, 'transfer.patience': 15
 # what a verdict needs, and more where it is cheap: draws of the labels, by fraction, and networks
 _ENOUGH = dict(seeds=[20, 10, 5], linear_seeds=[50, 20], inits=4)
 _REPEATED = _OPEN | _ENOUGH | dict(models=_REPEATED_SYSTEMS)
+_HOSPITALS = _OPEN | dict(fractions=[0.01, 0.05, 0.2, 1.0], seeds=[5], linear_seeds=[20], splits=1, same_tasks=True)
+_HOSPITALS |= dict(hours=24, models=_HOSPITAL_SYSTEMS, variants=['masks-only'], inits=2)
 _PAPER = _ENOUGH | dict(fractions=_ALL_FRACTIONS, hidden=[100, 200, 300, 400], rnnc_hidden=[100, 200, 300, 400])
 _PAPER |= dict(lr=1e-4, max_updates=30_000, patience=10, replicates=2000, models=_PAPER_SYSTEMS)
-_CHANGED = dict(quick=_QUICK, open=_OPEN, repeated=_REPEATED, paper=_PAPER)
+_CHANGED = dict(quick=_QUICK, open=_OPEN, repeated=_REPEATED, paper=_PAPER, hospitals=_HOSPITALS)
 PROFILES = {name: _PROTOCOL | changed for name, changed in _CHANGED.items()}
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-010
+# %% ../../nbs/experiment/profiles.ipynb #cell-012
 def parse_number_list(
     text: str | list,  # such as `.05,.2,1`, or a list already
     kind: type = float,  # of each number
@@ -89,13 +100,13 @@ def parse_number_list(
             f'--{name} {text}: expected {"whole " if kind is int else ""}numbers separated by commas'
         ) from None
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-013
+# %% ../../nbs/experiment/profiles.ipynb #cell-015
 # options of the plan; a value is the notebooks' name of it
 PLAN_OPTIONS = dict(splits='n_splits', fractions=None, seeds=None, linear_seeds=None, gpus=None)
 # what the plan itself gives each step
 PLAN_SETS = {'run', 'cohort', 'split', 'fraction', 'n_splits', 'transfer.seed'}
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-015
+# %% ../../nbs/experiment/profiles.ipynb #cell-017
 # values of options that are words
 ALLOWED_VALUES = dict(
     device=['auto', 'cpu', 'cuda'],
@@ -105,7 +116,7 @@ ALLOWED_VALUES = dict(
     target_scale=['target', 'source'],
 )
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-018
+# %% ../../nbs/experiment/profiles.ipynb #cell-020
 def step_parameters(
     kind: str,  # data, model, pretrain, transfer or evaluate
     options: dict,  # of the profile and the command line; `kind.name` goes before `name`
@@ -116,7 +127,7 @@ def step_parameters(
     own = {name.split('.', 1)[1]: value for name, value in options.items() if name.startswith(f'{kind}.')}
     return {name: value for name, value in (general | own).items() if name in declared}
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-020
+# %% ../../nbs/experiment/profiles.ipynb #cell-022
 _FRACTION = 'numbers above 0 and at most 1'
 _NUMBERS = dict(  # option: what is expected, largest value, how many
     fractions=(_FRACTION, 1, 99),
@@ -141,7 +152,7 @@ def _check_numbers(options: dict) -> None:
         if not ((values or name == 'linear_seeds') and whole and len(values) <= most):
             raise BadInput(f'{name} {options[name]}: expected {expected}')
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-022
+# %% ../../nbs/experiment/profiles.ipynb #cell-024
 _TYPE_WORDS = dict(int='a whole number', float='a number', bool='True or False', list='a list')
 _ABOVE_ZERO = ('lr', 'batch', 'max_updates', 'eval_every', 'patience', 'hours', 'n_held_out')
 
@@ -159,7 +170,7 @@ def _has_type(value: object, default: object) -> bool:
         return isinstance(default, bool) and value is not None
     return isinstance(value, type(default)) or (isinstance(value, int) and isinstance(default, float))
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-023
+# %% ../../nbs/experiment/profiles.ipynb #cell-025
 def _expected_list(name: str, value: list) -> str:
     "What a list of this name must hold; empty where it is fine."
     if name in ('hidden', 'rnnc_hidden') and not all(_is_number(v, 1) and isinstance(v, int) for v in value):
@@ -187,7 +198,7 @@ def _expected_number(name: str, value: float | None) -> str:
         return 'a fraction from 0 to 1'
     return ''
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-024
+# %% ../../nbs/experiment/profiles.ipynb #cell-026
 def _check_value(option: str, value: object, default: object) -> None:
     "Raise BadInput for a value that the notebook cannot mean."
     name = option.rpartition('.')[2]
@@ -200,7 +211,7 @@ def _check_value(option: str, value: object, default: object) -> None:
     if expected:
         raise BadInput(f'parameter {option}={value!r}: expected {expected}')
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-026
+# %% ../../nbs/experiment/profiles.ipynb #cell-028
 def _check_models(options: dict) -> None:
     "Raise BadInput for an unknown system, or one that reads a network which pre-training is not asked to train."
     from rnn_transfer.learning.systems import parse_model
@@ -216,7 +227,7 @@ def _check_models(options: dict) -> None:
                 'add it to variants, or raise inits'
             )
 
-# %% ../../nbs/experiment/profiles.ipynb #cell-028
+# %% ../../nbs/experiment/profiles.ipynb #cell-030
 def _declared_default(option: str, declared: dict[str, dict]) -> object:
     "The notebook's default of an option; BadInput where no notebook has it."
     kind, _, name = option.rpartition('.')

@@ -31,6 +31,13 @@ def _top_layer(F: np.ndarray, names: list[str]) -> FeatureBlock:
     return FeatureBlock(F[:, top], [names[i] for i in top])
 
 
+def _hours_in_icu(data: PreparedCohort, block: str) -> FeatureBlock:
+    "Hours since admission: up to the end of the window, as they are known when predicting, or of the whole stay"
+    hours = data.stays['los_hours'].to_numpy(float)
+    known = np.minimum(hours, data.meta['hours']) if block == 'clock' else hours
+    return FeatureBlock(known[:, None], [f'hours|{block}'])
+
+# %% ../../nbs/learning/features.ipynb #cell-008
 def feature_block(
     run: str | Path,  # run folder
     split: int,  # number of the split
@@ -48,11 +55,13 @@ def feature_block(
         return FeatureBlock(S.to_numpy()[:, ~is_count], list(S.columns[~is_count]))
     if block == 'last hour':
         return _last_hour(data)
+    if block in ('clock', 'length of stay'):
+        return _hours_in_icu(data, block)
     network, _, layer = block.partition('/')
     F, names = network_features(run, split, network, data)
     return _top_layer(F, names) if layer else FeatureBlock(F, names)
 
-# %% ../../nbs/learning/features.ipynb #cell-011
+# %% ../../nbs/learning/features.ipynb #cell-015
 def model_features(
     run: str | Path,  # run folder
     split: int,  # number of the split

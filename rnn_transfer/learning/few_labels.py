@@ -45,7 +45,7 @@ def penalty_grid(
     else:
         gram = Z @ Z.T if len(Z) < Z.shape[1] else Z.T @ Z
         largest = 99 * np.linalg.norm(gram, 2) / 4
-    return largest * np.geomspace(1, _SMALLEST, n)
+    return (largest or 1.0) * np.geomspace(1, _SMALLEST, n)  # 0: no feature varies, and every lambda is the same
 
 # %% ../../nbs/learning/few_labels.ipynb #cell-012
 def _rotate(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ def lambda_max(
     y: np.ndarray,  # (n,) 0 or 1
 ) -> float:  # in the unit of lambda
     "The smallest lambda for which all weights are zero"
-    return float(np.abs(Z.T @ (y - y.mean())).max())
+    return float(np.abs(Z.T @ (y - y.mean())).max(initial=0))
 
 # %% ../../nbs/learning/l1_logistic.ipynb #cell-016
 def fit_intercept(
@@ -82,7 +82,7 @@ def duality_gap(
     gradient = Z.T @ r
     if ridge:
         return _elastic_gap(y, w, eta, lam, ridge, gradient)
-    q = y - r * min(1.0, lam / max(np.abs(gradient).max(), 1e-300))
+    q = y - r * min(1.0, lam / max(np.abs(gradient).max(initial=0), 1e-300))
     objective = _objective(negative_log_likelihood(eta, y), w, lam)
     return DualityGap(objective, objective + (xlogy(q, q) + xlogy(1 - q, 1 - q)).sum(), gradient)
 
@@ -104,7 +104,7 @@ def kkt_violation(
     "The largest violation of a KKT condition"
     of_nonzero = np.abs(gradient - lam * np.sign(w))
     of_zero = np.maximum(np.abs(gradient) - lam, 0)
-    return float(np.where(w != 0, of_nonzero, of_zero).max())
+    return float(np.where(w != 0, of_nonzero, of_zero).max(initial=0))
 
 # %% ../../nbs/learning/l1_logistic.ipynb #cell-029
 def _active_set_step(

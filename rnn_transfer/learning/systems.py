@@ -21,7 +21,8 @@ ABLATION_NETWORKS = {
 }
 
 # %% ../../nbs/learning/systems.ipynb #cell-009
-FEATURE_BLOCKS = ('statistics', 'counts', 'values', 'last hour')  # blocks of features that no network makes
+# blocks of features that no network makes
+FEATURE_BLOCKS = ('statistics', 'counts', 'values', 'last hour', 'clock', 'length of stay')
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ _CONTROLS = {
     'values-LR': _l1_system('control', 'the statistics without the counts', 'values'),
     'last-LR': _l1_system('control', 'the values of the last hour', 'last hour'),
 }
+
+# %% ../../nbs/learning/systems.ipynb #cell-015
 _SAME_TASK = {
     'zero-shot': System(
         'further', 'classifier', "MIMIC-Net's own classifier, without a label of the site", ('mimic-net',)
@@ -98,12 +101,20 @@ _SCORES = {
     name: System('control', 'score', f'the severity score {name}, its probabilities by the labelled stays')
     for name in ('SAPS-I', 'SOFA')
 }
-SYSTEMS = _PAPER | _FURTHER | _SAME_TASK | _ABLATIONS | _CONTROLS | _SCORES
+_POOLED = 'the labelled stays of both sites'
+_ACROSS_SITES = {
+    'pooled-LR': _l1_system('further', f'the hand-crafted statistics of {_POOLED}', 'statistics'),
+    'pooled-GBT': System('further', 'trees', f'gradient-boosted trees on the statistics of {_POOLED}', ('statistics',)),
+    'pooled-RNN': System('further', 'multi-task', f'one GRU for all tasks trained on {_POOLED}', ('untrained',)),
+    'clock-LR': _l1_system('control', 'the hours since admission at the end of the window', 'clock'),
+    'length-of-stay-LR': _l1_system('control', 'the length of stay, not known when predicting', 'length of stay'),
+}
+SYSTEMS = _PAPER | _FURTHER | _SAME_TASK | _ABLATIONS | _CONTROLS | _SCORES | _ACROSS_SITES
 SAME_TASK_SYSTEMS = list(_SAME_TASK)  # they need a network that has learned the task, as with `same_tasks`
 SCORE_SYSTEMS = list(_SCORES)  # they need a cohort with these scores, and speak of mortality alone
-SYSTEM_NAMES = [name for name in SYSTEMS if name not in (*SAME_TASK_SYSTEMS, *SCORE_SYSTEMS)]  # those of every run
+SYSTEM_NAMES = [name for name in SYSTEMS if name not in _SAME_TASK | _SCORES | _ACROSS_SITES]  # those of every run
 
-# %% ../../nbs/learning/systems.ipynb #cell-018
+# %% ../../nbs/learning/systems.ipynb #cell-020
 SELECTION_CRITERIA = {
     '': 'by the labelled validation stays',
     'literal': 'lambda by the labelled validation stays, eq. (2) with its L1 term',
@@ -115,7 +126,7 @@ SELECTION_CRITERIA = {
 }
 CROSS_VALIDATED = ('cv', 'fine', 'ridge')  # linear systems only
 
-# %% ../../nbs/learning/systems.ipynb #cell-020
+# %% ../../nbs/learning/systems.ipynb #cell-022
 @dataclass(frozen=True)
 class SystemId:
     "A model's name, parsed"
@@ -152,7 +163,7 @@ class SystemId:
         network, slash, layer = block.partition('/')
         return f'{network}@{self.init}{slash}{layer}'
 
-# %% ../../nbs/learning/systems.ipynb #cell-021
+# %% ../../nbs/learning/systems.ipynb #cell-023
 def _raise_for_system(name, system: str, criterion: str, init: int):
     "BadInput where a system does not exist, or not with this criterion or initialisation"
     if system not in SYSTEMS:
@@ -171,7 +182,7 @@ def _raise_for_system(name, system: str, criterion: str, init: int):
             f'models {name!r}: only systems that read MIMIC-Net, or the untrained network, have other initialisations'
         )
 
-# %% ../../nbs/learning/systems.ipynb #cell-023
+# %% ../../nbs/learning/systems.ipynb #cell-025
 def _split_name(name: str) -> SystemId:
     "A name taken apart, whether or not there is such a system"
     head, _, init = name.partition('@')
@@ -191,7 +202,7 @@ def parse_model(
     _raise_for_system(name, system, criterion, int(init or 0))
     return SystemId(str(name), system, criterion, int(init or 0))
 
-# %% ../../nbs/learning/systems.ipynb #cell-025
+# %% ../../nbs/learning/systems.ipynb #cell-027
 def describe_system(
     name: str,  # as `parse_model`
 ) -> str:  # BadInput as `parse_model`

@@ -1,0 +1,231 @@
+"Runs between hospitals: what pooled models may see, what the clock knows, the profile, one site left out at a time."
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_sites import A_TO_B, QUICK, pretrained, two_sites
+
+from rnn_transfer.cohorts.channels import Task
+from rnn_transfer.data import Cohort, run_data
+from rnn_transfer.evaluation.components import MIN_DRAWS
+from rnn_transfer.evaluation.hospitals import judge_comparison, read_hospital_rules
+from rnn_transfer.evaluation.three_sources import system_sources
+from rnn_transfer.experiment.commands import rnn_transfer_paper
+from rnn_transfer.experiment.draws import count_draws
+from rnn_transfer.experiment.each_site import site_runs
+from rnn_transfer.experiment.profiles import PROFILES, check_options
+from rnn_transfer.experiment.run import describe_plan, run_experiment
+from rnn_transfer.learning.features import feature_block
+from rnn_transfer.learning.fits import labelled_rows
+from rnn_transfer.testing import toy_cohort
+from rnn_transfer.transfer import run_transfer
+
+POOLED = ['pooled-LR', 'pooled-GBT', 'pooled-RNN']
+
+
+def run_pooled(cohort, folder, same_tasks=True, models=POOLED):
+    "Pre-training and one transfer step; fits and the bytes of its tables."
+    data, manifest = pretrained(cohort, folder, same_tasks=same_tasks, variants=())
+    fits = run_transfer(folder, fraction=0.5, models=models, settings=QUICK)
+    return data, manifest, fits, folder / 'split-0' / 'fraction-0.5' / 'seed-0'
+
+
+def with_other_labels(cohort, rows, seed=1):
+    "The same cohort with invented labels in some rows."
+    stays, names = cohort.stays.copy(), [task.name for task in cohort.tasks]
+    r = np.random.default_rng(seed)
+    for name in names:
+        stays.loc[rows, name] = (r.random(len(rows)) < 0.3).astype(float)
+    return Cohort(cohort.events, stays, cohort.channels, cohort.tasks, cohort.meta)
+
+
+# ---- pooled models
+
+
+@pytest.fixture(scope='module')
+def pooled():
+    folder = Path(tempfile.mkdtemp())
+    return run_pooled(two_sites(), folder)
+
+
+def test_pooled_models_learn_the_same_tasks_alone(pooled):
+    data, manifest, fits, _ = pooled
+    reasons = fits.set_index(['task', 'model'])['reason']
+    assert reasons[manifest['source']].isna().all()
+    assert (reasons['Mortality'] == 'the source gives no label of this task').all()
+    n_source = ((data.stays['site'] == 'A') & (data.stays['partition'] == 'train')).sum()
+    rows = labelled_rows(data, manifest['source'][0], 0.5, 0)
+    linear = fits[(fits['task'] == manifest['source'][0]) & (fits['model'] == 'pooled-LR')].iloc[0]
+    assert linear['n_train'] == n_source + len(rows.train) and linear['n_val'] == len(rows.val)
+
+
+def test_pooled_models_see_no_other_label(pooled, tmp_path, monkeypatch):
+    "Garbage in labels of test stays, of site C, of val of the source and of stays not drawn changes no byte."
+    data, manifest, _, step = pooled
+    stays, drawn = data.stays, np.zeros(len(data.stays), bool)
+    rows = {task: labelled_rows(data, task, 0.5, 0) for task in [*manifest['source'], 'Mortality']}
+    for of_task in rows.values():
+        drawn[of_task.labelled] = True
+    learned_from = drawn | ((stays['site'] == 'A') & (stays['partition'] == 'train')).to_numpy()
+    free = stays[~learned_from]
+    assert {('test', 'B'), ('val', 'A'), ('train', 'C')} <= set(zip(free['partition'], free['site']))
+    monkeypatch.setattr('rnn_transfer.transfer.labelled_rows', lambda data, task, *args: rows[task])
+    other = run_pooled(with_other_labels(two_sites(), free.index), tmp_path)[3]
+    one, two = (pd.read_parquet(folder / 'predictions.parquet').drop(columns='y') for folder in (step, other))
+    pd.testing.assert_frame_equal(one, two)
+    assert (step / 'weights.parquet').read_bytes() == (other / 'weights.parquet').read_bytes()
+
+
+def test_source_labels_do_reach_pooled_models(pooled, tmp_path):
+    data, _, _, step = pooled
+    is_source = np.flatnonzero((data.stays['site'] == 'A') & (data.stays['partition'] == 'train'))
+    other = run_pooled(with_other_labels(two_sites(), data.stays.index[is_source]), tmp_path)[3]
+    one, two = (pd.read_parquet(folder / 'predictions.parquet') for folder in (step, other))
+    for model in POOLED:
+        assert (one['p'][one['model'] == model].to_numpy() != two['p'][two['model'] == model].to_numpy()).any()
+
+
+def test_held_out_phenotypes_are_not_pooled(tmp_path):
+    fits = run_pooled(two_sites(), tmp_path, same_tasks=False, models=['pooled-LR'])[2]
+    assert (fits['reason'] == 'the source gives no label of this task').all()
+
+
+# ---- the clock
+
+
+def test_the_clock_knows_no_more_than_the_window(tmp_path):
+    cohort = toy_cohort(60)
+    cohort.stays['los_hours'] = np.linspace(10, 200, 60)
+    data = run_data(cohort, tmp_path)
+    clock, names = feature_block(tmp_path, 0, data, 'clock')
+    length, _ = feature_block(tmp_path, 0, data, 'length of stay')
+    assert clock.max() == 48 and clock.min() == 10 and names == ['hours|clock']
+    np.testing.assert_array_equal(length[:, 0], data.stays['los_hours'])
+    np.testing.assert_array_equal(clock[:, 0], np.minimum(length[:, 0], 48))
+
+
+@pytest.mark.parametrize('model', ['clock-LR', 'clock-LR:cv'])
+def test_a_constant_clock_says_the_prevalence_to_everybody(pooled, model):
+    folder = pooled[3].parents[2]
+    run_transfer(folder, models=[model, 'length-of-stay-LR'], settings=QUICK)
+    step = folder / 'split-0' / 'fraction-1' / 'seed-0'
+    table = pd.read_parquet(step / 'predictions.parquet')
+    for _, p in table[table['model'] == model].groupby('task')['p']:
+        assert p.nunique() == 1
+    assert table[table['model'] == 'length-of-stay-LR'].groupby('task')['p'].nunique().max() > 1
+
+
+# ---- the profile
+
+
+def test_the_profile_has_what_the_rules_compare_and_what_a_verdict_needs():
+    rules, options = read_hospital_rules().table, PROFILES['hospitals']
+    check_options(options)
+    assert {*rules['model'], *rules['versus']} <= set(options['models'])
+    assert set(rules['fraction']) <= set(options['fractions']) and options['hours'] == 24
+    for fraction in (0.01, 0.05, 0.2):
+        draws = count_draws(options, fraction)
+        assert draws.linear >= 20 and draws.trained >= MIN_DRAWS
+    for model in {*rules['model'], *rules['versus']}:
+        if system_sources(model, 0.05).networks:
+            assert {f'{model}@1', f'{model}@2'} <= set(options['models']), model
+
+
+def test_the_rules_on_paper_are_the_rules_that_decide():
+    text = (Path(__file__).parents[1] / 'docs' / 'rules' / 'hospitals-2026-11.md').read_text(encoding='utf-8')
+    lines = [line.strip('|').split('|') for line in text.splitlines() if line.startswith('| ')]
+    rows = [[cell.strip() for cell in line] for line in lines]
+    written = [row for row in rows if len(row) == 6 and row[1] in ('primary', 'secondary')]
+    table = read_hospital_rules().table
+    shipped = table.assign(fraction=[f'{100 * f:g} %' for f in table['fraction']])
+    columns = ['claim', 'status', 'task_kind', 'model', 'versus', 'fraction']
+    assert written == shipped[columns].to_numpy().tolist()
+    assert read_hospital_rules().sha256 == '4851c07e183ae68bb5233f936fb98585fec5e330ccb87b97dfcd5fb6956ffbde'
+
+
+def test_a_run_with_the_profile_ends_in_the_section(tmp_path):
+    "At toy size, from the command's options to the tables of the page."
+    cohort = two_sites()
+    cohort.tasks[-1] = Task('Mortality', 'other')
+    cohort.save(tmp_path / 'cohort')
+    options = dict(A_TO_B, hidden=[4], lr=0.05, max_updates=4, eval_every=2, fractions=[1.0], replicates=20)
+    options |= dict(hours=48, seeds=[1], linear_seeds=[])
+    run = tmp_path / 'run'
+    run_experiment(cohort_folder := tmp_path / 'cohort', run, 'hospitals', workers=1, progress=False, **options)
+    assert '0 of' in describe_plan(cohort_folder, run, 'hospitals', options)
+    fits = pd.read_csv(run / 'results.csv')
+    learned = fits[(fits['task_kind'] == 'phenotype') & (fits['seed'] == 0)]
+    assert learned['reason'].isna().mean() > 0.9 and set(learned['model']) == set(PROFILES['hospitals']['models'])
+    tables = {file.stem for file in (run / 'tables').glob('hospitals_*.csv')}
+    names = ('claims', 'systems', 'calibration')  # one fraction: no labels are saved
+    assert tables == {f'hospitals_{name}' for name in names}
+    claims = pd.read_csv(run / 'tables' / 'hospitals_claims.csv')
+    assert set(claims['rules']) == {read_hospital_rules().sha256} and claims[['masks', 'clock']].shape == (13, 2)
+    assert 'exploratory' in (run / 'report.html').read_text(encoding='utf-8')
+
+
+# ---- verdicts
+
+
+@pytest.mark.parametrize(
+    'estimate, low, high, says',
+    [
+        (0.02, 0.001, 0.04, 'supports'),
+        (0.0099, 0.005, 0.015, 'open'),
+        (0.01, 0.0, 0.02, 'open'),
+        (0.0, -0.02, 0.0099, 'contradicts'),
+        (0.005, 0.001, 0.009, 'contradicts'),
+        (0.0, -0.02, 0.01, 'open'),
+        (0.3, np.nan, np.nan, 'no interval'),
+    ],
+)
+def test_what_a_comparison_says(estimate, low, high, says):
+    assert judge_comparison(estimate, low, high) == says
+    assert judge_comparison(estimate, low, high, 'too few') == 'too few'
+
+
+# ---- one site left out at a time
+
+
+def four_sites(n=320):
+    cohort = toy_cohort(n)
+    cohort.stays['site'] = np.array(['a/1', 'b', 'c', 'd'])[cohort.stays['subject_id'] % 4]
+    return cohort
+
+
+def test_each_site_is_the_new_one_once(tmp_path, capsys):
+    four_sites().save(tmp_path / 'cohort')
+    further = 'splits=1; n_held_out=2; max_updates=2; lr=.05; replicates=20; inits=0; variants=[]'
+    further += "; models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2']"
+    options = dict(cohort=str(tmp_path / 'cohort'), out=str(tmp_path / 'runs'), transfer_sites='each', hidden='4')
+    rnn_transfer_paper(**options, fractions='1', seeds='1', workers=1, set=further)
+    said = capsys.readouterr().out
+    assert 'pre-trained at the others' in said and '| mean |' in said
+    table = pd.read_csv(tmp_path / 'runs' / 'sites.csv')
+    assert set(table['site']) == {'a/1', 'b', 'c', 'd'} and set(table['task_kind']) == {'phenotype', 'mortality'}
+    stays = pd.read_parquet(tmp_path / 'cohort' / 'stays.parquet')
+    for site in ('a/1', 'b', 'c', 'd'):
+        run = tmp_path / 'runs' / f'site-{site.replace("/", "%2F")}'
+        roles = json.loads((run / 'manifest.json').read_text())['sites']
+        assert roles['transfer'] == [site] and set(roles['pretrain']) == {'a/1', 'b', 'c', 'd'} - {site}
+        n_test = ((stays['site'] == site) & (stays['partition'] == 'test')).sum()
+        assert set(pd.read_csv(run / 'results.csv')['n_test']) == {n_test}
+        mortality = pd.read_csv(run / 'results.csv').query('task == "Mortality" and model == "LR"')['auroc']
+        here = table.query('site == @site and task_kind == "mortality" and model == "LR"')
+        assert here['value'].item() == pytest.approx(mortality.item())
+
+
+def test_sites_that_cannot_be_left_out(tmp_path, capsys):
+    toy_cohort().save(tmp_path / 'cohort')
+    with pytest.raises(SystemExit) as e:
+        rnn_transfer_paper(cohort=str(tmp_path / 'cohort'), out=str(tmp_path / 'runs'), transfer_sites='each')
+    assert e.value.code == 2 and 'no column site' in capsys.readouterr().err and not (tmp_path / 'runs').exists()
+    cohort = four_sites()
+    cohort.stays.loc[(cohort.stays['site'] == 'd') & (cohort.stays['partition'] == 'val'), 'partition'] = 'train'
+    cohort.save(tmp_path / 'other')
+    runs = site_runs(tmp_path / 'other', tmp_path / 'runs', {})
+    assert list(runs) == ['a/1', 'b', 'c'] and runs['b'][1]['pretrain_sites'] == ['a/1', 'c', 'd']
