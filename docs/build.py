@@ -126,7 +126,7 @@ MENU = [
             for name in (
                 *("profiles", "notebooks", "draws", "plan", "store", "provenance", "execute", "cluster"),
                 *("hospitals", "run"),
-                *("status", "commandline", "commands", "pretrain_command", "apply_command"),
+                *("status", "commandline", "commands", "pretrain_command", "apply_command", "combine"),
             )
         ],
     ),
@@ -156,7 +156,7 @@ MENU = [
             f"utilities/{name}.ipynb"
             for name in (
                 *("errors", "seeds", "files", "csv_forms", "gzip_files", "json_files"),
-                *("checkpoint_form", "run_records", "display"),
+                *("checkpoint_form", "run_records", "code_hashes", "help_texts", "display"),
             )
         ]
         + ["testing.ipynb"],

@@ -46,7 +46,8 @@ def describe_cohort(
         lines.append(f'  left out, as only one class is here: {", ".join(meta["left_out"])}')
     if meta.get('note'):
         lines.append(f'  note: {meta["note"]}')
-    notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, made.tasks)]
+    unnoticed = [task for task in made.tasks if f'column {task.name}: ' not in (meta.get('note') or '')]
+    notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, unnoticed)]
     facts = describe_label_facts(meta)
     return '\n'.join(lines + facts + notices + describe_losses(read_losses(meta)))
 
