@@ -95,7 +95,7 @@ _SAME_TASK = {
     ),
 }
 
-# %% ../../nbs/learning/systems.ipynb #cell-014
+# %% ../../nbs/learning/systems.ipynb #cell-015
 _SCORES = {
     name: System('control', 'score', f'the severity score {name}, its probabilities by the labelled stays')
     for name in ('SAPS-I', 'SOFA')
@@ -105,7 +105,7 @@ SAME_TASK_SYSTEMS = list(_SAME_TASK)  # they need a network that has learned the
 SCORE_SYSTEMS = list(_SCORES)  # they need a cohort with these scores, and speak of mortality alone
 SYSTEM_NAMES = [name for name in SYSTEMS if name not in (*SAME_TASK_SYSTEMS, *SCORE_SYSTEMS)]  # those of every run
 
-# %% ../../nbs/learning/systems.ipynb #cell-019
+# %% ../../nbs/learning/systems.ipynb #cell-020
 SELECTION_CRITERIA = {
     '': 'by the labelled validation stays',
     'literal': 'lambda by the labelled validation stays, eq. (2) with its L1 term',
@@ -117,7 +117,7 @@ SELECTION_CRITERIA = {
 }
 CROSS_VALIDATED = ('cv', 'fine', 'ridge')  # linear systems only
 
-# %% ../../nbs/learning/systems.ipynb #cell-021
+# %% ../../nbs/learning/systems.ipynb #cell-022
 @dataclass(frozen=True)
 class SystemId:
     "A model's name, parsed"
@@ -154,7 +154,7 @@ class SystemId:
         network, slash, layer = block.partition('/')
         return f'{network}@{self.init}{slash}{layer}'
 
-# %% ../../nbs/learning/systems.ipynb #cell-022
+# %% ../../nbs/learning/systems.ipynb #cell-023
 def _raise_for_system(name, system: str, criterion: str, init: int):
     "BadInput where a system does not exist, or not with this criterion or initialisation"
     if system not in SYSTEMS:
@@ -173,7 +173,7 @@ def _raise_for_system(name, system: str, criterion: str, init: int):
             f'models {name!r}: only systems that read MIMIC-Net, or the untrained network, have other initialisations'
         )
 
-# %% ../../nbs/learning/systems.ipynb #cell-024
+# %% ../../nbs/learning/systems.ipynb #cell-025
 def _split_name(name: str) -> SystemId:
     "A name taken apart, whether or not there is such a system"
     head, _, init = name.partition('@')
@@ -193,7 +193,7 @@ def parse_model(
     _raise_for_system(name, system, criterion, int(init or 0))
     return SystemId(str(name), system, criterion, int(init or 0))
 
-# %% ../../nbs/learning/systems.ipynb #cell-026
+# %% ../../nbs/learning/systems.ipynb #cell-027
 def describe_system(
     name: str,  # as `parse_model`
 ) -> str:  # BadInput as `parse_model`
