@@ -164,11 +164,8 @@ PANELS = {
         'last-LR',
     ],
     'Severity scores': ['MN-LR-2', 'LR', *SCORE_SYSTEMS],
-    'Choice of lambda': [
-        f'{name}:{criterion}' if criterion else name
-        for name in ('MN-LR-2', 'LR')
-        for criterion in dict.fromkeys(['', *SELECTION_CRITERIA])
-    ],
+    'Choice of lambda': [f'MN-LR-2:{criterion}'.rstrip(':') for criterion in SELECTION_CRITERIA],
+    'Choice of lambda, LR': [f'LR:{criterion}'.rstrip(':') for criterion in SELECTION_CRITERIA],
 }
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-030

@@ -116,7 +116,7 @@ LINE_STYLES = {
     'SAPS-I': LineStyle(_GREY, 'd', '--'),
     'SOFA': LineStyle(_BLACK, 'd', '--'),
 }
-CRITERION_COLORS = {'literal': _ORANGE, 'cv': _GREEN, 'full-val': _PINK}
+CRITERION_COLORS = {'literal': _ORANGE, 'cv': _GREEN, 'full-val': _PINK, 'fine': _SKY, 'ridge': _BLACK}
 _UNKNOWN_STYLE = LineStyle(_GREY, '.', ':')
 
 # %% ../../nbs/evaluation/plotting.ipynb #cell-025

@@ -97,6 +97,8 @@ _SAME_TASK = {
         'further', 'classifier', 'zero-shot with intercept and slope by the labelled stays', ('mimic-net',)
     ),
 }
+
+# %% ../../nbs/learning/systems.ipynb #cell-015
 _SCORES = {
     name: System('control', 'score', f'the severity score {name}, its probabilities by the labelled stays')
     for name in ('SAPS-I', 'SOFA')
