@@ -53,7 +53,7 @@ def _monitored_training(
     of_set = dict(zip(sets, monitors))
     return [of_set[key] for key in keys]
 
-
+# %% ../../nbs/learning/recurrent.ipynb #2ed54066
 def fit_recurrent(
     data: PreparedCohort,  # of the run
     requests: dict[str, FitRequest],  # one for each selection criterion, with the same train stays
