@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -104,7 +104,7 @@ def verdict_of(parts, relation, value=0.0, margin=MARGIN):
         (-0.5, 0.0099, "higher", "contradicted"),
         (0.001, 0.0189, "higher", "inconclusive"),  # negligible
         (0.001, 0.0191, "higher", "supported"),
-        (0.001, 0.005, "higher", "inconclusive"),  # negligible
+        (0.001, 0.005, "higher", "contradicted"),  # no relevant lead is left
         (-0.0099, 0.0099, "equal", "supported"),
         (-0.0101, 0.0099, "equal", "inconclusive"),
         (0.002, 0.005, "equal", "supported"),
@@ -139,12 +139,14 @@ def test_stated_values_have_no_margin(low, high, relation, verdict):
 pairs = st.tuples(st.floats(-0.1, 0.1), st.floats(0.001, 0.05))
 
 
+@settings(deadline=None, max_examples=40)
 @given(pairs, st.sampled_from(RELATIONS), st.floats(0.1, 1))
 def test_a_narrower_interval_never_reverses_a_verdict(part, relation, shrink):
     wide, narrow = (verdict_of(one_part(part[0], s), relation) for s in (part[1], part[1] * shrink))
     assert wide in ("inconclusive", narrow)
 
 
+@settings(deadline=None, max_examples=40)
 @given(pairs)
 def test_relations_agree_with_each_other(part):
     estimate, se = part
@@ -156,6 +158,7 @@ def test_relations_agree_with_each_other(part):
     assert found["equal"] == verdict_of(one_part(-estimate, se), "equal")
 
 
+@settings(deadline=None, max_examples=40)
 @given(pairs, st.sampled_from(RELATIONS), st.integers(1, 60))
 def test_p_values_are_those_of_scipy_and_agree_with_the_interval(part, relation, df):
     (estimate, se), parts = part, one_part(*part, df=df)
@@ -170,6 +173,7 @@ def test_p_values_are_those_of_scipy_and_agree_with_the_interval(part, relation,
     assert p_support(parts, "above").item() == pytest.approx(stats.t.sf(estimate / se, df), rel=1e-6)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(pairs, min_size=1, max_size=6), st.sampled_from(RELATIONS))
 def test_all_parts_must_support_and_one_is_enough_to_contradict(intervals, relation):
     parts = pd.concat([one_part(*part) for part in intervals], ignore_index=True)

@@ -86,7 +86,7 @@ def _invent_system(rng: np.random.Generator, truth: list, kind: str, networks_sd
     tasks = rng.normal(0, TASKS_SD / np.sqrt(2), (T, 1, 1)) if T > 1 else np.zeros((1, 1, 1))
     return values + tasks - tasks.mean(), replicates, float(tasks.mean())
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-015
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-016
 _REPLICATES = 100  # of the patients' bootstrap
 
 
@@ -118,7 +118,7 @@ class InventedRun:
         "Fractions that count."
         return [f for f in DRAWS_SD if f >= _COUNT_FROM]
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-017
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-018
 def _fits(run: InventedRun, kind: str, model: str) -> tuple:
     "AUROCs, replicates and the mean effect of these tasks; invented at the first call."
     if (kind, model) not in run._cache:
@@ -142,7 +142,7 @@ def _invented_table(run: InventedRun, kind: str, terms: list) -> FractionTables:
         total = total + t.factor * (values[:, :J] if s.drawn else values[:, :1])
     return FractionTables(total, np.arange(J), np.arange(total.shape[2]), drawn, networked)
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-018
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-020
 @patch
 def combine(
     self: InventedRun,
@@ -180,7 +180,7 @@ def task_sums(
     "Sums by task are not invented."
     return pd.Series(dtype=float)
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-023
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-025
 _COUNTS = {  # claim -> estimates of its parts as published, and where the claim becomes false
     'few features': ((0.1, 0.06, 0.05), 0.25),
     '95 % near zero': ((0.955, 0.974), 0.95),
@@ -216,7 +216,7 @@ def _invented_claim(claim: Claim) -> Claim:
 
 SIMULATED = [_invented_claim(c) for c in CLAIMS if c.family != 'fine-tuning']  # claims with a rule to simulate
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-025
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-027
 def _part_holds(value: float, claim: Claim) -> bool | None:
     "Whether a claim is true of a true value; None: neither, as a lead between 0 and the margin."
     x, m, eps = value - claim.value, claim.margin, 1e-9
@@ -248,7 +248,7 @@ def claim_holds(
     found = [_part_holds(v, claim) for v in parts['estimate']]
     return False if False in found else None if None in found else True
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-029
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-031
 def simulate_verdicts(
     world: str,  # one of WORLDS
     networks_sd: float = NETWORKS_SD[0],  # of systems that read a network

@@ -22,7 +22,7 @@ from .intervals import CONFIDENCE_LEVEL
 
 # %% ../../nbs/evaluation/claim_rules.ipynb #cell-007
 RULES_FILE = 'claims-2026-11.md'  # in docs/rules, with a copy in rnn_transfer/resources
-RULES_SHA256 = '695820dda0fe28d347ea013b1a4e1f188a104a18e681e94935076d336eafb1d9'
+RULES_SHA256 = '931ab3248f9117859ff634225ca67aef24a070363b3144e753410f76f333ba68'
 
 
 def rules_text() -> str:  # Markdown
@@ -115,10 +115,10 @@ def judge_parts(
     if parts[['estimate', 'se']].isna().any(axis=None) and for_it <= against_it:
         return Judgement('inconclusive', np.nan, weakest, 'no interval')
     p = float(min(1.0, 2 * min(for_it, against_it)))
-    above = 2 * for_it <= 1 - CONFIDENCE_LEVEL
-    if relation == 'higher' and above and (parts['estimate'] < value + margin).any():
-        return Judgement('supported', float(2 * for_it), weakest, 'higher, negligible')
-    return Judgement('contradicted' if against_it < for_it else 'supported', p, weakest)
+    if against_it < for_it:
+        return Judgement('contradicted', p, weakest)
+    negligible = relation == 'higher' and (parts['estimate'] < value + margin).any() and p <= 1 - CONFIDENCE_LEVEL
+    return Judgement('supported', p, weakest, 'higher, negligible' if negligible else '')
 
 # %% ../../nbs/evaluation/claim_rules.ipynb #cell-024
 class Verdict(NamedTuple):

@@ -272,7 +272,7 @@ def _ratio_words(estimate: float, low: float, high: float) -> str:
     ends = '' if np.isnan(low) else f' [{np.exp(low):.2f}, {np.exp(high):.2f}]'
     return f'× {np.exp(estimate):.2f}{ends}'
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-042
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-043
 def label_ratio_test(
     a: str,  # a system
     b: str,  # the system whose levels are to be reached
@@ -284,7 +284,7 @@ def label_ratio_test(
 
     return test
 
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-045
+# %% ../../nbs/evaluation/claim_tests.ipynb #cell-046
 def not_run_test(
     reason: str,  # what is missing
 ) -> Callable:  # test that raises NotRun

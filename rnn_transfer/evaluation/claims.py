@@ -219,7 +219,7 @@ def _shown_verdicts(table: pd.DataFrame) -> pd.DataFrame:
         shown.insert(2, 'λ', table['selection'])
     return shown
 
-# %% ../../nbs/evaluation/claims.ipynb #cell-025
+# %% ../../nbs/evaluation/claims.ipynb #cell-026
 def section(
     ev: Evaluation,  # results of a run, with their bootstrap replicates
     weights: dict | None = None,  # network -> split -> absolute weights of MN-LR-1, as `network_weights` reads

@@ -117,7 +117,7 @@ def _tasks_part(tables: list, replicates: np.ndarray, weights: np.ndarray) -> _S
     part = max(0.0, float(of_task.var(ddof=1)) - explained) * (weights**2).sum()
     return _SourcePart(part, part**2 / (n - 1))
 
-# %% ../../nbs/evaluation/pooled.ipynb #cell-018
+# %% ../../nbs/evaluation/pooled.ipynb #cell-019
 def pooled_interval(
     tables: list,  # of FractionTables, one for each fraction, over the same tasks; what is summed up
     replicates: np.ndarray,  # (R,) bootstrap replicates of the weighted sum; (T, R) of each task's sum
