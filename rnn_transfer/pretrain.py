@@ -30,6 +30,8 @@ from rnn_transfer.learning.splits import (
     least_test_positives,
     remove_leakage,
 )
+
+# %% ../nbs/02_pretrain.ipynb #cell-005
 from .learning.systems import ABLATION_NETWORKS
 from rnn_transfer.learning.training import (
     DEFAULT_SETTINGS,
@@ -54,7 +56,7 @@ from rnn_transfer.model import (
 from .utilities.errors import BadInput
 from .utilities.files import write_atomic, write_csv
 
-# %% ../nbs/02_pretrain.ipynb #cell-014
+# %% ../nbs/02_pretrain.ipynb #cell-015
 class TrainedNetwork(NamedTuple):
     "A network and how it was trained"
 
@@ -67,7 +69,7 @@ def _train_and_val_rows(data: PreparedCohort, keep: np.ndarray) -> list[np.ndarr
     rows = [data.rows(name, data.sites_of_pretraining) for name in ('train', 'val')]
     return [at[keep[at]] for at in rows]
 
-# %% ../nbs/02_pretrain.ipynb #cell-016
+# %% ../nbs/02_pretrain.ipynb #cell-017
 def train_mimic_net(
     data: PreparedCohort,  # of the run
     keep: np.ndarray,  # (n_stays,) bool, stays that may be used
@@ -94,7 +96,7 @@ def train_mimic_net(
     best = choose_hidden({h: history.best_val for h, history in drop_diverged(outcomes).items()})
     return TrainedNetwork(nets[best], outcomes)
 
-# %% ../nbs/02_pretrain.ipynb #cell-021
+# %% ../nbs/02_pretrain.ipynb #cell-022
 def train_autoencoder(
     data: PreparedCohort,  # of the run
     start: MIMICNet,  # untrained network
@@ -111,7 +113,7 @@ def train_autoencoder(
     history = train_network(auto, X, y, X_val, y_val, settings, seed=seed, loss=reconstruction_loss, **lengths)
     return TrainedNetwork(auto.net, {start.config['hidden']: history})
 
-# %% ../nbs/02_pretrain.ipynb #cell-024
+# %% ../nbs/02_pretrain.ipynb #cell-025
 @dataclass(frozen=True)
 class _PretrainRun:
     "What all networks of a split share"
@@ -134,7 +136,7 @@ class _PretrainRun:
         keep, seed = self.keep if keep is None else keep, self.seed if seed is None else seed
         return train_mimic_net(self.data, keep, self.split.source, starts, self.settings, seed, inputs)
 
-# %% ../nbs/02_pretrain.ipynb #cell-025
+# %% ../nbs/02_pretrain.ipynb #cell-026
 def _train_ablations(ctx: _PretrainRun, ablations: list[str], starts: dict[int, MIMICNet], start: MIMICNet) -> dict:
     "The ablations that are trained on source tasks"
     trained, columns = {}, ctx.data.columns
@@ -158,7 +160,7 @@ def _train_further_inits(ctx: _PretrainRun, n_extra_inits: int, start: MIMICNet)
         trained[f'mimic-net@{i}'] = catch_divergence(ctx.train, [other], seed=ctx.seed + i)
     return trained
 
-# %% ../nbs/02_pretrain.ipynb #cell-027
+# %% ../nbs/02_pretrain.ipynb #cell-028
 def _train_networks(ctx: _PretrainRun, ablations: list[str], n_extra_inits: int, autoencoder_updates: int) -> dict:
     "{name: TrainedNetwork or Diverged}; raises Diverged where MIMIC-Net did"
     starts = ctx.starts()
@@ -172,7 +174,7 @@ def _train_networks(ctx: _PretrainRun, ablations: list[str], n_extra_inits: int,
         trained['autoencoder'] = catch_divergence(train_autoencoder, ctx.data, start, settings, ctx.seed)
     return trained
 
-# %% ../nbs/02_pretrain.ipynb #cell-029
+# %% ../nbs/02_pretrain.ipynb #cell-030
 def _check_ablations(
     data: PreparedCohort, names: Sequence[str], n_extra_inits: int, same_tasks: bool = False
 ) -> tuple[list[str], dict]:
@@ -187,7 +189,7 @@ def _check_ablations(
         left_out |= {name: 'the grid has no masks' for name in ('masks-only', 'values-only') if name in names}
     return [name for name in ABLATION_NETWORKS if name in names and name not in left_out], left_out
 
-# %% ../nbs/02_pretrain.ipynb #cell-032
+# %% ../nbs/02_pretrain.ipynb #cell-033
 def _describe_training(trained: TrainedNetwork) -> dict:
     "What split.json says of a network: the h that was chosen, and the training of each h"
     networks = []
@@ -213,7 +215,7 @@ def _learning_curves(trained: dict[str, TrainedNetwork]) -> pd.DataFrame:
                 curves.append(history.curve.assign(network=name, hidden=h))
     return pd.concat(curves)[['network', 'hidden', 'update', 'train', 'val']]
 
-# %% ../nbs/02_pretrain.ipynb #cell-035
+# %% ../nbs/02_pretrain.ipynb #cell-036
 def _write_checkpoints(folder: Path, data: PreparedCohort, trained: dict[str, TrainedNetwork], manifest: dict):
     "One checkpoint for each network"
     values = [data.columns[i] for i in value_and_mask_columns(data.columns)[0]]
@@ -227,7 +229,7 @@ def _write_checkpoints(folder: Path, data: PreparedCohort, trained: dict[str, Tr
             **grid_metadata(data),
         )
 
-# %% ../nbs/02_pretrain.ipynb #cell-037
+# %% ../nbs/02_pretrain.ipynb #cell-038
 def _write_artifacts(run: Path, data: PreparedCohort, outcomes: dict, flow: pd.DataFrame, manifest: dict) -> dict:
     "The files of `run_pretrain`, split.json last"
     folder = run / f'split-{manifest["split"]}' / 'pretrain'
@@ -254,7 +256,7 @@ def _write_description(run: Path, data: PreparedCohort, networks: list[str], tab
         tmp.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding='utf-8')
     return manifest
 
-# %% ../nbs/02_pretrain.ipynb #cell-039
+# %% ../nbs/02_pretrain.ipynb #cell-040
 def _draw_split(
     data: PreparedCohort,
     number: int,
@@ -277,7 +279,7 @@ def _draw_split(
     manifest = dict(split=number, source=split.source, target=split.target)
     return split, manifest | dict(prevalence=prevalence[split.target].to_dict(), held_out_prevalence=span)
 
-# %% ../nbs/02_pretrain.ipynb #cell-041
+# %% ../nbs/02_pretrain.ipynb #cell-042
 def _same_tasks_split(data: PreparedCohort, number: int) -> tuple[Split, dict]:
     "All phenotypes as source and as target; BadInput unless the sites differ"
     here, there = set(data.sites_of_pretraining), set(data.sites_of_transfer)
@@ -306,7 +308,7 @@ def _train_and_write(ctx: _PretrainRun, flow: pd.DataFrame, manifest: dict, auto
     outcomes = _train_networks(ctx, manifest['variants'], manifest['inits'], autoencoder_updates)
     return _write_artifacts(ctx.run, ctx.data, outcomes, flow, manifest)
 
-# %% ../nbs/02_pretrain.ipynb #cell-043
+# %% ../nbs/02_pretrain.ipynb #cell-044
 def run_pretrain(
     run: str | Path,  # run folder with the data and model steps done
     split: int = 0,  # number of the split, from 0
@@ -335,7 +337,7 @@ def run_pretrain(
     with torch_threads(threads):
         return _train_and_write(ctx, flow, manifest, autoencoder_updates)
 
-# %% ../nbs/02_pretrain.ipynb #cell-046
+# %% ../nbs/02_pretrain.ipynb #cell-047
 def _describe_pretrained(data: PreparedCohort, net: MIMICNet, sha256: str, same_tasks: bool) -> dict:
     "split.json of a network that is taken over; BadInput where nothing is left to transfer to"
     learned = net.meta.get('tasks') or []
@@ -348,7 +350,7 @@ def _describe_pretrained(data: PreparedCohort, net: MIMICNet, sha256: str, same_
     manifest = dict(split=0, source=learned, target=target, same_tasks=bool(same_tasks), pretrained=sha256, hidden=h)
     return manifest | {'variants': [], 'mimic-net': dict(hidden=h, networks=[outcome])}
 
-# %% ../nbs/02_pretrain.ipynb #cell-048
+# %% ../nbs/02_pretrain.ipynb #cell-049
 def adopt_network(
     run: str | Path,  # run folder with the data and model steps done, the data step with this checkpoint
     checkpoint: str | Path,  # file NAME.safetensors, with NAME.json next to it

@@ -76,7 +76,7 @@ def test_single_draws_are_counted_against_all_of_them(ev):
     single = stability.single_draw_frame(ev, [("MN-LR-2", "LR")])
     single = single.query("fraction == .1 and task_kind == 'phenotype'")
     assert d["n_single"] == 5 and d["differ_word"] == (single["word"] != d["word"]).sum()
-    networks = stability.network_frame(ev)
+    networks = stability.compare_networks(ev)
     assert (networks["n_pairs"] == 6).all() and (networks["outside_sources"] <= networks["outside_patients"]).all()
 
 

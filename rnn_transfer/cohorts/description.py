@@ -134,7 +134,6 @@ def _metadata_form() -> 'type[BaseModel]':
         synthetic: bool = False
         flow: list[dict[str, str | int]] = Field([], max_length=1000)
         held_out_prevalence: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
-        held_out_test_positives: Count | None = None
         note: str | None = Field('', max_length=100_000)
         left_out: list[str] = []
         corrected: dict[str, int] = {}

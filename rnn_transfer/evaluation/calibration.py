@@ -114,7 +114,7 @@ def _named_fractions(ev: Evaluation, d: pd.DataFrame) -> list[str]:
     names = {kind: name_fractions(ev, kind) for kind in ev.kinds}
     return [names[kind][f] for kind, f in zip(d['task_kind'], d['fraction'])]
 
-
+# %% ../../nbs/evaluation/calibration.ipynb #cell-021
 def _quality_table(ev: Evaluation) -> ReportTable:
     "Other metrics, with intervals."
     d = quality_frame(ev)
@@ -146,7 +146,7 @@ def _quality_table(ev: Evaluation) -> ReportTable:
     )
     return ReportTable('quality', 'Other metrics', d, shown, note, folded=True)
 
-# %% ../../nbs/evaluation/calibration.ipynb #cell-023
+# %% ../../nbs/evaluation/calibration.ipynb #cell-024
 def _calibration_figure(ev: Evaluation) -> ReportFigure | None:
     "Reliability curves; None where predictions are not at hand or none of the paper's systems was run."
     if ev.predicted is None or not set(SYSTEM_GROUPS["The paper's"]) & set(ev.models):

@@ -48,7 +48,7 @@ def _score_parts(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, tuple[float,
         parts[known, 2:] = np.c_[y - q, (y - q) * x, v, v * x, v * x**2]
     return parts, (intercept, slope)
 
-# %% ../../nbs/evaluation/calibration_lines.ipynb #cell-011
+# %% ../../nbs/evaluation/calibration_lines.ipynb #cell-012
 def _take_step(sums: np.ndarray, estimates: tuple[float, float]) -> CalibrationReplicates:
     "One Newton step for each row of (1 + replicates, 7) sums."
     intercept, slope = estimates
@@ -69,7 +69,7 @@ def calibration_replicates(
     sums = weights @ np.concatenate([parts for parts, _ in found], axis=1)
     return [_take_step(sums[:, 7 * i : 7 * i + 7], estimates) for i, (_, estimates) in enumerate(found)]
 
-# %% ../../nbs/evaluation/calibration_lines.ipynb #cell-016
+# %% ../../nbs/evaluation/calibration_lines.ipynb #cell-017
 def _median_columns(name: str, values: np.ndarray) -> dict:
     "Median over fits of (fits, 1 + replicates) values, with its interval."
     values = values[~np.isnan(values[:, 0])]
@@ -95,7 +95,7 @@ def _calibration_cell(ev: Evaluation, rows: np.ndarray) -> dict:
     columns = _median_columns('intercept', intercepts) | _median_columns('intercept_fitted', intercepts[~null])
     return columns | _median_columns('slope_fitted', slopes[~null]) | counts
 
-# %% ../../nbs/evaluation/calibration_lines.ipynb #cell-017
+# %% ../../nbs/evaluation/calibration_lines.ipynb #cell-019
 def calibration_frame(
     ev: Evaluation,  # with predictions
     models: Iterable[str] = tuple(SYSTEM_GROUPS["The paper's"]),  # those not run are left out
@@ -111,7 +111,7 @@ def calibration_frame(
             found.append(cell | _calibration_cell(ev, rows))
     return pd.DataFrame(found)
 
-# %% ../../nbs/evaluation/calibration_lines.ipynb #cell-021
+# %% ../../nbs/evaluation/calibration_lines.ipynb #cell-023
 CALIBRATION_NOTE = (
     'Intercept 0 and slope 1 are perfect; a slope below 1: predictions too extreme, an intercept below 0: too high. '
     'Medians over tasks, splits and draws; intervals over patients alone, by one Newton step a replicate. '
@@ -143,7 +143,7 @@ def _calibration_table(ev: Evaluation, d: pd.DataFrame, kind: str) -> ReportTabl
     title = f'Calibration by fraction: {kind_title(ev, kind).partition(",")[0]}'
     return ReportTable(f'calibration_{kind}', title, d, shown, CALIBRATION_NOTE)
 
-# %% ../../nbs/evaluation/calibration_lines.ipynb #cell-023
+# %% ../../nbs/evaluation/calibration_lines.ipynb #cell-025
 def calibration_tables(
     ev: Evaluation,  # of a run
 ) -> list[ReportTable]:  # one for each kind of task; empty without predictions or the paper's systems

@@ -34,6 +34,11 @@ def _describe_roles(run: Path | str, pretrain: list, transfer: list) -> str:
     return ' '.join(word for word in words if word)
 
 # %% ../../nbs/evaluation/captions.ipynb #cell-008
+def _labels_info(meta: dict) -> dict:
+    "What the cohort states of its labels."
+    return {name: meta.get(name) or default for name, default in (('labels', ''), ('label_facts', []), ('note', ''))}
+
+# %% ../../nbs/evaluation/captions.ipynb #cell-010
 def run_info(
     run: Path | str,  # run folder
     prepared: PreparedCohort,  # its data
@@ -54,9 +59,7 @@ def run_info(
         roles=_describe_roles(run, *roles),
         same_tasks=_pretrained_on(run, 'same_tasks'),
         losses=meta.get('losses') or [],
-        labels=meta.get('labels'),
-        label_facts=meta.get('label_facts') or [],
-        note=meta.get('note') or '',
+        **_labels_info(meta),
         fingerprint=meta.get('fingerprint', ''),
         profile=manifest.get('profile') or 'not given',
         changed=manifest.get('changed'),
@@ -67,7 +70,7 @@ def run_info(
         n_subjects=prepared.stays['subject_id'].nunique(),
     )
 
-# %% ../../nbs/evaluation/captions.ipynb #cell-012
+# %% ../../nbs/evaluation/captions.ipynb #cell-014
 PROFILE_NOTES = dict(
     quick='small networks, few updates, three fractions',
     open='the protocol sized for open data on two cores: h of 32 or 64, learning rate 0.001',
@@ -84,7 +87,7 @@ def describe_profile(
     note = f' ({PROFILE_NOTES[name]})' if name in PROFILE_NOTES and changed is not None else ''
     return f'{name} profile{note}' + (f', changed: {", ".join(changed)}' if changed else '')
 
-# %% ../../nbs/evaluation/captions.ipynb #cell-016
+# %% ../../nbs/evaluation/captions.ipynb #cell-018
 def data_caption(
     ev: Evaluation,  # only its `info` is used
 ) -> str:  # one sentence

@@ -72,7 +72,7 @@ def _benefit_replicates(ev: Evaluation, rows: np.ndarray, thresholds: np.ndarray
     flat = np.stack(values).reshape(len(cells), -1)
     return nested_mean(flat, split, task).reshape(len(thresholds), -1)
 
-# %% ../../nbs/evaluation/decision_curves.ipynb #cell-016
+# %% ../../nbs/evaluation/decision_curves.ipynb #cell-017
 def _benefit_cell(ev: Evaluation, key: dict, rows: np.ndarray, thresholds: np.ndarray, name: str) -> pd.DataFrame:
     "The curve of one system, or of treating everybody."
     values = _benefit_replicates(ev, rows, thresholds, name == _DEFAULT)
@@ -100,7 +100,7 @@ def decision_frame(
         found += [_benefit_cell(ev, key, positions, thresholds, m) for m, positions in rows.items()]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
-# %% ../../nbs/evaluation/decision_curves.ipynb #cell-022
+# %% ../../nbs/evaluation/decision_curves.ipynb #cell-023
 def _draw_benefit(ax: Any, d: pd.DataFrame) -> None:
     "Curves of one kind and fraction."
     ends = []
@@ -121,7 +121,7 @@ def _draw_benefit(ax: Any, d: pd.DataFrame) -> None:
         ax.annotate(_DEFAULT, (100 * at['threshold'], at['value']), (4, 2), textcoords='offset points', fontsize=8)
     label_ends(ax, ends)
 
-# %% ../../nbs/evaluation/decision_curves.ipynb #cell-023
+# %% ../../nbs/evaluation/decision_curves.ipynb #cell-025
 def figure_decisions(
     ev: Evaluation,  # of a run
     d: pd.DataFrame,  # as `decision_frame`, at least one row
@@ -139,7 +139,7 @@ def figure_decisions(
         ax.set_ylabel('net benefit')
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/decision_curves.ipynb #cell-025
+# %% ../../nbs/evaluation/decision_curves.ipynb #cell-027
 _SHOWN = (0.1, 0.2, 0.3)  # of the thresholds, in the table; all are in its file
 
 
@@ -155,7 +155,7 @@ def _decision_table(ev: Evaluation, d: pd.DataFrame, kind: str) -> ReportTable:
     shown = shown.reset_index().rename(columns=dict(model='System', labels='Labels (positives)'))
     return ReportTable(f'decisions_{kind}', f'Net benefit: {kind}', d, shown, folded=True)
 
-# %% ../../nbs/evaluation/decision_curves.ipynb #cell-027
+# %% ../../nbs/evaluation/decision_curves.ipynb #cell-029
 _NOTE = (
     'Net benefit = TP/n − FP/n · t/(1 − t) at a threshold of risk t (Vickers & Elkin 2006): '
     'true positives per stay, less the false ones at the rate at which t trades them. Treating nobody has 0. '

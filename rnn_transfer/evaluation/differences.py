@@ -175,7 +175,7 @@ def _empty_figure(ev: Evaluation, words: str) -> Any:
     axes[0, 0].text(0, 0.5, words, fontsize=9, va='center')
     return add_source_caption(fig, ev)
 
-
+# %% ../../nbs/evaluation/differences.ipynb #cell-029
 def figure_forest(
     ev: Evaluation,  # of a run; with MN-LR-2 and RNN-C or LR, or the figure says that neither was run
 ) -> Any:  # matplotlib Figure
@@ -197,7 +197,7 @@ def figure_forest(
     label_fractions(axes[-1], colors, x=1.02, y=1, step=0.07, fontsize=9)
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/differences.ipynb #cell-030
+# %% ../../nbs/evaluation/differences.ipynb #cell-032
 def _difference_figure(ev: Evaluation) -> ReportFigure | None:
     "The differences, drawn; None where no pair was run."
     if not compared_pairs(ev):
@@ -227,7 +227,7 @@ def _forest_figure(ev: Evaluation) -> ReportFigure | None:
     )
     return ReportFigure('forest', 'Paired differences task by task', alt, figure_forest(ev), note)
 
-# %% ../../nbs/evaluation/differences.ipynb #cell-032
+# %% ../../nbs/evaluation/differences.ipynb #cell-034
 _NOTE = (
     'Each difference is taken on the same stays, tasks and seeds for both systems. Higher or lower: its interval '
     'excludes 0; inconclusive: it includes 0. Nothing is corrected for the number of comparisons. '

@@ -152,7 +152,7 @@ def kind_title(
         return 'The same tasks at the other site, weighted AUROC'
     return TASK_KINDS.get(kind, f'{kind}, weighted AUROC')
 
-
+# %% ../../nbs/evaluation/layout.ipynb #cell-035
 def main_systems_only(
     df: pd.DataFrame,  # with a column model
 ) -> pd.DataFrame:  # the rows that remain
@@ -174,7 +174,7 @@ def sort_by_kind(
         ignore_index=True,
     )
 
-# %% ../../nbs/evaluation/layout.ipynb #cell-037
+# %% ../../nbs/evaluation/layout.ipynb #cell-041
 SYSTEM_COMPARISONS = [('MN-LR-2', 'RNN-C'), ('MN-LR-2', 'LR'), ('MN-LR-2', 'untrained-LR-2'), ('MN-LR-2', 'MN-LR-1')]
 COMPARISONS_WITH_FURTHER = SYSTEM_COMPARISONS + [('MN-LR-2', m) for m in SYSTEM_GROUPS['Further']]
 
@@ -186,7 +186,7 @@ def compared_pairs(
     "The pairs whose two models were run."
     return [p for p in pairs if set(p) <= set(ev.models)]
 
-# %% ../../nbs/evaluation/layout.ipynb #cell-040
+# %% ../../nbs/evaluation/layout.ipynb #cell-044
 def describe_known_system(
     model: str,  # name, such as LR or MN-LR-2:cv
 ) -> str:  # '' for a name that the package does not know
@@ -196,7 +196,7 @@ def describe_known_system(
     except BadInput:
         return ''
 
-# %% ../../nbs/evaluation/layout.ipynb #cell-043
+# %% ../../nbs/evaluation/layout.ipynb #cell-047
 _FEW_LABELS = 0.05  # of the labels; our choice: early on the learning curve, where most tasks still have positives
 
 
@@ -213,7 +213,7 @@ def few_and_all_fractions(
     "The fraction that stands for few labels, and the largest."
     return list(dict.fromkeys([few_label_fraction(ev), ev.fractions[-1]]))
 
-# %% ../../nbs/evaluation/layout.ipynb #cell-046
+# %% ../../nbs/evaluation/layout.ipynb #cell-050
 def describe_interval(
     low: float,  # of a difference; NaN: no interval
     high: float,  # of a difference

@@ -117,7 +117,7 @@ def draw_learning_curves(
         ends.append(LineEnd(d['value'].iloc[-1], x.iloc[-1], m, color))
     return ends
 
-
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-022
 def _finish_axes(ax: Any, ends: list[LineEnd], title: str, kind: str) -> None:
     "Title, labels, names of the lines, and the line of chance where it is in sight."
     ax.set_title(title)
@@ -128,7 +128,7 @@ def _finish_axes(ax: Any, ends: list[LineEnd], title: str, kind: str) -> None:
         ax.axhline(0.5, color='#999999', lw=0.8, ls=':', zorder=0)
     label_ends(ax, ends)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-025
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-026
 def figure_2(
     ev: Evaluation,  # of a run
     kind: str = 'phenotype',  # of task; phenotype is Figure 2(a), mortality Figure 2(b)
@@ -143,7 +143,7 @@ def figure_2(
     _finish_axes(ax, draw_learning_curves(ax, tidy, models, models, ticks), '', kind)
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-028
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-029
 PANELS = {
     'Further systems': ['MN-LR-2', *SYSTEM_GROUPS['Further']],
     'Controls: what pre-training adds': [
@@ -168,7 +168,7 @@ PANELS = {
     'Choice of lambda, LR': [f'LR:{criterion}'.rstrip(':') for criterion in SELECTION_CRITERIA],
 }
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-030
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-031
 def select_panels(
     models: Iterable[str],  # that were run
 ) -> dict[str, list[str]]:  # title -> models that were run
@@ -177,7 +177,7 @@ def select_panels(
     found = {title: [m for m in names if m in models] for title, names in PANELS.items()}
     return {title: names for title, names in found.items() if set(names) - {'MN-LR-2', 'LR'}}
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-032
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-033
 def figure_systems(
     ev: Evaluation,  # of a run with more than the paper's four systems
     kind: str = 'phenotype',  # of task
@@ -197,7 +197,7 @@ def figure_systems(
             ax.set_ylabel('')
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-035
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-036
 def _curve_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
     "Figure 2(a) or 2(b); None for another kind of task."
     letter = dict(phenotype='a', mortality='b').get(kind)
@@ -216,7 +216,7 @@ def _curve_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
         + _describe_missing(ev, kind),
     )
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-037
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-038
 def _systems_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
     "Further systems and controls of one kind of task; None where none was run."
     found = select_panels(ev.results['model'][ev.results['task_kind'] == kind])

@@ -290,7 +290,7 @@ def evaluate_predictions(
     row['reason'] = '; '.join(r for r in reasons if r) or None
     return MeasuredFit(row, values)
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-071
+# %% ../../nbs/evaluation/measures.ipynb #cell-073
 class _Bins(NamedTuple):
     "Three arrays (n, bins) float64: what each stay adds to each bin."
 
@@ -315,7 +315,7 @@ def _bin_predictions(
             table[rows, bin_of] += values
     return _Bins(*tables[:, :, tables[0].any(0)])
 
-# %% ../../nbs/evaluation/measures.ipynb #cell-073
+# %% ../../nbs/evaluation/measures.ipynb #cell-075
 def reliability_curve(
     pairs: list,  # of (y, p), each (n,), labels and probabilities of the same n stays; NaN label: left out
     weights: np.ndarray,  # (1 + replicates, n) how often each stay counts, as `Bootstrap.weights`

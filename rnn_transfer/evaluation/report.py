@@ -103,14 +103,14 @@ def _describe_estimates(ev) -> list:
         found.append(ft('li', ft('strong', f'{kind_title(ev, kind)}, over patients alone. '), '; '.join(words)))
     return [ft('ul', *found)] * bool(found)
 
-
+# %% ../../nbs/evaluation/report.ipynb #cell-018
 _PROTOCOL = (
     'The protocol of Gupta et al. (2018), “Transfer Learning for Clinical Time Series Analysis '
     'using Recurrent Neural Networks”, with intervals.'
 )
 _INVENTED = 'Every patient in these data was invented by a program. No statement about medicine follows from them.'
 
-
+# %% ../../nbs/evaluation/report.ipynb #cell-019
 def _page_header(ev, claims) -> list:
     "Title, notices, the answer, and the source."
     info = ev.info
@@ -138,7 +138,7 @@ def _page_header(ev, claims) -> list:
         ft('p', data_caption(ev)),
     ]
 
-# %% ../../nbs/evaluation/report.ipynb #cell-019
+# %% ../../nbs/evaluation/report.ipynb #cell-021
 _CSS = """
 :root{--ink:#22303a;--soft:#5d6b75;--line:#dfe4e8;--tint:#f5f7f8;--accent:#0072b2}
 *{box-sizing:border-box}
@@ -162,7 +162,7 @@ summary{cursor:pointer;color:var(--accent);margin:1rem 0}footer{margin-top:3rem;
 @media print{body{padding:0}nav{display:none}h2{break-after:avoid}figure{break-inside:avoid}}
 """
 
-# %% ../../nbs/evaluation/report.ipynb #cell-021
+# %% ../../nbs/evaluation/report.ipynb #cell-023
 CLAIMS_TITLE = 'The claims of the paper'  # the section that comes before all others
 _LIMITS_TITLE = 'What the numbers do and do not show'  # the section after it
 
@@ -182,7 +182,7 @@ def _page_head() -> FT:
 def _page_section(title, anchor, children) -> FT:
     return ft('section', ft('h2', title, id=anchor), *children)
 
-# %% ../../nbs/evaluation/report.ipynb #cell-023
+# %% ../../nbs/evaluation/report.ipynb #cell-025
 def render_report(
     ev: Evaluation,  # results of a run
     sections: dict,  # section title -> list of ReportTable and ReportFigure; empty sections are left out
@@ -207,7 +207,7 @@ def render_report(
     body = ft('body', *_page_header(ev, claims), contents, *(rendered[t] for t in order), footer)
     return to_xml((ft('!doctype', html=True, void_=True), ft('html', _page_head(), body, lang='en')), indent=False)
 
-# %% ../../nbs/evaluation/report.ipynb #cell-028
+# %% ../../nbs/evaluation/report.ipynb #cell-030
 def _headline_lines(ev, kind) -> list:
     "The headline table of one kind of task, columns aligned."
     frame = headline_frame(ev, kind)

@@ -186,7 +186,7 @@ def _table_rows(ev: Evaluation, d: pd.DataFrame, kind: str) -> pd.DataFrame:
         lines.append(line | {m: few if cells.get(m) == '–' else cells.get(m, '–') for m in models})
     return pd.DataFrame(lines)
 
-# %% ../../nbs/evaluation/subgroups.ipynb #cell-028
+# %% ../../nbs/evaluation/subgroups.ipynb #cell-029
 def subgroup_tables(
     ev: Evaluation,  # with predictions
     groups: list[Subgroup],  # of its test stays
@@ -201,7 +201,7 @@ def subgroup_tables(
             tables.append(ReportTable(f'subgroups_{kind}', title, of_kind, _table_rows(ev, of_kind, kind)))
     return tables
 
-# %% ../../nbs/evaluation/subgroups.ipynb #cell-030
+# %% ../../nbs/evaluation/subgroups.ipynb #cell-031
 def section(
     ev: Evaluation,  # with predictions
     run: Path,  # its folder, with the data step

@@ -128,7 +128,7 @@ def _test_positives(stays: 'pd.DataFrame', named: list[str], about: dict, option
     least = least_test_positives(about, options.get('min_test_positives'))
     return count_test_positives(stays[there], named), least
 
-
+# %% ../../nbs/experiment/provenance.ipynb #cell-027
 def check_splits(
     cohort: str | Path,  # cohort folder
     about: dict,  # of `read_cohort_description`
