@@ -154,7 +154,7 @@ def test_a_run_with_the_profile_ends_in_the_section(tmp_path):
     cohort.save(tmp_path / 'cohort')
     options = dict(A_TO_B, hidden=[4], lr=0.05, max_updates=4, eval_every=2, fractions=[1.0], replicates=20)
     rules = read_hospital_rules().table
-    models = sorted({*rules['model'], *rules['versus'], 'shuffled-MN-LR-2'})
+    models = sorted({*rules['model'], *rules['versus'], *PROFILES['hospitals']['models'][:4], 'shuffled-MN-LR-2'})
     options |= dict(hours=48, seeds=[1], linear_seeds=[], inits=0, variants=[], models=models)
     run = tmp_path / 'run'
     run_experiment(cohort_folder := tmp_path / 'cohort', run, 'hospitals', workers=1, progress=False, **options)
