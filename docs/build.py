@@ -48,7 +48,8 @@ MENU = [
         [
             f"cohorts/{name}.ipynb"
             for name in (
-                *("channels", "validation", "description", "storage", "partitions", "summary", "prepared_files"),
+                *("channels", "descriptors", "validation", "description", "storage", "fingerprint"),
+                *("partitions", "label_facts", "summary", "prepared_files"),
                 *("units", "alignment", "sites"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
@@ -71,7 +72,7 @@ MENU = [
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
                 *("l1_logistic", "linear", "few_labels", "fine_grid", "recurrent", "multitask", "trees", "zero_shot"),
-                *("pooled", "outputs"),
+                *("score_baseline", "pooled", "outputs"),
             )
         ],
     ),
@@ -109,12 +110,13 @@ MENU = [
             f"evaluation/{name}.ipynb"
             for name in (
                 *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
-                *("components", "component_coverage", "null_fits", "three_sources", "source_tables"),
+                *("components", "component_coverage", "pooled", "null_fits", "three_sources", "source_tables"),
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
-                *("learning_curves", "differences", "difference_tests", "labels_saved", "controls", "variance"),
-                "hospitals",
-                *("sparsity", "features", "per_task", "calibration", "provenance"),
-                *("claim_rules", "claim_tests", "claim_features", "claim_register", "claims"),
+                *("label_notes", "hospitals", "learning_curves", "differences", "difference_tests", "labels_saved"),
+                *("controls", "variance", "stability", "sparsity", "features", "per_task"),
+                *("calibration", "calibration_lines", "decision_curves", "subgroups", "provenance"),
+                *("claim_rules", "claim_run", "claim_tests", "claim_features", "claim_form", "claim_register"),
+                *("claims", "claim_operating"),
                 *("checklist_facts", "checklists", "limits", "report"),
             )
         ],
@@ -126,7 +128,7 @@ MENU = [
             for name in (
                 *("profiles", "notebooks", "draws", "plan", "store", "provenance", "execute", "cluster"),
                 *("hospitals", "run", "each_site"),
-                *("status", "commandline", "commands", "pretrain_command", "apply_command"),
+                *("status", "commandline", "commands", "pretrain_command", "apply_command", "combine"),
             )
         ],
     ),
@@ -138,13 +140,15 @@ MENU = [
                 *("synthetic", "synthetic_patients", "synthetic_course", "synthetic_chart"),
                 *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
                 *("physionet2012", "physionet2012_sets", "physionet2012_files", "physionet2012_rows"),
-                *("physionet2012_outcomes", "physionet2012_losses", "threshold_tasks"),
-                *("physionet2019", "physionet2019_files", "physionet2019_rows", "physionet2019_losses"),
+                *("physionet2012_outcomes", "physionet2012_descriptors", "physionet2012_losses", "threshold_tasks"),
+                *("physionet2019", "physionet2019_files", "physionet2019_rows", "physionet2019_descriptors"),
+                "physionet2019_losses",
                 "archive_files",
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
                 *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),
                 *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),
                 *("mimic_releases", "mimic4", "mimic4_tables"),
+                *("meds", "meds_files", "meds_codes", "meds_stays", "meds_events", "meds_tasks", "meds_conversion"),
                 *("table", "csv_files", "csv_scans", "duckdb_tables", "other_databases"),
             )
         ],
@@ -155,7 +159,7 @@ MENU = [
             f"utilities/{name}.ipynb"
             for name in (
                 *("errors", "seeds", "files", "csv_forms", "gzip_files", "json_files"),
-                *("checkpoint_form", "run_records", "display"),
+                *("checkpoint_form", "run_records", "code_hashes", "help_texts", "display"),
             )
         ]
         + ["testing.ipynb"],

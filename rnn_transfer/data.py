@@ -6,12 +6,10 @@
 __all__ = ['Cohort', 'Grid', 'labelled_subset', 'PreparedCohort', 'run_data']
 
 # %% ../nbs/00_data.ipynb #cell-003
-import hashlib
-import json
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -24,13 +22,15 @@ from fastcore.basics import patch
 from .frames.conversion import convert_and_report
 from .utilities.checkpoint_form import read_checkpoint_description
 from .utilities.display import markdown_table
-from .utilities.errors import BadInput, format_row_numbers
+from .utilities.errors import BadInput
 from .utilities.files import write_atomic
 from .utilities.seeds import seeded_rng
 
 # %% ../nbs/00_data.ipynb #cell-005
 from .cohorts.channels import Channel, Column, Task
 from .cohorts.description import check_description
+from .cohorts.descriptors import Descriptor, check_descriptors, descriptors_of
+from .cohorts.fingerprint import cohort_fingerprint
 from .cohorts.hourly import HOUR_TOLERANCE, event_arrays, grid_columns, hourly_values
 from .cohorts.normalization import Normalizer, choose_normalizer
 from .cohorts.partitions import task_prevalence
@@ -49,6 +49,7 @@ from rnn_transfer.cohorts.validation import (
     EVENT_COLUMNS,
     SITE,
     STAY_COLUMNS,
+    categorize_channels,
     check_channels,
     check_events,
     check_name,
@@ -67,33 +68,16 @@ class Cohort:
         tasks: list[Task],  # each with a column of its name in `stays`
         meta: dict | None = None,  # source, version, licence, synthetic, flow …; None: own data, not synthetic
     ):
-        self.events = _with_categories(events, [c.name for c in channels])
+        self.events = categorize_channels(events, [c.name for c in channels])
         self.stays, self.channels, self.tasks = stays, channels, tasks
         self.meta = dict(source='own data', version='', licence='', synthetic=False, flow=[]) | (meta or {})
 
-# %% ../nbs/00_data.ipynb #cell-009
-def _with_categories(
-    events: pd.DataFrame,  # as given by a user
-    names: list[str],  # of the channels
-) -> pd.DataFrame:  # `channel` is categorical with these names; BadInput for an unknown channel
-    "Events whose channels are categories in the cohort's order."
-    for c in EVENT_COLUMNS:
-        if c not in events:
-            raise BadInput(f'events: column {c} is missing; an event is stay_id, hour, channel, value')
-    if events.columns.duplicated().any():
-        raise BadInput(f'events: column {events.columns[events.columns.duplicated()][0]} is there twice; leave one out')
-    column = events['channel']
-    if isinstance(column.dtype, pd.CategoricalDtype) and list(column.cat.categories) == names:
-        return events
-    unknown = ~column.isin(names)
-    if unknown.any():
-        raise BadInput(
-            f'events: column channel: {format_row_numbers(unknown)} name {column[unknown].iloc[0]!r}, '
-            "which is not among the cohort's channels; add it to them or leave these rows out"
-        )
-    return events.assign(channel=pd.Categorical(column, categories=names))
+    @property
+    def descriptors(self) -> list[Descriptor]:  # each with a column in `stays`; empty: none
+        "What is known of each stay and is no input."
+        return descriptors_of(self.meta)
 
-# %% ../nbs/00_data.ipynb #cell-013
+# %% ../nbs/00_data.ipynb #cell-012
 @patch
 def validate(self: Cohort) -> Cohort:  # the cohort itself
     "The cohort itself, or BadInput with one line that says what is wrong."
@@ -106,24 +90,17 @@ def validate(self: Cohort) -> Cohort:  # the cohort itself
     check_channels(self.channels)
     check_description(self.meta, self.channels, self.tasks)
     check_stays(self.stays, self.tasks)
+    check_descriptors(self.stays, self.descriptors, self.tasks)
     check_events(self.events, self.stays, self.channels)
     return self
 
-# %% ../nbs/00_data.ipynb #cell-016
+# %% ../nbs/00_data.ipynb #cell-015
 @patch(as_prop=True)
 def fingerprint(self: Cohort) -> str:  # 64 hexadecimal digits
-    "SHA-256 over stays, events, channels and tasks, independent of file format and row groups."
-    described = [[asdict(c) for c in self.channels], [asdict(t) for t in self.tasks]]
-    h = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for c in ('stay_id', 'hour', 'value'):
-        h.update(np.ascontiguousarray(self.events[c].to_numpy(), dtype='<i8' if c == 'stay_id' else '<f8'))
-    h.update(np.ascontiguousarray(self.events['channel'].cat.codes.to_numpy(), dtype='<i2'))
-    sites = [SITE] if SITE in self.stays else []
-    for c in STAY_COLUMNS + sites + [t.name for t in self.tasks]:
-        h.update(self.stays[c].astype('string' if c in ('partition', SITE) else 'float64').to_csv(index=False).encode())
-    return h.hexdigest()
+    "SHA-256 over stays, events, channels, tasks and descriptors, independent of file format and row groups."
+    return cohort_fingerprint(self.stays, self.events, self.channels, self.tasks, self.descriptors)
 
-# %% ../nbs/00_data.ipynb #cell-020
+# %% ../nbs/00_data.ipynb #cell-021
 @patch
 def save(
     self: Cohort,
@@ -150,7 +127,7 @@ def load(
         )
     return cohort
 
-# %% ../nbs/00_data.ipynb #cell-023
+# %% ../nbs/00_data.ipynb #cell-024
 @patch(cls_method=True)
 def from_frames(
     cls: Cohort,
@@ -174,7 +151,7 @@ def from_wide(
     "A cohort from an hourly table; its hours name bins, the first of which is called 0 or 1."
     return cls(*convert_and_report(hourly, stays, True, mapping, **options)).validate()
 
-# %% ../nbs/00_data.ipynb #cell-026
+# %% ../nbs/00_data.ipynb #cell-027
 @patch
 def prevalence(self: Cohort) -> pd.DataFrame:  # index task; columns kind, stays, positive, train, val, test
     "Per task: kind, stays with a label, positive stays, and the fraction of positives in each partition."
@@ -195,7 +172,7 @@ def _repr_markdown_(self: Cohort) -> str:
     channels = ', '.join(c.name for c in self.channels[:20]) + (' …' if len(self.channels) > 20 else '')
     return f'**Cohort** {line}\n\nChannels: {channels}\n\n{markdown_table(self.prevalence())}'
 
-# %% ../nbs/00_data.ipynb #cell-029
+# %% ../nbs/00_data.ipynb #cell-030
 @dataclass
 class Grid:
     "Hourly input of a recurrent network, not yet normalised."
@@ -208,7 +185,7 @@ class Grid:
     def __repr__(self) -> str:
         return f'Grid(stays={self.X.shape[0]:,}, hours={self.X.shape[1]}, columns={self.X.shape[2]})'
 
-# %% ../nbs/00_data.ipynb #cell-030
+# %% ../nbs/00_data.ipynb #cell-031
 _MAX_GRID_HOURS = 10_000  # more than a year
 
 
@@ -236,7 +213,7 @@ def grid(
     lengths = np.clip(n_bins, 1, hours) if short_stays == 'length' else np.full(n, hours)
     return Grid(X, self.stays['stay_id'].to_numpy(), grid_columns(self.channels, masks), lengths)
 
-# %% ../nbs/00_data.ipynb #cell-037
+# %% ../nbs/00_data.ipynb #cell-038
 @patch
 def statistics(
     self: Cohort,
@@ -249,7 +226,7 @@ def statistics(
     stay_ids = pd.Index(self.stays['stay_id'].to_numpy(), name='stay_id')
     return pd.DataFrame(S, index=stay_ids, columns=statistics_columns(self.channels))
 
-# %% ../nbs/00_data.ipynb #cell-042
+# %% ../nbs/00_data.ipynb #cell-043
 def labelled_subset(
     y: Sequence[float],  # (n,) 0/1/NaN; NaN is not in the task's cohort
     fraction: float,  # of each class, rounded to the nearest whole stay, in (0, 1]
@@ -266,7 +243,7 @@ def labelled_subset(
         chosen.append(seeded_rng('subset', label, *key).permutation(positions)[:n_chosen])
     return np.sort(np.concatenate(chosen))
 
-# %% ../nbs/00_data.ipynb #cell-045
+# %% ../nbs/00_data.ipynb #cell-046
 @dataclass
 class PreparedCohort:
     "A cohort as the models read it; all rows are in the order of `stays`."
@@ -299,7 +276,7 @@ class PreparedCohort:
         "Names of the tasks that are phenotypes."
         return [t.name for t in self.tasks if t.kind == 'phenotype']
 
-# %% ../nbs/00_data.ipynb #cell-046
+# %% ../nbs/00_data.ipynb #cell-047
 @patch(cls_method=True)
 def load(  # noqa: F811, a method of another class
     cls: PreparedCohort,
@@ -311,7 +288,7 @@ def load(  # noqa: F811, a method of another class
         raise BadInput(f'{folder}: the data step has not been run; run 00_data for this run folder first')
     meta = read_prepared_description(folder / 'data.json')
     tasks, columns = meta.pop('tasks'), meta.pop('columns')
-    stays = read_prepared_stays(folder / 'stays.parquet', tasks, meta['hours'])
+    stays = read_prepared_stays(folder / 'stays.parquet', tasks, meta['hours'], descriptors_of(meta))
     return cls(
         X=open_grid(folder / 'grid.npy', (len(stays), meta['hours'], len(columns))),
         columns=columns,
@@ -322,7 +299,13 @@ def load(  # noqa: F811, a method of another class
         meta=meta,
     )
 
-# %% ../nbs/00_data.ipynb #cell-048
+# %% ../nbs/00_data.ipynb #cell-049
+@patch(as_prop=True)
+def descriptors(self: PreparedCohort) -> list[Descriptor]:  # each with a column in `stays`; empty: none
+    "What is known of each stay and is no input."
+    return descriptors_of(self.meta)
+
+
 @patch(as_prop=True)
 def sites_of_pretraining(self: PreparedCohort) -> list[str]:  # empty: all
     "The sites that pre-training sees."
@@ -350,7 +333,7 @@ def _network_input(
     aligned = align_channels(cohort.events, cohort.channels, network_channels(network, cohort.channels))
     return Cohort(aligned.events, cohort.stays, aligned.channels, cohort.tasks, cohort.meta)
 
-# %% ../nbs/00_data.ipynb #cell-049
+# %% ../nbs/00_data.ipynb #cell-050
 def _normalize(grid: Grid, stays: pd.DataFrame, normalizer: str, sites: dict, target_scale: str, scale: dict | None):
     "Normalise a grid in place; the scales. That of a network that is taken over stands for the source's."
     pretrain, transfer = sites.values()
@@ -364,7 +347,8 @@ def _normalize(grid: Grid, stays: pd.DataFrame, normalizer: str, sites: dict, ta
 def _write_prepared(folder: Path, cohort: Cohort, channels: list[Channel], grid: Grid, settings: dict):
     "The files of data/, as a whole."
     sites = [SITE] if 'transfer_sites' in settings else []
-    columns = STAY_COLUMNS + sites + [t.name for t in cohort.tasks]  # no other column of a hospital goes into a run
+    further = [*cohort.tasks, *cohort.descriptors]  # no other column of a hospital goes into a run
+    columns = STAY_COLUMNS + sites + [column.name for column in further]
     with write_atomic(folder, folder=True) as tmp:
         np.save(tmp / 'grid.npy', grid.X)
         cohort.statistics(settings['hours']).reset_index().to_parquet(tmp / 'statistics.parquet', index=False)
@@ -372,7 +356,7 @@ def _write_prepared(folder: Path, cohort: Cohort, channels: list[Channel], grid:
         about = dict(cohort.meta, fingerprint=cohort.fingerprint), dict(settings, n_events=len(cohort.events))
         write_prepared_description(tmp / 'data.json', *about, grid.columns, cohort.tasks, channels)
 
-# %% ../nbs/00_data.ipynb #cell-050
+# %% ../nbs/00_data.ipynb #cell-051
 def run_data(
     cohort: Cohort | str | Path,  # a cohort, or its folder
     run: str | Path,  # run folder; receives data/

@@ -13,16 +13,21 @@ from pathlib import Path
 from rnn_transfer.evaluation import (
     calibration,
     checklists,
+    claim_features,
     claims,
     controls,
+    decision_curves,
     differences,
     features,
     hospitals,
+    label_notes,
     labels_saved,
     learning_curves,
     per_task,
     provenance,
     sparsity,
+    stability,
+    subgroups,
     variance,
 )
 from .evaluation.captions import data_caption
@@ -40,17 +45,21 @@ def report_sections(
 ) -> list[Section]:  # in the order of the report; those without items are left out
     "Everything that the report of a run holds."
     sections = [
-        Section(CLAIMS_TITLE, claims.section(ev, features.used_features(run))),
+        Section(CLAIMS_TITLE, claims.section(ev, claim_features.network_weights(ev, run))),
+        label_notes.section(ev),
         hospitals.section(ev),
         learning_curves.section(ev),
         differences.section(ev),
         labels_saved.section(ev),
         controls.section(ev),
+        stability.section(ev),
         variance.section(ev),
         sparsity.section(ev, run),
         features.section(ev, run),
         per_task.section(ev),
         calibration.section(ev),
+        decision_curves.section(ev),
+        subgroups.section(ev, run),
         provenance.section(ev, run),
         Section('Reporting checklists', checklists.section(ev, run)),
     ]

@@ -21,7 +21,15 @@ from .cohorts.sites import at_sites, used_in_pretraining
 from .data import PreparedCohort
 from .learning.autoencoder import Autoencoder, observed_values, reconstruction_loss
 from .learning.networks import network_features
-from .learning.splits import Split, check_enough_left, count_prevalences, draw_splits, remove_leakage
+from rnn_transfer.learning.splits import (
+    Split,
+    check_enough_left,
+    count_prevalences,
+    count_test_positives,
+    draw_splits,
+    least_test_positives,
+    remove_leakage,
+)
 from .learning.systems import ABLATION_NETWORKS
 from rnn_transfer.learning.training import (
     DEFAULT_SETTINGS,
@@ -248,15 +256,24 @@ def _write_description(run: Path, data: PreparedCohort, networks: list[str], tab
 
 # %% ../nbs/02_pretrain.ipynb #cell-039
 def _draw_split(
-    data: PreparedCohort, number: int, n_splits: int, n_held_out: int, low: float | None, high: float | None, seed: int
+    data: PreparedCohort,
+    number: int,
+    n_splits: int,
+    n_held_out: int,
+    low: float | None,
+    high: float | None,
+    seed: int,
+    fewest: int | None,
 ) -> tuple[Split, dict]:
-    "The split of a number, and the start of its description; None for low or high: as the cohort says"
+    "The split of a number, and the start of its description; None for low, high or fewest: as the cohort says"
     if not 0 <= number < n_splits:
         raise BadInput(f'split {number}: there are {n_splits}, counted from 0')
     default_low, default_high = data.meta.get('held_out_prevalence') or [0.0, 1.0]
     span = [default_low if low is None else low, default_high if high is None else high]
     prevalence = count_prevalences(data.stays[at_sites(data.stays, data.sites_of_pretraining)], data.phenotypes)
-    split = draw_splits(data.tasks, prevalence, n_splits, n_held_out, *span, seed)[number]
+    positives = count_test_positives(data.stays[at_sites(data.stays, data.sites_of_transfer)], data.phenotypes)
+    fewest = least_test_positives(data.meta, fewest)
+    split = draw_splits(data.tasks, prevalence, n_splits, n_held_out, *span, seed, positives, fewest)[number]
     manifest = dict(split=number, source=split.source, target=split.target)
     return split, manifest | dict(prevalence=prevalence[split.target].to_dict(), held_out_prevalence=span)
 
@@ -305,10 +322,11 @@ def run_pretrain(
     autoencoder_updates: int = 0,  # cap on the updates of the autoencoder; 0: as settings.max_updates
     threads: int = 1,  # of torch; one process per core is faster than one process on all cores
     same_tasks: bool = False,  # True: hold nothing out, transfer to the same tasks at other sites
+    min_test_positives: int | None = None,  # as `draw_splits`; None: the cohort's `held_out_test_positives`, or 10
 ) -> dict:  # split.json; BadInput for a wrong setting or an empty train or val, Diverged where MIMIC-Net did
     "Train MIMIC-Net and its ablations for one split, and write run/split-<s>/pretrain and the features of all"
     run, data = Path(run), PreparedCohort.load(run)
-    drawn = (n_splits, n_held_out, low, high, seed)
+    drawn = (n_splits, n_held_out, low, high, seed, min_test_positives)
     phenotypes, manifest, keep, flow = _choose_split(data, split, same_tasks, drawn)
     ablations, left_out = _check_ablations(data, variants, inits, same_tasks)
     chosen = asdict(settings) | dict(hidden=list(hidden), seed=seed, autoencoder_updates=autoencoder_updates)

@@ -100,5 +100,5 @@ def toy_cohort(
     stays = dict(stay_id=np.arange(n) + 1000, subject_id=subject, los_hours=np.round(48 + 100 * r.random(n), 1))
     stays['partition'] = partition_subjects(subject, seed, val=0.2, test=0.25)
     stays = pd.concat([pd.DataFrame(stays), labels], axis=1)
-    meta = dict(source='toy', synthetic=True, held_out_prevalence=[0.05, 0.3])
+    meta = dict(source='toy', synthetic=True, held_out_prevalence=[0.05, 0.3], held_out_test_positives=1)
     return Cohort(events, stays, deepcopy(_TOY_CHANNELS), deepcopy(_TOY_TASKS), meta)

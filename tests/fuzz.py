@@ -507,12 +507,13 @@ KINDS = dict(
 
 
 def further_kinds() -> dict:
-    "The sources of raw tables, PhysioNet 2019, and finished runs."
+    "The sources of raw tables, PhysioNet 2019, MEDS, and finished runs."
+    from fuzz_meds import MEDS_KINDS
     from fuzz_physionet2019 import DOWNLOAD_KINDS
     from fuzz_raw import RAW_KINDS
     from fuzz_runs import RUN_KINDS
 
-    return RAW_KINDS | DOWNLOAD_KINDS | RUN_KINDS
+    return RAW_KINDS | DOWNLOAD_KINDS | MEDS_KINDS | RUN_KINDS
 
 
 def try_one(attempt: Callable, folder: Path) -> tuple[str, str]:

@@ -85,15 +85,26 @@ def test_reasons_name_what_is_missing_first_and_calibration_after_it():
     reason = evaluate_predictions(np.ones(4), p, bootstrap).row['reason']
     assert reason == 'auroc, auprc: one class in the test set; calibration: one class in the test set'
     reason = evaluate_predictions(np.array([0, 1, 0, 1]), p, bootstrap).row['reason']
-    assert reason is None
-    reason = evaluate_predictions(np.array([0, 0, 0, 1]), p, bootstrap).row['reason']
+    assert reason == 'intervals: fewer than 5 positives in the test set'
+    y, p = np.tile([0, 1, 1, 0], 5), np.arange(20) / 20
+    assert evaluate_predictions(y, p, Bootstrap(np.arange(20), 20)).row['reason'] is None
+    y = (np.arange(20) > 14).astype(float)
+    reason = evaluate_predictions(y, p, Bootstrap(np.arange(20), 20)).row['reason']
     assert reason == 'calibration slope: the predictions separate the classes, ties aside'
 
 
+@pytest.mark.parametrize('n_positive', [1, 4, 5])
+def test_fewer_than_five_positives_have_no_interval(n_positive):
+    y = (np.arange(40) < n_positive).astype(float)
+    row = evaluate_predictions(y, np.random.default_rng(0).random(40), Bootstrap(np.arange(40), 50)).row
+    assert 0 < row['auroc'] < 1
+    assert np.isfinite([row['auroc_low'], row['auprc_high'], row['brier_low']]).all() == (n_positive == 5)
+
+
 def test_an_interval_that_is_missing_is_explained_after_calibration():
-    y, p = np.array([1, 0, 1, 0]), np.array([0.9, 0.6, 0.6, 0.4])
-    positives_alone = Bootstrap([7, 7, 8, 9], replicates=4)
-    positives_alone.weights[1:] = [1, 0, 1, 0]
+    y, p = np.tile([1, 0, 1, 0], 3), np.tile([0.9, 0.6, 0.6, 0.4], 3)
+    positives_alone = Bootstrap(np.arange(12), replicates=4)
+    positives_alone.weights[1:] = y
     measured = evaluate_predictions(y, p, positives_alone)
     separated = 'calibration slope: the predictions separate the classes, ties aside'
     assert measured.row['reason'] == f'{separated}; intervals: 4 of 4 replicates have one class'

@@ -62,6 +62,12 @@ def real(shared):
 
 
 @pytest.fixture(scope="session")
+def real_all(shared):
+    "The convention of the first long run: not measured is 0."
+    return p12.cohort(shared / "data" / "physionet2012", labels="all")
+
+
+@pytest.fixture(scope="session")
 def raw(shared):
     "Every 40th record of set a, read line by line with the standard library."
     rows = []
@@ -178,8 +184,91 @@ def by_hand(g):
     }
 
 
-def test_labels_equal_those_written_out_by_hand(real, raw):
-    made = real.stays.set_index("stay_id")
+NEEDS = {  # by hand: parameters of which one is measured, with their ranges
+    "Acute kidney injury": dict(Creatinine=(1e-9, np.inf)),
+    "Azotaemia": dict(BUN=(1e-9, np.inf)),
+    "Raised transaminases": dict(ALT=(1e-9, np.inf), AST=(1e-9, np.inf)),
+    "Leucocytosis": dict(WBC=(0.05, 600)),
+    "Hyperlactataemia": dict(Lactate=(1e-9, np.inf)),
+    "Hypokalaemia": dict(K=(1, 12)),
+    "Hypocapnia": dict(PaCO2=(5, np.inf)),
+    "Marked myocardial injury": dict(TroponinT=(1e-9, np.inf), TroponinI=(1e-9, np.inf)),
+    "Severe hypoalbuminaemia": dict(Albumin=(1e-9, np.inf)),
+}
+
+
+def n_samples(g, ranges):
+    return sum(((g["parameter"] == p) & g["value"].between(*ranges[p])).sum() for p in ranges)
+
+
+def test_a_label_is_null_exactly_where_nothing_was_measured(real, real_all, raw):
+    made, every = real.stays.set_index("stay_id"), real_all.stays.set_index("stay_id")
+    n_null = 0
+    for stay, g in raw[raw["stay"].isin(made.index)].groupby("stay"):
+        for task, ranges in NEEDS.items():
+            is_measured = n_samples(g, ranges) >= (2 if task == "Acute kidney injury" else 1)
+            assert made[task].notna()[stay] == is_measured, (stay, task)
+            n_null += not is_measured
+        urine = g[(g["parameter"] == "Urine") & (g["hour"] <= 24) & g["value"].between(0, 5000)]
+        assert made["Oliguria"].notna()[stay] == bool(len(urine))
+    assert n_null > 100
+    names = [t.name for t in real.tasks]
+    known = made[names].notna()
+    assert (made[names].where(known, every[names]) == every[names]).where(every[names].notna(), True).all(axis=None)
+    assert not every[names].where(~known, 0).fillna(0).any(axis=None)  # what is null was never positive
+    whole = ["Mechanical ventilation", "Cardiac surgery recovery unit", "Long hospital stay", "In-hospital mortality"]
+    assert made[whole].equals(every[whole])
+
+
+def test_facts_of_labels_equal_a_computation_from_the_cohort(real, real_all):
+    from sklearn.metrics import roc_auc_score
+
+    facts = pd.DataFrame(real.meta["label_facts"]).set_index(["task", "labels", "stays"])
+    assert real.meta["label_facts"] == real_all.meta["label_facts"] and len(facts) == 26 * 4
+    assert (real.meta["labels"], real_all.meta["labels"]) == ("measured", "all")
+    for rule, made in (("measured", real), ("all", real_all)):
+        for stays, inside in (
+            ("test", made.stays["partition"] == "test"),
+            ("train and val", made.stays["partition"] != "test"),
+        ):
+            for task in made.tasks:
+                y = made.stays.loc[inside, task.name]
+                fact = facts.loc[(task.name, rule, stays)]
+                assert (fact["n"], fact["positive"]) == (y.notna().sum(), y.sum())
+                assert fact["prevalence"] == round(y.mean(), 4)
+    troponin = facts.loc[("Marked myocardial injury", "all", "test")]
+    y = real_all.stays.set_index("stay_id")["Marked myocardial injury"]
+    is_measured = real.stays.set_index("stay_id")["Marked myocardial injury"].notna()
+    b = (real.stays["partition"] == "test").to_numpy()
+    assert round(roc_auc_score(y[b], is_measured[b]), 2) == 0.93 < troponin["auroc"]
+
+
+def test_the_number_of_samples_ranks_the_labels_as_the_facts_say(real, raw, shared):
+    "Lactate in set b, counted line by line with the standard library."
+    from rnn_transfer.evaluation.delong import delong
+
+    n = {}
+    with tarfile.open(shared / "data" / "physionet2012" / "set-b.tar.gz") as t:
+        for m in [m for m in t.getmembers() if m.isfile()]:
+            rows = [row.split(",") for row in t.extractfile(m).read().decode().splitlines()[1:]]
+            n[int(m.name.split("/")[-1][:-4])] = sum(
+                p == "Lactate" and 0.1 <= float(v) <= 40 for _, p, v in set(map(tuple, rows))
+            )
+    test = real.stays[real.stays["partition"] == "test"]
+    y, score = test["Hyperlactataemia"].to_numpy(), test["stay_id"].map(n).to_numpy(float)
+    found = delong(y[~np.isnan(y)], score[~np.isnan(y)])
+    fact = next(
+        f
+        for f in real.meta["label_facts"]
+        if (f["task"], f["labels"], f["stays"]) == ("Hyperlactataemia", "measured", "test")
+    )
+    half = 1.96 * np.sqrt(np.asarray(found.covariance).item())
+    expected = np.asarray(found.auroc).item() + np.array([-half, 0, half])
+    np.testing.assert_allclose([fact["auroc_low"], fact["auroc"], fact["auroc_high"]], expected, atol=3e-4)
+
+
+def test_labels_equal_those_written_out_by_hand(real_all, raw):
+    made = real_all.stays.set_index("stay_id")
     n_labelled = 0
     for stay, g in raw.groupby("stay"):
         if stay not in made.index:
@@ -223,9 +312,16 @@ def test_the_long_stay_and_oliguria_are_what_the_notebook_says(real, shared):
     )
 
 
-def test_content_is_that_of_the_first_long_run(real):
+def test_content_is_that_of_the_first_long_run(real_all):
     "Words of source and note may change; labels, tasks and definitions are those that results were published on."
-    assert real.fingerprint.startswith("5a8f9e518789")
+    meta = {key: value for key, value in real_all.meta.items() if key != "descriptors"}
+    undescribed = Cohort(real_all.events, real_all.stays, real_all.channels, real_all.tasks, meta)
+    assert undescribed.fingerprint.startswith("5a8f9e518789")
+
+
+def test_another_convention_of_labels_is_rejected(two):
+    with pytest.raises(BadInput, match="labels='some': expected measured or all"):
+        p12.cohort(two, labels="some")
 
 
 def test_save_and_load(real, tmp_path):
@@ -616,8 +712,10 @@ def test_readings_after_the_horizon_do_not_count():
     rows = pd.DataFrame(dict(stay_id=[1, 1], minute=[60, 300], parameter="Lactate", value=[1.0, 5.0]))
     rule = dict(task="High", parameter="Lactate", statistic="highest", relation=">=", threshold=4)
     for hours, horizon, expected in ((np.nan, 48, 1), (np.nan, 5, 1), (np.nan, 4, 0), (4, 48, 0), (5, 48, 1)):
-        labels = label_stays(rows, pd.DataFrame(), [1, 2], pd.DataFrame([rule | dict(hours=hours)]), horizon)
+        rules = pd.DataFrame([rule | dict(hours=hours)])
+        labels = label_stays(rows, pd.DataFrame(), [1, 2], rules, horizon, "all")
         assert labels["High"].tolist() == [expected, 0], (hours, horizon)
+        assert label_stays(rows, pd.DataFrame(), [1, 2], rules, horizon)["High"].isna().tolist() == [False, True]
 
 
 def test_two_coma_scores_of_one_minute_keep_the_lower(two):

@@ -143,9 +143,37 @@ def test_real_cohort_is_what_it_should_be(real):
 @pytest.mark.parametrize("task", DEFINITIONS)
 def test_labels_equal_a_computation_from_the_files(real, raw, task):
     parameter, is_positive = DEFINITIONS[task]
-    label = raw["values"].map(lambda values: int(bool(values[parameter]) and is_positive(values[parameter])))
+    needed = 2 if task == "Acute kidney injury" else 1  # a rise needs two values
+    label = raw["values"].map(
+        lambda values: float(is_positive(values[parameter])) if len(values[parameter]) >= needed else np.nan
+    )
     label = pd.Series(label.to_numpy(), raw["stay_id"]).loc[real.stays["stay_id"]]
-    assert (label.to_numpy() == real.stays[task].to_numpy()).all() and label.sum() > 40
+    np.testing.assert_array_equal(label.to_numpy(), real.stays[task].to_numpy())
+    assert label.sum() > 40 and label.isna().sum() > 1000
+
+
+def test_the_old_convention_is_an_option(two):
+    put(two, {3: stay(), 4: stay(Lactate=1)})
+    measured, every = (p19.cohort(two, labels=rule).stays.set_index("stay_id") for rule in ("measured", "all"))
+    assert measured["Hyperlactataemia"].loc[[1, 3, 4, 5]].fillna(-1).tolist() == [0, -1, 0, 1]
+    assert every["Hyperlactataemia"].loc[[1, 3, 4, 5]].tolist() == [0, 0, 0, 1]
+    assert measured[p19.SEPSIS].equals(every[p19.SEPSIS])
+    with pytest.raises(BadInput, match="labels='some': expected measured or all"):
+        p19.cohort(two, labels="some")
+
+
+def test_facts_say_what_the_real_labels_are(real):
+    facts = pd.DataFrame(real.meta["label_facts"]).set_index(["task", "labels", "stays"])
+    assert len(facts) == 21 * 4 and facts.loc[p19.SEPSIS]["auroc"].isna().all()
+    for stays, inside in (
+        ("test", real.stays["partition"] == "test"),
+        ("train and val", real.stays["partition"] != "test"),
+    ):
+        for task in real.tasks:
+            y, fact = real.stays.loc[inside, task.name], facts.loc[(task.name, "measured", stays)]
+            assert (fact["n"], fact["positive"], fact["prevalence"]) == (y.notna().sum(), y.sum(), round(y.mean(), 4))
+            assert fact["positive"] == facts.loc[(task.name, "all", stays), "positive"]
+            assert task.name == p19.SEPSIS or facts.loc[(task.name, "all", stays), "n"] == inside.sum()
 
 
 GOLDEN = {  # positive stays at A and B
@@ -281,7 +309,11 @@ def test_files_in_one_folder_need_no_names_of_sets(two, tmp_path):
 def test_the_command_builds_the_cohort(two, tmp_path, capsys):
     rnn_transfer_cohort("physionet2019", path=str(two), out=str(tmp_path / "out"), hours=12, test="B")
     made = Cohort.load(tmp_path / "out")
-    assert made.meta["hours"] == 12 and made.events["hour"].max() == 12 and "10 stays" in capsys.readouterr().out
+    assert made.meta["hours"] == 12 and made.events["hour"].max() == 12
+    printed = capsys.readouterr().out
+    assert "10 stays" in printed and "labels: measured; train and val" in printed and made.meta["labels"] == "measured"
+    rnn_transfer_cohort("physionet2019", path=str(two), out=str(tmp_path / "all"), labels="all")
+    assert Cohort.load(tmp_path / "all").meta["labels"] == "all"
     assert made.stays["site"].tolist() == list("AAAAABBBBB")
 
 

@@ -19,6 +19,7 @@ from rnn_transfer.evaluation.learning_curves import PANELS, headline_frame, sele
 from rnn_transfer.evaluation.plotting import line_style
 from rnn_transfer.evaluation.report import headline_text
 from rnn_transfer.evaluation.results import Evaluation
+from rnn_transfer.evaluation.three_sources import three_source_differences
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.evaluation.variance import variance_frame
 from rnn_transfer.learning.systems import SYSTEMS
@@ -123,7 +124,8 @@ def test_every_system_is_explained_tabled_and_drawn(crowd):
         list(select_panels(ALL_SYSTEMS)) == list(PANELS) and select_panels(['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2']) == {}
     )
     v = controls.section(ev)['variants_phenotype'].shown['Model'].tolist()
-    assert v == [
+    assert v[1:3] == ['LR, given fitted models', 'LR, null models']
+    assert v[::3] == [
         'LR',
         'LR:cv',
         'RNN-C',
@@ -137,16 +139,12 @@ def test_every_system_is_explained_tabled_and_drawn(crowd):
 
 def test_controls_are_averages_and_paired_differences(crowd):
     ev = crowd[1]
-    d = control_frame(ev).query("task_kind == 'phenotype' and fraction == 1 and versus == 'masks-LR'").iloc[0]
+    cell = "task_kind == 'phenotype' and fraction == 1 and versus == 'masks-LR'"
+    d = control_frame(ev).query(cell).iloc[0]
     own = ev.averages().query("task_kind == 'phenotype' and fraction == 1 and model == 'masks-LR'").iloc[0]
-    pair = ev.compare('MN-LR-2', 'masks-LR').query("task_kind == 'phenotype' and fraction == 1").iloc[0]
-    assert (d['value'], d['low_own'], d['difference'], d['low']) == (
-        own['value'],
-        own['low'],
-        pair['difference'],
-        pair['low'],
-    )
-    assert d['verdict'] == ('higher' if pair['low'] > 0 else 'lower' if pair['high'] < 0 else 'inconclusive')
+    pair = three_source_differences(ev, [('MN-LR-2', 'masks-LR')]).query(cell).iloc[0]
+    assert (d['value'], d['low_own'], d['estimate']) == (own['value'], own['low'], pair['estimate'])
+    assert d['verdict'] == pair['inconclusive'] == 'inconclusive: too few draws'
 
 
 def test_shuffled_labels_are_judged_over_permutations(crowd):

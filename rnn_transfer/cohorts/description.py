@@ -53,6 +53,48 @@ def _part_forms() -> 'tuple[type[BaseModel], type[BaseModel]]':
 
 # %% ../../nbs/cohorts/description.ipynb #cell-009
 @cache
+def _descriptor_form() -> 'type[BaseModel]':
+    "The form of a descriptor, which has no further keys."
+    from typing import Annotated, Literal
+
+    from pydantic import BaseModel, ConfigDict, Field
+
+    class DescriptorForm(BaseModel):
+        model_config = ConfigDict(strict=True, extra='forbid')
+        name: Annotated[str, Field(min_length=1, max_length=200)]
+        kind: Literal['number', 'category', 'score'] = 'number'
+        unit: str = Field('', max_length=100)
+        text: str = Field('', max_length=10_000)
+
+    return DescriptorForm
+
+# %% ../../nbs/cohorts/description.ipynb #cell-011
+@cache
+def _label_fact_form() -> 'type[BaseModel]':
+    "The form of a record of `label_facts`."
+    from typing import Annotated, Literal
+
+    from pydantic import BaseModel, ConfigDict, Field
+
+    Fraction = Annotated[int | float, Field(ge=0, le=1)]
+    Count = Annotated[int, Field(ge=0)]
+
+    class LabelFactForm(BaseModel):
+        model_config = ConfigDict(strict=True, extra='allow', allow_inf_nan=False)
+        task: str
+        labels: Literal['measured', 'all']
+        stays: Literal['train and val', 'test']
+        n: Count
+        positive: Count
+        prevalence: Fraction | None
+        auroc: Fraction | None
+        auroc_low: Fraction | None
+        auroc_high: Fraction | None
+
+    return LabelFactForm
+
+# %% ../../nbs/cohorts/description.ipynb #cell-012
+@cache
 def _metadata_form() -> 'type[BaseModel]':
     "The form of a cohort's metadata."
     from typing import Annotated
@@ -81,14 +123,17 @@ def _metadata_form() -> 'type[BaseModel]':
         synthetic: bool = False
         flow: list[dict[str, str | int]] = Field([], max_length=1000)
         held_out_prevalence: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
+        held_out_test_positives: Count | None = None
         note: str | None = Field('', max_length=100_000)
         left_out: list[str] = []
         corrected: dict[str, int] = {}
         losses: list[LossForm] = Field([], max_length=10_000)
+        descriptors: list[_descriptor_form()] = Field([], max_length=1000)
+        label_facts: list[_label_fact_form()] = Field([], max_length=100_000)
 
     return MetadataForm
 
-# %% ../../nbs/cohorts/description.ipynb #cell-011
+# %% ../../nbs/cohorts/description.ipynb #cell-014
 @cache
 def cohort_form() -> 'type[BaseModel]':
     "The form of cohort.json."
@@ -108,7 +153,7 @@ def cohort_form() -> 'type[BaseModel]':
 
     return CohortForm
 
-# %% ../../nbs/cohorts/description.ipynb #cell-013
+# %% ../../nbs/cohorts/description.ipynb #cell-016
 _WHAT = 'the description of a cohort, which names channels and tasks'
 _FIX = 'correct it by the page on own data, or write the cohort again'
 
@@ -134,7 +179,7 @@ def read_description(
         check_name(task.name, f'{path}: task')
     return dict(stored, channels=channels, tasks=tasks)
 
-# %% ../../nbs/cohorts/description.ipynb #cell-017
+# %% ../../nbs/cohorts/description.ipynb #cell-020
 def check_description(
     metadata: dict,  # of a cohort
     channels: list[Channel],  # of the cohort

@@ -21,6 +21,7 @@ import pandas as pd
 # %% ../../nbs/cohorts/prepared_files.ipynb #cell-005
 from .channels import Channel, Task
 from .description import _metadata_form, _part_forms
+from .descriptors import Descriptor, check_descriptors, descriptor_columns
 from .hourly import restore_columns
 from .validation import check_name, check_stays
 from ..utilities.errors import BadInput
@@ -124,6 +125,7 @@ def read_prepared_stays(
     path: Path,  # stays.parquet
     tasks: list[Task],  # each with a column of its name
     hours: int,  # of the grid
+    descriptors: Sequence[Descriptor] = (),  # each with a column of its name
 ) -> pd.DataFrame:  # labels float64, and n_bins; BadInput if damaged
     "The stays of a prepared cohort."
     import pyarrow as pa
@@ -131,11 +133,12 @@ def read_prepared_stays(
     types = dict(stay_id=pa.int64(), subject_id=pa.int64(), los_hours=pa.float64(), partition=pa.string())
     stays = read_parquet(path, types | dict(n_bins=pa.int64()), more=True).to_pandas()
     check_stays(stays, tasks, str(path))
+    check_descriptors(stays, descriptors, tasks, str(path))
     if not stays['n_bins'].between(1, hours).all():
         raise BadInput(f'{path}: column n_bins: not from 1 to {hours}; run the data step again')
     names = [t.name for t in tasks]
     stays[names] = stays[names].astype('float64')
-    return stays
+    return stays.assign(**descriptor_columns(stays, descriptors))
 
 
 def read_prepared_statistics(

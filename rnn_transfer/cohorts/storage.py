@@ -17,6 +17,7 @@ import pandas as pd
 # %% ../../nbs/cohorts/storage.ipynb #cell-005
 from .channels import Channel, Task
 from .description import check_description, read_description
+from .descriptors import descriptor_columns, descriptors_of
 from .validation import EVENT_COLUMNS, check_labels
 from ..utilities.errors import BadInput
 from ..utilities.files import read_parquet, write_atomic
@@ -78,6 +79,7 @@ def write_cohort_files(
         raise BadInput(f'{out}: exists and holds no cohort; name another folder or empty this one')
     labels = {t.name: files.stays[t.name].astype('float64').astype('Int8') for t in files.tasks}
     check_description(files.meta, files.channels, files.tasks)
+    labels |= descriptor_columns(files.stays, descriptors_of(files.meta))
     description = json.dumps(_description(files), indent=1, ensure_ascii=False)
     with write_atomic(out, folder=True) as tmp:
         _write_table(files.events[EVENT_COLUMNS], tmp / 'events.parquet')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVENT_COLUMNS', 'MAX_VALUE', 'MAX_HOURS', 'STAY_COLUMNS', 'SITE', 'check_name', 'check_labels', 'check_stays',
-           'check_channels', 'check_event_types', 'check_events']
+           'check_channels', 'check_event_types', 'check_events', 'categorize_channels']
 
 # %% ../../nbs/cohorts/validation.ipynb #cell-003
 from collections.abc import Sequence
@@ -277,3 +277,25 @@ def check_events(
     _raise_for_rows(~possible, f'{file}: column hour', what)
     _check_values(events, channels, file)
     _check_order(stay, hour, file)
+
+# %% ../../nbs/cohorts/validation.ipynb #cell-049
+def categorize_channels(
+    events: pd.DataFrame,  # as given by a user
+    names: list[str],  # of the channels
+) -> pd.DataFrame:  # `channel` is categorical with these names; BadInput for an unknown channel
+    "Events whose channels are categories in the cohort's order."
+    for c in EVENT_COLUMNS:
+        if c not in events:
+            raise BadInput(f'events: column {c} is missing; an event is stay_id, hour, channel, value')
+    if events.columns.duplicated().any():
+        raise BadInput(f'events: column {events.columns[events.columns.duplicated()][0]} is there twice; leave one out')
+    column = events['channel']
+    if isinstance(column.dtype, pd.CategoricalDtype) and list(column.cat.categories) == names:
+        return events
+    unknown = ~column.isin(names)
+    if unknown.any():
+        raise BadInput(
+            f'events: column channel: {format_row_numbers(unknown)} name {column[unknown].iloc[0]!r}, '
+            "which is not among the cohort's channels; add it to them or leave these rows out"
+        )
+    return events.assign(channel=pd.Categorical(column, categories=names))

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/calibration.ipynb #cell-004
+from .calibration_lines import calibration_tables
 from .formats import SYSTEM_GROUPS, format_column, format_percent
-from .layout import ReportTable, Section, few_and_all_fractions
+from .layout import ReportTable, Section, few_and_all_fractions, name_fractions
 from .measures import reliability_curve
 from .null_fits import null_frame
 from rnn_transfer.evaluation.plotting import (
@@ -108,6 +109,12 @@ def quality_frame(
     return pd.concat(found, axis=1).reset_index()
 
 # %% ../../nbs/evaluation/calibration.ipynb #cell-020
+def _named_fractions(ev: Evaluation, d: pd.DataFrame) -> list[str]:
+    "Labels, positives and fraction of each row."
+    names = {kind: name_fractions(ev, kind) for kind in ev.kinds}
+    return [names[kind][f] for kind, f in zip(d['task_kind'], d['fraction'])]
+
+
 def _quality_table(ev: Evaluation) -> ReportTable:
     "Other metrics, with intervals."
     d = quality_frame(ev)
@@ -119,7 +126,7 @@ def _quality_table(ev: Evaluation) -> ReportTable:
         {
             'Tasks': d['task_kind'],
             'Model': d['model'],
-            'Labels': d['fraction'].map(format_percent),
+            'Labels (positives)': _named_fractions(ev, d),
             'Macro AUROC': interval('macro_auroc'),
             'Weighted AUPRC': interval('weighted_auprc'),
             'Brier score': interval('macro_brier'),
@@ -152,7 +159,7 @@ def _calibration_figure(ev: Evaluation) -> ReportFigure | None:
     )
     note = (
         'Ten bins of equal size, pooled over tasks, splits and seeds; bars are intervals over patients. Grey: '
-        'histogram of the predictions with all labels. Slopes and intercepts are under Other metrics.'
+        'histogram of the predictions with all labels. Slopes and intercepts at each fraction are in the next tables.'
     )
     return ReportFigure('calibration', 'Calibration', alt, figure_calibration(ev, d), note)
 
@@ -161,4 +168,5 @@ def section(
     ev: Evaluation,  # of a run
 ) -> Section:  # reliability curves and the table of other metrics
     "Whether the predicted probabilities are right."
-    return Section('Calibration and other metrics', [_calibration_figure(ev), _quality_table(ev)])
+    items = [_calibration_figure(ev), *calibration_tables(ev), _quality_table(ev)]
+    return Section('Calibration and other metrics', items)

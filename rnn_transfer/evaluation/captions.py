@@ -39,7 +39,7 @@ def run_info(
     prepared: PreparedCohort,  # its data
 ) -> (
     dict
-):  # source, version, licence, synthetic, flow, losses, fingerprint, profile, changed, rnnc_hidden, numbers of stays
+):  # source, version, licence, synthetic, flow, losses, labels, label_facts, note, fingerprint, profile, numbers …
     "Where the data come from, how many test stays there are, and which profile was run."
     manifest = read_manifest(run)
     options = manifest.get('options') or {}
@@ -54,6 +54,9 @@ def run_info(
         roles=_describe_roles(run, *roles),
         same_tasks=_pretrained_on(run, 'same_tasks'),
         losses=meta.get('losses') or [],
+        labels=meta.get('labels'),
+        label_facts=meta.get('label_facts') or [],
+        note=meta.get('note') or '',
         fingerprint=meta.get('fingerprint', ''),
         profile=manifest.get('profile') or 'not given',
         changed=manifest.get('changed'),

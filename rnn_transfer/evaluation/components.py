@@ -248,11 +248,21 @@ def _as_tasks(values: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, n
 # %% ../../nbs/evaluation/components.ipynb #cell-048
 def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tuple[_Uncertainty, Interval]:
     "Uncertainty and ends; NaN where a component is unknown."
-    found = _uncertainty(spread, levels)
+    return _ends_of(estimate, _uncertainty(spread, levels))
+
+
+def _ends_of(estimate: float, found: _Uncertainty) -> tuple[_Uncertainty, Interval]:
+    "The same uncertainty, and the ends; NaN where it is unknown."
     if not np.isfinite(found.se):
         return _Uncertainty(np.nan, np.nan), Interval(np.nan, np.nan)
     half = _student_quantile((1 + CONFIDENCE_LEVEL) / 2, found.df) * found.se
     return found, Interval(float(estimate - half), float(estimate + half))
+
+
+def _interval_of_variance(estimate: float, variance: float, spent: float) -> tuple[_Uncertainty, Interval]:
+    "Uncertainty and ends from a variance and the sum of its parts' squares over their degrees of freedom."
+    df = float(variance**2 / spent) if spent > 0 else np.inf
+    return _ends_of(estimate, _Uncertainty(float(variance**0.5), df))
 
 # %% ../../nbs/evaluation/components.ipynb #cell-050
 def three_source_interval(

@@ -19,20 +19,22 @@ from rnn_transfer.evaluation.formats import (
     display_order,
     format_column,
     format_estimate,
-    format_percent,
     sort_systems,
 )
 from .intervals import CONFIDENCE_LEVEL
 from rnn_transfer.evaluation.layout import (
-    TASK_KINDS,
     ReportTable,
     Section,
-    describe_interval,
     describe_known_system,
     few_and_all_fractions,
+    kind_title,
+    name_fractions,
     pivot_by_fraction,
 )
+from .null_fits import format_null_share, is_null_fit, null_frame
 from .results import Evaluation
+from .source_tables import describe_sources
+from .three_sources import three_source_differences
 from ..learning.systems import SELECTION_CRITERIA, parse_model
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-010
@@ -41,32 +43,43 @@ CONTROLS = SYSTEM_GROUPS['Without leakage removal'] + SYSTEM_GROUPS['Controls']
 
 def control_frame(
     ev: Evaluation,  # of a run
-) -> pd.DataFrame:  # as `ev.compare` of MN-LR-2 and each control, and value, low_own, high_own, verdict; may be empty
-    "Each control at few labels and at all: its average, and MN-LR-2's paired difference to it."
-    if 'MN-LR-2' not in ev.models:
+) -> pd.DataFrame:  # as `three_source_differences`; value, low_own, high_own, verdict; nulls of the control
+    "Each control at few labels and at all: its average, and MN-LR-2's paired difference to it over three sources."
+    pairs = [('MN-LR-2', m) for m in CONTROLS if m in ev.models]
+    if 'MN-LR-2' not in ev.models or not pairs:
         return pd.DataFrame()
-    fractions, found = few_and_all_fractions(ev), []
-    for m in [m for m in CONTROLS if m in ev.models]:
-        own = ev.averages().query('model == @m')[['task_kind', 'fraction', 'value', 'low', 'high']]
-        d = ev.compare('MN-LR-2', m)
-        d = d[d['fraction'].isin(fractions)].merge(own, on=['task_kind', 'fraction'], suffixes=('', '_own'))
-        found.append(d.assign(verdict=[describe_interval(*v) for v in zip(d['low'], d['high'])]))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    d = three_source_differences(ev, pairs).drop(columns=['fitted', 'n_null', 'n_linear', 'null_share'])
+    by = {'task_kind': 'task_kind', 'fraction': 'fraction', 'model': 'versus'}
+    own = ev.averages()[[*by, 'value', 'low', 'high']].merge(null_frame(ev).drop(columns='overall'), on=list(by))
+    d = d[d['fraction'].isin(few_and_all_fractions(ev))]
+    d = d.merge(own.rename(columns=by), on=list(by.values()), suffixes=('', '_own'))
+    return d.assign(verdict=[describe_sources(*v) for v in zip(d['low'], d['high'], d['inconclusive'])])
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-014
-def _control_table(d: pd.DataFrame, kind: str) -> ReportTable | None:
+def _format_control_difference(estimate: str, interval: str, verdict: str) -> str:
+    "A difference with its interval and word; without an interval where it grounds no verdict."
+    if estimate == '–':
+        return '–'
+    return f'{estimate}, {verdict}' if 'too few' in verdict else f'{interval}, {verdict}'
+
+
+def _control_table(ev: Evaluation, d: pd.DataFrame, kind: str) -> ReportTable | None:
     "Controls of one kind of task, `d` as `control_frame`; None where there are none."
     d = d[d['task_kind'] == kind] if len(d) else d
     if not len(d):
         return None
     shown = pd.DataFrame({'Control': sort_systems(d['versus'])})
     shown['What it is'] = shown['Control'].map(describe_known_system)
+    names = name_fractions(ev, kind)
     for f, g in d.groupby('fraction'):
         g = g.set_index('versus').reindex(shown['Control'])
-        differences = zip(format_column(g, 'difference low high', sign=True), g['verdict'])
-        shown[f'AUROC, {format_percent(f)}'] = format_column(g, 'value low_own high_own')
-        shown[f'MN-LR-2 minus it, {format_percent(f)}'] = [f'{n}, {v}' if n != '–' else '–' for n, v in differences]
-    return ReportTable(f'controls_{kind}', f'MN-LR-2 compared with controls: {TASK_KINDS.get(kind, kind)}', d, shown)
+        columns = [format_column(g, 'estimate', sign=True), format_column(g, 'estimate low high', sign=True)]
+        shown[f'AUROC, {names[f]}'] = format_column(g, 'value low_own high_own')
+        shown[f'given fitted models, {names[f]}'] = format_column(g, 'fitted')
+        shown[f'null models, {names[f]}'] = [format_null_share(*v) for v in zip(g['n_null'], g['n_linear'])]
+        cells = zip(*columns, g['verdict'].astype(str))
+        shown[f'MN-LR-2 minus it, {names[f]}'] = [_format_control_difference(*v) for v in cells]
+    return ReportTable(f'controls_{kind}', f'MN-LR-2 compared with controls: {kind_title(ev, kind)}', d, shown)
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-018
 class MeanInterval(NamedTuple):
@@ -106,6 +119,17 @@ def _describe_shuffled(v: float, low: float, high: float) -> str:
     return f'{"above" if v > 0.5 else "below"} .5 by more than chance'
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-023
+def _shuffled_nulls(r: pd.DataFrame) -> dict:
+    "The mean over permutations of the fits that have weights, and the null models; the columns of *Null fits*."
+    null = is_null_fit(r)
+    fitted = r[~null].groupby(['task', 'seed'])['auroc'].mean()
+    n_linear = int(r['n_near_zero'].notna().sum()) if 'n_near_zero' in r else 0
+    share = null.sum() / n_linear if n_linear else np.nan
+    mean, low, high = t_interval(fitted)
+    ends = dict(fitted_low=low, fitted_high=high)
+    return dict(fitted=mean, **ends, n_null=int(null.sum()), n_linear=n_linear, null_share=share)
+
+
 def _shuffled_row(r: pd.DataFrame, kind: str, fraction: float, patients: tuple[float, float]) -> dict:
     "One row of `shuffled_frame`: fits `r`, and the interval over patients."
     units = r.groupby(['task', 'seed'])['auroc'].mean()
@@ -121,6 +145,7 @@ def _shuffled_row(r: pd.DataFrame, kind: str, fraction: float, patients: tuple[f
         n_permutations=len(units),
         n_fits=len(r),
         n_half=int((r['auroc'] == 0.5).sum()),
+        **_shuffled_nulls(r),
         verdict=_describe_shuffled(v, low, high),
     )
 
@@ -147,17 +172,20 @@ def _shuffled_table(ev: Evaluation) -> ReportTable | None:
     d = shuffled_frame(ev)
     if not len(d):
         return None
-    total = d.iloc[-1]
+    total, names = d.iloc[-1], {kind: name_fractions(ev, kind) for kind in ev.kinds}
+    labels = ['all' if np.isnan(f) else names[kind][f] for kind, f in zip(d['task_kind'], d['fraction'])]
     ends = zip(d['patients_low'], d['patients_high'])
     shown = pd.DataFrame(
         {
             'Tasks': d['task_kind'],
-            'Labels': ['all' if np.isnan(f) else format_percent(f) for f in d['fraction']],
+            'Labels (positives)': labels,
             'Macro AUROC': format_column(d),
             'Verdict': d['verdict'],
             'Interval over patients': [
                 '–' if pd.isna(a) else f'[{format_estimate(a)}, {format_estimate(b)}]' for a, b in ends
             ],
+            'Given fitted models': format_column(d, 'fitted fitted_low fitted_high'),
+            'Null models': [format_null_share(*v) for v in zip(d['n_null'], d['n_linear'])],
             'Permutations': d['n_permutations'].astype(str),
             'Exactly .5': [f'{a} of {b}' for a, b in zip(d['n_half'], d['n_fits'])],
         }
@@ -200,13 +228,19 @@ def _criteria_table(ev: Evaluation, kind: str) -> ReportTable | None:
     d = ev.averages().query('task_kind == @kind and model in @models')
     if not len(d):
         return None
-    shown = pivot_by_fraction(d.assign(text=format_column(d)), models)
-    return ReportTable(f'variants_{kind}', f'Choice of lambda: {TASK_KINDS.get(kind, kind)}', d, shown)
+    d = d.merge(null_frame(ev).drop(columns='overall'), on=['task_kind', 'model', 'fraction'])
+    shares = [format_null_share(*v) for v in zip(d['n_null'], d['n_linear'])]
+    texts = {'{}': format_column(d), '{}, given fitted models': format_column(d, 'fitted'), '{}, null models': shares}
+    lines = pd.concat([d.assign(text=text, model=[name.format(m) for m in d['model']]) for name, text in texts.items()])
+    order = [name.format(m) for m in models for name in texts]
+    shown = pivot_by_fraction(lines, order, name_fractions(ev, kind))
+    return ReportTable(f'variants_{kind}', f'Choice of lambda: {kind_title(ev, kind)}', d, shown)
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-035
 _CONTROL_NOTE = (
     'Differences are taken on the same stays, tasks and seeds. '
-    'Higher or lower: the interval excludes 0; inconclusive: it includes 0.'
+    'Their intervals are over patients, draws of the labels and networks; those of the AUROC over patients alone. '
+    'Higher or lower: the interval excludes 0; inconclusive: it includes 0, or there are too few draws or networks.'
 )
 
 
@@ -215,7 +249,7 @@ def section(
 ) -> Section:  # controls, shuffled labels and selection criteria; no items where none was run
     "Whether the result could come about without transfer."
     d = control_frame(ev)
-    controls = [t for kind in ev.kinds if (t := _control_table(d, kind)) is not None]
+    controls = [t for kind in ev.kinds if (t := _control_table(ev, d, kind)) is not None]
     criteria = [t for kind in ev.kinds if (t := _criteria_table(ev, kind)) is not None]
     items = [_CONTROL_NOTE, *controls] if controls else []
     items.append(_shuffled_table(ev))

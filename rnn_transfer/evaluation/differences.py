@@ -6,6 +6,7 @@
 __all__ = ['paired_differences', 'describe_differences', 'figure_differences', 'forest_frame', 'figure_forest', 'section']
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-002
+import re
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -15,15 +16,17 @@ import pandas as pd
 # %% ../../nbs/evaluation/differences.ipynb #cell-004
 from .difference_tests import agreement_table, four_tests_table
 from .formats import format_column, format_estimate, format_percent
+from .label_notes import describe_exploratory
 from rnn_transfer.evaluation.layout import (
     COMPARISONS_WITH_FURTHER,
     SYSTEM_COMPARISONS,
-    TASK_KINDS,
     ReportTable,
     Section,
     compared_pairs,
     describe_interval,
     few_and_all_fractions,
+    kind_title,
+    name_fractions,
     pivot_by_fraction,
 )
 from rnn_transfer.evaluation.plotting import (
@@ -74,29 +77,33 @@ def _difference_table(ev: Evaluation, kind: str) -> ReportTable | None:
         return None
     d = d[d['task_kind'] == kind]
     words = ' '.join(describe_differences(g) for _, g in d.groupby('versus', sort=False))
+    words = '' if describe_exploratory(ev) else words
     text = d.assign(text=format_column(d, 'difference low high', sign=True), model=d['model'] + ' − ' + d['versus'])
-    shown = pivot_by_fraction(text, list(dict.fromkeys(text['model']))).rename(columns={'Model': 'Difference'})
-    return ReportTable(f'differences_{kind}', f'Paired differences: {TASK_KINDS.get(kind, kind)}', d, shown, words)
+    shown = pivot_by_fraction(text, list(dict.fromkeys(text['model'])), name_fractions(ev, kind))
+    shown = shown.rename(columns={'Model': 'Difference'})
+    return ReportTable(f'differences_{kind}', f'Paired differences: {kind_title(ev, kind)}', d, shown, words)
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-018
 def figure_differences(
     ev: Evaluation,  # of a run with MN-LR-2 and a system to compare with
 ) -> Any:  # matplotlib Figure
-    "Paired differences of MN-LR-2 over the fraction of labelled data: a column a comparison, a row a kind of task."
+    "Paired differences of MN-LR-2 over the labels: a column a comparison, a row a kind of task."
     tidy, pairs = paired_differences(ev), compared_pairs(ev)
     rows = len(ev.kinds)
+    names = name_fractions(ev, separator='\n')
+    ticks = {f: re.sub(r' \(.*\)', '', name) for f, name in names.items()}  # narrow panels: without the positives
     fig, axes = new_figure(9.2, 2.3 * rows + 0.4, rows, len(pairs), sharex=True, sharey='row')
     for (i, kind), (j, (a, b)) in product(enumerate(ev.kinds), enumerate(pairs)):
         ax = axes[i, j]
         d = tidy[(tidy['task_kind'] == kind) & (tidy['model'] == a) & (tidy['versus'] == b)]
         x, color = 100 * d['fraction'], line_style(b).color
-        fraction_axis(ax, ev.fractions)
+        fraction_axis(ax, ev.fractions, ticks)
         zero_line(ax)
         ax.vlines(x, d['low'], d['high'], color=color, lw=1.8, alpha=0.6)
         ax.plot(x, d['difference'], 'o', color=color, ms=4.5)
     for j, (a, b) in enumerate(pairs):
         axes[0, j].set_title(f'{a} − {b}', fontsize=10)
-        axes[-1, j].set_xlabel('labelled data (%)')
+        axes[-1, j].set_xlabel('labelled training stays, % of the labels')
     for i, kind in enumerate(ev.kinds):
         axes[i, 0].set_ylabel(f'{kind}\ndifference in AUROC')
     return add_source_caption(fig, ev)
@@ -113,6 +120,8 @@ def forest_frame(
         mean = ev.compare(a, b)
         mean = mean[mean['fraction'] == f][columns]
         found += [ev.compare_tasks(a, b, f), mean.assign(task='average', split=-1)]
+    if not found:
+        return pd.DataFrame(columns=[*columns, 'task', 'split'])
     d = pd.concat(found, ignore_index=True)
     rank = {k: i for i, k in enumerate(ev.kinds)}
     d = d.assign(_kind=d['task_kind'].map(rank), _last=d['task'].eq('average'))
@@ -159,11 +168,21 @@ def _draw_forest(ax: Any, d: pd.DataFrame, places: dict[tuple, _ForestRow], colo
         ax.plot(r.difference, y, 'D' if average else 'o', color=color, ms=5 if average else 4, mfc=face)
 
 
+def _empty_figure(ev: Evaluation, words: str) -> Any:
+    "A figure that says why there is nothing to draw."
+    fig, axes = new_figure(9.6, 1.0)
+    axes[0, 0].axis('off')
+    axes[0, 0].text(0, 0.5, words, fontsize=9, va='center')
+    return add_source_caption(fig, ev)
+
+
 def figure_forest(
-    ev: Evaluation,  # of a run with MN-LR-2 and RNN-C or LR
+    ev: Evaluation,  # of a run; with MN-LR-2 and RNN-C or LR, or the figure says that neither was run
 ) -> Any:  # matplotlib Figure
     "Paired differences of MN-LR-2 task by task: one panel a comparison, hollow at few labels, filled at all."
     d = forest_frame(ev)
+    if not len(d):
+        return _empty_figure(ev, 'neither RNN-C nor LR was run, so there is no difference task by task')
     places, colors = _forest_rows(d, ev.kinds), fraction_colors(d['fraction'])
     pairs = compared_pairs(ev, SYSTEM_COMPARISONS[:2])
     height = max(row.y for row in places.values()) + 1

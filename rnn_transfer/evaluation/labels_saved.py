@@ -15,12 +15,28 @@ import pandas as pd
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-004
 from .formats import format_percent
 from .label_efficiency import LabelAmount, label_efficiency_table, label_numbers
-from .layout import ReportTable, Section, compared_pairs, sort_by_kind
+from .layout import ReportTable, Section, compared_pairs, name_fractions, sort_by_kind
+from .null_fits import format_null_share, null_frame, without_null_fits
 from .plotting import ReportFigure, add_source_caption, fraction_axis, line_style, new_figure
 from .results import Evaluation
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-010
 EFFICIENCY_PAIRS = [(a, b) for b in ('LR', 'RNN-C') for a in ('MN-LR-2', 'MN-LR-1')]
+
+
+def _efficiency_nulls(ev: Evaluation, d: pd.DataFrame) -> dict[str, list]:
+    "Columns: the words given fitted models, and the null models of the first system below the largest fraction."
+    fitted = without_null_fits(ev)
+    nulls = null_frame(ev).query('fraction < @ev.fractions[-1]').groupby(['task_kind', 'model'])
+    counts = nulls[['n_null', 'n_linear']].sum()
+    words, n_null, n_linear = [], [], []
+    for kind, a, b in zip(d['task_kind'], d['model'], d['versus']):
+        again = label_efficiency_table(fitted, a, b) if {a, b} <= set(fitted.models) else pd.DataFrame()
+        again = again[again['task_kind'] == kind]['words'] if len(again) else []
+        words.append(next(iter(again), 'no fitted model'))
+        n_null.append(counts.loc[(kind, a), 'n_null'])
+        n_linear.append(counts.loc[(kind, a), 'n_linear'])
+    return dict(words_fitted=words, n_null=n_null, n_linear=n_linear)
 
 
 def efficiency_frame(
@@ -29,7 +45,10 @@ def efficiency_frame(
     "The fraction of the labels that MN-LR needs to reach the level of LR and RNN-C with all of them."
     pairs = compared_pairs(ev, EFFICIENCY_PAIRS) if len(ev.fractions) > 1 else []
     found = [label_efficiency_table(ev, a, b) for a, b in pairs]
-    return sort_by_kind(ev, pd.concat(found, ignore_index=True)) if found else pd.DataFrame()
+    if not found:
+        return pd.DataFrame()
+    d = pd.concat(found, ignore_index=True)
+    return sort_by_kind(ev, d.assign(**_efficiency_nulls(ev, d)))
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-013
 def _needed_labels(needed: LabelAmount, labels: float) -> str:
@@ -47,6 +66,8 @@ def _efficiency_table(ev: Evaluation, d: pd.DataFrame) -> ReportTable:
             'System': d['model'],
             f'reaches {format_percent(ev.fractions[-1])} of': d['versus'],
             'with (interval)': d['words'],
+            'given fitted models': d['words_fitted'],
+            'null models below': [format_null_share(*v) for v in zip(d['n_null'], d['n_linear'])],
             'training labels': [_needed_labels(*v) for v in zip(d['needed'], d['labels'])],
             'reached in replicates': [f'{100 * v:.0f} %' if pd.notna(v) else '–' for v in d['reached']],
             'Tasks used': [f'{a} of {b}' for a, b in zip(d['n_tasks'], d['n_tasks_seen'])],
@@ -54,7 +75,8 @@ def _efficiency_table(ev: Evaluation, d: pd.DataFrame) -> ReportTable:
     )
     note = (
         'Weighted AUROC over the tasks that have fits at every fraction; between fractions interpolated on a '
-        'logarithmic axis, and the curve never falls. Interval over patients.'
+        'logarithmic axis, and the curve never falls. Interval over patients. '
+        'Null models below: those of the first system at fractions below the largest.'
     )
     return ReportTable('efficiency', 'How many labels MN-LR needs', label_numbers(d), shown, note)
 
@@ -86,13 +108,15 @@ def figure_efficiency(
     ax = axes[0, 0]
     top = 100 * ev.fractions[-1]
     _draw_efficiency(ax, d, beyond=1.6 * top)
-    fraction_axis(ax, ev.fractions)
+    fraction_axis(ax, ev.fractions, name_fractions(ev, separator='\n'))
     ax.set_xlim(100 * ev.fractions[0] / 1.25, 1.6 * top * 1.1)
     ax.axvline(top, color='#999999', lw=0.8, ls=':', zorder=0)
     ax.set_yticks(range(len(d)), [f'{r.task_kind}: {r.model} reaches {r.versus}' for r in d.itertuples()])
     ax.set_ylim(len(d) - 0.4, -0.6)
     ax.tick_params(left=False)
-    ax.set_xlabel('labelled data needed (% of train and validation; right of the dotted line: not reached)')
+    ax.set_xlabel(
+        'labelled training stays (positives) needed, and % of the labels; right of the dotted line: not reached'
+    )
     return add_source_caption(fig, ev)
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-021

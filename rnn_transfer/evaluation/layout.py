@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TASK_KINDS', 'SYSTEM_COMPARISONS', 'COMPARISONS_WITH_FURTHER', 'ReportTable', 'Section', 'pivot_by_fraction',
-           'format_frame', 'main_systems_only', 'sort_by_kind', 'compared_pairs', 'describe_known_system',
-           'few_label_fraction', 'few_and_all_fractions', 'describe_interval']
+           'name_fractions', 'format_frame', 'kind_title', 'main_systems_only', 'sort_by_kind', 'compared_pairs',
+           'describe_known_system', 'few_label_fraction', 'few_and_all_fractions', 'describe_interval']
 
 # %% ../../nbs/evaluation/layout.ipynb #cell-002
 from collections.abc import Iterable
@@ -102,14 +102,27 @@ def sentences_for(
 def pivot_by_fraction(
     tidy: pd.DataFrame,  # columns model, fraction and text; one row per cell
     models: Iterable[str],  # order of the rows; models without a row in `tidy` are left out
+    names: dict[float, str] | None = None,  # of the columns, as `name_fractions` gives; None: in percent
 ) -> pd.DataFrame:  # column Model, then one column per fraction
     "Models down, fractions across; a dash where there is no cell."
     present = [m for m in models if m in set(tidy['model'])]
     shown = tidy.pivot(index='model', columns='fraction', values='text').reindex(present).fillna('–')
-    shown = shown.set_axis([format_percent(f) for f in shown.columns], axis=1)
+    shown = shown.set_axis([(names or {}).get(f) or format_percent(f) for f in shown.columns], axis=1)
     return shown.rename_axis(index='Model', columns=None).reset_index()
 
 # %% ../../nbs/evaluation/layout.ipynb #cell-026
+def name_fractions(
+    ev: Evaluation,  # of a run
+    kind: str = '',  # of task; empty: every kind
+    separator: str = ' · ',  # between the labels and the fraction
+) -> dict[float, str]:  # fraction -> labels (positives) · fraction; the fraction alone where labels were not counted
+    "What tables and axes call a fraction: medians of the training labels and of the positives among them."
+    r = ev.results[ev.results['task_kind'] == kind] if kind else ev.results
+    counts = r.reindex(columns=['fraction', 'n_train', 'n_positive']).groupby('fraction').median()
+    rows = counts.itertuples(name=None)
+    return {f: f'{n:,.0f} ({k:,.0f}){separator}' * bool(n == n) + format_percent(f) for f, n, k in rows}
+
+# %% ../../nbs/evaluation/layout.ipynb #cell-030
 def format_frame(
     df: pd.DataFrame,  # any
 ) -> pd.DataFrame:  # the same shape, all text
@@ -122,12 +135,22 @@ def format_frame(
 
     return df.astype(object).map(show).rename(columns=lambda c: str(c).replace('_', ' ').capitalize())
 
-# %% ../../nbs/evaluation/layout.ipynb #cell-029
+# %% ../../nbs/evaluation/layout.ipynb #cell-033
 TASK_KINDS = dict(
     phenotype='Held-out phenotypes, weighted AUROC',
     mortality='In-hospital mortality, AUROC',
     other='Other tasks, AUROC',
 )
+
+
+def kind_title(
+    ev: Evaluation,  # of a run; its `info` says whether the tasks are those of pre-training
+    kind: str,  # of task
+) -> str:  # one line
+    "What a table of one kind of task is of."
+    if kind == 'phenotype' and ev.info.get('same_tasks'):
+        return 'The same tasks at the other site, weighted AUROC'
+    return TASK_KINDS.get(kind, f'{kind}, weighted AUROC')
 
 
 def main_systems_only(
@@ -151,7 +174,7 @@ def sort_by_kind(
         ignore_index=True,
     )
 
-# %% ../../nbs/evaluation/layout.ipynb #cell-033
+# %% ../../nbs/evaluation/layout.ipynb #cell-037
 SYSTEM_COMPARISONS = [('MN-LR-2', 'RNN-C'), ('MN-LR-2', 'LR'), ('MN-LR-2', 'untrained-LR-2'), ('MN-LR-2', 'MN-LR-1')]
 COMPARISONS_WITH_FURTHER = SYSTEM_COMPARISONS + [('MN-LR-2', m) for m in SYSTEM_GROUPS['Further']]
 
@@ -163,7 +186,7 @@ def compared_pairs(
     "The pairs whose two models were run."
     return [p for p in pairs if set(p) <= set(ev.models)]
 
-# %% ../../nbs/evaluation/layout.ipynb #cell-036
+# %% ../../nbs/evaluation/layout.ipynb #cell-040
 def describe_known_system(
     model: str,  # name, such as LR or MN-LR-2:cv
 ) -> str:  # '' for a name that the package does not know
@@ -173,7 +196,7 @@ def describe_known_system(
     except BadInput:
         return ''
 
-# %% ../../nbs/evaluation/layout.ipynb #cell-039
+# %% ../../nbs/evaluation/layout.ipynb #cell-043
 _FEW_LABELS = 0.05  # of the labels; our choice: early on the learning curve, where most tasks still have positives
 
 
@@ -190,7 +213,7 @@ def few_and_all_fractions(
     "The fraction that stands for few labels, and the largest."
     return list(dict.fromkeys([few_label_fraction(ev), ev.fractions[-1]]))
 
-# %% ../../nbs/evaluation/layout.ipynb #cell-042
+# %% ../../nbs/evaluation/layout.ipynb #cell-046
 def describe_interval(
     low: float,  # of a difference; NaN: no interval
     high: float,  # of a difference

@@ -15,10 +15,11 @@ import pandas as pd
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-004
 from .formats import SYSTEM_GROUPS, format_column, format_estimate, format_percent, sort_systems
 from rnn_transfer.evaluation.layout import (
-    TASK_KINDS,
     ReportTable,
     Section,
+    kind_title,
     main_systems_only,
+    name_fractions,
     pivot_by_fraction,
 )
 from rnn_transfer.evaluation.plotting import (
@@ -32,26 +33,22 @@ from rnn_transfer.evaluation.plotting import (
 )
 from .results import Evaluation
 from .source_tables import system_tables
-from ..learning.systems import SELECTION_CRITERIA
+from ..learning.systems import SCORE_SYSTEMS, SELECTION_CRITERIA
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-010
 def _column_counts(ev: Evaluation, kind: str) -> dict:
-    "What each column rests on: seeds, labelled stays, positives among them."
+    "What each column rests on: draws of the labels."
     rows = main_systems_only(ev.results[ev.results['task_kind'] == kind]).groupby('fraction')
-    return {
-        'seeds': rows['seed'].nunique(),
-        'labelled training stays, median': rows['n_train'].median(),
-        'positives among them, median': rows['n_positive'].median(),
-    }
+    return {'seeds': rows['seed'].nunique()}
 
 
 def headline_frame(
     ev: Evaluation,  # of a run
     kind: str,  # of task: phenotype, mortality or another
-) -> pd.DataFrame:  # column Model, then one column per fraction, all text
-    "AUROC with interval by system and fraction; below, seeds, training labels, positives, and missing fits if any."
+) -> pd.DataFrame:  # column Model, then one column per fraction: labels (positives) · fraction; all text
+    "AUROC with interval by system and fraction; below, seeds, and missing fits if any."
     tidy = main_systems_only(ev.averages()).query('task_kind == @kind')
-    shown = pivot_by_fraction(tidy.assign(text=format_column(tidy)), ev.models)
+    shown = pivot_by_fraction(tidy.assign(text=format_column(tidy)), ev.models, name_fractions(ev, kind))
     for name, values in _column_counts(ev, kind).items():
         shown.loc[len(shown)] = [name, *(f'{v:,.0f}' if pd.notna(v) else '–' for v in values)]
     missing = tidy.groupby('fraction')[['n_missing', 'n_fits']].sum()
@@ -90,36 +87,24 @@ def _headline_table(ev: Evaluation, kind: str) -> ReportTable:
     tidy = ev.averages()
     return ReportTable(
         f'headline_{kind}',
-        TASK_KINDS.get(kind, f'{kind}, weighted AUROC'),
+        kind_title(ev, kind),
         tidy[tidy['task_kind'] == kind],
         headline_frame(ev, kind),
         (_describe_missing(ev, kind) + _describe_fewer_runs(ev, kind)).strip(),
     )
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-020
-def _positives_axis(ax: Any, rows: pd.DataFrame) -> None:
-    "The median number of positives at each fraction, along the top."
-    from matplotlib.ticker import NullLocator
-
-    positives = rows.groupby('fraction')['n_positive'].median().dropna()
-    top = ax.secondary_xaxis('top')
-    top.xaxis.set_minor_locator(NullLocator())
-    top.set_xticks(100 * positives.index.to_numpy(float), [f'{v:,.0f}' for v in positives])
-    top.tick_params(labelsize=8, colors='#666666')
-    top.set_xlabel('positives among the training labels (median)', fontsize=8, color='#666666')
-    top.spines[:].set_visible(False)
-
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-022
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-021
 def draw_learning_curves(
     ax: Any,  # matplotlib Axes
     tidy: pd.DataFrame,  # columns model, fraction, value, low, high
     models: Iterable[str],  # those to draw; models without a value are left out
     banded: Iterable[str] = (),  # those whose interval is a band; the others have bars
+    ticks: dict[float, str] | None = None,  # fraction -> text; None: in percent
 ) -> list[LineEnd]:  # the right end of each line
     "One line per model with its intervals; the bars of one fraction stand side by side."
     names = [m for m in models if tidy['value'][tidy['model'] == m].notna().any()]
     ends = []
-    fraction_axis(ax, sorted(tidy['fraction'].unique()))
+    fraction_axis(ax, sorted(tidy['fraction'].unique()), ticks)
     for k, m in enumerate(names):
         d = tidy[tidy['model'] == m].dropna(subset='value').sort_values('fraction')
         color, marker, line = line_style(m)
@@ -136,14 +121,14 @@ def draw_learning_curves(
 def _finish_axes(ax: Any, ends: list[LineEnd], title: str, kind: str) -> None:
     "Title, labels, names of the lines, and the line of chance where it is in sight."
     ax.set_title(title)
-    ax.set_xlabel('labelled data used (% of train and validation)')
+    ax.set_xlabel('labelled training stays (positives), and % of the labels')
     ax.set_ylabel('weighted AUROC' if kind == 'phenotype' else 'AUROC')
     low, high = ax.get_ylim()
     if low < 0.5 < high:
         ax.axhline(0.5, color='#999999', lw=0.8, ls=':', zorder=0)
     label_ends(ax, ends)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-026
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-025
 def figure_2(
     ev: Evaluation,  # of a run
     kind: str = 'phenotype',  # of task; phenotype is Figure 2(a), mortality Figure 2(b)
@@ -154,12 +139,11 @@ def figure_2(
     models = SYSTEM_GROUPS["The paper's"]
     tidy = ev.averages()
     tidy = tidy[(tidy['task_kind'] == kind) & tidy['model'].isin(models)]
-    _finish_axes(ax, draw_learning_curves(ax, tidy, models, models), '', kind)
-    r = ev.results
-    _positives_axis(ax, r[(r['task_kind'] == kind) & r['model'].isin(models)])
+    ticks = name_fractions(ev, kind, separator='\n')
+    _finish_axes(ax, draw_learning_curves(ax, tidy, models, models, ticks), '', kind)
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-029
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-028
 PANELS = {
     'Further systems': ['MN-LR-2', *SYSTEM_GROUPS['Further']],
     'Controls: what pre-training adds': [
@@ -179,6 +163,7 @@ PANELS = {
         'values-LR',
         'last-LR',
     ],
+    'Severity scores': ['MN-LR-2', 'LR', *SCORE_SYSTEMS],
     'Choice of lambda': [
         f'{name}:{criterion}' if criterion else name
         for name in ('MN-LR-2', 'LR')
@@ -186,7 +171,7 @@ PANELS = {
     ],
 }
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-031
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-030
 def select_panels(
     models: Iterable[str],  # that were run
 ) -> dict[str, list[str]]:  # title -> models that were run
@@ -195,7 +180,7 @@ def select_panels(
     found = {title: [m for m in names if m in models] for title, names in PANELS.items()}
     return {title: names for title, names in found.items() if set(names) - {'MN-LR-2', 'LR'}}
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-033
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-032
 def figure_systems(
     ev: Evaluation,  # of a run with more than the paper's four systems
     kind: str = 'phenotype',  # of task
@@ -209,12 +194,13 @@ def figure_systems(
     for ax in axes.flat[len(found) :]:
         ax.remove()
     for k, (ax, (title, models)) in enumerate(zip(axes.flat, found.items())):
-        _finish_axes(ax, draw_learning_curves(ax, tidy, models, ['MN-LR-2']), title, kind)
+        ticks = name_fractions(ev, kind, separator='\n')
+        _finish_axes(ax, draw_learning_curves(ax, tidy, models, ['MN-LR-2'], ticks), title, kind)
         if k % 2:
             ax.set_ylabel('')
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-036
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-035
 def _curve_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
     "Figure 2(a) or 2(b); None for another kind of task."
     letter = dict(phenotype='a', mortality='b').get(kind)
@@ -226,14 +212,14 @@ def _curve_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
     values = '; '.join(f'{m} {format_estimate(v)}' for m, v in zip(last['model'], last['value']))
     return ReportFigure(
         f'figure_2{letter}',
-        f'Figure 2({letter}): {TASK_KINDS[kind]}',
+        f'Figure 2({letter}): {kind_title(ev, kind)}',
         f'Line plot of AUROC over the fraction of labelled data for each model. At {format_percent(top)}: {values}.',
         figure_2(ev, kind),
         'Bands are intervals over patients; the fraction of labels is on a logarithmic scale.'
         + _describe_missing(ev, kind),
     )
 
-# %% ../../nbs/evaluation/learning_curves.ipynb #cell-038
+# %% ../../nbs/evaluation/learning_curves.ipynb #cell-037
 def _systems_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
     "Further systems and controls of one kind of task; None where none was run."
     found = select_panels(ev.results['model'][ev.results['task_kind'] == kind])
@@ -242,7 +228,7 @@ def _systems_figure(ev: Evaluation, kind: str) -> ReportFigure | None:
     panels = '; '.join(f'{title} ({", ".join(names)})' for title, names in found.items())
     return ReportFigure(
         f'systems_{kind}',
-        f'Further systems and controls: {TASK_KINDS.get(kind, kind)}',
+        f'Further systems and controls: {kind_title(ev, kind)}',
         f'Line plots of AUROC over the fraction of labelled data, for {kind}: {panels}. The numbers are in the tables.',
         figure_systems(ev, kind),
         'MN-LR-2 with its band in every panel; bars are intervals over patients. Axes differ between panels.'
@@ -256,7 +242,8 @@ def section(
     "How well each system ranks patients at each fraction of the labels."
     items = [
         'Values are means over seeds, tasks and splits. '
-        'Columns: fraction of the training and validation labels that a model may use.'
+        'Columns: labelled training stays, in brackets the positives among them (medians), and the fraction of the '
+        'training and validation labels that this is.'
     ]
     for kind in ev.kinds:
         items += [_headline_table(ev, kind), _curve_figure(ev, kind), *system_tables(ev, kind)]

@@ -113,6 +113,8 @@ LINE_STYLES = {
     'masks-LR': LineStyle(_ORANGE, 's', '--'),
     'values-LR': LineStyle(_GREEN, 's', '--'),
     'last-LR': LineStyle(_PINK, 's', '--'),
+    'SAPS-I': LineStyle(_GREY, 'd', '--'),
+    'SOFA': LineStyle(_BLACK, 'd', '--'),
 }
 CRITERION_COLORS = {'literal': _ORANGE, 'cv': _GREEN, 'full-val': _PINK}
 _UNKNOWN_STYLE = LineStyle(_GREY, '.', ':')
@@ -156,14 +158,17 @@ def label_fractions(
 def fraction_axis(
     ax: Any,  # matplotlib Axes
     fractions: Sequence[float],  # sorted
+    names: dict[float, str] | None = None,  # fraction -> text of its tick, as `name_fractions` gives; None: in percent
 ) -> None:  # the axes are changed
-    "A logarithmic axis of label fractions in percent, each of them a tick."
+    "A logarithmic axis of label fractions, each of them a tick."
     from matplotlib.ticker import NullLocator
 
     f = 100 * np.asarray(fractions, float)
     ax.set_xscale('log')
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks(f, [f'{v:g}' for v in f])
+    ax.set_xticks(f, [(names or {}).get(v) or f'{100 * v:g}' for v in fractions])
+    if names:
+        ax.tick_params(axis='x', labelsize=7)
     ax.set_xlim(f[0] / 1.25, f[-1] * 1.25)
 
 

@@ -9,18 +9,28 @@ __all__ = ['CLAIMS_TITLE', 'html_table', 'render_item', 'render_report', 'headli
 from pathlib import Path
 
 # %% ../../nbs/evaluation/report.ipynb #cell-003
+import numpy as np
 import pandas as pd
 from fastcore.xml import FT, NotStr, ft, to_xml
 
 # %% ../../nbs/evaluation/report.ipynb #cell-004
 from .captions import data_caption
-from .claims import count_verdicts
+from .claims import describe_verdicts
 from .differences import describe_differences, paired_differences
-from .layout import TASK_KINDS, ReportTable
+from .formats import format_column
+from .label_notes import describe_exploratory, describe_labels
+from rnn_transfer.evaluation.layout import (
+    ReportTable,
+    compared_pairs,
+    few_and_all_fractions,
+    kind_title,
+    name_fractions,
+)
 from .learning_curves import headline_frame
 from .limits import describe_limits, describe_small_test_set
 from .plotting import ReportFigure
 from .results import Evaluation
+from .three_sources import three_source_differences
 from ..utilities.display import undrawable_names
 from ..utilities.errors import BadInput
 
@@ -61,19 +71,39 @@ def render_item(
 _COMPARED = ('RNN-C', 'LR', 'untrained-LR-2')  # the systems whose difference to MN-LR-2 answers the paper's question
 
 
+def _describe_kind(ev, kind) -> str:
+    "Where MN-LR-2 is higher or lower over patients, draws and networks, for one kind of task."
+    d = three_source_differences(ev, compared_pairs(ev, [('MN-LR-2', m) for m in _COMPARED]), kind)
+    if not len(d):
+        return ''
+    d.loc[d['inconclusive'] != '', ['low', 'high']] = np.nan
+    return ' '.join(describe_differences(g) for _, g in d.groupby('versus', sort=False))
+
+
 def _describe_answer(ev, claims) -> list:
     "The answer as elements: the verdicts, then the differences of MN-LR-2 for each kind of task."
-    found = [ft('p', ft('strong', 'In short. '), count_verdicts(claims.frame))] if claims else []
+    found = [ft('p', ft('strong', 'In short. '), describe_verdicts(claims.frame))] if claims else []
     differences = paired_differences(ev)
     sentences = []
     for kind in ev.kinds if len(differences) else []:
-        of_kind = differences[(differences['task_kind'] == kind) & differences['versus'].isin(_COMPARED)]
-        words = ' '.join(describe_differences(d) for _, d in of_kind.groupby('versus', sort=False))
+        words = _describe_kind(ev, kind)
         if words:
-            sentences.append(ft('li', ft('strong', f'{TASK_KINDS.get(kind, kind)}. '), words))
+            sentences.append(ft('li', ft('strong', f'{kind_title(ev, kind)}. '), words))
     return found + [ft('ul', *sentences)] * bool(sentences)
 
 # %% ../../nbs/evaluation/report.ipynb #cell-017
+def _describe_estimates(ev) -> list:
+    "Differences of an exploratory run as elements: numbers without a verdict, for each kind of task."
+    differences, found = paired_differences(ev), []
+    for kind in ev.kinds if len(differences) else []:
+        d = differences[(differences['task_kind'] == kind) & differences['versus'].isin(_COMPARED)]
+        d, names = d[d['fraction'].isin(few_and_all_fractions(ev))], name_fractions(ev, kind)
+        numbers = format_column(d, 'difference low high', sign=True)
+        words = [f'{r.model} − {r.versus}, {names[r.fraction]}: {n}' for r, n in zip(d.itertuples(), numbers)]
+        found.append(ft('li', ft('strong', f'{kind_title(ev, kind)}, over patients alone. '), '; '.join(words)))
+    return [ft('ul', *found)] * bool(found)
+
+
 _PROTOCOL = (
     'The protocol of Gupta et al. (2018), “Transfer Learning for Clinical Time Series Analysis '
     'using Recurrent Neural Networks”, with intervals.'
@@ -91,14 +121,19 @@ def _page_header(ev, claims) -> list:
     if boxes:
         text = f'No installed font has all characters of {", ".join(boxes[:5])}: figures show boxes there.'
         notices.append(ft('div', text, cls='notice'))
+    exploratory = describe_exploratory(ev)
+    if exploratory:
+        notices.append(ft('div', ft('strong', 'Exploratory. '), exploratory, cls='notice'))
     roles = [ft('p', ft('strong', 'Sites. '), info['roles'])] if info.get('roles') else []
+    labels = ft('p', ft('strong', 'The labels. '), describe_labels(ev))
     size = f'{info["n_stays"]:,} stays of {info["n_subjects"]:,} subjects; licence of the data: {info["licence"]}.'
     return [
         ft('h1', f'Transfer learning for clinical time series: {info["source"]}'),
         ft('p', _PROTOCOL, cls='lead'),
         *notices,
         *roles,
-        *_describe_answer(ev, claims),
+        labels,
+        *(_describe_estimates(ev) if exploratory else _describe_answer(ev, claims)),
         ft('p', size),
         ft('p', data_caption(ev)),
     ]
@@ -163,7 +198,7 @@ def render_report(
     limits = ft('ul', *(ft('li', text) for text in describe_limits(ev)))
     rendered[_LIMITS_TITLE] = _page_section(_LIMITS_TITLE, 'limits', [limits])
     anchors[_LIMITS_TITLE] = 'limits'
-    order = [t for t in (CLAIMS_TITLE, _LIMITS_TITLE) if t in rendered]
+    order = [t for t in (CLAIMS_TITLE, 'What the labels are', _LIMITS_TITLE) if t in rendered]
     order += [t for t in rendered if t not in order]
     contents = ft('nav', *(ft('a', t, href=f'#{anchors[t]}') for t in order), aria_label='Contents')
     claims = next((x for x in sections.get(CLAIMS_TITLE, []) if x.name == 'claims'), None)
@@ -179,7 +214,7 @@ def _headline_lines(ev, kind) -> list:
     rows = [list(frame.columns), *frame.to_numpy().tolist()]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ['  '.join(v.ljust(n) for v, n in zip(row, widths)).rstrip() for row in rows]
-    return [TASK_KINDS.get(kind, kind), *lines, '']
+    return [kind_title(ev, kind), *lines, '']
 
 
 def headline_text(

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 # %% ../../nbs/evaluation/results.ipynb #cell-004
 from .formats import display_order, sort_systems
 from .intervals import percentile_interval
-from .measures import Bootstrap
+from .measures import MIN_INTERVAL_POSITIVES, Bootstrap
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/evaluation/results.ipynb #cell-007
@@ -105,9 +105,19 @@ def average(
     return nested_mean(self.values[metric][np.asarray(rows), :only], split, task, positives)
 
 # %% ../../nbs/evaluation/results.ipynb #cell-022
-def _interval_columns(values: np.ndarray) -> dict:
+@patch
+def _has_few_positives(self: Evaluation, rows: np.ndarray) -> bool:
+    "Whether the tasks of these rows have too few positives in the test set, together, for an interval."
+    tasks = self.results['task'].iloc[rows].unique()
+    return sum(self.positives[t][0] for t in tasks) < MIN_INTERVAL_POSITIVES
+
+
+def _interval_columns(values: np.ndarray, few: bool = False) -> dict:
     "Interval of replicates as columns: low, high, n_undefined, and the reason why there is no interval."
     low, high, n_undefined = percentile_interval(values)
+    if few:
+        reason = f'interval: fewer than {MIN_INTERVAL_POSITIVES} positives in the test set'
+        return dict(low=np.nan, high=np.nan, n_undefined=n_undefined, reason=reason)
     reason = f'interval: {n_undefined} of {len(values) - 1} replicates undefined' if np.isnan(low) else None
     return dict(low=low, high=high, n_undefined=n_undefined, reason=reason)
 
@@ -144,7 +154,11 @@ def _average_cell(self: Evaluation, metric: str, how: str, kind: str, model: str
     if not len(rows):
         return row
     values = self.average(rows, metric, how)
-    return row | dict(value=values[0], seed_sd=self._seed_sd(rows, metric, how)) | _interval_columns(values)
+    return (
+        row
+        | dict(value=values[0], seed_sd=self._seed_sd(rows, metric, how))
+        | _interval_columns(values, self._has_few_positives(rows))
+    )
 
 # %% ../../nbs/evaluation/results.ipynb #cell-025
 @patch
@@ -202,7 +216,7 @@ def _compare_cell(self: Evaluation, a: str, b: str, metric: str, how: str, kind:
     if not len(first):
         return row
     values = self.average(first, metric, how) - self.average(second, metric, how)
-    return row | dict(difference=values[0]) | _interval_columns(values)
+    return row | dict(difference=values[0]) | _interval_columns(values, self._has_few_positives(first))
 
 # %% ../../nbs/evaluation/results.ipynb #cell-032
 @patch
@@ -230,14 +244,14 @@ def by_task(
     def row(fits):
         rows = fits.index[fits['auroc'].notna()]
         values = self.average(rows, how='macro') if len(rows) else np.full(2, np.nan)
-        low, high, _ = percentile_interval(values)
+        ends = _interval_columns(values, self._has_few_positives(rows))
         return dict(
             n_test_positive=fits['n_test_positive'].iloc[0],
             prevalence=fits['prevalence'].iloc[0],
             n_seeds=fits['seed'].nunique(),
             auroc=values[0],
-            low=low,
-            high=high,
+            low=ends['low'],
+            high=ends['high'],
         )
 
     by = ['split', 'task_kind', 'task', 'fraction', 'model']
@@ -259,10 +273,10 @@ def compare_tasks(
     def row(fits):
         one, two = (self.average(rows[fits.index], metric, 'macro') for rows in (first, second))
         values = one - two
-        low, high, _ = percentile_interval(values)
+        ends = _interval_columns(values, self._has_few_positives(first[fits.index]))
         names = dict(fraction=fraction, model=a, versus=b)
         counts = dict(n_seeds=len(fits), n_test_positive=fits['n_test_positive'].iloc[0])
-        return names | dict(difference=values[0], low=low, high=high) | counts
+        return names | dict(difference=values[0], low=ends['low'], high=ends['high']) | counts
 
     by = ['task_kind', 'split', 'task']
     columns = [*by, 'fraction', 'model', 'versus', 'difference', 'low', 'high', 'n_seeds', 'n_test_positive']

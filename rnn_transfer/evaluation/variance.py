@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/variance.ipynb #cell-004
-from .formats import format_column, format_estimate, format_percent
-from .layout import TASK_KINDS, ReportTable, Section
+from .formats import format_column, format_estimate
+from .layout import ReportTable, Section, kind_title, name_fractions
 from .results import Evaluation
 
 # %% ../../nbs/evaluation/variance.ipynb #cell-010
@@ -85,7 +85,7 @@ _NOTE = (
 )
 
 # %% ../../nbs/evaluation/variance.ipynb #cell-019
-def _variance_table(d: pd.DataFrame, kind: str) -> ReportTable | None:
+def _variance_table(ev: Evaluation, d: pd.DataFrame, kind: str) -> ReportTable | None:
     "Sources of variance of one kind of task; None where it has none."
     d = d[d['task_kind'] == kind] if len(d) else d
     if not len(d):
@@ -98,7 +98,7 @@ def _variance_table(d: pd.DataFrame, kind: str) -> ReportTable | None:
     shown = pd.DataFrame(
         {
             'System': d['model'],
-            'Labels': d['fraction'].map(format_percent),
+            'Labels (positives)': d['fraction'].map(name_fractions(ev, kind)),
             'AUROC': format_column(d, 'value'),
             'Patients': format_column(d, 'patients'),
             'Label subsets': sd('labels'),
@@ -106,7 +106,7 @@ def _variance_table(d: pd.DataFrame, kind: str) -> ReportTable | None:
             'Splits': sd('splits'),
         }
     )
-    return ReportTable(f'variance_{kind}', f'Where the spread comes from: {TASK_KINDS.get(kind, kind)}', d, shown)
+    return ReportTable(f'variance_{kind}', f'Where the spread comes from: {kind_title(ev, kind)}', d, shown)
 
 
 def section(
@@ -114,5 +114,5 @@ def section(
 ) -> Section:  # a sentence on all tables, and one table for each kind of task; no items where there is no table
     "Where the spread of a result comes from."
     d = variance_frame(ev)
-    tables = [t for kind in ev.kinds if (t := _variance_table(d, kind)) is not None]
+    tables = [t for kind in ev.kinds if (t := _variance_table(ev, d, kind)) is not None]
     return Section('Where the spread comes from', [_NOTE, *tables] if tables else [])

@@ -34,6 +34,7 @@ def describe_cohort(
     made: 'Cohort',  # just built
 ) -> str:  # several lines
     "What a cohort holds, in a few lines."
+    from rnn_transfer.cohorts.label_facts import describe_label_facts
     from rnn_transfer.cohorts.summary import stay_notices
 
     counts, meta = made.stays['partition'].value_counts(), made.meta
@@ -45,8 +46,10 @@ def describe_cohort(
         lines.append(f'  left out, as only one class is here: {", ".join(meta["left_out"])}')
     if meta.get('note'):
         lines.append(f'  note: {meta["note"]}')
-    notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, made.tasks)]
-    return '\n'.join(lines + notices + describe_losses(read_losses(meta)))
+    unnoticed = [task for task in made.tasks if f'column {task.name}: ' not in (meta.get('note') or '')]
+    notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, unnoticed)]
+    facts = describe_label_facts(meta)
+    return '\n'.join(lines + facts + notices + describe_losses(read_losses(meta)))
 
 
 def _flow_lines(flow: list[dict]) -> list[str]:
@@ -63,8 +66,9 @@ SOURCE_OPTIONS = dict(
     mimic3=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     mimic3_benchmarks=['path', 'allow_loss'],
     mimic4=['path', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
-    physionet2012=['path', 'test', 'seed', 'allow_loss'],
-    physionet2019=['path', 'hours', 'test', 'seed', 'allow_loss'],
+    meds=['path', 'codes', 'stays', 'labels', 'hours', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
+    physionet2012=['path', 'test', 'seed', 'labels', 'allow_loss'],
+    physionet2019=['path', 'hours', 'test', 'seed', 'labels', 'allow_loss'],
     table=['events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'checkpoint', 'seed', 'allow_loss'],
 )
 SOURCES = list(SOURCE_OPTIONS)
@@ -114,9 +118,9 @@ def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
     if source == 'table':
         given |= _table_options(given, out)
     module = 'synthetic_raw' if source == 'synthetic' else source
-    if source in ('mimic3', 'mimic4'):
+    if source in ('mimic3', 'mimic4', 'meds'):
         given |= dict(corrected=parse_names(given.get('corrected', '')))
-    if source.startswith('mimic'):
+    if source.startswith(('mimic', 'meds')):
         given |= dict(progress=sys.stderr.isatty())
     return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
 
@@ -135,11 +139,13 @@ def _make_cohort(source: str, out: str, given: dict) -> None:
 # %% ../../nbs/experiment/commands.ipynb #cell-023
 @command
 def rnn_transfer_cohort(
-    source: str,  # synthetic, mimic3, mimic3_benchmarks, mimic4, physionet2012, physionet2019 or table (your own)
+    source: str,  # synthetic, mimic3, mimic3_benchmarks, mimic4, meds, physionet2012, physionet2019 or table (own)
     path: str = '',  # folder with the source's files; synthetic and table need none
     events: str = '',  # table: Parquet or CSV file, a row for each observation, or for each stay and hour
-    stays: str = '',  # table: Parquet or CSV file, a row for each stay
+    stays: str = '',  # table, meds: Parquet or CSV file, a row for each stay (meds: by codes of admission)
     mapping: str = '',  # table: CSV file of names, channels, units and categories
+    codes: str = '',  # meds: CSV file of codes, channels and units (default: the codes of MIMIC-IV)
+    labels: str = '',  # meds: file or folder; physionet2012/2019: measured (default), or all: 0 where no lab was
     draft: str = '',  # table: only write a first mapping of the names in --events to this CSV file
     columns: str = '',  # table: columns with other names, such as 'stay_id=pid;hour=charttime'
     tasks: str = '',  # table: columns of labels, such as 'sepsis;died' (default: all of 0 and 1)
@@ -147,11 +153,11 @@ def rnn_transfer_cohort(
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)
     test: str = '',  # physionet2012, physionet2019: the set or hospital to test on (default: the last; drawn)
-    hours: int | None = None,  # physionet2019: the input window (default: 24)
-    corrected: str = '',  # mimic3, mimic4: fix what is wrong in the reference; all, or names (default: none)
-    partitions: str = '',  # mimic3, mimic4: CSV file with subject_id and partition (default: the published lists)
-    scratch: str = '',  # mimic3, mimic4: folder for intermediate files (default: the system's temporary folder)
-    memory: str = '',  # mimic3, mimic4: DuckDB's limit; the process stays about 300 MB above it (default: 700MB)
+    hours: int | None = None,  # physionet2019, meds: the input window (default: 24, meds 48)
+    corrected: str = '',  # mimic3, mimic4, meds: fix what is wrong in the reference; all, or names (default: none)
+    partitions: str = '',  # mimic3, mimic4, meds: CSV file with subject_id and partition (default: published)
+    scratch: str = '',  # mimic3, mimic4, meds: folder for intermediate files (default: the system's)
+    memory: str = '',  # mimic3, mimic4, meds: DuckDB's limit; the process stays about 300 MB above it (700MB)
     seed: int | None = None,  # draws the synthetic stays, or the partition (default: 0)
     allow_loss: store_true = False,  # go on although more is lost than the limits allow
     debug: store_true = False,  # show the traceback of an error
@@ -175,14 +181,16 @@ def _check_paper_options(profile: str, options: dict, cohort: str, workers: int,
     check_options(PROFILES[profile] | options)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-028
-def _paper_options(splits, fractions, seeds, hidden, device, further, pretrain_sites, transfer_sites, pretrained):
+def _paper_options(splits, fractions, seeds, linear_seeds, hidden, device, gpus, further, *of_sites) -> dict:
     "Options of the command line as options of a run; those that were not given stay the profile's."
     from rnn_transfer.experiment.hospitals import parse_sites
     from rnn_transfer.experiment.profiles import parse_number_list
 
-    given = dict(splits=splits, device=device)
+    pretrain_sites, transfer_sites, pretrained = of_sites
+    given = dict(splits=splits, device=device, gpus=gpus)
     given |= dict(fractions=fractions and parse_number_list(fractions, float, 'fractions'))
     given |= dict(seeds=seeds and parse_number_list(seeds, int, 'seeds'))
+    given |= dict(linear_seeds=linear_seeds and parse_number_list(linear_seeds, int, 'linear-seeds'))
     given |= dict(hidden=hidden and parse_number_list(hidden, int, 'hidden'))
     given |= dict(pretrain_sites=parse_sites(pretrain_sites, 'pretrain-sites'))
     given |= dict(transfer_sites=parse_sites(transfer_sites, 'transfer-sites'), pretrained=pretrained or None)
@@ -217,16 +225,18 @@ def rnn_transfer_paper(
     profile: str = 'quick',  # quick, open (two cores), hospitals (between sites), repeated or paper (Section 4)
     splits: int | None = None,  # splits of the phenotypes into source and target
     fractions: str | None = None,  # fractions of the labels, such as .05,.2,1
-    seeds: str | None = None,  # seeds at fractions up to 5 % and above, such as 10,5
+    seeds: str | None = None,  # seeds at fractions up to 5 % and above, such as 10,5; or up to 5 %, 20 % and above
+    linear_seeds: str | None = None,  # more seeds for linear systems: up to 10 % and above, such as 50,20
     hidden: str | None = None,  # candidates for h, such as 100,200
     workers: int = 0,  # notebooks at a time (default: one per CPU that this process may use)
     scheduler: str = '',  # address of a running Dask scheduler
     device: str = 'auto',  # auto, cpu or cuda
+    gpus: float | None = None,  # fraction of a card that one notebook takes, such as .06 for 16 (default: all of it)
     pretrain_sites: str | None = None,  # hospitals that pre-training sees, such as A (default: all)
     transfer_sites: str | None = None,  # hospitals of label subsets and tests, such as B; each: one by one
     pretrained: str = '',  # checkpoint NAME.safetensors that replaces pre-training
     set: str = '',  # further parameters of the notebooks: 'transfer.patience=4; replicates=200; same_tasks=True'
-    only: str = '',  # run just this step and what it needs, such as split-0/pretrain
+    only: str = '',  # run just this step, or those of a folder, and what they need, such as split-0/pretrain
     dashboard: store_true = False,  # serve Dask's page while the run goes on, on this machine alone
     dry_run: store_true = False,  # only say what would run, why, and how long it may take
     debug: store_true = False,  # show the traceback of an error
@@ -234,7 +244,7 @@ def rnn_transfer_paper(
     "Run the experiment on a cohort, print the headline table and where the report lies"
     with one_line_errors(debug, 'the same command goes on from here'):
         of_sites = (pretrain_sites, transfer_sites, pretrained)
-        options = _paper_options(splits, fractions, seeds, hidden, device, set, *of_sites)
+        options = _paper_options(splits, fractions, seeds, linear_seeds, hidden, device, gpus, set, *of_sites)
         _check_paper_options(profile, options, cohort, workers, dry_run)
         workers = workers or available_cpus()
         _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dry_run, options)

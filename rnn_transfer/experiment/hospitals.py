@@ -75,7 +75,7 @@ def implied_options(
     network = _read_network(options)
     implied = dict(splits=1) if network or options.get('same_tasks') else {}
     if options.get('same_tasks'):
-        implied |= dict(models=list(dict.fromkeys([*models, *SAME_TASK_SYSTEMS])))
+        implied |= dict(models=[*models, *SAME_TASK_SYSTEMS])
     if network:
         implied |= dict(hidden=[network['hidden']])
         implied |= {name: network[name] for name in ('masks', 'short', 'hours') if network.get(name) is not None}

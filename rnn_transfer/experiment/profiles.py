@@ -10,7 +10,7 @@ import math
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-003
 from .notebooks import STEP_NOTEBOOKS, notebook_parameters
-from ..learning.systems import ABLATION_NETWORKS, SYSTEM_NAMES
+from ..learning.systems import ABLATION_NETWORKS, SCORE_SYSTEMS, SYSTEM_NAMES
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-005
@@ -24,7 +24,7 @@ _REPEATED_SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'multi-task',
 _REPEATED_SYSTEMS += ['no-removal-LR-2', 'untrained-LR-2', 'shuffled-MN-LR-2', 'masks-MN-LR-2', 'masks-LR']
 _REPEATED_SYSTEMS += ['values-LR', 'last-LR', 'MN-LR-1:fine', *(f'{m}:{by}' for m in _FINE for by in ('fine', 'ridge'))]
 _REPEATED_SYSTEMS += [f'{m}:{by}' for m in ('LR', 'MN-LR-2') for by in ('cv', 'literal')]
-_REPEATED_SYSTEMS += [f'{m}@{i}' for m in _MANY_NETWORKS for i in range(1, 5)]
+_REPEATED_SYSTEMS += [*SCORE_SYSTEMS, *(f'{m}@{i}' for m in _MANY_NETWORKS for i in range(1, 5))]
 _PAPER_SYSTEMS = list(dict.fromkeys([*_ALL_SYSTEMS, *_REPEATED_SYSTEMS, 'untrained-LR-2@3', 'untrained-LR-2@4']))
 _QUICK_SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'AE-LR-2', 'no-removal-LR-2', 'untrained-LR-1']
 _QUICK_SYSTEMS += ['untrained-LR-2', 'shuffled-MN-LR-2', 'MN-LR-2:cv']
@@ -192,6 +192,8 @@ def _expected_number(name: str, value: float | None) -> str:
         return 'a number above 0'
     if name in ('replicates', 'inits', 'autoencoder_updates') and value < 0:
         return '0 or more'
+    if name == 'min_test_positives' and value is not None and not (_is_number(value, 0) and isinstance(value, int)):
+        return 'a whole number, 0 or more'
     if name in ('low', 'high') and value is not None and not _is_number(value, 0, 1):
         return 'a fraction from 0 to 1'
     return ''

@@ -119,6 +119,16 @@ def cohort_hash(
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 # %% ../../nbs/experiment/provenance.ipynb #cell-025
+def _test_positives(stays: 'pd.DataFrame', named: list[str], about: dict, options: dict) -> tuple:
+    "Test positives of each phenotype at the sites of transfer, and how many a held-out one has at least."
+    from rnn_transfer.cohorts.sites import at_sites
+    from rnn_transfer.learning.splits import count_test_positives, least_test_positives
+
+    there = at_sites(stays, options.get('transfer_sites') or [])
+    least = least_test_positives(about, options.get('min_test_positives'))
+    return count_test_positives(stays[there], named), least
+
+
 def check_splits(
     cohort: str | Path,  # cohort folder
     about: dict,  # of `read_cohort_description`
@@ -136,14 +146,16 @@ def check_splits(
     if options.get('same_tasks') or options.get('pretrained'):
         return  # no split is drawn
     tasks, sites = [Task(**t) for t in about['tasks']], options.get('pretrain_sites') or []
+    has_sites = [SITE] * bool(sites or options.get('transfer_sites'))
     named = [t.name for t in tasks if t.kind == 'phenotype']
     low, high = about.get('held_out_prevalence') or [0.0, 1.0]
     try:
-        stays = pd.read_parquet(Path(cohort) / 'stays.parquet', columns=['partition', *[SITE] * bool(sites), *named])
+        stays = pd.read_parquet(Path(cohort) / 'stays.parquet', columns=['partition', *has_sites, *named])
         stays[named] = stays[named].astype('float64')
     except Exception:  # whatever pyarrow says of the file, loading the cohort says in one line
         stays = Cohort.load(cohort).stays
     low = low if options.get('low') is None else options['low']
     high = high if options.get('high') is None else options['high']
     prevalence = count_prevalences(stays[at_sites(stays, sites)], named)
-    draw_splits(tasks, prevalence, options['splits'], options['n_held_out'], low, high, options['seed'])
+    numbers = options['splits'], options['n_held_out'], low, high, options['seed']
+    draw_splits(tasks, prevalence, *numbers, *_test_positives(stays, named, about, options))

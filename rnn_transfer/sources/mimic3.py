@@ -73,10 +73,11 @@ def list_stays(
     flow: list[dict],  # of `extract_events`; receives the last three steps
     given: pd.Series | None = None,  # of `read_partitions`; None: the published lists
     published: Callable = benchmark_partitions,  # (n,) subjects -> (n,) partitions, where none are given
+    needs_diagnosis: bool = True,  # False: stays without a diagnosis are kept too
 ) -> pd.DataFrame:  # a cohort's stays, sorted by stay_id; BadInput when none is left
     "List the stays of the cohort with partition and labels."
     stays, labels = con.execute(_STAYS).df(), phenotype_labels(con)
-    diagnosed = stays['stay_id'].isin(labels.index)
+    diagnosed = stays['stay_id'].isin(labels.index) | (not needs_diagnosis)
     in_phenotyping = diagnosed & (stays['early_event'] | stays['late_event']) & stays['los_hours'].notna()
     in_mortality = in_phenotyping & stays['early_event'] & (stays['los_hours'] >= 48 - HOUR_TOLERANCE)
     flow += [
@@ -87,7 +88,7 @@ def list_stays(
     if not in_phenotyping.any():
         raise BadInput(
             'no stay is left that has a diagnosis and an event in the ICU; '
-            'do CHARTEVENTS and DIAGNOSES_ICD belong to these stays?'
+            'do CHARTEVENTS and DIAGNOSES_ICD (in MEDS, the codes) belong to these stays?'
         )
     stays[MORTALITY_TASK.name] = stays['died'].astype(float).where(in_mortality)
     stays['partition'] = assign_partitions(stays['subject_id'], given, published)
@@ -142,6 +143,8 @@ class MimicSource:
     provenance: Provenance | None = None  # of real tables; None: MIMIC-III
     published: Callable = benchmark_partitions  # (n,) subjects -> (n,) partitions
     substituted: Callable = _nothing_substituted  # (con, path) -> losses and a note about a substitute
+    extract: Callable = extract_events  # (con, path, corrected, allow_loss, release) -> Extraction
+    needs_diagnosis: bool = True  # as `list_stays`
 
 
 class ExtractedCohort(NamedTuple):
@@ -178,14 +181,14 @@ def extract_cohort(
     "Read stays, labels and events from the raw tables."
     provenance = read_provenance(path, source.provenance)
     given = read_partitions(chosen) if (chosen := partitions or provenance.partitions) else None
-    flow, counts, losses = extract_events(con, path, corrected, allow_loss, source.release)
+    flow, counts, losses = source.extract(con, path, corrected, allow_loss, source.release)
     con.execute(f'CREATE TABLE cells AS {cells_sql(hours)}')
     more_losses, note = source.substituted(con, path)
     losses += merge_losses(con) + more_losses
     counts['times_shared_by_two_stays'] = pool_overlapping_stays(con)
     metadata = provenance.metadata() | dict(source=source.name, flow=flow, corrected=count_touched(con, corrected))
     subjects = con.execute('SELECT DISTINCT SUBJECT_ID FROM stays').fetchnumpy()['SUBJECT_ID']
-    stays = list_stays(con, flow, given, source.published)
+    stays = list_stays(con, flow, given, source.published, source.needs_diagnosis)
     check_losses(losses := losses + _losses_of_stays(flow), path, allow_loss)
     _keep_cells_of(con, stays)
     events, counts['unreadable_cells'] = read_events(con)

@@ -75,17 +75,21 @@ def _expected(channel: int) -> str:
     return f'write its texts as MIMIC-III does, such as {texts}' if texts else 'write plain numbers such as 36.6'
 
 
-def _losses_of_channel(channel: int, n: int, n_missing: int, n_unreadable: int) -> list[Loss]:
-    "Texts that cannot be read; and empty values, if they are too many."
+def _losses_of_channel(
+    channel: int, n: int, n_missing: int, n_unreadable: int, column: str, limit: float | None
+) -> list[Loss]:
+    "Texts that cannot be read; and empty values, if they are too many or have no limit."
     name, fix = BENCHMARK_CHANNELS[channel].name, 'is the number in another column, such as VALUENUM?'
-    missing = Loss(f'{name}: VALUE is empty', n_missing, n, 'values', 'dropped', CHANNEL_LIMIT, fix)
-    reason = f'{name}: VALUE cannot be read'
+    missing = Loss(f'{name}: {column} is empty', n_missing, n, 'values', 'dropped', limit, fix)
+    reason = f'{name}: {column} cannot be read'
     unreadable = Loss(reason, n_unreadable, n, 'values', 'unreadable', CHANNEL_LIMIT, _expected(channel))
-    return [unreadable, missing] if missing.is_too_large else [unreadable]
+    return [unreadable, missing] if missing.is_too_large or limit is None else [unreadable]
 
 # %% ../../nbs/sources/mimic3_losses.ipynb #cell-017
 def channel_losses(
     con: duckdb.DuckDBPyConnection,  # with `events`
+    column: str = 'VALUE',  # that holds the values, for the message
+    empty_limit: float | None = CHANNEL_LIMIT,  # of a channel's empty values; None: they are only reported
 ) -> list[Loss]:  # only what occurred
     "What each channel loses by its values."
     counts = con.execute(f'''SELECT channel, count(*), count(*) FILTER (lost = {NO_VALUE}),
@@ -94,9 +98,9 @@ def channel_losses(
         WHERE lost NOT IN ({NO_TIME}, {UNREADABLE_TIME})
         GROUP BY ALL ORDER BY ALL''').fetchall()
     n_rows, n_all_missing = sum(row[1] for row in counts), sum(row[2] for row in counts)
-    losses = [Loss('VALUE is empty', n_all_missing, n_rows, 'rows', 'dropped')]
+    losses = [Loss(f'{column} is empty', n_all_missing, n_rows, 'rows', 'dropped')]
     for row in counts:
-        losses += _losses_of_channel(*row)
+        losses += _losses_of_channel(*row, column, empty_limit)
     return [loss for loss in losses if loss.n]
 
 # %% ../../nbs/sources/mimic3_losses.ipynb #cell-021

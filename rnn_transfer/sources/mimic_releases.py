@@ -41,6 +41,7 @@ class Release:
     code_column: str = 'ICD9_CODE'  # of DIAGNOSES_ICD
     folders: Collection[str] = ()  # folders inside that may have tables, in small letters
     substitutes: dict[str, str] = field(default_factory=dict)  # {table: file that stands in where the table is missing}
+    advice: str = 'are ICUSTAYS, ADMISSIONS and PATIENTS of one database?'  # where no stay is left
 
 # %% ../../nbs/sources/mimic_releases.ipynb #cell-010
 def name_release_file(

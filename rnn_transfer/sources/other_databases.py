@@ -57,6 +57,7 @@ _DATABASES = (
         'recordid',
     ),
     _database('mimic3-benchmarks', 'which the source mimic3_benchmarks reads', 'phenotyping in-hospital-mortality'),
+    _database('MEDS', 'which the source meds reads', 'metadata subject_splits'),
     _database('a cohort of this package', 'which needs no source; give it to --cohort', 'cohort.json'),
 )
 

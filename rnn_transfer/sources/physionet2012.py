@@ -9,6 +9,7 @@ __all__ = ['CHANNELS', 'TASK_RULES', 'channel_events', 'stays_with_series', 'lab
 # %% ../../nbs/sources/physionet2012.ipynb #cell-002
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-003
@@ -16,14 +17,16 @@ import numpy as np
 import pandas as pd
 
 from ..cohorts.channels import BENCHMARK_CHANNELS
+from ..cohorts.label_facts import LABEL_RULES, label_facts
 from ..cohorts.losses import check_losses, loss_records
 from ..cohorts.partitions import partition_subjects
 from ..data import Cohort
+from .physionet2012_descriptors import DESCRIPTORS, describe_records
 from .physionet2012_files import find_lonely_outcomes, find_sets
 from .physionet2012_losses import reading_losses
 from .physionet2012_rows import PARAMETERS
 from .physionet2012_sets import ChallengeData, read_sets
-from .threshold_tasks import label_stays, tasks_of_rules
+from .threshold_tasks import count_samples, label_stays, tasks_of_rules
 from ..utilities.errors import BadInput
 from ..utilities.files import load_csv_resource, write_atomic
 
@@ -95,10 +98,15 @@ def label_records(
     rows: pd.DataFrame,  # cleaned rows: stay_id, minute, parameter (position in `PARAMETERS`), value
     outcomes: pd.DataFrame,  # by stay_id, as `read_outcomes` returns
     stay_ids: np.ndarray,  # (n,) int, the stays to label
-) -> pd.DataFrame:  # (n, 26) by stay_id: 0, 1 or NaN
+    labels: str = 'measured',  # 'measured': null where nothing of a task was measured; 'all': 0 there
+) -> pd.DataFrame:  # (n, 26) by stay_id: 0, 1 or NaN; BadInput for another convention
     "The labels of the 26 tasks."
-    named = rows.assign(parameter=pd.Categorical.from_codes(rows['parameter'], PARAMETERS.index))
-    return label_stays(named, outcomes, stay_ids, TASK_RULES)
+    return label_stays(_with_names(rows), outcomes, stay_ids, TASK_RULES, labels=labels)
+
+
+def _with_names(rows: pd.DataFrame) -> pd.DataFrame:
+    "Rows whose parameter is a name."
+    return rows.assign(parameter=pd.Categorical.from_codes(rows['parameter'], PARAMETERS.index))
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-037
 def partition_by_set(
@@ -136,9 +144,11 @@ _META = dict(
     documentation='nbs/sources/physionet2012.ipynb',
     note='Phenotypes are limits on laboratory values and urine, ventilation, the unit, and a hospital stay above '
     '14 days, none of them an input channel; most limits are published, some our own choice (see task_notes). '
-    'All but the stay cover the same 48 hours as the input. Not measured counts as absent. '
+    'All but the stay cover the same 48 hours as the input. How common tasks are in sets a and b was seen when limits '
+    'were chosen; which may be held out is judged on train and val alone. '
     'The long stay is 0 for deaths within 14 days, so mortality is not wholly unseen by pre-training.',
     task_notes=TASK_RULES.dropna(subset='note').set_index('task')['note'].to_dict(),
+    descriptors=[asdict(descriptor) for descriptor in DESCRIPTORS],
 )
 
 
@@ -151,8 +161,14 @@ def _flow(data: ChallengeData, stays: pd.DataFrame) -> list[dict]:
     return [dict(step=step, stays=int(k), subjects=int(k)) for step, k in n.items()]
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-042
-def _challenge_meta(data: ChallengeData, stays: pd.DataFrame, seed: int, tasks_left_out: list) -> dict:
-    "The metadata of a cohort. `left_out` is the key that the command prints, where there is something to print."
+def _note(labels: str) -> str:
+    "What whoever builds the cohort should read."
+    said = 'Not measured is null' if labels == 'measured' else 'Not measured counts as absent'
+    return f'{_META["note"]} {said}.'
+
+
+def _challenge_meta(data: ChallengeData, stays: pd.DataFrame, seed: int, tasks_left_out: list, labels: str) -> dict:
+    "The metadata of a cohort but for `label_facts`. `left_out` is there where there is something to print."
     letters = data.letters.loc[stays['stay_id']]
     partitions = {s: sorted(set(stays['partition'][(letters == s).to_numpy()])) for s in sorted(letters.unique())}
     cleaning = data.cleaning.reset_index().assign(rule=PARAMETERS['reason'].to_numpy()).to_dict('records')
@@ -165,16 +181,26 @@ def _challenge_meta(data: ChallengeData, stays: pd.DataFrame, seed: int, tasks_l
         cleaning=cleaning,
         tasks_left_out=tasks_left_out,
         losses=loss_records(data.losses),
+        labels=labels,
+        note=_note(labels),
         **left_out,
     )
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-043
-def _label_tasks(data: ChallengeData, stay_ids: np.ndarray) -> tuple[pd.DataFrame, list, list]:
+def _label_tasks(data: ChallengeData, stay_ids: np.ndarray, labels: str) -> tuple[pd.DataFrame, list, list]:
     "Labels, the tasks of which both classes occur, and the names of the others."
-    labels = label_records(data.rows, data.outcomes, stay_ids)
+    labels = label_records(data.rows, data.outcomes, stay_ids, labels)
     left_out = [name for name in labels if labels[name].nunique() < 2]
     tasks = [task for task in tasks_of_rules(TASK_RULES) if task.name not in left_out]
     return labels[[task.name for task in tasks]], tasks, left_out
+
+
+def _label_facts(data: ChallengeData, stays: pd.DataFrame, tasks: list) -> list[dict]:
+    "What the labels of the tasks are under both conventions."
+    names, stay_ids = [task.name for task in tasks], stays['stay_id'].to_numpy()
+    both = {rule: label_records(data.rows, data.outcomes, stay_ids, rule)[names] for rule in LABEL_RULES}
+    counts = count_samples(_with_names(data.rows), data.outcomes, stay_ids, TASK_RULES)
+    return label_facts(both, counts, stays['partition'])
 
 
 def _select_events(data: ChallengeData) -> tuple[np.ndarray, pd.DataFrame]:
@@ -194,6 +220,7 @@ def cohort(
     seed: int = 0,  # of the validation draw
     unknown: str = 'raise',  # rows of unknown parameters: 'raise' BadInput or 'count'
     allow_loss: bool = False,  # True: go on although more is lost than the limits allow
+    labels: str = 'measured',  # 'measured': null where nothing of a task was measured; 'all': 0 there
 ) -> Cohort:  # raises BadInput for what cannot be read, and for losses above their limits
     "The cohort of the challenge: 13 channels, 25 phenotype-like tasks and in-hospital mortality."
     places = find_sets(path, sets)
@@ -202,13 +229,15 @@ def cohort(
     check_losses(data.losses, path, allow_loss)
     if not len(stay_ids):
         raise BadInput(f'{path}: no record has a reading of an input channel; are these the records of the challenge?')
-    labels, tasks, tasks_left_out = _label_tasks(data, stay_ids)
+    table, tasks, tasks_left_out = _label_tasks(data, stay_ids, labels)
     partition = partition_by_set(data.letters.loc[stay_ids], test, seed)
     stays = pd.DataFrame(dict(stay_id=stay_ids, subject_id=stay_ids, los_hours=48.0, partition=partition))
-    stays[list(labels)] = labels.to_numpy()
-    return Cohort(events, stays, CHANNELS, tasks, _challenge_meta(data, stays, seed, tasks_left_out))
+    stays[list(table)] = table.to_numpy()
+    stays = stays.join(describe_records(data.rows, data.outcomes, stay_ids), on='stay_id')
+    meta = _challenge_meta(data, stays, seed, tasks_left_out, labels)
+    return Cohort(events, stays, CHANNELS, tasks, meta | dict(label_facts=_label_facts(data, stays, tasks)))
 
-# %% ../../nbs/sources/physionet2012.ipynb #cell-056
+# %% ../../nbs/sources/physionet2012.ipynb #cell-058
 def _channel_counts(cohort: Cohort) -> list[dict]:
     "How often each channel is observed."
     n_readings = cohort.events.groupby(['channel', 'stay_id'], observed=True).size()
@@ -238,7 +267,7 @@ def _task_counts(cohort: Cohort) -> list[dict]:
         counts.append(row)
     return counts
 
-# %% ../../nbs/sources/physionet2012.ipynb #cell-057
+# %% ../../nbs/sources/physionet2012.ipynb #cell-059
 def counts_report(
     cohort: Cohort,  # made by `cohort`
 ) -> dict:  # {name: text, or list of rows}
@@ -254,7 +283,9 @@ def counts_report(
         rows=[dict(what=what, count=n) for what, n in meta['counts_of_rows'].items()],
         cleaning=meta['cleaning'],
         channels=_channel_counts(cohort),
+        labels=meta['labels'],
         tasks=_task_counts(cohort),
+        label_facts=meta['label_facts'],
     )
 
 

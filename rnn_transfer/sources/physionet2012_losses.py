@@ -39,6 +39,9 @@ def file_losses(
     ]
 
 # %% ../../nbs/sources/physionet2012_losses.ipynb #cell-009
+_LIMITS = {'Length_of_stay': CHANNEL_LIMIT, 'In-hospital_death': CHANNEL_LIMIT}  # scores have none: no task reads them
+
+
 def outcome_losses(
     letter: str,  # of the set
     records: pd.Index,  # record numbers that the set holds
@@ -58,7 +61,7 @@ def outcome_losses(
         ),
         Loss(f'{name}: a second row of outcomes', n_repeated, n + n_repeated, 'rows', 'merged'),
         *(
-            Loss(f'{name}: {c} unknown', int(outcomes[c].isna().sum()), n, 'records', 'unreadable', CHANNEL_LIMIT)
+            Loss(f'{name}: {c} unknown', int(outcomes[c].isna().sum()), n, 'records', 'unreadable', _LIMITS.get(c))
             for c in outcomes
         ),
     ]

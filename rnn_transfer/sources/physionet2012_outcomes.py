@@ -21,6 +21,7 @@ from ..utilities.errors import BadInput
 # %% ../../nbs/sources/physionet2012_outcomes.ipynb #cell-006
 _LARGEST_FILE = 2**26  # bytes; the outcomes of 4,000 records have 80 kB
 _COLUMNS = ['RecordID', 'Length_of_stay', 'In-hospital_death']
+_SCORES = ['SAPS-I', 'SOFA']  # read where the file has them
 
 
 def _read_fields(file: Path) -> list[tuple[int, list]]:
@@ -53,7 +54,8 @@ def _read_table(file: Path) -> pd.DataFrame:
                 f'{file}: row {k}: {len(row)} fields where the header has {len(header)}; '
                 'the file is cut or damaged: download it again'
             )
-    return pd.DataFrame([row for _, row in rows[1:]], [k for k, _ in rows[1:]], header, dtype=object)[_COLUMNS]
+    columns = _COLUMNS + [name for name in _SCORES if header.count(name) == 1]
+    return pd.DataFrame([row for _, row in rows[1:]], [k for k, _ in rows[1:]], header, dtype=object)[columns]
 
 # %% ../../nbs/sources/physionet2012_outcomes.ipynb #cell-008
 def _outcome_column(raw: pd.DataFrame, name: str, file: Path) -> np.ndarray:
@@ -63,6 +65,9 @@ def _outcome_column(raw: pd.DataFrame, name: str, file: Path) -> np.ndarray:
         expected, is_right = '0, 1 or -1', np.isin(number, [-1, 0, 1])
     elif name == 'RecordID':
         expected, is_right = 'a whole number of up to 14 digits', (number % 1 == 0) & (number >= 0) & (number < 1e14)
+    elif name in _SCORES:
+        number = np.where(raw[name] == '', -1, number)
+        expected, is_right = 'a whole number of points, or -1', (number % 1 == 0) & (number >= -1) & (number < 1000)
     else:
         expected, is_right = 'a whole number of days, or -1', (number % 1 == 0) & (number >= -1) & (number < 1e5)
     if not is_right.all():
@@ -75,7 +80,7 @@ def _outcome_column(raw: pd.DataFrame, name: str, file: Path) -> np.ndarray:
 
 # %% ../../nbs/sources/physionet2012_outcomes.ipynb #cell-010
 def merge_outcomes(
-    table: pd.DataFrame,  # by stay_id, which may repeat: Length_of_stay, In-hospital_death
+    table: pd.DataFrame,  # by stay_id, which may repeat: Length_of_stay, In-hospital_death, scores
 ) -> tuple[pd.DataFrame, Counter]:  # the table with unique stay_id, NaN where rows disagree; counts
     "One row of outcomes for each record."
     is_repeated = table.index.duplicated()
@@ -93,14 +98,14 @@ def merge_outcomes(
 
 def read_outcomes(
     file: Path,  # such as Outcomes-a.txt
-) -> tuple[pd.DataFrame, Counter]:  # by stay_id: Length_of_stay (days), In-hospital_death; NaN: unknown. Counts
-    "Length of hospital stay and in-hospital death; BadInput for a file that is no outcomes table."
+) -> tuple[pd.DataFrame, Counter]:  # by stay_id: Length_of_stay (days), In-hospital_death, scores; NaN: unknown. Counts
+    "Length of hospital stay, in-hospital death and scores; BadInput for a file that is no outcomes table."
     raw = _read_table(Path(file))
-    table = pd.DataFrame({name: _outcome_column(raw, name, file) for name in _COLUMNS})
+    table = pd.DataFrame({name: _outcome_column(raw, name, file) for name in raw})
     table = table.astype({'RecordID': 'int64'}).rename(columns={'RecordID': 'stay_id'}).set_index('stay_id')
     return merge_outcomes(table.where(table != -1))
 
-# %% ../../nbs/sources/physionet2012_outcomes.ipynb #cell-017
+# %% ../../nbs/sources/physionet2012_outcomes.ipynb #cell-019
 def check_belonging(
     file: Path,  # the outcomes file
     outcomes: pd.Index,  # the record numbers that it names

@@ -8,7 +8,7 @@ __all__ = ['CHANNELS', 'SEPSIS', 'clean_readings', 'ChallengeRows', 'read_challe
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-002
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-003
@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 
 from ..cohorts.channels import BENCHMARK_CHANNELS, Task
+from ..cohorts.label_facts import LABEL_RULES, label_facts
 from ..cohorts.losses import Loss, check_losses, loss_records
 from ..data import Cohort
 from .physionet2012 import TASK_RULES as TASK_RULES_2012
 from .physionet2012 import partition_by_set
+from .physionet2019_descriptors import DESCRIPTORS, describe_stays
 from .physionet2019_files import hospital_of, read_batches
 from rnn_transfer.sources.physionet2019_losses import (
     hospital_losses,
@@ -35,7 +37,7 @@ from rnn_transfer.sources.physionet2019_rows import (
     read_hourly_rows,
     summarize_stays,
 )
-from .threshold_tasks import label_stays, select_rules, tasks_of_rules
+from .threshold_tasks import count_samples, label_stays, select_rules, tasks_of_rules
 from ..utilities.errors import BadInput
 from ..utilities.files import load_csv_resource
 
@@ -178,14 +180,16 @@ _META = dict(
     'Critical Care Medicine 2020;48(2):210-217',
     url='https://physionet.org/content/challenge-2019/1.0.0/',
     documentation='nbs/sources/physionet2019.ipynb',
+    descriptors=[asdict(descriptor) for descriptor in DESCRIPTORS],
 )
 
 
-def _note(hours: int) -> str:
+def _note(hours: int, labels: str) -> str:
     "What whoever builds the cohort should read."
+    said = 'Not measured is null' if labels == 'measured' else 'Not measured counts as absent'
     return (
         f'The input window is {hours} h, in a run too. Phenotypes are limits on laboratory values, '
-        'none of them an input channel, over the same hours. Not measured counts as absent, and hospitals measure '
+        f'none of them an input channel, over the same hours. {said}, and hospitals measure '
         'differently. Sepsis is null for stays not at risk at the end of the window. Hospital A is the hospital of '
         'MIMIC and of PhysioNet 2012.'
     )
@@ -201,8 +205,8 @@ def _flow(data: ChallengeRows, stays: pd.DataFrame) -> list[dict]:
     return [dict(step=step, stays=int(k), subjects=int(k)) for step, k in n.items()]
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-036
-def _challenge_meta(data: ChallengeRows, stays: pd.DataFrame, hours: int, seed: int, losses: list[Loss]) -> dict:
-    "The metadata of a cohort but for `left_out`."
+def _challenge_meta(data: ChallengeRows, stays: pd.DataFrame, hours: int, seed: int, labels: str) -> dict:
+    "The metadata of a cohort but for losses, `left_out` and `label_facts`."
     sites = {site: sorted(set(stays['partition'][stays['site'] == site])) for site in sorted(stays['site'].unique())}
     notes = task_rules(hours).dropna(subset='note').set_index('task')['note'].to_dict()
     cleaning = data.cleaning.rename_axis('parameter').reset_index().to_dict('records')
@@ -211,10 +215,10 @@ def _challenge_meta(data: ChallengeRows, stays: pd.DataFrame, hours: int, seed: 
         sites=sites,
         seed=seed,
         flow=_flow(data, stays),
-        note=_note(hours),
+        labels=labels,
+        note=_note(hours, labels),
         task_notes=notes,
         cleaning=cleaning,
-        losses=loss_records(losses),
     )
 
 
@@ -232,15 +236,28 @@ def _all_losses(data: ChallengeRows, hours: int, stay_ids: np.ndarray) -> list[L
     ]
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-037
-def _label_tasks(data: ChallengeRows, stay_ids: np.ndarray, hours: int) -> tuple[pd.DataFrame, list[Task], list[str]]:
-    "Labels, the tasks of which both classes occur, and the names of the others."
-    rules = task_rules(hours)
+def _label_challenge(data: ChallengeRows, stay_ids: np.ndarray, hours: int, labels: str) -> pd.DataFrame:
+    "The labels of all tasks by stay."
     nothing = pd.DataFrame(index=pd.Index(stay_ids, name='stay_id'))
-    labels = label_stays(data.readings, nothing, stay_ids, rules, hours)
-    labels[SEPSIS] = label_sepsis(data.stays.loc[stay_ids], hours)
-    left_out = [name for name in labels if labels[name].nunique() < 2]
-    tasks = [task for task in [*tasks_of_rules(rules), sepsis_task(hours)] if task.name not in left_out]
-    return labels[[task.name for task in tasks]], tasks, left_out
+    table = label_stays(data.readings, nothing, stay_ids, task_rules(hours), hours, labels)
+    table[SEPSIS] = label_sepsis(data.stays.loc[stay_ids], hours)
+    return table
+
+
+def _tasks_of_table(table: pd.DataFrame, hours: int) -> tuple[list[Task], list[str]]:
+    "The tasks of which both classes occur, and the names of the others."
+    left_out = [name for name in table if table[name].nunique() < 2]
+    tasks = [task for task in [*tasks_of_rules(task_rules(hours)), sepsis_task(hours)] if task.name not in left_out]
+    return tasks, left_out
+
+
+def _label_facts(data: ChallengeRows, stays: pd.DataFrame, tasks: list[Task], hours: int) -> list[dict]:
+    "What the labels of the tasks are under both conventions."
+    names, stay_ids = [task.name for task in tasks], stays['stay_id'].to_numpy()
+    both = {rule: _label_challenge(data, stay_ids, hours, rule)[names] for rule in LABEL_RULES}
+    nothing = pd.DataFrame(index=pd.Index(stay_ids, name='stay_id'))
+    counts = count_samples(data.readings, nothing, stay_ids, task_rules(hours), hours)
+    return label_facts(both, counts.assign(**{SEPSIS: np.nan}), stays['partition'])
 
 
 def _check_hours(hours: int):
@@ -255,6 +272,7 @@ def cohort(
     test: str | None = None,  # hospitals to test on, such as 'B'; None or '': a fifth of the subjects of each
     seed: int = 0,  # of the drawing of partitions
     allow_loss: bool = False,  # True: go on although more is lost than the limits allow
+    labels: str = 'measured',  # 'measured': null where nothing of a task was measured; 'all': 0 there
 ) -> Cohort:  # raises BadInput for what cannot be read, and for losses above their limits
     "The cohort of the challenge: 10 channels, 20 phenotype-like tasks, sepsis, and the site of each stay."
     _check_hours(hours)
@@ -265,13 +283,17 @@ def cohort(
     if not len(stay_ids):
         raise BadInput(f'{path}: no stay has a reading of an input channel in the first {hours} hours')
     sites = pd.Series([hospital_of(stay_id) for stay_id in stay_ids], stay_ids)
-    labels, tasks, left_out = _label_tasks(data, stay_ids, hours)
+    table = _label_challenge(data, stay_ids, hours, labels)
+    tasks, left_out = _tasks_of_table(table, hours)
     stays = pd.DataFrame(dict(stay_id=stay_ids, subject_id=stay_ids))
     stays['los_hours'] = data.stays.loc[stay_ids, 'last_hour'].to_numpy(float)
     stays['partition'] = partition_by_hospital(sites, test, seed)
     stays['site'] = sites.to_numpy()
-    stays[list(labels)] = labels.to_numpy()
-    meta = _challenge_meta(data, stays, int(hours), seed, losses) | (dict(left_out=left_out) if left_out else {})
+    names = [task.name for task in tasks]
+    stays[names] = table[names].to_numpy()
+    stays = stays.join(describe_stays(data.stays), on='stay_id')
+    meta = _challenge_meta(data, stays, int(hours), seed, labels) | (dict(left_out=left_out) if left_out else {})
+    meta |= dict(losses=loss_records(losses), label_facts=_label_facts(data, stays, tasks, hours))
     return Cohort(data.events, stays, CHANNELS, tasks, meta)
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-042

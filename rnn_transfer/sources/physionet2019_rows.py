@@ -32,12 +32,14 @@ def _load_parameters() -> pd.DataFrame:
 
 PARAMETERS = _load_parameters()
 USED = list(PARAMETERS.index[PARAMETERS['use'] != 'none'])  # columns that an input channel or a task reads
-_DESCRIPTORS = ['Age', 'Gender', 'Unit1', 'Unit2', 'HospAdmTime']  # not used
+_DESCRIBING = ['Age', 'Gender', 'Unit1', 'Unit2']  # read where a file has them
+_UNUSED = ['HospAdmTime']
 _HOUR, _LABEL = 'ICULOS', 'SepsisLabel'
-COLUMNS = [*PARAMETERS.index, *_DESCRIPTORS, _HOUR, _LABEL]  # of each file, in the order of the challenge
+COLUMNS = [*PARAMETERS.index, *_DESCRIBING, *_UNUSED, _HOUR, _LABEL]  # of each file, in the order of the challenge
 
 # %% ../../nbs/sources/physionet2019_rows.ipynb #cell-010
 _NEEDED = [*USED, _HOUR, _LABEL]
+_READ = [*_NEEDED, *_DESCRIBING]
 
 
 def _check_header(names: list[str], where: str):
@@ -79,7 +81,7 @@ _EMPTY = ['NaN', 'nan', 'NAN', 'NA', 'N/A', 'null', 'NULL', 'None', '']  # a fie
 
 
 def _parse_fields(body: bytes, names: tuple) -> np.ndarray:
-    "The needed columns of some rows, (n, n_needed) float64; ArrowInvalid where a field is no number."
+    "The columns `_READ` of some rows, (n, n_read) float64; ArrowInvalid where a field is no number."
     from pyarrow import csv
 
     table = csv.read_csv(
@@ -87,11 +89,14 @@ def _parse_fields(body: bytes, names: tuple) -> np.ndarray:
         csv.ReadOptions(column_names=list(names), use_threads=False),
         csv.ParseOptions(delimiter='|', quote_char=False),
         csv.ConvertOptions(
-            column_types=dict.fromkeys(_NEEDED, pa.float64()), include_columns=_NEEDED, null_values=_EMPTY
+            column_types=dict.fromkeys(_READ, pa.float64()),
+            include_columns=_READ,
+            include_missing_columns=True,
+            null_values=_EMPTY,
         ),
     )
-    values = np.empty((len(table), len(_NEEDED)))
-    for k, name in enumerate(_NEEDED):
+    values = np.empty((len(table), len(_READ)))
+    for k, name in enumerate(_READ):
         values[:, k] = table.column(name).to_numpy()
     if np.isinf(values).any():
         raise pa.ArrowInvalid('a number is not finite')
@@ -100,7 +105,7 @@ def _parse_fields(body: bytes, names: tuple) -> np.ndarray:
 
 def _raise_for_bad_field(text: _Text, where: str):
     "BadInput for the first row of a file that has too few fields, or a field that is no number."
-    positions = [(name, text.names.index(name)) for name in _NEEDED]
+    positions = [(name, text.names.index(name)) for name in _READ if name in text.names]
     for k, line in enumerate(text.body.decode('latin1').splitlines(), 2):
         fields = [field.strip() for field in line.split('|')]
         if len(fields) != len(text.names):
@@ -122,7 +127,7 @@ def _drop_blank_rows(text: _Text, counts: Counter) -> _Text:
 
 
 def _parse_files(texts: dict, place: Path, counts: Counter) -> tuple[np.ndarray, np.ndarray]:
-    "stay_id (n,) and needed columns (n, n_needed) of all rows of some files with the same header."
+    "stay_id (n,) and the columns `_READ` (n, n_read) of all rows of some files with the same header."
     names = next(iter(texts.values())).names
     for attempt in range(2):
         n_rows = [text.body.count(b'\n') for text in texts.values()]
@@ -153,6 +158,7 @@ class HourlyRows(NamedTuple):
     hour: np.ndarray  # (n,) int64, from 1
     label: np.ndarray  # (n,) float64, SepsisLabel: 0, 1 or NaN
     values: np.ndarray  # (n, len(USED)) float64, the columns `USED`; NaN: not measured
+    facts: np.ndarray  # (n, 4) float64: Age, Gender, Unit1, Unit2; NaN: not stated
 
 
 _LONGEST = 1_000_000  # hours, more than a hundred years
@@ -169,7 +175,8 @@ def _sort_rows(stay_id: np.ndarray, columns: np.ndarray, counts: Counter) -> Hou
     kept = np.flatnonzero(is_hour)
     kept = kept[np.lexsort([hour[kept], stay_id[kept]])]
     label = np.where(is_label, label, np.nan)[kept]
-    return HourlyRows(stay_id[kept], hour[kept].astype(np.int64), label, columns[kept, : len(USED)])
+    values, facts = columns[kept, : len(USED)], columns[kept, len(_NEEDED) :]
+    return HourlyRows(stay_id[kept], hour[kept].astype(np.int64), label, values, facts)
 
 
 def _drop_repeated(rows: HourlyRows, counts: Counter) -> HourlyRows:
@@ -200,7 +207,7 @@ def read_hourly_rows(
             counts['files without a row'] += 1
             continue
         groups.setdefault(split.names, {})[stay_id] = split
-    parts = [(np.empty(0, np.int64), np.empty((0, len(_NEEDED))))]
+    parts = [(np.empty(0, np.int64), np.empty((0, len(_READ))))]
     for names, group in groups.items():
         for name in set(names) - set(COLUMNS):
             counts[f'unknown column {name[:40]}'] += len(group)
@@ -214,7 +221,7 @@ def summarize_stays(
     rows: HourlyRows,  # of whole stays
 ) -> (
     pd.DataFrame
-):  # by stay_id: first_hour, last_hour, onset (NaN: none), n_missing (hours between rows), is_label_clear
+):  # by stay_id: first_hour, last_hour, onset (NaN: none), n_missing (hours between rows), is_label_clear, facts
     "First and last hour, onset of the label, and what is wrong with it."
     frame = pd.DataFrame(dict(stay_id=rows.stay_id, hour=rows.hour, label=rows.label))
     frame['onset'] = frame['hour'].where(frame['label'] == 1)
@@ -222,6 +229,7 @@ def summarize_stays(
     frame['is_wrong'] = frame['label'].isna() | (is_same_stay & (frame['label'].diff() < 0))
     by_stay = frame.groupby('stay_id')
     first, last = by_stay['hour'].min(), by_stay['hour'].max()
+    facts = pd.DataFrame(rows.facts, columns=_DESCRIBING).groupby(rows.stay_id).first()  # that is stated
     return pd.DataFrame(
         dict(
             first_hour=first,
@@ -230,4 +238,4 @@ def summarize_stays(
             n_missing=last - first + 1 - by_stay.size(),
             is_label_clear=~by_stay['is_wrong'].any(),
         )
-    )
+    ).join(facts)
