@@ -108,7 +108,7 @@ def _read_provenance(files: MedsFiles, is_mimic: bool) -> Provenance:
         version = ' '.join(texts)[:200] or version
     return Provenance(version) if is_mimic else Provenance(version, 'that of the dataset')
 
-
+# %% ../../nbs/sources/meds.ipynb #cell-014
 def _read_dataset(
     con: duckdb.DuckDBPyConnection,
     path: Path,
@@ -137,7 +137,7 @@ def _read_dataset(
         needs_diagnosis=marks['diagnosis'] > 0,
     )
 
-# %% ../../nbs/sources/meds.ipynb #cell-014
+# %% ../../nbs/sources/meds.ipynb #cell-015
 def _is_parquet(path: str | Path | None) -> bool:
     "Whether a list of partitions has the form of MEDS."
     return bool(path) and Path(path).suffix == '.parquet'
@@ -170,7 +170,7 @@ def cohort(
         more_tasks = _add_labels(con, extracted, files, labels, hours, allow_loss)
     return _finish(extracted, source, more_tasks, hours, out)
 
-
+# %% ../../nbs/sources/meds.ipynb #cell-016
 def _finish(extracted: ExtractedCohort, source: MimicSource, more_tasks: list, hours: float, out) -> Cohort:
     "Choose the tasks, and build."
     events, frame, metadata = extracted
