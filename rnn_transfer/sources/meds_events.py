@@ -129,7 +129,7 @@ def _load_rows(
         read_texts_again(con, corrected)
     return losses + channel_losses(con, 'the value', None)
 
-
+# %% ../../nbs/sources/meds_events.ipynb #cell-015
 def meds_extractor(
     files: MedsFiles,  # of `find_meds_files`
     rules: list[CodeRule],  # of the codes
@@ -157,7 +157,7 @@ def meds_extractor(
 
     return extract
 
-# %% ../../nbs/sources/meds_events.ipynb #cell-015
+# %% ../../nbs/sources/meds_events.ipynb #cell-016
 def survey_losses(
     con: duckdb.DuckDBPyConnection,  # with `code_counts`, `codes` and `mark_codes`; receives `used_codes`
 ) -> list[Loss]:  # only what occurred

@@ -95,7 +95,7 @@ def _count_labels(con: duckdb.DuckDBPyConnection, name: str, chosen: pd.DataFram
     ]
     return [loss for loss in losses if loss.n > 0]
 
-
+# %% ../../nbs/sources/meds_tasks.ipynb #cell-010
 class StayLabels(NamedTuple):
     "Labels of the stays."
 

@@ -57,7 +57,7 @@ def is_missing_value_sql(
     missing = ', '.join(f"'{word}'" for word in _PANDAS_MISSING)
     return f"coalesce({text}, '') IN ({missing})"
 
-
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-009
 def mapped_rows_sql(
     folder: str | Path,  # folder with the CSV files
     name: str,  # CHARTEVENTS or LABEVENTS
@@ -80,7 +80,7 @@ def mapped_rows_sql(
         JOIN stays s ON e.HADM_ID = s.HADM_ID AND e.SUBJECT_ID = s.SUBJECT_ID
         {'WHERE e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID' if is_chart else ''}'''
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-008
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-010
 def load_items(
     con: duckdb.DuckDBPyConnection,  # with `stays`; receives `items`: itemid, channel and label
     corrected: Collection[str] = (),  # names of corrections
@@ -92,7 +92,7 @@ def load_items(
     con.execute('''CREATE TABLE items AS
         SELECT itemid::INTEGER AS itemid, channel::TINYINT AS channel, label FROM item_frame''')
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-013
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-015
 def _correction_bits(corrected: Collection[str]) -> dict[str, int]:
     "A bit for each wanted correction that touches rows."
     names = [name for name in TOUCHED_SQL if name in corrected]
@@ -113,7 +113,7 @@ def _text_sql(corrected: Collection[str]) -> str:
     text = carevue_words_sql() if 'gcs_spellings' in corrected else 'v'
     return f'CASE WHEN channel IN ({channels}) AND NOT missing THEN {text} END'
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-014
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-016
 _RAW = 'concat_ws(chr(31), itemid, unit, error, v)'  # in one text, as it is nearly always empty
 
 
@@ -137,7 +137,7 @@ def events_sql(
             )
         )'''
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-020
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-022
 class Extraction(NamedTuple):
     "What `extract_events` counted."
 
@@ -173,7 +173,7 @@ def count_event_rows(
         0
     ]
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-022
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-024
 def read_texts_again(
     con: duckdb.DuckDBPyConnection,  # with `events`, by `events_sql`, and `items`
     corrected: Collection[str] = (),  # names of corrections
@@ -194,7 +194,7 @@ def read_texts_again(
     con.execute(f'INSERT INTO events {events_sql("FROM again", corrected)}')
     con.execute('DROP TABLE again')
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-023
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-025
 def extract_events(
     con: duckdb.DuckDBPyConnection,  # from `duckdb_session`; receives `stays`, `diagnoses`, `items` and `events`
     folder: str | Path,  # folder with the CSV files
@@ -222,7 +222,7 @@ def extract_events(
     counts = dict(rows=n, rows_of_CHARTEVENTS=n_chart, rows_of_LABEVENTS=n - n_chart, unreadable=unreadable)
     return Extraction(flow, counts, losses)
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-026
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-028
 def laboratory_note(
     counts: dict[str, int],  # of `extract_events`
 ) -> str:  # empty when LABEVENTS had an event, or is no table of the source
@@ -234,7 +234,7 @@ def laboratory_note(
         'is it of the same database as ICUSTAYS?'
     )
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-030
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-032
 def cells_sql(
     hours: float | None = 48,  # up to this hour; None: to the end of the stay
 ) -> str:  # columns stay_id, us (microseconds since INTIME), channel, x, text, own, other, after_outtime, n, is_same
@@ -258,7 +258,7 @@ def cells_sql(
         WHERE us >= 0 AND us / 1e6::DOUBLE / 60 / 60 < {end} + {HOUR_TOLERANCE}::DOUBLE
         GROUP BY stay_id, us, channel'''
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-037
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-039
 def pool_overlapping_stays(
     con: duckdb.DuckDBPyConnection,  # with the table `cells`, by `cells_sql`
 ) -> int:  # number of times that two stays share
@@ -275,7 +275,7 @@ def pool_overlapping_stays(
         JOIN shared s ON c.stay_id = s.stay_id AND c.us = s.us AND s.own AND NOT s.after_outtime''')
     return fetch_value(con, 'SELECT count(*) FROM shared')
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-041
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-043
 def count_touched(
     con: duckdb.DuckDBPyConnection,  # after `extract_events`, with the table `cells`
     corrected: Collection[str],  # names of corrections
@@ -292,7 +292,7 @@ def count_touched(
         touched['ages'] = fetch_value(con, 'SELECT count(*) FROM stays WHERE AGE = 91.4')
     return {name: touched[name] for name in CORRECTIONS if name in touched}
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-046
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-048
 _HOUR_SQL = 'us / 1e6::DOUBLE / 60 / 60'
 
 
@@ -311,7 +311,7 @@ def _values_sql(hour_sql: str) -> str:
             END AS value
         FROM cells'''
 
-# %% ../../nbs/sources/mimic3_events.ipynb #cell-047
+# %% ../../nbs/sources/mimic3_events.ipynb #cell-049
 class CohortEvents(NamedTuple):
     "The events of a cohort, and what could not be read."
 
