@@ -31,7 +31,7 @@ FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:50
 
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
-	@echo '              SOURCE=physionet2012 (or physionet2019) DATA=FOLDER for open ICU data; PROFILE=quick|open|paper OUT=FOLDER'
+	@echo '              SOURCE=physionet2012 (or physionet2019) DATA=FOLDER for open ICU data; PROFILE=quick|open|repeated|paper OUT=FOLDER'
 	@echo '              SPLITS= FRACTIONS= SEEDS= WORKERS= SCHEDULER= DEVICE= ARGS="..." go to rnn_transfer_paper'
 	@echo 'make test     style, library, notebooks, README and site: every check but those of make slow'
 	@echo 'make lint     the style alone: ruff over notebooks, tests, docs and benchmarks; export in step'

@@ -71,7 +71,8 @@ MENU = [
             f"learning/{name}.ipynb"
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
-                *("l1_logistic", "linear", "few_labels", "recurrent", "multitask", "trees", "zero_shot", "outputs"),
+                *("l1_logistic", "linear", "few_labels", "fine_grid", "recurrent", "multitask", "trees", "zero_shot"),
+                *("score_baseline", "outputs"),
             )
         ],
     ),
@@ -124,8 +125,9 @@ MENU = [
         [
             f"experiment/{name}.ipynb"
             for name in (
-                *("profiles", "notebooks", "plan", "store", "provenance", "execute", "cluster", "hospitals", "run"),
-                *("status", "commandline", "commands", "pretrain_command", "apply_command"),
+                *("profiles", "notebooks", "draws", "plan", "store", "provenance", "execute", "cluster"),
+                *("hospitals", "run"),
+                *("status", "commandline", "commands", "pretrain_command", "apply_command", "combine"),
             )
         ],
     ),
@@ -155,7 +157,7 @@ MENU = [
             f"utilities/{name}.ipynb"
             for name in (
                 *("errors", "seeds", "files", "csv_forms", "gzip_files", "json_files"),
-                *("checkpoint_form", "run_records", "display"),
+                *("checkpoint_form", "run_records", "code_hashes", "help_texts", "display"),
             )
         ]
         + ["testing.ipynb"],

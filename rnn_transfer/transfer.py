@@ -17,6 +17,7 @@ import pandas as pd
 
 from .data import PreparedCohort
 from .learning.features import model_features
+from .learning.fine_grid import FINE_CRITERIA, fit_fine_grid
 from .learning.fits import FitRequest, FitResult, labelled_rows, reason_not_fittable, visible_labels
 from .learning.l1_logistic import LAMBDAS, l1_logistic_path
 from .learning.linear import Standardizer, fit_linear, fit_linear_cv, subject_folds
@@ -24,7 +25,8 @@ from .learning.multitask import fit_multitask, multitask_labels
 from .learning.networks import network_path, read_split
 from .learning.outputs import TransferTables, write_tables
 from .learning.recurrent import fit_recurrent
-from .learning.systems import SYSTEM_NAMES, SystemId, parse_model
+from .learning.score_baseline import fill_score, fit_score, reason_no_score
+from .learning.systems import CROSS_VALIDATED, SYSTEM_NAMES, SystemId, parse_model
 from .learning.training import DEFAULT_SETTINGS, Diverged, TrainSettings, torch_threads
 from .learning.trees import fit_trees
 from .learning.zero_shot import fit_classifier, network_logits
@@ -100,28 +102,33 @@ def _hidden_units(names: list[str]) -> int:
     return 1 + max(int(name[3:-1]) for name in names if re.match(r'z\d\[', name))
 
 
+def _fit_criterion(ctx: TransferStep, Z: np.ndarray, task: str, criterion: str, request: FitRequest, path) -> FitResult:
+    "One linear model; a path is used where lambda is chosen by val alone"
+    key, subject = (task, ctx.seed), ctx.data.stays['subject_id'].to_numpy()
+    if criterion in FINE_CRITERIA:
+        return fit_fine_grid(Z, *request, subject, key, criterion)
+    if criterion == 'cv':
+        return fit_linear_cv(Z, *request, subject, key, ctx.lambdas)
+    return fit_linear(Z, *request, ctx.lambdas, 'literal' if criterion == 'literal' else ctx.choose, path)
+
+# %% ../nbs/03_transfer.ipynb #cell-028
 def _make_linear_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     "The fitter of a linear system"
     F, names = model_features(ctx.run, ctx.split, ctx.data, system.name)
     scaler = Standardizer.fit(F[ctx.data.rows('train', ctx.data.sites_of_transfer)])
-    Z, kept, subject = scaler.transform(F), np.array(names)[scaler.kept], ctx.data.stays['subject_id'].to_numpy()
+    Z, kept = scaler.transform(F), np.array(names)[scaler.kept]
     info = dict(n_dropped=int((~scaler.kept).sum()))
     if system.networks:
         info['hidden'] = _hidden_units(names)
 
-    def fit_one(task, criterion, request, path):
-        if criterion == 'cv':
-            return fit_linear_cv(Z, *request, subject, (task, ctx.seed), ctx.lambdas)
-        return fit_linear(Z, *request, ctx.lambdas, 'literal' if criterion == 'literal' else ctx.choose, path)
-
     def fit(task, requests):
         start, path, results = time.perf_counter(), None, {}
-        for y, rows in [r for criterion, r in requests.items() if criterion != 'cv'][:1]:
+        for y, rows in [r for criterion, r in requests.items() if criterion not in CROSS_VALIDATED][:1]:
             path = l1_logistic_path(Z[rows.train], y[rows.train], ctx.lambdas)
         seconds = time.perf_counter() - start
         for criterion, request in requests.items():
-            start = time.perf_counter() - (seconds if criterion != 'cv' else 0)
-            result = fit_one(task, criterion, request, path)
+            start = time.perf_counter() - (0 if criterion in CROSS_VALIDATED else seconds)
+            result = _fit_criterion(ctx, Z, task, criterion, request, path)
             result.weights = pd.DataFrame(dict(feature=kept, weight=result.weights))
             result.info |= info | dict(seconds=time.perf_counter() - start)
             results[criterion] = result
@@ -129,7 +136,7 @@ def _make_linear_fitter(ctx: TransferStep, system: SystemId) -> Callable:
 
     return fit
 
-# %% ../nbs/03_transfer.ipynb #cell-029
+# %% ../nbs/03_transfer.ipynb #cell-030
 def _make_trees_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     "The fitter of the boosted trees"
     F, _ = model_features(ctx.run, ctx.split, ctx.data, system.name)
@@ -148,7 +155,7 @@ def _make_recurrent_fitter(ctx: TransferStep, system: SystemId) -> Callable:
 
     return fit
 
-# %% ../nbs/03_transfer.ipynb #cell-031
+# %% ../nbs/03_transfer.ipynb #cell-032
 def _make_classifier_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     "The fitter of MIMIC-Net's own classifier"
     net = load_checkpoint(network_path(ctx.run, ctx.split, system.networks[0]), columns=ctx.data.columns)
@@ -160,7 +167,13 @@ def _make_classifier_fitter(ctx: TransferStep, system: SystemId) -> Callable:
 
     return fit
 
-# %% ../nbs/03_transfer.ipynb #cell-033
+# %% ../nbs/03_transfer.ipynb #cell-034
+def _make_score_fitter(ctx: TransferStep, system: SystemId) -> Callable:
+    "The fitter of a severity score"
+    score = fill_score(ctx.data, system.system)
+    return lambda task, requests: {criterion: fit_score(score, request) for criterion, request in requests.items()}
+
+# %% ../nbs/03_transfer.ipynb #cell-036
 def _make_multitask_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     "The fitter of the multi-task network under all its selection criteria"
     start, source, tasks = time.perf_counter(), ctx.manifest['source'], list(ctx.tasks)
@@ -183,7 +196,7 @@ def _make_multitask_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Ca
 
     return fit
 
-# %% ../nbs/03_transfer.ipynb #cell-034
+# %% ../nbs/03_transfer.ipynb #cell-037
 def _make_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     "The fitter of a system, for all its selection criteria"
     system = systems[0]
@@ -191,10 +204,10 @@ def _make_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     if kind == 'multi-task':
         return _make_multitask_fitter(ctx, systems)
     makers = dict(linear=_make_linear_fitter, trees=_make_trees_fitter, recurrent=_make_recurrent_fitter)
-    makers |= dict(classifier=_make_classifier_fitter)
+    makers |= dict(classifier=_make_classifier_fitter, score=_make_score_fitter)
     return makers[kind](ctx, system)
 
-# %% ../nbs/03_transfer.ipynb #cell-038
+# %% ../nbs/03_transfer.ipynb #cell-041
 def _reason_no_folds(ctx: TransferStep, request: FitRequest) -> str | None:
     "Why there is no cross-validation, or None"
     labelled = request.rows.labelled
@@ -213,11 +226,14 @@ def _fits_row(ctx: TransferStep, system: SystemId, task: str, request: FitReques
     reason = _reason_not_trained(ctx, system)
     if system.definition.kind == 'classifier' and task not in ctx.manifest['source']:
         reason = reason or 'the network has not learned this task'
-    if not reason and system.system != 'zero-shot':
-        reason = _reason_no_folds(ctx, request) if system.criterion == 'cv' else reason_not_fittable(y_train, y_val)
+    if system.definition.kind == 'score':
+        reason = reason or reason_no_score(ctx.data, system.system, ctx.tasks[task])
+    folds, needs_labels = system.criterion in CROSS_VALIDATED, system.definition.kind != 'score'
+    if not reason and system.system != 'zero-shot' and needs_labels:
+        reason = _reason_no_folds(ctx, request) if folds else reason_not_fittable(y_train, y_val)
     return dict(task=task, task_kind=ctx.tasks[task], model=system.name, **counts, reason=reason)
 
-# %% ../nbs/03_transfer.ipynb #cell-040
+# %% ../nbs/03_transfer.ipynb #cell-043
 def fit_group(
     ctx: TransferStep,  # what all systems share
     systems: Sequence[SystemId],  # all of one system and initialisation
@@ -245,7 +261,7 @@ def fit_group(
                 row |= dict(seconds=seconds) | result.info
             yield row, requests[criterion].rows.test, result
 
-# %% ../nbs/03_transfer.ipynb #cell-043
+# %% ../nbs/03_transfer.ipynb #cell-046
 def _check_settings(models: Sequence[str], lambdas: Sequence[float], choose: str, fraction: float) -> list[SystemId]:
     "The models, each once; BadInput for a setting that no run can have"
     if not len(models):
@@ -258,7 +274,7 @@ def _check_settings(models: Sequence[str], lambdas: Sequence[float], choose: str
         raise BadInput(f'fraction {fraction}: expected a share above 0 and at most 1')
     return [parse_model(m) for m in dict.fromkeys(models)]
 
-# %% ../nbs/03_transfer.ipynb #cell-046
+# %% ../nbs/03_transfer.ipynb #cell-049
 def run_transfer(
     run: str | Path,  # run folder with pre-training done
     split: int = 0,  # number of the split

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
+from rnn_transfer.apply import fitting
 from rnn_transfer.apply.divisions import divide_by_folds, divide_by_partition, divide_by_size, subject_subset
 from rnn_transfer.apply.fitting import fit_division, fit_key
 from rnn_transfer.apply.material import Material
@@ -23,8 +25,10 @@ from rnn_transfer.apply.systems import APPLIED_SYSTEMS
 from rnn_transfer.cohorts.normalization import Normalizer
 from rnn_transfer.data import Cohort
 from rnn_transfer.estimators.classifier import TransferClassifier, labels_of
+from rnn_transfer.experiment.apply_command import rnn_transfer_apply
 from rnn_transfer.model import init_network, load_checkpoint, save_checkpoint
 from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities import code_hashes
 from rnn_transfer.utilities.errors import BadInput
 
 LABEL = 'Phenotype A'
@@ -69,6 +73,15 @@ def run_command(folder, *args):
     env = os.environ | dict(OMP_NUM_THREADS='1')
     command = [sys.executable, '-c', COMMAND, *map(str, args)]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+def fails(monkeypatch, capsys, folder, options):
+    "The exit code and the message of the command, called in this process."
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, 'argv', ['rnn_transfer_apply', *(f'--{name}={value}' for name, value in options.items())])
+    with pytest.raises(SystemExit) as stopped:
+        rnn_transfer_apply()
+    return stopped.value.code, capsys.readouterr().err
 
 
 # ---- values
@@ -203,23 +216,39 @@ def test_keys_know_labels_rows_and_measurements(toy, folder):
     assert fit_key('LR', material, y, division, seed=1) != key
 
 
+def test_a_changed_module_makes_new_fits(toy, folder, monkeypatch):
+    y = labels_of(toy, LABEL)
+    division, material = divide_by_partition(y, toy.stays)[0], Material(toy, folder / 'net.safetensors')
+    key, text = fit_key('LR', material, y, division), code_hashes._module_text
+    keys = {}
+    for module in ('learning/few_labels.py', 'learning/trees.py', 'evaluation/report.py', 'experiment/run.py'):
+        changed = partial(lambda module, path: text(path) + 'x = 1' * path.as_posix().endswith(module), module)
+        monkeypatch.setattr(code_hashes, '_module_text', changed)
+        fitting._code_hash.cache_clear()
+        keys[module] = fit_key('LR', material, y, division)
+    monkeypatch.undo()
+    fitting._code_hash.cache_clear()
+    assert [module for module, other in keys.items() if other != key] == ['learning/few_labels.py', 'learning/trees.py']
+    assert fit_key('LR', material, y, division) == key
+
+
 def test_a_killed_run_leaves_whole_files_and_goes_on(folder, tmp_path):
     args = ['--checkpoint', folder / 'net.safetensors', '--cohort', folder / 'cohort', '--label', LABEL]
-    args += ['--out', 'out', '--folds', 5, '--repeats', 6, '--systems', 'network-ridge']
+    args += ['--out', 'out', '--folds', 5, '--repeats', 4, '--systems', 'network-ridge']
     args += ['--replicates', 50]
     command = [sys.executable, '-c', COMMAND, *map(str, args)]
     running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 120
-    while time.time() < deadline and len(list(tmp_path.glob('out/fits/*.safetensors'))) < 4:
+    while time.time() < deadline and len(list(tmp_path.glob('out/fits/*.safetensors'))) < 2:
         time.sleep(0.02)
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 143 and 'goes on from here' in running.stderr.read()
     kept = len([p for p in (tmp_path / 'out' / 'fits').iterdir() if not p.name.startswith('.')])
-    assert kept >= 4 and not (tmp_path / 'out' / 'report.html').exists()
+    assert kept >= 2 and not (tmp_path / 'out' / 'report.html').exists()
     assert not list(tmp_path.glob('out/**/.*.tmp*'))
     (tmp_path / 'out' / 'fits' / '.x.0123456789ab.tmp.safetensors').touch()  # as after a power cut
     done = run_command(tmp_path, *args)
-    assert done.returncode == 0 and f'{30 - kept} fits made, {kept} kept' in done.stdout, done.stderr
+    assert done.returncode == 0 and f'{20 - kept} fits made, {kept} kept' in done.stdout, done.stderr
     assert not list(tmp_path.glob('out/**/.*.tmp*'))
 
 
@@ -263,7 +292,11 @@ def test_the_learning_curve_has_intervals_and_figures(toy, folder, tmp_path):
         'label-curve-0.png',
         'label-curve-0.svg',
     ]
-    assert 'figures/label-curve-0.svg' in (tmp_path / 'out' / 'report.md').read_text()
+    text = (tmp_path / 'out' / 'report.md').read_text()
+    assert 'figures/label-curve-0.svg' in text
+    assert 'network-ridge: 4 draws' in text and 'with probability 0.12' in text and '--draws 6 or more' in text
+    assert 'GBT: 3 draws' in text and 'with probability 0.25' in text
+    assert 'every system was fitted once, to one set of' in text
 
 
 # ---- errors
@@ -314,9 +347,10 @@ def test_another_unit_is_converted_or_rejected(toy, folder, tmp_path):
         (dict(scale='ours'), "--scale 'ours': expected source or target"),
         (dict(label='one'), 'label more stays'),
         (dict(width='2'), '--width 2.0: expected'),
+        (dict(missing='never'), 'expected impute or strict'),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing(toy, folder, tmp_path, change, message):
+def test_errors_are_one_line_and_leave_nothing(toy, folder, tmp_path, monkeypatch, capsys, change, message):
     for suffix in ('.safetensors', '.json'):
         (tmp_path / f'damaged{suffix}').write_bytes((folder / f'net{suffix}').read_bytes())
     with (tmp_path / 'damaged.safetensors').open('r+b') as f:
@@ -327,9 +361,24 @@ def test_errors_are_one_line_and_leave_nothing(toy, folder, tmp_path, change, me
         with_labels(toy, np.eye(len(toy.stays))[0]).save(tmp_path / 'one')
         cohort, change = tmp_path / 'one', dict(label=LABEL)
     options = dict(checkpoint=folder / 'net.safetensors', cohort=cohort, label=LABEL, out='out') | change
-    ran = run_command(tmp_path, *(f'--{name.replace("_", "-")}={value}' for name, value in options.items()))
+    code, text = fails(monkeypatch, capsys, tmp_path, options)
+    assert code == 2 and text.startswith('error: ') and text.count('\n') == 1, text
+    assert message in text and not (tmp_path / 'out').exists()
+
+
+def test_an_error_ends_the_process_with_one_line(folder, tmp_path):
+    ran = run_command(tmp_path, '--checkpoint', 'none.safetensors', '--cohort', folder / 'cohort', '--label', 'A')
     assert ran.returncode == 2 and ran.stderr.startswith('error: ') and ran.stderr.count('\n') == 1, ran.stderr
-    assert message in ran.stderr and not (tmp_path / 'out').exists()
+
+
+def test_strict_stops_at_a_channel_that_the_cohort_lacks(toy, folder, tmp_path, monkeypatch, capsys):
+    channels = [c for c in toy.channels if c.name != 'Glucose']
+    events = toy.events[toy.events['channel'] != 'Glucose']
+    Cohort(events, toy.stays, channels, toy.tasks, toy.meta).save(tmp_path / 'fewer')
+    options = dict(checkpoint=folder / 'net.safetensors', cohort='fewer', label=LABEL, out='out', missing='strict')
+    code, text = fails(monkeypatch, capsys, tmp_path, options)
+    assert code == 2 and text.startswith('error: channels: the network reads Glucose') and text.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_label_of_one_class_is_rejected(toy, folder, tmp_path):

@@ -13,7 +13,7 @@ from rnn_transfer.cohorts.channels import BENCHMARK_CHANNELS
 from rnn_transfer.estimators.features import MIMICNetFeatures
 from rnn_transfer.estimators.input_check import check_input
 from rnn_transfer.estimators.pretraining import pretrain_network
-from rnn_transfer.experiment.commands import rnn_transfer_cohort
+from rnn_transfer.experiment.commands import describe_cohort, rnn_transfer_cohort
 from rnn_transfer.frames.mapping import draft_mapping
 from rnn_transfer.frames.problems import InputProblems
 from rnn_transfer.learning.training import TrainSettings
@@ -215,7 +215,8 @@ def test_tasks_are_named_or_found():
 def test_channels_of_ones_own():
     cohort = Cohort.from_wide(HOURLY.assign(crp=[1.0, 3, 5, 7, 9]), STAYS, MAPPING | {"crp": ("CRP", "mg/L")})
     assert cohort.channels[-1] == Channel("CRP", "continuous", "mg/L", 5.0)
-    assert "normal value 5 of CRP is the median" in cohort.meta["note"]
+    assert "CRP is a channel of your own, whose normal value is its median, 5" in cohort.meta["note"]
+    assert "name the channel that it is: " in cohort.meta["note"] and "Respiratory rate" in cohort.meta["note"]
 
 
 def test_the_draft_of_a_mapping_names_no_unit(tmp_path):
@@ -315,3 +316,15 @@ def test_a_network_far_away_is_warned_of(tmp_path):
     assert len(warnings) == 2
     assert "Heart Rate: measured in" in warnings[0]
     assert "Temperature: median 41" in warnings[1]
+
+
+def test_columns_of_stays_that_nobody_reads_are_named():
+    cohort = Cohort.from_wide(HOURLY, STAYS.drop(columns="los_hours").assign(Dauer=3.5), MAPPING)
+    assert "not read, as they are neither tasks" in cohort.meta["note"] and ": Dauer;" in cohort.meta["note"]
+    assert "columns=dict(los_hours='Dauer')" in cohort.meta["note"]
+
+
+def test_deaths_within_the_window_are_said_once():
+    stays = STAYS.assign(Death=[1, 0, 0, 1], los_hours=10.0)
+    lines = describe_cohort(Cohort.from_wide(HOURLY, stays, MAPPING))
+    assert lines.count("end before hour 48: the input can hold the outcome") == 1 and "with Death = 1" not in lines

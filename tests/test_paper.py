@@ -19,13 +19,13 @@ from nbclient.exceptions import DeadKernelError
 
 from rnn_transfer.data import Cohort, PreparedCohort
 from rnn_transfer.estimators.extraction import extract_cohort_features
-from rnn_transfer.experiment import store
 from rnn_transfer.experiment.cluster import local_cluster, local_workers, step_resources
+from rnn_transfer.experiment.draws import why_exploratory
 from rnn_transfer.experiment.execute import execute_step
 from rnn_transfer.experiment.notebooks import STEP_NOTEBOOKS, notebook_parameters, notebooks_dir, skip_examples
 from rnn_transfer.experiment.plan import plan_steps, with_dependencies
 from rnn_transfer.experiment.profiles import PROFILES, check_options
-from rnn_transfer.experiment.provenance import cohort_hash, read_cohort_description
+from rnn_transfer.experiment.provenance import cohort_hash, make_manifest, read_cohort_description
 from rnn_transfer.experiment.run import describe_plan, run_experiment
 from rnn_transfer.experiment.status import (
     describe_status,
@@ -34,8 +34,10 @@ from rnn_transfer.experiment.status import (
     read_states,
     render_index,
 )
-from rnn_transfer.experiment.store import fill_in_keys, find_modules, hash_code, one_at_a_time, only_driver, step_state
+from rnn_transfer.experiment.store import fill_in_keys, hash_code, one_at_a_time, only_driver, step_state
 from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities import code_hashes
+from rnn_transfer.utilities.code_hashes import find_modules
 from rnn_transfer.utilities.errors import BadInput
 
 FEW = dict(models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2'], variants=['no-removal'])
@@ -56,6 +58,7 @@ TINY = (
 SETTINGS = 'lr=1e-2;max_updates=20;patience=2;replicates=50;n_held_out=2;' + ';'.join(
     f'{k}={v}' for k, v in FEW.items()
 )  # of TINY, for the command line
+TRANSFER = 'split-0/fraction-1/seed-0'  # a step of TINY
 
 
 def bin(name):
@@ -96,6 +99,60 @@ def test_plan_is_complete_and_in_order(splits, fractions, few, rest):
         assert set(s.needs) <= seen and s.name not in seen
         seen.add(s.name)
     assert sum(s.kind == 'transfer' for s in steps) == splits * sum(few if f <= 0.05 else rest for f in fractions)
+
+
+def test_linear_systems_have_draws_of_their_own():
+    options = dict(splits=2, fractions=[0.05, 0.1, 0.2, 0.5, 1.0], seeds=[4, 3, 2], linear_seeds=[6, 3])
+    models = ['LR', 'RNN-C', 'MN-LR-2:fine', 'GBT', 'shuffled-MN-LR-2']
+    steps = {s.name: s.parameters['models'] for s in plan_steps(options | dict(models=models)) if s.kind == 'transfer'}
+    n = {f: sum(name.startswith(f'split-0/fraction-{f:g}/') for name in steps) for f in options['fractions']}
+    assert n == {0.05: 6, 0.1: 6, 0.2: 3, 0.5: 3, 1.0: 2}
+    linear = ['LR', 'MN-LR-2:fine', 'shuffled-MN-LR-2']
+    for fraction, trained in ((0.05, 4), (0.1, 3), (0.2, 3), (0.5, 2)):
+        for seed in range(n[fraction]):
+            expected = models if seed < trained else linear
+            assert steps[f'split-1/fraction-{fraction:g}/seed-{seed}'] == expected
+    assert steps['split-0/fraction-1/seed-0'] == models
+    assert steps['split-0/fraction-1/seed-1'] == ['RNN-C', 'MN-LR-2:fine', 'shuffled-MN-LR-2']
+
+
+def test_a_draw_with_nothing_to_fit_is_not_planned():
+    options = dict(splits=1, seeds=[3], linear_seeds=[5], models=['LR', 'GBT'], fractions=[0.5, 1.0])
+    names = [s.name for s in plan_steps(options) if s.kind == 'transfer']
+    assert [name for name in names if 'fraction-1/' in name] == ['split-0/fraction-1/seed-0']
+    assert len(names) == 5 + 1 and plan_steps(options)[-1].needs == names
+
+
+def test_without_the_option_a_step_has_all_models():
+    for profile in ('quick', 'open'):
+        steps = [s for s in plan_steps(PROFILES[profile]) if s.kind == 'transfer']
+        assert all(s.parameters['models'] == PROFILES[profile]['models'] for s in steps)
+        assert not any('linear_seeds' in s.parameters for s in steps)
+    one = plan_steps(PROFILES['quick'] | {'transfer.models': ['LR', 'RNN-C'], 'linear_seeds': [3]})
+    assert one[-2].parameters['models'] == ['LR'] and one[-2].name == 'split-1/fraction-0.05/seed-2'
+
+
+def test_profiles_with_few_draws_or_networks_are_exploratory():
+    why = {name: why_exploratory(profile) for name, profile in PROFILES.items()}
+    assert {name for name in why if why[name]} == {'quick', 'open'}
+    for name in ('repeated', 'paper'):
+        p = PROFILES[name]
+        assert p['seeds'] == [20, 10, 5] and p['linear_seeds'] == [50, 20] and p['inits'] == 4
+        assert {f'MN-LR-2@{i}' for i in range(1, 5)} <= set(p['models'])
+    assert PROFILES['paper']['rnnc_hidden'] == PROFILES['paper']['hidden']
+    assert why_exploratory(PROFILES['paper'] | dict(inits=1)) == '2 of 3 networks'
+    manifest = make_manifest(PROFILES['open'], 'open', {})
+    assert manifest['exploratory'] is True and manifest['exploratory_reason'] == why['open']
+    assert make_manifest(PROFILES['repeated'], 'repeated', {})['exploratory'] is False
+
+
+def test_a_folder_of_steps_can_be_asked_for():
+    steps = plan_steps(PROFILES['repeated'])
+    part = with_dependencies(steps, 'split-1/fraction-0.1')
+    assert len(part) == 3 + 50 and {s.kind for s in part} == {'data', 'model', 'pretrain', 'transfer'}
+    assert len(with_dependencies(steps, 'split-0/')) == 2 + 1 + 4 * 50 + 2 * 20 + 5
+    with pytest.raises(BadInput, match='no such step'):
+        with_dependencies(steps, 'split-0/fraction-0.')
 
 
 def test_profiles_only_use_parameters_that_notebooks_have():
@@ -212,11 +269,17 @@ def test_a_moved_run_is_still_finished(finished, tmp_path):
     assert {o.state for o in run_experiment(d / 'cohort', tmp_path / 'elsewhere', 'quick', **TINY)} == {'kept'}
 
 
+def assert_same_predictions(*runs):
+    "What the evaluation reads, bit for bit; that it makes the same of it is asked of an interrupted run."
+    for name in ('predictions', 'weights', 'path'):
+        a, b = (pd.read_parquet(run / TRANSFER / f'{name}.parquet') for run in runs)
+        pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
 def test_same_seed_same_results_whatever_the_workers(finished, tmp_path):
     d, _ = finished
-    run_experiment(d / 'cohort', tmp_path / 'run', 'quick', workers=1, **TINY)
-    a, b = (pd.read_parquet(r / 'results.parquet').drop(columns='seconds') for r in (d / 'run', tmp_path / 'run'))
-    pd.testing.assert_frame_equal(a, b, check_exact=True)
+    run_experiment(d / 'cohort', tmp_path / 'run', 'quick', workers=1, only=TRANSFER, **TINY)
+    assert_same_predictions(d / 'run', tmp_path / 'run')
 
 
 def test_nothing_published_names_a_machine_or_a_patient(finished):
@@ -400,12 +463,12 @@ def test_a_worker_with_other_code_refuses(tmp_path):
 def changed_kinds(monkeypatch, module: str) -> set[str]:
     "The kinds of step that are stale after one line of a module changed."
     before = fill_in_keys(plan_steps(PROFILES['quick']), 'a cohort')
-    text = store._module_text
+    text = code_hashes._module_text
 
     def changed(path):
         return text(path) + ('x = 1' if path.as_posix().endswith(f'rnn_transfer/{module}') else '')
 
-    monkeypatch.setattr(store, '_module_text', changed)
+    monkeypatch.setattr(code_hashes, '_module_text', changed)
     after = fill_in_keys(plan_steps(PROFILES['quick']), 'a cohort')
     return {old.kind for old, new in zip(before, after) if old.parts['modules'] != new.parts['modules']}
 
@@ -525,6 +588,9 @@ def test_an_executed_notebook_may_be_saved_again(finished, tmp_path):
         ({'lr': float('nan')}, 'expected a number above 0'),
         ({'n_held_out': 0}, 'expected a number above 0'),
         ({'gpus': 0}, 'gpus 0: expected the fraction of a card'),
+        ({'seeds': [4, 3, 2, 1]}, 'up to three whole numbers'),
+        ({'linear_seeds': [3, 2, 1]}, 'one or two whole numbers, up to 10 %'),
+        ({'linear_seeds': [0]}, 'one or two whole numbers, up to 10 %'),
         ({'gpus': 'half'}, 'gpus half: expected the fraction'),
         ({'low': '5%'}, 'expected a fraction from 0 to 1'),
         ({'high': 5}, 'expected a fraction from 0 to 1'),
@@ -585,9 +651,12 @@ def test_features_of_a_checkpoint(finished, tmp_path):
         (('rnn_transfer_paper', '--cohort', 'nowhere'), 'no cohort.json'),
         (('rnn_transfer_paper', '--seeds', 'few'), '--seeds few: expected whole numbers'),
         (('rnn_transfer_paper', '--set', 'patience'), '--set patience: expected name=value'),
-        (('rnn_transfer_paper', '--profile', 'nope', '--dry-run'), "profile 'nope': expected quick, open, paper"),
+        (
+            ('rnn_transfer_paper', '--profile', 'nope', '--dry-run'),
+            "profile 'nope': expected quick, open, repeated, paper",
+        ),
         (('rnn_transfer_paper', '--fractions', '2'), 'fractions [2.0]: expected numbers above 0 and at most 1'),
-        (('rnn_transfer_paper', '--seeds', '3,2,1'), 'seeds [3, 2, 1]: expected one or two whole numbers'),
+        (('rnn_transfer_paper', '--seeds', '4,3,2,1'), 'seeds [4, 3, 2, 1]: expected up to three whole numbers'),
         (('rnn_transfer_paper', '--splits', '0'), 'splits 0: expected a whole number above 0'),
         (('rnn_transfer_paper', '--dry-run'), '--dry-run needs --cohort'),
         (('rnn_transfer_features', '--cohort', 'nowhere'), '--checkpoint is missing'),
@@ -623,6 +692,7 @@ def test_debug_shows_the_traceback(tmp_path):
         'rnn_transfer_verify',
         'rnn_transfer_pretrain',
         'rnn_transfer_apply',
+        'rnn_transfer_combine',
     ],
 )
 def test_help_is_for_people(name):
@@ -753,15 +823,14 @@ def test_scheduler_and_workers_over_tcp_give_the_same_results(finished, tmp_path
 
     d, _ = finished
     with Cluster() as c:
-        run_experiment(d / 'cohort', tmp_path / 'run', 'quick', scheduler=c.address, **TINY)
+        run_experiment(d / 'cohort', tmp_path / 'run', 'quick', scheduler=c.address, only=TRANSFER, **TINY)
         assert re.search(
             r'about \d+\.\d minutes with 2 workers',
             describe_plan(
                 d / 'cohort', tmp_path / 'run', 'quick', TINY | {'evaluate.seed': 1}, 16, scheduler=c.address
             ),
         ), 'those of the scheduler'
-    a, b = (pd.read_parquet(r / 'results.parquet').drop(columns='seconds') for r in (d / 'run', tmp_path / 'run'))
-    pd.testing.assert_frame_equal(a, b, check_exact=True)
+    assert_same_predictions(d / 'run', tmp_path / 'run')
 
 
 @pytest.mark.parametrize('sent, code', [('SIGINT', 130), pytest.param('SIGTERM', 143, marks=pytest.mark.slow)])
@@ -902,6 +971,8 @@ def test_a_full_disk_is_one_line_and_a_resumable_run(finished, tmp_path):
             4,
             '--set',
             'max_updates=5;n_held_out=2',
+            '--only',
+            'split-0/pretrain',
         ]
         r = cli('rnn_transfer_paper', *args)
         lines = [line for line in r.stderr.splitlines() if line.startswith('error')]

@@ -20,6 +20,8 @@ from rnn_transfer import transfer
 from rnn_transfer.data import PreparedCohort, run_data
 from rnn_transfer.learning import linear, multitask, recurrent
 from rnn_transfer.learning.features import model_features
+from rnn_transfer.learning.few_labels import fit_few_labels
+from rnn_transfer.learning.fine_grid import FINE_CRITERIA, fit_fine_grid
 from rnn_transfer.learning.fits import FitRequest, LabelledRows, labelled_rows, reason_not_fittable, visible_labels
 from rnn_transfer.learning.l1_logistic import (
     LAMBDAS,
@@ -61,6 +63,8 @@ VARIED = [
     'untrained-LR-1@1',
     'MN-FT@1',
     'MN-LR-2:cv@1',
+    'LR:fine',
+    'MN-LR-2:ridge@1',
 ]
 ALL = SYSTEM_NAMES + VARIED
 
@@ -357,8 +361,8 @@ def test_every_system_predicts_every_test_stay(run, done):
         np.testing.assert_array_equal(q['y'], test.sort_values('stay_id')[task])
     linear = f[[kind(m) == 'linear' for m in f['model']]]
     assert (
-        linear['lambda'].isin(LAMBDAS).all()
-        and (linear['lambda_literal'].isin(LAMBDAS) | linear['model'].str.contains(':cv')).all()
+        (linear['lambda'].isin(LAMBDAS) | linear['model'].str.contains(':fine|:ridge')).all()
+        and (linear['lambda_literal'].isin(LAMBDAS) | linear['model'].str.contains(':cv|:fine|:ridge')).all()
         and (linear['gap'] <= 1e-7).all()
     )
     count = w.groupby(['task', 'model'])['weight'].agg(['size', lambda x: (x.abs() < NEAR_ZERO).sum()])
@@ -368,7 +372,8 @@ def test_every_system_predicts_every_test_stay(run, done):
     ).all()
     rnn = f[[kind(m) in ('recurrent', 'multi-task') for m in f['model']]]
     assert rnn['lambda'].isna().all() and rnn['hidden'].notna().all() and f['seconds'].notna().all()
-    assert set(done['path']['lambda']) == set(LAMBDAS) and done['path']['converged'].all()
+    of_paper = ~done['path']['model'].str.contains(':fine|:ridge')
+    assert set(done['path']['lambda'][of_paper]) == set(LAMBDAS) and done['path']['converged'].all()
 
 
 def test_weights_give_the_predictions_back(run, done):
@@ -559,7 +564,7 @@ def test_names_are_taken_apart(name, want):
         ('MN-LR-2@1:cv', 'expected'),
         ('LR:cv:cv', 'expected'),
         (None, 'expected'),
-        ('LR:best', 'selection criteria of LR are LR:literal, LR:cv, LR:full-val'),
+        ('LR:best', 'selection criteria of LR are LR:literal, LR:cv, LR:fine, LR:ridge, LR:full-val'),
         ('GBT:cv', 'selection criteria of GBT are GBT:full-val'),
         ('RNN-C:literal', 'RNN-C:full-val'),
         ('multi-task:cv', 'multi-task:full-val'),
@@ -625,6 +630,59 @@ def test_cross_validation_written_out_a_second_time():
     np.testing.assert_allclose(
         f.p, expit(l1_logistic_path(Z[:90], y[:90], [f.info['lambda']])[0].logits(Z[90:])), atol=1e-3
     )
+
+
+@pytest.mark.parametrize('criterion, n', [('fine', 90), ('ridge', 90), ('ridge', 1200)])
+def test_a_fine_grid_against_scikit_learn(criterion, n):
+    Z, y = problem(n + 30, 6, 5)
+    third = n // 3
+    rows = LabelledRows(np.arange(2 * third), np.arange(2 * third, n), np.arange(n, n + 30))
+    subject = np.arange(n + 30) // 2
+    f = fit_fine_grid(Z, y, rows, subject, ('t', 1), criterion)
+    Z_seen, y_seen, lambdas = Z[:n], y[:n], f.path['lambda'].to_numpy()
+    lasso = dict(l1_ratio=1.0, solver='saga', tol=1e-8, max_iter=100_000)
+    how = lasso if criterion == 'fine' else dict(l1_ratio=0.0, solver='newton-cholesky', tol=1e-10)
+
+    def fit(Z, y, lam):
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return LogisticRegression(C=1 / lam, **how).fit(Z, y)
+
+    def held_out_loss(lam, fold, k):
+        p = fit(Z_seen[fold != k], y_seen[fold != k], lam).predict_proba(Z_seen[fold == k])[:, 1]
+        return -np.log(np.where(y_seen[fold == k] == 1, p, 1 - p)).sum()
+
+    repeats = 3 if n <= 1000 else 2
+    folds = [subject_folds(y_seen, subject[:n], 't', 1, repeat) for repeat in range(repeats)]
+    some = np.append(lambdas[2::5], f.info['lambda'])  # at the largest ones saga does not converge
+    loss = [sum(held_out_loss(lam, fold, k) for fold in folds for k in range(5)) / repeats for lam in some]
+    np.testing.assert_allclose(f.path.set_index('lambda')['val_nll'][some], loss, rtol=1e-4)
+    assert f.info['lambda'] == f.path.set_index('lambda')['val_nll'].idxmin() and min(loss) == loss[-1]
+    assert f.path.loc[0, 'n_near_zero'] == 6 or criterion == 'ridge'
+    np.testing.assert_allclose(f.p, fit(Z_seen, y_seen, f.info['lambda']).predict_proba(Z[n:])[:, 1], atol=1e-5)
+    np.testing.assert_array_equal(f.weights, whole_grid(Z_seen, y_seen, subject[:n], criterion, repeats).fit.coef)
+
+
+def whole_grid(Z, y, subject, criterion, repeats):
+    "The same without an early end of the grid."
+    return fit_few_labels(Z, y, subject, FINE_CRITERIA[criterion], repeats=repeats, key=('t', 1))
+
+
+def test_with_all_labels_the_seed_moves_only_what_says_so(run, tmp_path):
+    there = copy_of(run, tmp_path / 'other')
+    models = ['LR', 'LR:literal', 'MN-LR-2', 'MN-LR-2@1', 'MN-LR-2:full-val', 'GBT', 'LR:cv', 'LR:ridge', 'RNN-C']
+    models += ['shuffled-MN-LR-2']
+    first, second = (run_and_read(there, 1.0, seed, models=models) for seed in (0, 1))
+
+    def of_model(tables, table, model):
+        rows = tables[table]
+        return rows[rows['model'] == model].drop(columns='seed', errors='ignore').reset_index(drop=True)
+
+    for model in models:
+        same = [
+            of_model(first, t, model).equals(of_model(second, t, model)) for t in ('predictions', 'weights', 'path')
+        ]
+        assert all(same) != parse_model(model).depends_on_seed, model
 
 
 def test_a_selection_criterion_is_what_its_setting_would_give(run, done, tmp_path):

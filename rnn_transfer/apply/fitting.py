@@ -9,13 +9,13 @@ __all__ = ['GRU_SETTINGS', 'AppliedFit', 'fit_division', 'fit_key', 'write_fit',
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 # %% ../../nbs/apply/fitting.ipynb #cell-003
-import rnn_transfer
 from .divisions import Division
 from .material import Material, hash_parts
 from .systems import APPLIED_SYSTEMS
@@ -28,6 +28,7 @@ from ..learning.recurrent import predict_probabilities
 from ..learning.training import TrainSettings, torch_threads, train_network
 from ..learning.trees import fit_trees
 from ..model import init_network
+from ..utilities.code_hashes import hash_modules
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
 
@@ -116,6 +117,12 @@ def _fit_recurrent(name: str, material: Material, y: np.ndarray, division: Divis
 _FORMAT = 'rnn_transfer applied fit 1'
 
 
+@cache
+def _code_hash() -> str:
+    "A hash of every module that a fit needs"
+    return hash_parts(hash_modules('from rnn_transfer.apply.fitting import fit_division'))
+
+
 def fit_key(
     name: str,  # as `fit_division`
     material: Material,  # as `fit_division`
@@ -128,7 +135,7 @@ def fit_key(
     stay_ids = material.cohort.stays['stay_id'].to_numpy()
     rows = [stay_ids[rows].tolist() for rows in (division.fit, division.test, division.scale)]
     settings = asdict(GRU_SETTINGS) if system.kind == 'recurrent' else {}
-    parts = dict(format=_FORMAT, version=rnn_transfer.__version__, kind=system.kind, seed=seed, settings=settings)
+    parts = dict(format=_FORMAT, code=_code_hash(), kind=system.kind, seed=seed, settings=settings)
     parts |= dict(reads=[material.hash_of(block) for block in system.blocks], rows=rows)
     return hash_parts(parts | dict(labels=y[division.fit].tolist()))
 

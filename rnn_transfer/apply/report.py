@@ -13,7 +13,7 @@ import pandas as pd
 from fastcore.xml import NotStr, ft, to_xml
 
 # %% ../../nbs/apply/report.ipynb #cell-003
-from .answer import answer_label, explain_precision, format_interval
+from .answer import answer_label, explain_divisions, explain_draws, explain_precision, format_interval
 from .label_curves import plot_label_curve
 from .systems import APPLIED_SYSTEMS
 from ..evaluation.layout import ReportTable, Section
@@ -79,7 +79,7 @@ def answer_sections(
     "The report as sections of sentences, tables and figures."
     of = {label: result.of_label(label) for label in result.labels}
     answers = [text for scores in of.values() for text in answer_label(scores)]
-    limits = [text for scores in of.values() for text in explain_precision(scores, result.settings['width'])]
+    limits = [text for scores in of.values() for text in _limits(scores, result)]
     tables = [table_of_scores(scores, f'scores-{k}') for k, scores in enumerate(of.values())]
     sections = [Section('Your label: which model', answers), Section('The labels', [_table_of_labels(result)])]
     sections += [Section('What these labels cannot show', limits), Section('Every system', tables)]
@@ -90,6 +90,15 @@ def answer_sections(
     return [*sections, Section('How this was measured', _method_sentences(result))]
 
 # %% ../../nbs/apply/report.ipynb #cell-013
+def _limits(scores: pd.DataFrame, result: ApplyResult) -> list[str]:
+    "What test stays, divisions and draws of one label cannot show"
+    found = explain_precision(scores, result.settings['width']) + explain_divisions(scores)
+    if len(result.curves):
+        curve = result.curves[result.curves['label'] == scores['label'].iloc[0]]
+        found += explain_draws(curve, result.settings['draws']) if len(curve) else []
+    return found
+
+# %% ../../nbs/apply/report.ipynb #cell-014
 def _table_of_labels(result: ApplyResult) -> ReportTable:
     "Stays, subjects and positives of each label"
     columns = dict(label='Label', design='Divided by', n_labels='Labels learned from', n_positive='Positive')
@@ -117,7 +126,7 @@ def _curve_items(result: ApplyResult) -> list:
         items += [plot_label_curve(curve, f'label-curve-{k}'), table]
     return items
 
-# %% ../../nbs/apply/report.ipynb #cell-014
+# %% ../../nbs/apply/report.ipynb #cell-015
 def _channel_items(result: ApplyResult) -> list:
     "What happened to each channel"
     table, status = result.alignment, result.alignment['status'].value_counts()
@@ -145,7 +154,7 @@ def _network_sentences(description: dict) -> list[str]:
     found.append('Stays that the network has seen in training must not be among those predicted here.')
     return found
 
-# %% ../../nbs/apply/report.ipynb #cell-015
+# %% ../../nbs/apply/report.ipynb #cell-016
 def _method_sentences(result: ApplyResult) -> list[str]:
     "How fits, intervals and differences were made"
     crossed = result.scores['design'].ne('partitions').any()
@@ -172,7 +181,7 @@ def _method_sentences(result: ApplyResult) -> list[str]:
     found.append(f'Settings: {described}.')
     return [*found, f'Seconds of the fits: {", ".join(f"{name} {s:.1f}" for name, s in seconds.items())}.']
 
-# %% ../../nbs/apply/report.ipynb #cell-028
+# %% ../../nbs/apply/report.ipynb #cell-029
 _CSS = """
 body{font:16px/1.55 system-ui,sans-serif;color:#22303a;margin:0 auto;padding:2rem 1.5rem;max-width:76rem}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.4rem;border-top:1px solid #dfe4e8;padding-top:1rem}
@@ -194,7 +203,7 @@ def _section_element(section: Section, first: bool, source: str):
     heading = ft('h1' if first else 'h2', section.title)
     return ft('section', heading, *body)
 
-# %% ../../nbs/apply/report.ipynb #cell-030
+# %% ../../nbs/apply/report.ipynb #cell-031
 def render_apply_html(
     sections: list[Section],  # as `answer_sections`
     synthetic: bool = False,  # True: a notice says that the patients are invented
@@ -212,7 +221,7 @@ def render_apply_html(
     body = ft('body', *notice, *parts, ft('footer', 'Made by rnn_transfer. For research, not for care.'))
     return to_xml((ft('!doctype', html=True, void_=True), ft('html', head, body, lang='en')), indent=False)
 
-# %% ../../nbs/apply/report.ipynb #cell-032
+# %% ../../nbs/apply/report.ipynb #cell-033
 def render_apply_markdown(
     sections: list[Section],  # as `answer_sections`
     synthetic: bool = False,  # True: a notice says that the patients are invented

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from .divisions import Division
 from .fitting import AppliedFit
 from .systems import APPLIED_SYSTEMS
-from ..estimators.label_evaluation import MEASURE_NAMES, evaluate_label
+from ..estimators.label_evaluation import MEASURE_NAMES, evaluate_replicates
 from ..estimators.precision import MIN_POSITIVES_INTERVAL
 from ..evaluation.intervals import percentile_interval
 from ..evaluation.measures import Bootstrap, auroc
@@ -85,30 +85,29 @@ def score_label(
     "Measures of every system on one label, and its difference from the best baseline."
     pooled = {name: pool_predictions(of.divisions, fits) for name, fits in of.fits.items()}
     rows = next(iter(pooled.values())).rows
-    bootstrap = Bootstrap(subject[rows], replicates, seed)
-    y = of.y[rows]
-    values = {}
-    for name, found in pooled.items():
-        is_whole = np.isfinite(found.p).all()
-        values[name] = auroc(y, found.p, bootstrap.weights) if is_whole else np.full(replicates + 1, np.nan)
+    y, bootstrap = of.y[rows], Bootstrap(subject[rows], replicates, seed)
+    measured = {name: _measure(y, found, bootstrap) for name, found in pooled.items()}
+    values = {name: aurocs for name, (_, aurocs) in measured.items()}
     best = best_baseline({name: v[0] for name, v in values.items()})
     table = []
-    for name, found in pooled.items():
-        row = of.describe_fits(name, subject) | _measure(y, found, subject[rows], replicates, seed)
-        table.append(row | _difference(values, name, best, y))
+    for name, (row, _) in measured.items():
+        table.append(of.describe_fits(name, subject) | row | _difference(values, name, best, y))
     return pd.DataFrame(table)
 
 # %% ../../nbs/apply/scores.ipynb #cell-015
-def _measure(y: np.ndarray, found: PooledPredictions, subject: np.ndarray, replicates: int, seed: int) -> dict:
-    "The measures of one system as columns; NaN where its predictions are not whole"
+def _measure(y: np.ndarray, found: PooledPredictions, bootstrap: Bootstrap) -> tuple[dict, np.ndarray]:
+    "The measures of one system as columns, and its AUROC by replicate; NaN where its predictions are not whole"
     if not np.isfinite(found.p).all():
-        return {f'{c}{end}': np.nan for c in _COLUMNS.values() for end in ('', '_low', '_high')}
-    table, row = evaluate_label(y, found.p, subject, replicates, seed).table, {}
+        empty = {f'{c}{end}': np.nan for c in _COLUMNS.values() for end in ('', '_low', '_high')}
+        return empty, np.full(bootstrap.replicates + 1, np.nan)
+    evaluation, row = evaluate_replicates(y, found.p, bootstrap), {}
+    table = evaluation.table
     for measure, column in _COLUMNS.items():
         estimate, low, high = table.loc[measure, ['estimate', 'low', 'high']]
         row |= {column: estimate, f'{column}_low': low, f'{column}_high': high}
     repeats = [auroc(y, p) for p in found.by_repeat]
-    return row | dict(auroc_sd_repeats=float(np.std(repeats, ddof=1)) if len(repeats) > 1 else np.nan)
+    spread = float(np.std(repeats, ddof=1)) if len(repeats) > 1 else np.nan
+    return row | dict(auroc_sd_repeats=spread), evaluation.aurocs
 
 
 def _difference(values: dict, name: str, best: str | None, y: np.ndarray) -> dict:

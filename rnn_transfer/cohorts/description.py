@@ -95,6 +95,28 @@ def _label_fact_form() -> 'type[BaseModel]':
 
 # %% ../../nbs/cohorts/description.ipynb #cell-012
 @cache
+def _loss_form() -> 'type[BaseModel]':
+    "The form of a record of `losses`."
+    from typing import Annotated
+
+    from pydantic import BaseModel, ConfigDict, Field
+
+    Count = Annotated[int, Field(ge=0)]
+
+    class LossForm(BaseModel):
+        model_config = ConfigDict(strict=True, extra='allow', allow_inf_nan=False)
+        reason: str
+        n: Count
+        of: Count
+        unit: str = 'rows'
+        how: str = 'dropped'
+        limit: int | float | None = None
+        fix: str = ''
+
+    return LossForm
+
+# %% ../../nbs/cohorts/description.ipynb #cell-013
+@cache
 def _metadata_form() -> 'type[BaseModel]':
     "The form of a cohort's metadata."
     from typing import Annotated
@@ -103,17 +125,6 @@ def _metadata_form() -> 'type[BaseModel]':
 
     open_form = ConfigDict(strict=True, extra='allow', allow_inf_nan=False)
     Fraction = Annotated[int | float, Field(ge=0, le=1)]
-    Count = Annotated[int, Field(ge=0)]
-
-    class LossForm(BaseModel):
-        model_config = open_form
-        reason: str
-        n: Count
-        of: Count
-        unit: str = 'rows'
-        how: str = 'dropped'
-        limit: int | float | None = None
-        fix: str = ''
 
     class MetadataForm(BaseModel):
         model_config = open_form
@@ -126,13 +137,13 @@ def _metadata_form() -> 'type[BaseModel]':
         note: str | None = Field('', max_length=100_000)
         left_out: list[str] = []
         corrected: dict[str, int] = {}
-        losses: list[LossForm] = Field([], max_length=10_000)
+        losses: list[_loss_form()] = Field([], max_length=10_000)
         descriptors: list[_descriptor_form()] = Field([], max_length=1000)
         label_facts: list[_label_fact_form()] = Field([], max_length=100_000)
 
     return MetadataForm
 
-# %% ../../nbs/cohorts/description.ipynb #cell-014
+# %% ../../nbs/cohorts/description.ipynb #cell-015
 @cache
 def cohort_form() -> 'type[BaseModel]':
     "The form of cohort.json."
@@ -152,7 +163,7 @@ def cohort_form() -> 'type[BaseModel]':
 
     return CohortForm
 
-# %% ../../nbs/cohorts/description.ipynb #cell-016
+# %% ../../nbs/cohorts/description.ipynb #cell-017
 _WHAT = 'the description of a cohort, which names channels and tasks'
 _FIX = 'correct it by the page on own data, or write the cohort again'
 
@@ -178,7 +189,7 @@ def read_description(
         check_name(task.name, f'{path}: task')
     return dict(stored, channels=channels, tasks=tasks)
 
-# %% ../../nbs/cohorts/description.ipynb #cell-020
+# %% ../../nbs/cohorts/description.ipynb #cell-021
 def check_description(
     metadata: dict,  # of a cohort
     channels: list[Channel],  # of the cohort

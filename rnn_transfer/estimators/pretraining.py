@@ -136,7 +136,7 @@ def pretrain_network(
     short_stays: str = 'carry',  # as `Cohort.grid`
     dropout_of_channels: float = 0.0,  # as `channel_dropout`
     seed: int = 0,  # draws initial weights, order of stays and dropout
-    threads: int = 2,  # of torch
+    threads: int = 1,  # of torch; more only on cores that nothing else uses
 ) -> Pretrained:  # BadInput for an unknown task, an empty partition or a checkpoint that does not fit
     "Train a network on the tasks of a cohort; early stopping by its validation stays."
     tasks = _known_tasks(cohort, tasks)

@@ -14,8 +14,9 @@ from scipy.special import expit
 
 # %% ../../nbs/estimators/recalibration.ipynb #cell-003
 from .precision import MIN_POSITIVES
-from ..evaluation.measures import logistic_fit
+from ..learning.l1_logistic import fit_intercept
 from ..learning.linear import subject_folds
+from ..learning.zero_shot import fit_correction
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/estimators/recalibration.ipynb #cell-006
@@ -37,21 +38,20 @@ class Recalibration(NamedTuple):
 def fit_recalibration(
     logits: np.ndarray,  # (n,) of stays that the model has not learned from
     y: np.ndarray,  # (n,) labels 0 or 1
-    min_positives: int = MIN_POSITIVES,  # of the rarer class, for a slope
 ) -> Recalibration:  # the identity, with a note, where one class is missing
     "Intercept and slope of a new site."
     x, y = np.asarray(logits, float), np.asarray(y, float)
     fewest = int(min((y == 1).sum(), (y == 0).sum()))
     if not fewest:
         return Recalibration(0.0, 1.0, 'not recalibrated: the labels have one class')
-    one = np.ones((len(y), 1))
-    intercept = logistic_fit(one, y, x).item()
-    if fewest < min_positives or np.ptp(x) == 0:
-        return Recalibration(intercept, 1.0, f'intercept only: {fewest} of the rarer class, {min_positives} needed')
-    a, b = logistic_fit(np.c_[one, x], y, 0.0)
-    if not np.isfinite(b) or b <= 0:
-        return Recalibration(intercept, 1.0, 'intercept only: the slope is not above 0, or not defined')
-    return Recalibration(float(a), float(b))
+    if x[y == 1].min() > x[y == 0].max():  # the likelihood of a slope has no maximum
+        return Recalibration(fit_intercept(x, y), 1.0, 'intercept only: the predictions separate the classes')
+    correction = fit_correction(x, y)
+    if correction.slope != 1.0:
+        return Recalibration(fit_intercept(correction.slope * x, y), correction.slope)
+    few = f'{fewest} of the rarer class, {MIN_POSITIVES} needed'
+    note = few if fewest < MIN_POSITIVES else 'the slope is not above 0, or not defined'
+    return Recalibration(correction.intercept, 1.0, f'intercept only: {note}')
 
 # %% ../../nbs/estimators/recalibration.ipynb #cell-012
 def cross_fit_logits(

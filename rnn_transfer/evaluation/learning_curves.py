@@ -33,7 +33,7 @@ from rnn_transfer.evaluation.plotting import (
 )
 from .results import Evaluation
 from .source_tables import system_tables
-from ..learning.systems import SELECTION_CRITERIA
+from ..learning.systems import SCORE_SYSTEMS, SELECTION_CRITERIA
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-010
 def _column_counts(ev: Evaluation, kind: str) -> dict:
@@ -163,11 +163,9 @@ PANELS = {
         'values-LR',
         'last-LR',
     ],
-    'Choice of lambda': [
-        f'{name}:{criterion}' if criterion else name
-        for name in ('MN-LR-2', 'LR')
-        for criterion in dict.fromkeys(['', *SELECTION_CRITERIA])
-    ],
+    'Severity scores': ['MN-LR-2', 'LR', *SCORE_SYSTEMS],
+    'Choice of lambda': [f'MN-LR-2:{criterion}'.rstrip(':') for criterion in SELECTION_CRITERIA],
+    'Choice of lambda, LR': [f'LR:{criterion}'.rstrip(':') for criterion in SELECTION_CRITERIA],
 }
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-031

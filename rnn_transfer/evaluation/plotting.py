@@ -113,8 +113,10 @@ LINE_STYLES = {
     'masks-LR': LineStyle(_ORANGE, 's', '--'),
     'values-LR': LineStyle(_GREEN, 's', '--'),
     'last-LR': LineStyle(_PINK, 's', '--'),
+    'SAPS-I': LineStyle(_GREY, 'd', '--'),
+    'SOFA': LineStyle(_BLACK, 'd', '--'),
 }
-CRITERION_COLORS = {'literal': _ORANGE, 'cv': _GREEN, 'full-val': _PINK}
+CRITERION_COLORS = {'literal': _ORANGE, 'cv': _GREEN, 'full-val': _PINK, 'fine': _SKY, 'ridge': _BLACK}
 _UNKNOWN_STYLE = LineStyle(_GREY, '.', ':')
 
 # %% ../../nbs/evaluation/plotting.ipynb #cell-025

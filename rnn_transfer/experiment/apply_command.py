@@ -58,6 +58,7 @@ def rnn_transfer_apply(
     systems: str = '',  # with commas, such as network-ridge,LR (default: all)
     no_gru: store_true = False,  # leave out the GRU on the same labels (seconds a fit)
     scale: str = 'source',  # source: the network's means and standard deviations; target: your own
+    missing: str = 'impute',  # impute: channels that you lack count as never measured; strict: stop
     seed: int = 0,  # names folds, subsets and initial weights
     replicates: int = 1000,  # bootstrap replicates of subjects
     width: float = 0.1,  # width of an interval of the AUROC; the report says how many labels it needs
@@ -70,7 +71,7 @@ def rnn_transfer_apply(
                 raise BadInput(f'--{name} is missing; see --help')
         sizes = tuple(parse_number_list(to_labels, int, 'to-labels'))
         options = dict(folds=folds, repeats=repeats, to_labels=sizes, draws=draws, scale=scale)
-        options |= dict(seed=seed, replicates=replicates, width=width)
+        options |= dict(missing=missing, seed=seed, replicates=replicates, width=width)
         print(_describe_result(_apply(checkpoint, cohort, label, out, systems, not no_gru, options), out))
 
 # %% ../../nbs/experiment/apply_command.ipynb #cell-014

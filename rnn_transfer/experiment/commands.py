@@ -46,7 +46,8 @@ def describe_cohort(
         lines.append(f'  left out, as only one class is here: {", ".join(meta["left_out"])}')
     if meta.get('note'):
         lines.append(f'  note: {meta["note"]}')
-    notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, made.tasks)]
+    unnoticed = [task for task in made.tasks if f'column {task.name}: ' not in (meta.get('note') or '')]
+    notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, unnoticed)]
     facts = describe_label_facts(meta)
     return '\n'.join(lines + facts + notices + describe_losses(read_losses(meta)))
 
@@ -178,14 +179,16 @@ def _check_paper_options(profile: str, options: dict, cohort: str, workers: int,
     check_options(PROFILES[profile] | options)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-028
-def _paper_options(splits, fractions, seeds, hidden, device, further, pretrain_sites, transfer_sites, pretrained):
+def _paper_options(splits, fractions, seeds, linear_seeds, hidden, device, gpus, further, *of_sites) -> dict:
     "Options of the command line as options of a run; those that were not given stay the profile's."
     from rnn_transfer.experiment.hospitals import parse_sites
     from rnn_transfer.experiment.profiles import parse_number_list
 
-    given = dict(splits=splits, device=device)
+    pretrain_sites, transfer_sites, pretrained = of_sites
+    given = dict(splits=splits, device=device, gpus=gpus)
     given |= dict(fractions=fractions and parse_number_list(fractions, float, 'fractions'))
     given |= dict(seeds=seeds and parse_number_list(seeds, int, 'seeds'))
+    given |= dict(linear_seeds=linear_seeds and parse_number_list(linear_seeds, int, 'linear-seeds'))
     given |= dict(hidden=hidden and parse_number_list(hidden, int, 'hidden'))
     given |= dict(pretrain_sites=parse_sites(pretrain_sites, 'pretrain-sites'))
     given |= dict(transfer_sites=parse_sites(transfer_sites, 'transfer-sites'), pretrained=pretrained or None)
@@ -213,19 +216,21 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dr
 def rnn_transfer_paper(
     cohort: str = '',  # cohort folder (default: a synthetic one is made)
     out: str = 'runs/paper',  # run folder; the same one again runs only what is missing or stale
-    profile: str = 'quick',  # quick (minutes), open (some thousand open stays, two cores) or paper (Section 4 in full)
+    profile: str = 'quick',  # quick (minutes), open (open data), repeated (as open, for verdicts) or paper (Section 4)
     splits: int | None = None,  # splits of the phenotypes into source and target
     fractions: str | None = None,  # fractions of the labels, such as .05,.2,1
-    seeds: str | None = None,  # seeds at fractions up to 5 % and above, such as 10,5
+    seeds: str | None = None,  # seeds at fractions up to 5 % and above, such as 10,5; or up to 5 %, 20 % and above
+    linear_seeds: str | None = None,  # more seeds for linear systems: up to 10 % and above, such as 50,20
     hidden: str | None = None,  # candidates for h, such as 100,200
     workers: int = 0,  # notebooks at a time (default: one per CPU that this process may use)
     scheduler: str = '',  # address of a running Dask scheduler
     device: str = 'auto',  # auto, cpu or cuda
+    gpus: float | None = None,  # fraction of a card that one notebook takes, such as .06 for 16 (default: all of it)
     pretrain_sites: str | None = None,  # hospitals that pre-training sees, such as A (default: all)
     transfer_sites: str | None = None,  # hospitals of label subsets and tests, such as B (default: all)
     pretrained: str = '',  # checkpoint NAME.safetensors that replaces pre-training
     set: str = '',  # further parameters of the notebooks: 'transfer.patience=4; replicates=200; same_tasks=True'
-    only: str = '',  # run just this step and what it needs, such as split-0/pretrain
+    only: str = '',  # run just this step, or those of a folder, and what they need, such as split-0/pretrain
     dashboard: store_true = False,  # serve Dask's page while the run goes on, on this machine alone
     dry_run: store_true = False,  # only say what would run, why, and how long it may take
     debug: store_true = False,  # show the traceback of an error
@@ -233,7 +238,7 @@ def rnn_transfer_paper(
     "Run the experiment on a cohort, print the headline table and where the report lies"
     with one_line_errors(debug, 'the same command goes on from here'):
         of_sites = (pretrain_sites, transfer_sites, pretrained)
-        options = _paper_options(splits, fractions, seeds, hidden, device, set, *of_sites)
+        options = _paper_options(splits, fractions, seeds, linear_seeds, hidden, device, gpus, set, *of_sites)
         _check_paper_options(profile, options, cohort, workers, dry_run)
         workers = workers or available_cpus()
         _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dry_run, options)

@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass, field
 
 # %% ../../nbs/experiment/plan.ipynb #cell-003
-from .notebooks import STEP_NOTEBOOKS
+from .draws import count_draws, models_of_draw
+from .notebooks import STEP_NOTEBOOKS, notebook_parameters
 from .profiles import check_options, step_parameters
 from ..utilities.errors import BadInput
 
@@ -37,16 +38,12 @@ class Step:
         return next(kind for kind, notebook in STEP_NOTEBOOKS.items() if notebook == self.notebook)
 
 # %% ../../nbs/experiment/plan.ipynb #cell-009
-_FEW_LABELS = 0.05  # up to this fraction the first number of seeds counts; the paper does not say how often
-
-
 def _plan_transfer(options: dict) -> list[tuple[int, float, int]]:
     "Split, fraction and seed of each transfer step, the largest fractions first."
-    seeds = options['seeds'] if isinstance(options['seeds'], (list, tuple)) else [options['seeds']]
     fractions = options['fractions'] if isinstance(options['fractions'], (list, tuple)) else [options['fractions']]
     runs = []
     for fraction in sorted({float(f) for f in fractions}, reverse=True):
-        n_seeds = seeds[0] if fraction <= _FEW_LABELS else seeds[-1]
+        n_seeds = count_draws(options, fraction).linear
         runs += [(split, fraction, seed) for split in range(options['splits']) for seed in range(n_seeds)]
     return runs
 
@@ -56,20 +53,25 @@ def plan_steps(
 ) -> list[Step]:  # in the order in which they are started; BadInput for an impossible option
     "All steps of a run: data, model, pre-training per split, transfer per split, fraction and seed, evaluation."
     check_options(options)
+    shared = {kind: step_parameters(kind, options) | dict(run='.') for kind in STEP_NOTEBOOKS}
 
     def make(name: str, kind: str, needs: list[str], **own) -> Step:
-        parameters = step_parameters(kind, options) | dict(run='.') | own
-        return Step(name, STEP_NOTEBOOKS[kind], parameters, needs)
+        return Step(name, STEP_NOTEBOOKS[kind], shared[kind] | own, needs)
 
+    models = shared['transfer'].get('models', notebook_parameters(STEP_NOTEBOOKS['transfer'])['models'])
     steps = [make('data', 'data', [], cohort='cohort'), make('model', 'model', ['data'])]
     steps += [make(f'split-{s}/pretrain', 'pretrain', ['model'], split=s) for s in range(options['splits'])]
     transfer = []
     for split, fraction, seed in _plan_transfer(options):
         name, needs = f'split-{split}/fraction-{fraction:g}/seed-{seed}', [f'split-{split}/pretrain']
-        transfer.append(make(name, 'transfer', needs, split=split, fraction=fraction, seed=seed))
+        step = make(name, 'transfer', needs, split=split, fraction=fraction, seed=seed)
+        if options.get('linear_seeds'):
+            step.parameters['models'] = models_of_draw(models, options, fraction, seed)
+        if step.parameters.get('models', True):  # with all labels a draw may have nothing to fit
+            transfer.append(step)
     return [*steps, *transfer, make('evaluate', 'evaluate', [step.name for step in transfer])]
 
-# %% ../../nbs/experiment/plan.ipynb #cell-016
+# %% ../../nbs/experiment/plan.ipynb #cell-018
 @dataclass(frozen=True)
 class StepOutcome:
     "How one step of a run ended."
@@ -84,17 +86,17 @@ class StepOutcome:
         "Whether the step's result is there."
         return self.state in ('kept', 'done')
 
-# %% ../../nbs/experiment/plan.ipynb #cell-020
+# %% ../../nbs/experiment/plan.ipynb #cell-022
 def with_dependencies(
     steps: list[Step],  # in order
-    only: str,  # a step's name; empty: all
+    only: str,  # a step's name, or the folder of several; empty: all
 ) -> list[Step]:  # BadInput for a name that is not planned
-    "A step and all it needs."
+    "A step, or those of a folder, and all they need."
     if not only:
         return steps
-    if only not in [step.name for step in steps]:
+    names = {step.name for step in steps if f'{step.name}/'.startswith(f'{only.rstrip("/")}/')}
+    if not names:
         raise BadInput(f'--only {only}: no such step; steps are named like {steps[-2].name}')
-    names = {only}
     for step in reversed(steps):
         names |= set(step.needs) if step.name in names else set()
     return [step for step in steps if step.name in names]

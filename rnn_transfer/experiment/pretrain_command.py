@@ -68,6 +68,7 @@ def rnn_transfer_pretrain(
     lr: float = 1e-4,  # learning rate of Adam
     max_updates: int = 10_000,  # cap on the updates
     patience: int = 10,  # checks without a lower validation loss before training stops
+    threads: int = 1,  # of torch; more only on cores that nothing else uses
     seed: int = 0,  # draws initial weights, order of stays and dropout
     title: str = '',  # of the card (default: the file's name)
     limits: str = '',  # Markdown file for the card: where the network fails
@@ -76,9 +77,12 @@ def rnn_transfer_pretrain(
     "Train a network on the tasks of a cohort, and write it with its card"
     with one_line_errors(debug):
         _check_paths(cohort, out)
+        if threads < 1:
+            raise BadInput(f'--threads {threads}: expected a whole number of at least 1')
         settings = dict(lr=lr, max_updates=max_updates, patience=patience)
         more = dict(start=start or None, keep_test=keep_test, hours=hours, dropout_of_channels=channel_dropout)
-        made = _pretrain(cohort, tasks, parse_hidden(hidden), settings, seed=seed, **more)
+        more |= dict(seed=seed, threads=threads)
+        made = _pretrain(cohort, tasks, parse_hidden(hidden), settings, **more)
         _save_with_card(made, out, title, limits)
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-016

@@ -10,13 +10,22 @@ import math
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-003
 from .notebooks import STEP_NOTEBOOKS, notebook_parameters
-from ..learning.systems import ABLATION_NETWORKS, SYSTEM_NAMES
+from ..learning.systems import ABLATION_NETWORKS, SCORE_SYSTEMS, SYSTEM_NAMES
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-005
 # the paper's four come first; what comes after ':' is the selection criterion, after '@' another initialisation
 _ALL_SYSTEMS = [*SYSTEM_NAMES, 'LR:cv', 'LR:literal', 'MN-LR-2:cv', 'MN-LR-2:literal', 'LR:full-val']
 _ALL_SYSTEMS += ['MN-LR-2:full-val', 'RNN-C:full-val', 'MN-LR-2@1', 'MN-LR-2@2', 'untrained-LR-2@1', 'untrained-LR-2@2']
+# systems with fine-grid lasso and ridge, and those whose five networks all count
+_FINE = ['LR', 'MN-LR-2', 'untrained-LR-2', 'masks-LR', 'MN+statistics-LR']
+_MANY_NETWORKS = ['MN-LR-2', 'MN-LR-2:fine', 'MN-LR-2:ridge', 'untrained-LR-2:ridge', 'MN-FT']
+_REPEATED_SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'multi-task', 'AE-LR-2', 'GBT', 'MN+statistics-LR']
+_REPEATED_SYSTEMS += ['no-removal-LR-2', 'untrained-LR-2', 'shuffled-MN-LR-2', 'masks-MN-LR-2', 'masks-LR']
+_REPEATED_SYSTEMS += ['values-LR', 'last-LR', 'MN-LR-1:fine', *(f'{m}:{by}' for m in _FINE for by in ('fine', 'ridge'))]
+_REPEATED_SYSTEMS += [f'{m}:{by}' for m in ('LR', 'MN-LR-2') for by in ('cv', 'literal')]
+_REPEATED_SYSTEMS += [*SCORE_SYSTEMS, *(f'{m}@{i}' for m in _MANY_NETWORKS for i in range(1, 5))]
+_PAPER_SYSTEMS = list(dict.fromkeys([*_ALL_SYSTEMS, *_REPEATED_SYSTEMS, 'untrained-LR-2@3', 'untrained-LR-2@4']))
 _QUICK_SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'AE-LR-2', 'no-removal-LR-2', 'untrained-LR-1']
 _QUICK_SYSTEMS += ['untrained-LR-2', 'shuffled-MN-LR-2', 'MN-LR-2:cv']
 
@@ -40,6 +49,7 @@ _PROTOCOL = dict(
     seed=0,
     device='auto',
     rnnc_hidden=[],  # RNN-C has the h of MIMIC-Net
+    linear_seeds=[],  # linear systems have the draws of the others
     lambdas=[0.1, 1.0, 10.0, 100.0, 1e3, 1e4],  # Section 4
     choose='nll',  # Section 4, read as validation loss without the L1 term
     variants=list(ABLATION_NETWORKS),  # the paper does not say: networks trained next to MIMIC-Net
@@ -55,9 +65,13 @@ _QUICK |= dict(seeds=[2, 1], hidden=[32, 64], lr=3e-3, max_updates=100, eval_eve
 _OPEN = dict(fractions=_ALL_FRACTIONS, seeds=[2, 1], hidden=[32, 64], lr=1e-3, max_updates=3000, patience=6)
 # with small subsets RNN-C overfits quickly: validate more often
 _OPEN |= {'replicates': 1000, 'transfer.eval_every': 10, 'transfer.patience': 15}
-_PAPER = dict(fractions=_ALL_FRACTIONS, seeds=[10, 5], hidden=[100, 200, 300, 400], lr=1e-4)
-_PAPER |= dict(max_updates=30_000, patience=10, replicates=2000)
-PROFILES = dict(quick=_PROTOCOL | _QUICK, open=_PROTOCOL | _OPEN, paper=_PROTOCOL | _PAPER)
+# what a verdict needs, and more where it is cheap: draws of the labels, by fraction, and networks
+_ENOUGH = dict(seeds=[20, 10, 5], linear_seeds=[50, 20], inits=4)
+_REPEATED = _OPEN | _ENOUGH | dict(models=_REPEATED_SYSTEMS)
+_PAPER = _ENOUGH | dict(fractions=_ALL_FRACTIONS, hidden=[100, 200, 300, 400], rnnc_hidden=[100, 200, 300, 400])
+_PAPER |= dict(lr=1e-4, max_updates=30_000, patience=10, replicates=2000, models=_PAPER_SYSTEMS)
+_CHANGED = dict(quick=_QUICK, open=_OPEN, repeated=_REPEATED, paper=_PAPER)
+PROFILES = {name: _PROTOCOL | changed for name, changed in _CHANGED.items()}
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-010
 def parse_number_list(
@@ -77,7 +91,7 @@ def parse_number_list(
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-013
 # options of the plan; a value is the notebooks' name of it
-PLAN_OPTIONS = dict(splits='n_splits', fractions=None, seeds=None, gpus=None)
+PLAN_OPTIONS = dict(splits='n_splits', fractions=None, seeds=None, linear_seeds=None, gpus=None)
 # what the plan itself gives each step
 PLAN_SETS = {'run', 'cohort', 'split', 'fraction', 'n_splits', 'transfer.seed'}
 
@@ -106,7 +120,8 @@ def step_parameters(
 _FRACTION = 'numbers above 0 and at most 1'
 _NUMBERS = dict(  # option: what is expected, largest value, how many
     fractions=(_FRACTION, 1, 99),
-    seeds=('one or two whole numbers: up to 5 % of the labels, and above', math.inf, 2),
+    seeds=('up to three whole numbers: up to 5 % of the labels, up to 20 %, and above', math.inf, 3),
+    linear_seeds=('one or two whole numbers, up to 10 % of the labels and above, or none: as seeds', math.inf, 2),
     splits=('a whole number above 0', math.inf, 1),
     gpus=('the fraction of a card that one run takes, above 0 and at most 1', 1, 1),
 )
@@ -123,7 +138,7 @@ def _check_numbers(options: dict) -> None:
         values = _as_list(options.get(name, 1))
         numbers = all(_is_number(x, high=largest) and 0 < x < math.inf for x in values)
         whole = numbers and (largest == 1 or all(x == int(x) for x in values))
-        if not (values and whole and len(values) <= most):
+        if not ((values or name == 'linear_seeds') and whole and len(values) <= most):
             raise BadInput(f'{name} {options[name]}: expected {expected}')
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-022

@@ -18,6 +18,7 @@ from pathlib import Path
 
 # %% ../../nbs/experiment/provenance.ipynb #cell-003
 import rnn_transfer
+from .draws import why_exploratory
 from .profiles import PROFILES
 from ..utilities.errors import BadInput
 from ..utilities.json_files import read_json
@@ -81,12 +82,14 @@ def make_manifest(
     options: dict,  # of the run
     profile: str,  # its name
     cohort: dict,  # of `read_cohort_description`
-) -> dict:  # profile, changed, options, cohort, versions, commit, hardware
+) -> dict:  # profile, changed, options, exploratory and why, cohort, versions, commit, hardware
     "Parameters, versions, commit, cohort and hardware of a run."
     usual = PROFILES[profile]
     changed = [name for name, value in options.items() if value != usual.get(name, value if name == 'gpus' else None)]
     kept = ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')
     found = dict(profile=profile, changed=sorted(changed), options=options)
+    why = why_exploratory(options)
+    found |= dict(exploratory=bool(why), exploratory_reason=why)
     found |= dict(cohort={name: cohort.get(name) for name in kept})
     return found | software_versions() | dict(hardware=describe_hardware())
 

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 # %% ../../nbs/experiment/run.ipynb #cell-003
+from .draws import describe_draws
 from .hospitals import check_run_sites, checkpoint_name, copy_checkpoint, implied_options
 from .plan import Step, StepOutcome, plan_steps, with_dependencies
 from .profiles import PROFILES, check_options
@@ -120,15 +121,6 @@ def _summarise_plan(steps: list[Step], states: list[str], run: Path, workers: in
     return text + (f'; no step of kind {", ".join(unknown)} was timed here yet' if unknown else '')
 
 # %% ../../nbs/experiment/run.ipynb #cell-023
-def _describe_draws(options: dict) -> str:
-    "What the draws of the labels at few labels, and the networks, of a run can show."
-    from rnn_transfer.evaluation.components import describe_design
-
-    seeds = options['seeds']
-    n_draws = seeds[0] if isinstance(seeds, (list, tuple)) else seeds
-    return f'few labels: {describe_design(int(n_draws), 1 + int(options.get("inits", 0)))}'
-
-
 def describe_plan(
     cohort: str | Path,  # cohort folder
     run: str | Path,  # run folder
@@ -148,4 +140,4 @@ def describe_plan(
             workers = sum(client.nthreads().values())
     states = [step_state(step, run) for step in steps]
     lines = [f'{step.name:<36} {state}' for step, state in zip(steps, states)]
-    return '\n'.join([*lines, _summarise_plan(steps, states, run, workers), _describe_draws(options)])
+    return '\n'.join([*lines, _summarise_plan(steps, states, run, workers), describe_draws(options)])

@@ -15,7 +15,7 @@ import pandas as pd
 from ..cohorts.channels import BENCHMARK_CHANNELS, Channel
 from ..cohorts.losses import CHANNEL_LIMIT, ROW_LIMIT
 from .mapping import ChannelRule
-from .problems import Findings
+from .problems import Findings, Place
 from .values import read_numbers, to_categories, to_unit
 
 # %% ../../nbs/frames/events.ipynb #cell-006
@@ -37,7 +37,7 @@ def values_of_rule(
     implausible: str = 'drop',  # as `to_unit`
 ) -> np.ndarray:  # (n,) float64 numbers in the channel's unit, or positions of categories; NaN where there is none
     "Values of one name in its channel."
-    where = f'{table}: {rule.name}'
+    where = Place(table, rule.name)
     if channel.kind == 'categorical':
         return to_categories(column, rule, channel, where, findings)
     number = read_numbers(column, where, findings)

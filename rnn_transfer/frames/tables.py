@@ -16,6 +16,7 @@ import pandas as pd
 # %% ../../nbs/frames/tables.ipynb #cell-003
 from ..cohorts.channels import BENCHMARK_CHANNELS, Channel, Task
 from ..cohorts.losses import CHANNEL_LIMIT, loss_records
+from ..cohorts.summary import died_in_window
 from .events import EventPieces, events_of_long, events_of_wide, join_pieces, usable_rows
 from .files import read_table
 from .mapping import ChannelRule, check_names, match_names, name_text, read_mapping
@@ -208,12 +209,22 @@ def _finish_stays(stays: _Stays, events: pd.DataFrame, table: str, findings: Fin
     if not stays.has_length:
         what = 'is missing: a stay ends with its last event'
         fix = 'add los_hours, or admitted and discharged, if stays shorter than the window matter'
+        if stays.left_out:
+            fix += f'; a column under another name is stated as columns=dict(los_hours={stays.left_out[0]!r})'
         findings.add(table, 'los_hours', what, fix, is_error=False)
         frame = frame.assign(los_hours=np.nan_to_num(last, nan=0.0))
     elif (last > frame['los_hours'] + 1).any():
         late = (last > frame['los_hours'] + 1).to_numpy()
         findings.add(table, 'los_hours', 'end before their last event', 'check the times', late, is_error=False)
     return frame
+
+# %% ../../nbs/frames/tables.ipynb #cell-021
+def _warn_of_columns(stays: _Stays, table: str, findings: Findings) -> None:
+    "Name the columns that are neither a role nor a task"
+    if stays.left_out:
+        listed = ', '.join(stays.left_out[:12]) + (' …' if len(stays.left_out) > 12 else '')
+        what = f'not read, as they are neither tasks of 0 and 1 nor among {", ".join(_STAY_ROLES)}: {listed}'
+        findings.add(table, '', what, 'state what you need in columns or tasks', is_error=False)
 
 
 def _warn_of_labels(frame: pd.DataFrame, tasks: list[Task], table: str, hours: int, findings: Findings) -> None:
@@ -225,11 +236,11 @@ def _warn_of_labels(frame: pd.DataFrame, tasks: list[Task], table: str, hours: i
         fix = 'leave labels empty where a stay has no diagnoses on record; 0 says that they were looked for'
         findings.add(table, '', what, fix, none, is_error=False)
     for task in (t for t in tasks if t.kind == 'mortality'):
-        early = ((frame[task.name] == 1) & (frame['los_hours'] < hours)).to_numpy()
+        early = died_in_window(frame, task, hours)
         what, fix = f'are positive and end before hour {hours}: the input can hold the outcome', 'leave such stays out'
         findings.add(table, task.name, what, fix, early, is_error=False)
 
-# %% ../../nbs/frames/tables.ipynb #cell-022
+# %% ../../nbs/frames/tables.ipynb #cell-023
 def _limit_losses(findings: Findings, allow_loss: bool) -> None:
     "InputProblems where something is wrong, or too much is lost"
     accept = 'or accept it with --allow-loss (in Python, allow_loss=True)'
@@ -241,7 +252,7 @@ def _limit_losses(findings: Findings, allow_loss: bool) -> None:
             findings.add(reason, '', what, f'{loss.fix}, {accept}' if loss.fix else accept)
     raise_for_errors(findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-024
+# %% ../../nbs/frames/tables.ipynb #cell-025
 @dataclass
 class ConvertedTables:
     "The parts of a cohort, and what was found on the way."
@@ -256,16 +267,20 @@ class ConvertedTables:
 def _order_channels(pieces: EventPieces, options: ReadOptions, findings: Findings) -> list[Channel]:
     "Channels in the order in which they are known; the normal value of one's own is the median"
     known = [c.name for c in options.channels or BENCHMARK_CHANNELS]
+    given = [c.name for c in pieces.channels]
     for i, channel in enumerate(pieces.channels):
         if channel.normal is None:
             values = [v for v, code in zip(pieces.value, pieces.code) if len(code) and code[0] == i]
             normal = float(np.median(np.concatenate(values))) if values else 0.0
             channel.normal = normal
-            what = f'normal value {normal:g} of {channel.name} is the median of its values'
-            findings.add('mapping', '', what, 'state another as normal', is_error=False)
+            free = ', '.join([name for name in known if name not in given][:12])
+            what = f'{channel.name} is a channel of your own, whose normal value is its median, {normal:g}'
+            fix = 'state another as normal'
+            fix += f', or name the channel that it is: {free}' if free else ''
+            findings.add('mapping', '', what, fix, is_error=False)
     return sorted(pieces.channels, key=lambda c: known.index(c.name) if c.name in known else len(known))
 
-# %% ../../nbs/frames/tables.ipynb #cell-026
+# %% ../../nbs/frames/tables.ipynb #cell-027
 def convert_tables(
     events: Any,  # as `read_table`: one row an observation, or one row a stay and hour
     stays: Any,  # as `read_table`: one row a stay
@@ -280,6 +295,7 @@ def convert_tables(
     stays, stays_name = read_table(stays, 'stays')
     check_stated_columns(options.columns, {stays_name: stays, events_name: events}, findings)
     read = _read_stays(stays, stays_name, options, findings)
+    _warn_of_columns(read, stays_name, findings)
     pieces = _read_events(events, events_name, read, is_wide, options, findings)
     _limit_losses(findings, options.allow_loss)
     if not pieces.channels or not sum(map(len, pieces.value)):
@@ -292,7 +308,7 @@ def convert_tables(
     _warn_of_labels(frame, read.tasks, stays_name, hours, findings)
     return ConvertedTables(made, frame, channels, read.tasks, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-035
+# %% ../../nbs/frames/tables.ipynb #cell-036
 def describe_conversion(
     made: ConvertedTables,  # as `convert_tables`
     source: str,  # of the data, such as our ICU

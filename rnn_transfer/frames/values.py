@@ -18,7 +18,7 @@ from ..cohorts.channels import BENCHMARK_CHANNELS, Channel
 from ..cohorts.losses import CHANNEL_LIMIT
 from ..cohorts.units import find_conversion
 from .mapping import ChannelRule
-from .problems import Findings
+from .problems import Findings, Place
 from ..utilities.errors import BadInput
 from ..utilities.files import load_csv_resource
 
@@ -41,7 +41,7 @@ def plausible_ranges() -> dict[str, Range]:  # {channel: range}; only continuous
 # %% ../../nbs/frames/values.ipynb #cell-011
 def read_numbers(
     column: pd.Series,  # numbers or texts
-    where: str,  # table and name, for the loss
+    where: Place,  # table and name, for the loss
     findings: Findings,  # receives the losses
 ) -> np.ndarray:  # (n,) float64; NaN where the cell is empty or unreadable
     "Numbers of a column."
@@ -93,7 +93,7 @@ def guess_unit(
     return ''
 
 # %% ../../nbs/frames/values.ipynb #cell-018
-def _drop_implausible(value, charted: np.ndarray, channel: Channel, where: str, findings: Findings) -> np.ndarray:
+def _drop_implausible(value, charted: np.ndarray, channel: Channel, where: Place, findings: Findings) -> np.ndarray:
     "The values, NaN where they are outside the channel's range; counted."
     allowed = plausible_ranges().get(channel.name)
     if allowed is None:
@@ -111,18 +111,17 @@ def to_unit(
     value: np.ndarray,  # (n,) as charted; may be NaN
     unit: str | None,  # as charted; None: that of the channel
     channel: Channel,  # continuous
-    where: str,  # table and name, for messages
+    where: Place,  # table and name, for messages
     findings: Findings,  # receives problems and losses
     implausible: str = 'drop',  # drop: leave out values outside the range; keep: leave them as they are
 ) -> np.ndarray:  # (n,) in the channel's unit; NaN where there is none
     "Values in the unit of a channel."
     charted = value
     if unit is not None:
-        table, _, name = where.partition(': ')
         try:
             factor, offset, _ = find_conversion(unit, channel.unit, channel.name)
         except BadInput as e:
-            findings.add(table, name, f'unit {unit!r} is not that of {channel.name}', str(e))
+            findings.add(where.table, where.column, f'unit {unit!r} is not that of {channel.name}', str(e))
             return np.full(len(value), np.nan)
         value = value * factor + offset if (factor, offset) != (1.0, 0.0) else value
     return _drop_implausible(value, charted, channel, where, findings) if implausible == 'drop' else value
@@ -173,7 +172,7 @@ def to_categories(
     column: pd.Series,  # texts or numbers
     rule: ChannelRule,  # of the name
     channel: Channel,  # categorical
-    where: str,  # table and name, for messages
+    where: Place,  # table and name, for messages
     findings: Findings,  # receives problems and losses
 ) -> np.ndarray:  # (n,) float64 positions in the channel's values; NaN where there is none
     "Positions in a channel's categories."
@@ -192,15 +191,14 @@ def to_categories(
     return value
 
 # %% ../../nbs/frames/values.ipynb #cell-033
-def _report_unknown(texts, found, unknown, is_given, rule, channel, where: str, findings: Findings):
+def _report_unknown(texts, found, unknown, is_given, rule, channel, where: Place, findings: Findings):
     "State the texts that are no category: an error for numbers whose meaning is open, otherwise a loss."
-    table, _, name = where.partition(': ')
     odd = [text for text, position in zip(texts, found) if np.isnan(position)]
     shown = ', '.join(repr(text)[:40] for text in odd[:4])
     if not rule.read_as and pd.api.types.is_number(odd[0]):
         what = f'holds numbers such as {odd[0]:g} for the categories of {channel.name}'
         fix = "say what they are: read_as 'score' (6 is the motor response that obeys) or 'index' (position from 0)"
-        findings.add(table, name, what, fix)
+        findings.add(where.table, where.column, what, fix)
         return
     fix = f'map each text to one of {", ".join(map(str, channel.values[:4]))} …'
     reason = f'{where}: {shown} {"are" if len(odd) > 1 else "is"} no category of {channel.name}'

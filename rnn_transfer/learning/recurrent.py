@@ -45,8 +45,13 @@ def _monitored_training(
     "One training on the train stays of the requests, with a monitor for the val stays of each"
     first = next(iter(requests.values()))
     train = first.rows.train
-    sets = [(data.X[r.rows.val], r.y[r.rows.val], data.lengths[r.rows.val]) for r in requests.values()]
-    return fit_with_monitors(net, data.X[train], first.y[train], sets, settings, lengths=data.lengths[train], seed=seed)
+    stays = {criterion: (r.rows.val, r.y[r.rows.val]) for criterion, r in requests.items()}
+    keys = [(val.tobytes(), y.tobytes()) for val, y in stays.values()]  # equal sets are measured once
+    sets = {key: (data.X[val], y, data.lengths[val]) for key, (val, y) in zip(keys, stays.values())}
+    options = dict(lengths=data.lengths[train], seed=seed)
+    monitors = fit_with_monitors(net, data.X[train], first.y[train], list(sets.values()), settings, **options)
+    of_set = dict(zip(sets, monitors))
+    return [of_set[key] for key in keys]
 
 
 def fit_recurrent(
@@ -62,12 +67,14 @@ def fit_recurrent(
         h: catch_divergence(_monitored_training, net, data, requests, settings, seed) for h, net in nets.items()
     }
     trained = drop_diverged(outcomes)
-    results = {}
+    results, predicted = {}, {}  # weights of one update predict once
     for i, (criterion, request) in enumerate(requests.items()):
         h = choose_hidden({h: monitors[i].best_val for h, monitors in trained.items()})
         monitor, test = trained[h][i], request.rows.test
-        nets[h].load_state_dict(monitor.state)
-        p = predict_probabilities(nets[h], data.X[test], data.lengths[test])[:, 0]
+        key = h, monitor.best_update, test.tobytes()
+        if key not in predicted:
+            nets[h].load_state_dict(monitor.state)
+            predicted[key] = predict_probabilities(nets[h], data.X[test], data.lengths[test])[:, 0]
         info = dict(hidden=h, updates=monitor.history.updates, best_update=monitor.best_update)
-        results[criterion] = FitResult(p, info)
+        results[criterion] = FitResult(predicted[key], info)
     return results

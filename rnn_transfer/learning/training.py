@@ -232,6 +232,12 @@ def _check_monitors(
             monitor.stopped = 'max_updates'
 
 # %% ../../nbs/learning/training.ipynb #cell-038
+def _move(tensors: tuple, device: torch.device, grid: bool = True) -> tuple:
+    "X, y, lengths with X and y on the device of the network, once, so that no update waits for them"
+    X, y, lengths = tensors
+    return X.to(device) if grid else X, y.to(device), lengths
+
+
 def _train_loop(net, train: tuple, monitors: list, loss: Callable, settings: TrainSettings, seed: int, augment=None):
     "Updates and validation checks until every monitor has stopped"
     (X, y, lengths), device = train, next(net.parameters()).device
@@ -247,8 +253,9 @@ def _train_loop(net, train: tuple, monitors: list, loss: Callable, settings: Tra
         total, n_batches = 0.0, min(check_every, settings.max_updates - update)
         for _ in range(n_batches):
             at = next(batches)
-            x = X[at] if augment is None else augment(X[at])
-            value = loss(net(x.to(device), None if lengths is None else lengths[at]), y[at].to(device))
+            x = X[at.to(X.device)] if augment is None else augment(X[at])
+            logits = net(x.to(device), None if lengths is None else lengths[at])
+            value = loss(logits, y[at.to(device)])
             adam.zero_grad()
             value.backward()
             adam.step()
@@ -271,8 +278,9 @@ def fit_with_monitors(
 ]:  # in the order of the sets; BadInput where no stay has a label, Diverged for a loss not finite
     "One training with early stopping by several validation sets at once"
     device = resolve_device(settings.device)
-    train = _labelled_tensors(X, y, lengths, 'training')
-    monitors = [EarlyStopping(_labelled_tensors(*val, 'validation')) for val in validation_sets]
+    train = _move(_labelled_tensors(X, y, lengths, 'training'), device, grid=augment is None)
+    sets = [_labelled_tensors(*val, 'validation') for val in validation_sets]
+    monitors = [EarlyStopping(_move(val, device)) for val in sets]
     net.to(device)
     with torch.random.fork_rng(devices=[device] if device.type == 'cuda' else []):
         torch.manual_seed(seed)

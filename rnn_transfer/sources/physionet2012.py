@@ -288,7 +288,7 @@ def counts_report(
         label_facts=meta['label_facts'],
     )
 
-
+# %% ../../nbs/sources/physionet2012.ipynb #cell-061
 def write_counts_report(
     cohort: Cohort,  # made by `cohort`
     out: str | Path,  # JSON file

@@ -102,7 +102,7 @@ def _parse_fields(body: bytes, names: tuple) -> np.ndarray:
         raise pa.ArrowInvalid('a number is not finite')
     return values
 
-
+# %% ../../nbs/sources/physionet2019_rows.ipynb #cell-015
 def _raise_for_bad_field(text: _Text, where: str):
     "BadInput for the first row of a file that has too few fields, or a field that is no number."
     positions = [(name, text.names.index(name)) for name in _READ if name in text.names]
@@ -116,7 +116,7 @@ def _raise_for_bad_field(text: _Text, where: str):
                 what = f'found {fields[i][:40]!r}, which is no number'
                 raise BadInput(f'{where}: column {name}: row {k}: {what}; fix the row or download the file again')
 
-# %% ../../nbs/sources/physionet2019_rows.ipynb #cell-015
+# %% ../../nbs/sources/physionet2019_rows.ipynb #cell-016
 def _drop_blank_rows(text: _Text, counts: Counter) -> _Text:
     "A file without rows that are blank or repeat the header; the latter are counted."
     header = '|'.join(text.names).encode('latin1')
@@ -150,7 +150,7 @@ def file_name(
     "The file of a stay."
     return f'p{stay_id:06d}.psv'
 
-# %% ../../nbs/sources/physionet2019_rows.ipynb #cell-019
+# %% ../../nbs/sources/physionet2019_rows.ipynb #cell-020
 class HourlyRows(NamedTuple):
     "Rows of some stays, sorted by stay and hour, one an hour."
 
@@ -160,7 +160,7 @@ class HourlyRows(NamedTuple):
     values: np.ndarray  # (n, len(USED)) float64, the columns `USED`; NaN: not measured
     facts: np.ndarray  # (n, 4) float64: Age, Gender, Unit1, Unit2; NaN: not stated
 
-
+# %% ../../nbs/sources/physionet2019_rows.ipynb #cell-021
 _LONGEST = 1_000_000  # hours, more than a hundred years
 
 
@@ -191,7 +191,7 @@ def _drop_repeated(rows: HourlyRows, counts: Counter) -> HourlyRows:
     counts['rows that differ from an earlier one of their hour'] += int((~is_new & ~is_same).sum())
     return HourlyRows(*(column[is_new] for column in rows))
 
-# %% ../../nbs/sources/physionet2019_rows.ipynb #cell-020
+# %% ../../nbs/sources/physionet2019_rows.ipynb #cell-022
 def read_hourly_rows(
     texts: dict,  # {stay_id: bytes}, as `read_batches` gives
     place: Path,  # folder or archive, for messages
@@ -216,7 +216,7 @@ def read_hourly_rows(
     stay_id, columns = (np.concatenate(arrays) for arrays in zip(*parts))
     return _drop_repeated(_sort_rows(stay_id, columns, counts), counts)
 
-# %% ../../nbs/sources/physionet2019_rows.ipynb #cell-025
+# %% ../../nbs/sources/physionet2019_rows.ipynb #cell-027
 def summarize_stays(
     rows: HourlyRows,  # of whole stays
 ) -> (

@@ -1,0 +1,81 @@
+"Two halves of a run, fitted apart, give the results of the whole."
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from rnn_transfer.data import run_data
+from rnn_transfer.evaluate import run_evaluate
+from rnn_transfer.experiment.combine import combine_runs
+from rnn_transfer.learning.training import TrainSettings
+from rnn_transfer.model import run_model
+from rnn_transfer.pretrain import run_pretrain
+from rnn_transfer.testing import toy_cohort
+from rnn_transfer.transfer import run_transfer
+from rnn_transfer.utilities.errors import BadInput
+
+SETTINGS = TrainSettings(max_updates=3, eval_every=1, patience=2)
+LINEAR, TRAINED = ['LR', 'MN-LR-2'], ['RNN-C']
+STEPS = ['data', 'model', 'split-0/pretrain']
+
+
+def mark_finished(run, models, transfer):
+    "What the batch leaves: a manifest, and a record of each step."
+    for name in [*STEPS, *transfer]:
+        record = dict(key='k', parts={}, outputs={f'{name}/x': 'h'}, seen={})
+        (run / name / 'done.json').write_text(json.dumps(record))
+    manifest = dict(steps=dict.fromkeys([*STEPS, *transfer], 'k'), options=dict(models=models, replicates=20))
+    (run / 'manifest.json').write_text(json.dumps(manifest))
+
+
+@pytest.fixture(scope='module')
+def start(tmp_path_factory):
+    run = tmp_path_factory.mktemp('start')
+    run_data(toy_cohort(), run)
+    run_model(run, [3])
+    run_pretrain(run, n_held_out=2, hidden=[3], settings=SETTINGS, variants=[])
+    return run
+
+
+def fit(start, folder, models, seeds):
+    "A run folder with these systems."
+    shutil.copytree(start, folder)
+    for seed in seeds:
+        run_transfer(folder, fraction=0.5, seed=seed, models=models, settings=SETTINGS)
+    mark_finished(folder, models, [f'split-0/fraction-0.5/seed-{seed}' for seed in seeds])
+    return folder
+
+
+def test_two_halves_give_the_results_of_the_whole(start, tmp_path):
+    whole = fit(start, tmp_path / 'whole', LINEAR + TRAINED, [0])
+    halves = [fit(start, tmp_path / 'linear', LINEAR, [0]), fit(start, tmp_path / 'trained', TRAINED, [0])]
+    both = combine_runs(*halves, tmp_path / 'both')
+    results = [run_evaluate(run, replicates=20).results.drop(columns='seconds') for run in (whole, both)]
+    pd.testing.assert_frame_equal(*results)
+    manifest = json.loads((both / 'manifest.json').read_text())
+    assert manifest['options']['models'] == LINEAR + TRAINED
+    assert [part['models'] for part in manifest['combined']] == [LINEAR, TRAINED]
+
+
+def test_label_subsets_that_one_run_has_are_kept(start, tmp_path):
+    linear, trained = fit(start, tmp_path / 'a', LINEAR, [0, 1]), fit(start, tmp_path / 'b', TRAINED, [0])
+    both = combine_runs(linear, trained, tmp_path / 'both')
+    fits = {p.parent.name: pd.read_parquet(p) for p in both.glob('split-0/fraction-0.5/*/fits.parquet')}
+    assert set(fits['seed-0']['model']) == {*LINEAR, *TRAINED} and set(fits['seed-1']['model']) == set(LINEAR)
+
+
+def test_a_model_in_both_or_other_networks_are_errors_that_leave_nothing(start, tmp_path):
+    linear = fit(start, tmp_path / 'a', LINEAR, [0])
+    with pytest.raises(BadInput, match='LR, MN-LR-2 fitted in both runs'):
+        combine_runs(linear, linear, tmp_path / 'both')
+    other = fit(start, tmp_path / 'b', TRAINED, [0])
+    record = other / 'split-0/pretrain/done.json'
+    record.write_text(record.read_text().replace('"h"', '"other"'))
+    with pytest.raises(BadInput, match='step split-0/pretrain wrote other files'):
+        combine_runs(linear, other, tmp_path / 'both')
+    record.unlink()
+    with pytest.raises(BadInput, match='split-0/pretrain is not finished'):
+        combine_runs(linear, other, tmp_path / 'both')
+    assert not (tmp_path / 'both').exists()
