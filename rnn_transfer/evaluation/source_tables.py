@@ -11,8 +11,8 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/source_tables.ipynb #cell-003
 from .components import MIN_DRAWS, MIN_NETWORKS, POWER
-from .formats import SYSTEM_GROUPS, format_column, format_percent
-from .layout import TASK_KINDS, ReportTable, describe_interval
+from .formats import SYSTEM_GROUPS, format_column
+from .layout import ReportTable, describe_interval, kind_title, name_fractions
 from .results import Evaluation
 from .three_sources import three_source_differences, three_source_frame
 
@@ -82,11 +82,11 @@ def _incomplete_note(d: pd.DataFrame) -> str:
     return f' Up to {most:.0f} tasks of a row lack a fit and take no part in its interval.' if most else ''
 
 
-def _system_table(d: pd.DataFrame, name: str, title: str, folded: bool) -> ReportTable | None:
+def _system_table(d: pd.DataFrame, names: dict, name: str, title: str, folded: bool) -> ReportTable | None:
     "Systems down, with the columns that all tables share; None where there is no row."
     if not len(d):
         return None
-    shown = pd.DataFrame({'Model': d['model'], 'Labels': d['fraction'].map(format_percent)})
+    shown = pd.DataFrame({'Model': d['model'], 'Labels': d['fraction'].map(names)})
     shown = shown.assign(**{k: np.array(v, object) for k, v in _shared_columns(d, False).items()})
     return ReportTable(name, title, d, shown, SOURCES_NOTE + _incomplete_note(d), folded)
 
@@ -100,11 +100,10 @@ def system_tables(
     if not len(d):
         return [None, None]
     main = d['model'].isin([*SYSTEM_GROUPS["The paper's"], *SYSTEM_GROUPS['Further']])
-    words = TASK_KINDS.get(kind, f'{kind}, weighted AUROC')
-    title = f'How sure each result is: {words}'
+    names, title = name_fractions(ev, kind), f'How sure each result is: {kind_title(ev, kind)}'
     return [
-        _system_table(d[main].reset_index(drop=True), f'sources_{kind}', title, False),
-        _system_table(d[~main].reset_index(drop=True), f'sources_more_{kind}', f'{title}, other systems', True),
+        _system_table(d[main].reset_index(drop=True), names, f'sources_{kind}', title, False),
+        _system_table(d[~main].reset_index(drop=True), names, f'sources_more_{kind}', f'{title}, other systems', True),
     ]
 
 # %% ../../nbs/evaluation/source_tables.ipynb #cell-020
@@ -118,7 +117,8 @@ def difference_table(
     if not len(d):
         return None
     d['conclusion'] = [describe_sources(*v) for v in zip(d['low'], d['high'], d['inconclusive'])]
-    shown = pd.DataFrame({'Difference': d['model'] + ' − ' + d['versus'], 'Labels': d['fraction'].map(format_percent)})
+    labels = d['fraction'].map(name_fractions(ev, kind))
+    shown = pd.DataFrame({'Difference': d['model'] + ' − ' + d['versus'], 'Labels': labels})
     shown = shown.assign(**{k: np.array(v, object) for k, v in _shared_columns(d, True).items()})
     shown['Detectable'] = format_column(d, 'detectable')
     shown['Conclusion'] = d['conclusion']
@@ -127,5 +127,5 @@ def difference_table(
         'A pair counts as null where one of its two fits is. Nothing is corrected for the number of comparisons.'
         + _incomplete_note(d)
     )
-    title = f'Do the differences hold when the recipe is repeated? {TASK_KINDS.get(kind, kind)}'
+    title = f'Do the differences hold when the recipe is repeated? {kind_title(ev, kind)}'
     return ReportTable(f'differences_sources_{kind}', title, d, shown, note)

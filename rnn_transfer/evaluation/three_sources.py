@@ -23,9 +23,6 @@ from ..learning.systems import parse_model
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-010
-_DRAWN_CRITERIA = ('cv', 'fine', 'ridge')  # λ by cross-validation, whose folds the seed draws
-
-
 class Sources(NamedTuple):
     "Which sources of chance move a system, patients aside."
 
@@ -42,9 +39,9 @@ def system_sources(
         system = parse_model(model)
     except BadInput:
         return Sources(True, False)
-    by_seed = system.definition.kind in ('recurrent', 'multi-task') or system.criterion in _DRAWN_CRITERIA
-    drawn = fraction < 1 or by_seed or system.system.startswith('shuffled')
-    return Sources(drawn, bool(system.networks) and system.definition.kind != 'multi-task')
+    return Sources(
+        fraction < 1 or system.depends_on_seed, bool(system.networks) and system.definition.kind != 'multi-task'
+    )
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-013
 _TASK = ['split', 'task']
