@@ -40,7 +40,7 @@ def rules_citation() -> str:  # such as `claims-2026-11.md (SHA-256 0123456789ab
 MARGIN = 0.01  # AUROC; smaller differences count as none (half of .870 - .848, Harutyunyan et al. 2019)
 LOGIT_MARGIN = MARGIN / (0.75 * 0.25)  # the same at an AUROC of .75
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-012
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-013
 def _above(d, s, df, x):
     "One-sided p of the hypothesis that the truth is at most x; 1 where undefined."
     from scipy.special import ndtr, stdtr
@@ -72,7 +72,7 @@ def p_support(
         'equal': lambda: np.maximum(_above(*of, value - margin), _below(*of, value + margin)),
     }[relation]()
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-014
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-015
 def p_contradict(
     parts: pd.DataFrame,  # one row a part: estimate, se, df
     relation: str,  # 'higher', 'equal', 'at least', 'above' or 'below'; KeyError for another
@@ -89,7 +89,7 @@ def p_contradict(
         'equal': lambda: np.minimum(_below(*of, value - margin), _above(*of, value + margin)),
     }[relation]()
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-019
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-020
 class Judgement(NamedTuple):
     "What the parts of a claim say, before its family is looked at."
 
@@ -120,7 +120,7 @@ def judge_parts(
     negligible = relation == 'higher' and (parts['estimate'] < value + margin).any() and p <= 1 - CONFIDENCE_LEVEL
     return Judgement('supported', p, weakest, 'higher, negligible' if negligible else '')
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-024
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-025
 class Verdict(NamedTuple):
     "The verdict on a claim."
 
