@@ -57,6 +57,10 @@ def test_two_halves_give_the_results_of_the_whole(start, tmp_path):
     manifest = json.loads((both / 'manifest.json').read_text())
     assert manifest['options']['models'] == LINEAR + TRAINED
     assert [part['models'] for part in manifest['combined']] == [LINEAR, TRAINED]
+    third = fit(start, tmp_path / 'third', ['MN-LR-1'], [0])
+    three = combine_runs(both, third, tmp_path / 'three')
+    fits = pd.read_parquet(three / 'split-0/fraction-0.5/seed-0/fits.parquet')
+    assert set(fits['model']) == {*LINEAR, *TRAINED, 'MN-LR-1'}
 
 
 def test_label_subsets_that_one_run_has_are_kept(start, tmp_path):

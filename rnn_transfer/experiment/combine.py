@@ -15,7 +15,8 @@ import pandas as pd
 
 # %% ../../nbs/experiment/combine.ipynb #cell-004
 from .commandline import command, one_line_errors
-from .store import read_done
+from .plan import Step
+from .store import output_hashes, read_done
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
 from ..utilities.run_records import read_record
@@ -91,6 +92,13 @@ def _copy_shared(run: Path, out: Path, names: list[str]) -> None:
         shutil.copytree(run / name, out / name, dirs_exist_ok=True)
 
 # %% ../../nbs/experiment/combine.ipynb #cell-019
+def _mark_done(run: Path, name: str) -> None:
+    "A record of a combined step, so that a third run can be joined."
+    outputs = output_hashes(Step(name, '03_transfer', {}, []), run)
+    record = dict(key='combined', parts={}, outputs=outputs, seen={})
+    (run / name / 'done.json').write_text(json.dumps(record), encoding='utf-8')
+
+
 def combine_runs(
     first: Path,  # run folder; its data, networks and options are taken
     second: Path,  # run folder with the same data and networks
@@ -108,6 +116,7 @@ def combine_runs(
         for name in [name for name in steps if name not in shared]:
             folders = [run / name for run, found in zip(runs, finished) if name in found]
             models += combine_tables(folders, tmp / name)
+            _mark_done(tmp, name)
         manifest = _combined_manifest(runs, list(dict.fromkeys(models)), steps)
         (tmp / 'manifest.json').write_text(json.dumps(manifest, indent=1), encoding='utf-8')
     return Path(out)
