@@ -24,7 +24,7 @@ from .claim_tests import part_row
 from .claims import _judge_families, gather_evidence
 from .components import ThreeSourceInterval
 from .pooled import FractionTables, pooled_interval
-from .three_sources import system_sources
+from .three_sources import Term, system_sources
 from ..utilities.seeds import seeded_rng
 
 # %% ../../nbs/evaluation/claim_operating.ipynb #cell-007
@@ -36,13 +36,13 @@ TASKS_SD = 0.02  # of a difference between two systems, over phenotypes
 _N_TASKS = 10  # phenotypes, as in the paper's two splits
 _SHARED = 0.5  # correlation of a draw's (a network's, a test set's) effect at two fractions
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-009
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-011
 _LINEAR_DRAWS = {f: 50 if f <= SMALL else 20 for f in DRAWS_SD}
 _TRAINED_DRAWS = {f: 20 if f <= 0.05 else 10 if f <= 0.2 else 5 for f in DRAWS_SD}
 _COUNT_FROM = 0.1  # smallest fraction with enough labelled stays and validation positives
 _SYSTEMS = ('LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2')
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-011
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-013
 WORLDS = ('as published', 'no difference', 'lower', 'flat')
 _RNN_LAG = {0.01: 0.06, 0.02: 0.05, 0.05: 0.045, 0.1: 0.04, 0.2: 0.03, 0.5: 0.015, 1.0: 0.0}
 
@@ -65,7 +65,7 @@ def true_auroc(
     lag['MN-LR-1'] = 0.02 if kind == 'mortality' else 0.0
     return base - lag.get(model, 0.0)
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-014
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-016
 def _correlated(rng: np.random.Generator, shape: tuple) -> np.ndarray:
     "Normal effects of variance 1, (fractions, *shape), with one part that all fractions share."
     shared, own = rng.normal(size=(1, *shape)), rng.normal(size=(len(DRAWS_SD), *shape))
@@ -86,7 +86,7 @@ def _invent_system(rng: np.random.Generator, truth: list, kind: str, networks_sd
     tasks = rng.normal(0, TASKS_SD / np.sqrt(2), (T, 1, 1)) if T > 1 else np.zeros((1, 1, 1))
     return values + tasks - tasks.mean(), replicates, float(tasks.mean())
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-016
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-018
 _REPLICATES = 100  # of the patients' bootstrap
 
 
@@ -118,7 +118,7 @@ class InventedRun:
         "Fractions that count."
         return [f for f in DRAWS_SD if f >= _COUNT_FROM]
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-018
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-020
 def _fits(run: InventedRun, kind: str, model: str) -> tuple:
     "AUROCs, replicates and the mean effect of these tasks; invented at the first call."
     if (kind, model) not in run._cache:
@@ -142,7 +142,7 @@ def _invented_table(run: InventedRun, kind: str, terms: list) -> FractionTables:
         total = total + t.factor * (values[:, :J] if s.drawn else values[:, :1])
     return FractionTables(total, np.arange(J), np.arange(total.shape[2]), drawn, networked)
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-020
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-022
 @patch
 def combine(
     self: InventedRun,
@@ -180,7 +180,7 @@ def task_sums(
     "Sums by task are not invented."
     return pd.Series(dtype=float)
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-025
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-028
 _COUNTS = {  # claim -> estimates of its parts as published, and where the claim becomes false
     'few features': ((0.1, 0.06, 0.05), 0.25),
     '95 % near zero': ((0.955, 0.974), 0.95),
@@ -216,7 +216,7 @@ def _invented_claim(claim: Claim) -> Claim:
 
 SIMULATED = [_invented_claim(c) for c in CLAIMS if c.family != 'fine-tuning']  # claims with a rule to simulate
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-027
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-030
 def _part_holds(value: float, claim: Claim) -> bool | None:
     "Whether a claim is true of a true value; None: neither, as a lead between 0 and the margin."
     x, m, eps = value - claim.value, claim.margin, 1e-9
@@ -248,7 +248,7 @@ def claim_holds(
     found = [_part_holds(v, claim) for v in parts['estimate']]
     return False if False in found else None if None in found else True
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-031
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-034
 def simulate_verdicts(
     world: str,  # one of WORLDS
     networks_sd: float = NETWORKS_SD[0],  # of systems that read a network

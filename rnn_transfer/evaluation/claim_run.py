@@ -33,7 +33,7 @@ LARGE = 0.5  # "large": at least this fraction; our choice
 class NotRun(Exception):
     "A system, task or fraction that a claim needs is not in this run."
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-009
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-010
 @dataclass
 class JudgedRun:
     "A run, as the tests of claims see it."
@@ -75,7 +75,7 @@ class JudgedRun:
         c = self.counts.loc[kind]
         return sorted(c.index[~(c['stays'] < MIN_STAYS) & ~(c['positives'] < MIN_VAL_POSITIVES)])
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-016
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-017
 def _networks_at(run: JudgedRun, model: str, kind: str, fraction: float) -> int:
     "How many networks of a system were run in a cell; 0: none."
     r = run.ev.results
@@ -108,7 +108,7 @@ def uses_fine(
     "Whether any system of the run was fitted by the fine grid, so that the two rules differ."
     return any(m.partition('@')[0].endswith(f':{FINE}') for m in run.models)
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-020
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-021
 def _with_names(run: JudgedRun, kind: str, terms: list) -> list:
     "The same terms, of the fits that stand for their systems."
     found = []
