@@ -19,6 +19,7 @@ from .formats import format_column, format_estimate, format_percent
 from .label_notes import describe_exploratory
 from rnn_transfer.evaluation.layout import (
     COMPARISONS_WITH_FURTHER,
+    FINE_COMPARISONS,
     SYSTEM_COMPARISONS,
     ReportTable,
     Section,
@@ -239,7 +240,7 @@ _NOTE = (
 
 def _tables_of_kind(ev: Evaluation, kind: str) -> list[ReportTable | None]:
     "Differences over patients alone, then over patients, draws and networks."
-    pairs = compared_pairs(ev, COMPARISONS_WITH_FURTHER)
+    pairs = compared_pairs(ev, [*FINE_COMPARISONS, *COMPARISONS_WITH_FURTHER])
     return [_difference_table(ev, kind), difference_table(ev, kind, pairs)]
 
 
