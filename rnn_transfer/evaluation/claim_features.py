@@ -187,7 +187,7 @@ def shared_features(
     name = f'split {split}: mean rank correlation of weights between tasks, less chance'
     return part_row(name, _over_networks(excess), remark=f'permutation p = {max(p):.3f}')
 
-# %% ../../nbs/evaluation/claim_features.ipynb #cell-032
+# %% ../../nbs/evaluation/claim_features.ipynb #cell-033
 def _without_null_models(table: pd.DataFrame, what: str) -> tuple:
     "The tasks whose model is not null, and a remark."
     is_null = ~(table >= NEAR_ZERO).any(axis=1)

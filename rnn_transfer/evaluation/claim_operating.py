@@ -170,7 +170,7 @@ def _combine_invented(self: InventedRun, kind: str, terms: tuple, random_tasks: 
     these = sum(t.factor * _fits(self, kind, t.model)[2] for t in terms)  # how these tasks differ from all
     return replace(found, estimate=found.estimate + these)
 
-
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-024
 @patch
 def task_sums(
     self: InventedRun,
@@ -180,7 +180,7 @@ def task_sums(
     "Sums by task are not invented."
     return pd.Series(dtype=float)
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-028
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-030
 _COUNTS = {  # claim -> estimates of its parts as published, and where the claim becomes false
     'few features': ((0.1, 0.06, 0.05), 0.25),
     '95 % near zero': ((0.955, 0.974), 0.95),
@@ -216,7 +216,7 @@ def _invented_claim(claim: Claim) -> Claim:
 
 SIMULATED = [_invented_claim(c) for c in CLAIMS if c.family != 'fine-tuning']  # claims with a rule to simulate
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-030
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-032
 def _part_holds(value: float, claim: Claim) -> bool | None:
     "Whether a claim is true of a true value; None: neither, as a lead between 0 and the margin."
     x, m, eps = value - claim.value, claim.margin, 1e-9
@@ -248,7 +248,7 @@ def claim_holds(
     found = [_part_holds(v, claim) for v in parts['estimate']]
     return False if False in found else None if None in found else True
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-034
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-036
 def simulate_verdicts(
     world: str,  # one of WORLDS
     networks_sd: float = NETWORKS_SD[0],  # of systems that read a network
@@ -264,7 +264,7 @@ def simulate_verdicts(
             rows.append(dict(claim=name, repetition=seed, verdict=verdict.verdict, p=judgement.p))
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-038
 def operating_characteristics(
     verdicts: dict,  # (world, networks_sd) -> what `simulate_verdicts` returned
     claims: list = SIMULATED,  # of Claim

@@ -40,6 +40,10 @@ _ABSTRACT = [
         family='lead',
         other_tasks=True,
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-008
+_ABSTRACT += [
     Claim(
         name='robust',
         section='Abstract (ii)',
@@ -51,6 +55,10 @@ _ABSTRACT = [
         unit='logit',
         other_tasks=True,
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-009
+_ABSTRACT += [
     Claim(
         name='better than statistics',
         section='Abstract (iii)',
@@ -63,7 +71,7 @@ _ABSTRACT = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-010
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-012
 _GENERIC = [
     Claim(
         name='generic',
@@ -75,6 +83,10 @@ _GENERIC = [
         family='generic',
         other_tasks=True,
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-013
+_GENERIC += [
     Claim(
         name='fine-tuning',
         section='Section 1',
@@ -84,6 +96,10 @@ _GENERIC = [
         test=not_run_test('runs hold no errors on the training stays, so overfitting cannot be seen'),
         family='fine-tuning',
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-014
+_GENERIC += [
     Claim(
         name='end task',
         section='Section 5',
@@ -96,7 +112,7 @@ _GENERIC = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-013
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-017
 _SMALL_DATA = [
     Claim(
         name='small data',
@@ -109,7 +125,7 @@ _SMALL_DATA = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-015
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-019
 _ALL_LABELS = [
     Claim(
         name='equal with all labels',
@@ -121,6 +137,10 @@ _ALL_LABELS = [
         kinds=_PHENOTYPES,
         family='all labels',
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-020
+_ALL_LABELS += [
     Claim(
         name='better than LR with all labels',
         section='Section 4 (i)',
@@ -131,6 +151,10 @@ _ALL_LABELS = [
         kinds=_PHENOTYPES,
         family='all labels',
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-021
+_ALL_LABELS += [
     Claim(
         name='as effective',
         section='Section 4 (i)',
@@ -143,7 +167,7 @@ _ALL_LABELS = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-018
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-024
 _FEWER_LABELS = [
     Claim(
         name='consistently higher',
@@ -155,6 +179,10 @@ _FEWER_LABELS = [
         kinds=_PHENOTYPES,
         family='lead',
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-025
+_FEWER_LABELS += [
     Claim(
         name='both degrade',
         section='Section 4 (ii)',
@@ -165,6 +193,10 @@ _FEWER_LABELS = [
         kinds=_PHENOTYPES,
         family='loss',
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-026
+_FEWER_LABELS += [
     Claim(
         name='more gracefully',
         section='Section 4 (ii)',
@@ -178,7 +210,7 @@ _FEWER_LABELS = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-021
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-029
 _FEW_LABELS = [
     Claim(
         name='gains with few labels',
@@ -191,6 +223,10 @@ _FEW_LABELS = [
         family='shape',
         unit='logit',
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-030
+_FEW_LABELS += [
     Claim(
         name='fewer labels',
         section='Section 4 (ii)',
@@ -205,7 +241,7 @@ _FEW_LABELS = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-023
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-032
 _STATISTICS_ON_SMALL_SETS = [
     Claim(
         name='LR better on small sets',
@@ -219,7 +255,7 @@ _STATISTICS_ON_SMALL_SETS = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-026
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-035
 _MORTALITY_CLAIMS = [
     Claim(
         name='mortality',
@@ -233,6 +269,10 @@ _MORTALITY_CLAIMS = [
         kinds=_MORTALITY,
         family='lead',
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-036
+_MORTALITY_CLAIMS += [
     Claim(
         name='generic for mortality',
         section='Section 4, Figure 2(b)',
@@ -245,7 +285,7 @@ _MORTALITY_CLAIMS = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-028
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-038
 _LAYERS = [
     Claim(
         name='layers alike for phenotypes',
@@ -257,6 +297,10 @@ _LAYERS = [
         kinds=_PHENOTYPES,
         family='layers, phenotypes',
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-039
+_LAYERS += [
     Claim(
         name='lower layer helps mortality',
         section='Section 4, layers',
@@ -269,7 +313,7 @@ _LAYERS = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-031
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-042
 _SPARSITY = [
     Claim(
         name='few features',
@@ -283,6 +327,10 @@ _SPARSITY = [
         family='sparsity',
         other_tasks=True,
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-043
+_SPARSITY += [
     Claim(
         name='95 % near zero',
         section='Section 4, features',
@@ -298,7 +346,7 @@ _SPARSITY = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-033
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-045
 _SHARED = [
     Claim(
         name='130 of 300',
@@ -314,6 +362,10 @@ _SHARED = [
         unit='fraction',
         family='sparsity',
     ),
+]
+
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-046
+_SHARED += [
     Claim(
         name='several generic features',
         section='Section 4, features',
@@ -326,7 +378,7 @@ _SHARED = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-035
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-048
 _MORE_FOR_MORTALITY = [
     Claim(
         name='more features for mortality',
@@ -341,7 +393,7 @@ _MORE_FOR_MORTALITY = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-039
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-052
 CLAIMS = [  # in the order of the paper
     *_ABSTRACT,
     *_GENERIC,

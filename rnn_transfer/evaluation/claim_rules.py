@@ -89,7 +89,7 @@ def p_contradict(
         'equal': lambda: np.minimum(_below(*of, value - margin), _above(*of, value + margin)),
     }[relation]()
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-020
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-021
 class Judgement(NamedTuple):
     "What the parts of a claim say, before its family is looked at."
 
@@ -120,7 +120,7 @@ def judge_parts(
     negligible = relation == 'higher' and (parts['estimate'] < value + margin).any() and p <= 1 - CONFIDENCE_LEVEL
     return Judgement('supported', p, weakest, 'higher, negligible' if negligible else '')
 
-# %% ../../nbs/evaluation/claim_rules.ipynb #cell-025
+# %% ../../nbs/evaluation/claim_rules.ipynb #cell-026
 class Verdict(NamedTuple):
     "The verdict on a claim."
 

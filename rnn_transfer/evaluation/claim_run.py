@@ -67,15 +67,17 @@ class JudgedRun:
         "Fractions of the labels that were run."
         return sorted(self.counts.loc[kind].index) if kind in self.kinds else []
 
-    def fractions(
-        self,
-        kind: str,  # of task
-    ) -> list:  # of float, smallest first; a count that the results do not have is not asked for
-        "Fractions that count: enough labelled stays and validation positives."
-        c = self.counts.loc[kind]
-        return sorted(c.index[~(c['stays'] < MIN_STAYS) & ~(c['positives'] < MIN_VAL_POSITIVES)])
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-012
+@patch
+def fractions(
+    self: JudgedRun,
+    kind: str,  # of task
+) -> list:  # of float, smallest first; a count that the results do not have is not asked for
+    "Fractions that count: enough labelled stays and validation positives."
+    c = self.counts.loc[kind]
+    return sorted(c.index[~(c['stays'] < MIN_STAYS) & ~(c['positives'] < MIN_VAL_POSITIVES)])
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-017
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-019
 def _networks_at(run: JudgedRun, model: str, kind: str, fraction: float) -> int:
     "How many networks of a system were run in a cell; 0: none."
     r = run.ev.results
@@ -108,7 +110,7 @@ def uses_fine(
     "Whether any system of the run was fitted by the fine grid, so that the two rules differ."
     return any(m.partition('@')[0].endswith(f':{FINE}') for m in run.models)
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-021
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-023
 def _with_names(run: JudgedRun, kind: str, terms: list) -> list:
     "The same terms, of the fits that stand for their systems."
     found = []
@@ -138,7 +140,7 @@ def combine(
         raise NotRun(f'{", ".join(dict.fromkeys(t.model for t in terms))}: no fit of the same task at {at}')
     return found
 
-
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-025
 @patch
 def task_sums(
     self: JudgedRun,

@@ -162,7 +162,7 @@ def _runs_to_judge(ev: Evaluation, weights: dict | None) -> list:
     primary = JudgedRun(ev, True, weights or {})
     return [primary, JudgedRun(ev, False, weights or {})] if uses_fine(primary) else [primary]
 
-
+# %% ../../nbs/evaluation/claims.ipynb #cell-018
 def claims_table(
     ev: Evaluation,  # results of a run, with their bootstrap replicates
     weights: dict | None = None,  # network -> split -> absolute weights of MN-LR-1; None: not at hand
@@ -173,7 +173,7 @@ def claims_table(
     of_rules = dict(rules=RULES_FILE, rules_sha256=RULES_SHA256)
     return table.assign(synthetic=bool(ev.info.get('synthetic')), **of_rules)
 
-# %% ../../nbs/evaluation/claims.ipynb #cell-021
+# %% ../../nbs/evaluation/claims.ipynb #cell-023
 _WORD_ORDER = ('supported', 'contradicted', 'inconclusive', 'inconclusive: too few draws', 'not run')
 
 
@@ -192,7 +192,7 @@ def describe_verdicts(
         sentences.append('The data are synthetic: nothing follows about medicine.')
     return ' '.join(sentences)
 
-# %% ../../nbs/evaluation/claims.ipynb #cell-024
+# %% ../../nbs/evaluation/claims.ipynb #cell-026
 _VERDICTS_NOTE = (
     'Intervals over test patients, draws of the labels and networks (95 %, each claim alone); a verdict needs a p of '
     f'.05 or less after Holm\'s adjustment within its family. At least {MIN_DRAWS} draws and {MIN_NETWORKS} networks '
@@ -219,7 +219,7 @@ def _shown_verdicts(table: pd.DataFrame) -> pd.DataFrame:
         shown.insert(2, 'λ', table['selection'])
     return shown
 
-# %% ../../nbs/evaluation/claims.ipynb #cell-026
+# %% ../../nbs/evaluation/claims.ipynb #cell-028
 def section(
     ev: Evaluation,  # results of a run, with their bootstrap replicates
     weights: dict | None = None,  # network -> split -> absolute weights of MN-LR-1, as `network_weights` reads
