@@ -40,10 +40,6 @@ _ABSTRACT = [
         family='lead',
         other_tasks=True,
     ),
-]
-
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-008
-_ABSTRACT += [
     Claim(
         name='robust',
         section='Abstract (ii)',
@@ -83,10 +79,6 @@ _GENERIC = [
         family='generic',
         other_tasks=True,
     ),
-]
-
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-013
-_GENERIC += [
     Claim(
         name='fine-tuning',
         section='Section 1',
@@ -137,10 +129,6 @@ _ALL_LABELS = [
         kinds=_PHENOTYPES,
         family='all labels',
     ),
-]
-
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-020
-_ALL_LABELS += [
     Claim(
         name='better than LR with all labels',
         section='Section 4 (i)',
@@ -179,10 +167,6 @@ _FEWER_LABELS = [
         kinds=_PHENOTYPES,
         family='lead',
     ),
-]
-
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-025
-_FEWER_LABELS += [
     Claim(
         name='both degrade',
         section='Section 4 (ii)',
@@ -223,10 +207,6 @@ _FEW_LABELS = [
         family='shape',
         unit='logit',
     ),
-]
-
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-030
-_FEW_LABELS += [
     Claim(
         name='fewer labels',
         section='Section 4 (ii)',
@@ -241,7 +221,7 @@ _FEW_LABELS += [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-032
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-031
 _STATISTICS_ON_SMALL_SETS = [
     Claim(
         name='LR better on small sets',
@@ -255,7 +235,7 @@ _STATISTICS_ON_SMALL_SETS = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-035
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-034
 _MORTALITY_CLAIMS = [
     Claim(
         name='mortality',
@@ -269,10 +249,6 @@ _MORTALITY_CLAIMS = [
         kinds=_MORTALITY,
         family='lead',
     ),
-]
-
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-036
-_MORTALITY_CLAIMS += [
     Claim(
         name='generic for mortality',
         section='Section 4, Figure 2(b)',
@@ -285,7 +261,7 @@ _MORTALITY_CLAIMS += [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-038
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-036
 _LAYERS = [
     Claim(
         name='layers alike for phenotypes',
@@ -297,10 +273,6 @@ _LAYERS = [
         kinds=_PHENOTYPES,
         family='layers, phenotypes',
     ),
-]
-
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-039
-_LAYERS += [
     Claim(
         name='lower layer helps mortality',
         section='Section 4, layers',
@@ -313,7 +285,7 @@ _LAYERS += [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-042
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-039
 _SPARSITY = [
     Claim(
         name='few features',
@@ -327,10 +299,6 @@ _SPARSITY = [
         family='sparsity',
         other_tasks=True,
     ),
-]
-
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-043
-_SPARSITY += [
     Claim(
         name='95 % near zero',
         section='Section 4, features',
@@ -346,7 +314,7 @@ _SPARSITY += [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-045
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-041
 _SHARED = [
     Claim(
         name='130 of 300',
@@ -362,10 +330,6 @@ _SHARED = [
         unit='fraction',
         family='sparsity',
     ),
-]
-
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-046
-_SHARED += [
     Claim(
         name='several generic features',
         section='Section 4, features',
@@ -378,7 +342,7 @@ _SHARED += [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-048
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-043
 _MORE_FOR_MORTALITY = [
     Claim(
         name='more features for mortality',
@@ -393,7 +357,7 @@ _MORE_FOR_MORTALITY = [
     ),
 ]
 
-# %% ../../nbs/evaluation/claim_register.ipynb #cell-052
+# %% ../../nbs/evaluation/claim_register.ipynb #cell-047
 CLAIMS = [  # in the order of the paper
     *_ABSTRACT,
     *_GENERIC,
