@@ -1,0 +1,80 @@
+"Operating characteristics of the rules for the claims, and the interval of sums over fractions they rest on."
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from rnn_transfer.evaluation.claim_operating import SIMULATED, operating_characteristics, simulate_verdicts
+from rnn_transfer.evaluation.pooled import FractionTables, pooled_interval
+from rnn_transfer.utilities.seeds import seeded_rng
+
+TABLE = Path(__file__).parents[1] / "docs" / "rules" / "claims-2026-11-operating.csv"
+MOST_WRONG = 0.10
+
+
+def test_the_committed_table_has_every_rule_and_few_wrong_verdicts():
+    table = pd.read_csv(TABLE)
+    assert set(table["claim"]) == {claim.name for claim in SIMULATED}
+    assert set(table["truth"]) == {True, False}
+    assert (table["wrong"] <= MOST_WRONG).all()
+    assert (table["reversed"] <= 0.05).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", ["as published", "no difference"])
+def test_a_new_simulation_is_wrong_no_more_often(world):
+    n = 40
+    table = operating_characteristics({(world, 0.007): simulate_verdicts(world, 0.007, n, first=10_000)})
+    allowed = stats.binom.ppf(0.9999, n, MOST_WRONG) / n  # Monte-Carlo error over all claims
+    assert (table["wrong"] <= allowed).all(), table[["claim", "wrong"]]
+
+
+def strata_by_hand(few, many):
+    "Draws 0 to 4 take part in both tables, 5 to 11 in the first alone."
+    u = few.mean(1) / len(few)
+    both = u[:5] - few.mean() / len(few) + (many.mean(1) - many.mean()) / len(many)
+    return [(5 * both.var(ddof=1), 4), (7 * u[5:].var(ddof=1), 6)]
+
+
+def test_a_sum_over_fractions_equals_a_recomputation_in_few_lines():
+    rng = seeded_rng("pooled by hand")
+    few, many, patients = rng.normal(0, 0.03, (12, 4)), rng.normal(0, 0.01, (5, 4)), rng.normal(0, 0.006, 400)
+    few, many = few + rng.normal(0, 0.03, (1, 4)), many + rng.normal(0, 0.03, (1, 4))
+    tables = [FractionTables(t[None], np.arange(len(t)), np.arange(4)) for t in (few, many)]
+    found = pooled_interval(tables, patients)
+    parts = strata_by_hand(few, many)
+    parts.append((4 * ((few.mean(0) + many.mean(0)) / 4).var(ddof=1), 3))
+    rests = []
+    for t in (few, many):
+        rest = t - t.mean(0) - t.mean(1, keepdims=True) + t.mean()
+        df = (len(t) - 1) * 3
+        rests.append(((rest**2).sum() / df / t.size, df))
+    variance = patients.var(ddof=1) + sum(v for v, _ in parts) - sum(v for v, _ in rests)
+    spent = sum(v**2 / df for v, df in [*parts, *rests])
+    assert found.estimate == pytest.approx(few.mean() + many.mean())
+    assert found.se**2 == pytest.approx(variance)
+    assert found.df == pytest.approx(variance**2 / spent)
+    half = stats.t.ppf(0.975, found.df) * found.se
+    assert found.interval == pytest.approx((found.estimate - half, found.estimate + half))
+    assert (found.n_draws, found.n_networks) == (5, 4)
+
+
+def test_one_draw_of_a_drawn_system_leaves_no_interval():
+    tables = [FractionTables(np.full((1, J, 1), 0.1), np.arange(J), np.arange(1), True, False) for J in (6, 1)]
+    assert np.isnan(pooled_interval(tables, np.zeros(50)).interval.low)
+
+
+def test_intervals_of_pooled_sums_hold_the_truth():
+    hits, rng, n = 0, seeded_rng("pooled coverage"), 400
+    for _ in range(n):
+        shared, networks = rng.normal(0, 0.02, (20, 1)), rng.normal(0, 0.02, (1, 5))
+        patient = rng.normal(0, 0.006)
+        few = shared + rng.normal(0, 0.02, (20, 1)) + networks + rng.normal(0, 0.01, (20, 5)) + patient
+        many = shared[:5] / 2 + networks + rng.normal(0, 0.005, (5, 5)) + patient
+        tables = [FractionTables(t[None] / 2, np.arange(len(t)), np.arange(5)) for t in (few, many)]
+        low, high = pooled_interval(tables, rng.normal(0, 0.006, 200)).interval
+        hits += low <= 0 <= high
+    assert 0.92 <= hits / n <= 0.98
