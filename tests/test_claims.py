@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -270,6 +271,14 @@ def test_fractions_that_count_have_enough_stays_and_validation_positives():
     assert run.fractions("phenotype") == [0.05, 1.0]  # 100 stays with 2 positives; 500 with 10
     assert run.fractions("mortality") == [1.0]  # 250 stays with 5 positives
     assert run.all_fractions("mortality") == [0.01, 0.02, 0.05, 1.0]
+
+
+def test_all_labels_of_validation_do_not_make_a_fraction_count():
+    ev = evaluation_of(lambda model, kind, fraction: 0.7)
+    before = JudgedRun(ev).counts
+    more = ev.results[ev.results["model"] == "LR"].assign(model="LR:full-val", n_val=10**6, n_val_positive=10**5)
+    wider = replace(ev, results=pd.concat([ev.results, more], ignore_index=True))
+    pd.testing.assert_frame_equal(JudgedRun(wider).counts, before)
 
 
 def test_few_labels_take_the_fine_grid_where_every_linear_system_has_it():

@@ -83,3 +83,16 @@ def test_a_model_in_both_or_other_networks_are_errors_that_leave_nothing(start, 
     with pytest.raises(BadInput, match='split-0/pretrain is not finished'):
         combine_runs(linear, other, tmp_path / 'both')
     assert not (tmp_path / 'both').exists()
+
+
+def test_a_run_is_never_replaced_and_unfinished_steps_are_counted(start, tmp_path):
+    linear, trained = fit(start, tmp_path / 'a', LINEAR, [0]), fit(start, tmp_path / 'b', TRAINED, [0, 1])
+    with pytest.raises(BadInput, match='it is one of the two runs'):
+        combine_runs(linear, trained, trained)
+    with pytest.raises(BadInput, match='something other than a combined run'):
+        combine_runs(linear, trained, start)
+    (trained / 'split-0/fraction-0.5/seed-1/done.json').unlink()
+    both = combine_runs(linear, trained, tmp_path / 'both')
+    parts = json.loads((both / 'manifest.json').read_text())['combined']
+    assert [part['unfinished'] for part in parts] == [0, 1]
+    assert combine_runs(linear, trained, tmp_path / 'both') == both

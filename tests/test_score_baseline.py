@@ -54,7 +54,7 @@ def test_scores_stand_next_to_the_models_of_mortality_alone(run):
     for fits in all_fits:
         sofa, saps = of_model(fits, "SOFA"), of_model(fits, "SAPS-I")
         assert sofa["reason"].isna().tolist() == (sofa["task_kind"] == "mortality").tolist()
-        assert (sofa["reason"].dropna() == "SOFA is a score of mortality").all() and len(sofa) == 3
+        assert (sofa["reason"].dropna() == "SOFA is compared on mortality only").all() and len(sofa) == 3
         assert saps.loc["Mortality", "reason"] == "the cohort has no score SAPS-I" and saps["reason"].notna().all()
 
 

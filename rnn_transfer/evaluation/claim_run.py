@@ -34,6 +34,12 @@ class NotRun(Exception):
     "A system, task or fraction that a claim needs is not in this run."
 
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-010
+def _sees_its_fraction(model: str) -> bool:
+    "Whether a system sees the labels of its fraction alone: not all of validation, nor those of another site."
+    system = parse_model(model, check=False)
+    return system.criterion != 'full-val' and not system.system.startswith('pooled')
+
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-011
 @dataclass
 class JudgedRun:
     "A run, as the tests of claims see it."
@@ -56,7 +62,9 @@ class JudgedRun:
     @cached_property
     def counts(self) -> pd.DataFrame:  # index (kind, fraction); stays, positives (mean over tasks; NaN: not known)
         "Labelled stays, and positives among the validation stays."
-        r = self.ev.results.reindex(columns=['task_kind', 'fraction', 'n_train', 'n_val', 'n_val_positive'])
+        r = self.ev.results
+        r = r[[_sees_its_fraction(name) for name in r['model']]]
+        r = r.reindex(columns=['task_kind', 'fraction', 'n_train', 'n_val', 'n_val_positive'])
         r = r.assign(stays=r['n_train'] + r['n_val'].fillna(0), positives=r['n_val_positive'])
         return r.groupby(['task_kind', 'fraction'])[['stays', 'positives']].mean()
 
@@ -67,7 +75,7 @@ class JudgedRun:
         "Fractions of the labels that were run."
         return sorted(self.counts.loc[kind].index) if kind in self.kinds else []
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-012
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-013
 @patch
 def fractions(
     self: JudgedRun,
@@ -77,7 +85,7 @@ def fractions(
     c = self.counts.loc[kind]
     return sorted(c.index[~(c['stays'] < MIN_STAYS) & ~(c['positives'] < MIN_VAL_POSITIVES)])
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-019
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-020
 def _networks_at(run: JudgedRun, model: str, kind: str, fraction: float) -> int:
     "How many networks of a system were run in a cell; 0: none."
     r = run.ev.results
@@ -110,7 +118,7 @@ def uses_fine(
     "Whether any system of the run was fitted by the fine grid, so that the two rules differ."
     return any(m.partition('@')[0].endswith(f':{FINE}') for m in run.models)
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-023
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-024
 def _with_names(run: JudgedRun, kind: str, terms: list) -> list:
     "The same terms, of the fits that stand for their systems."
     found = []
@@ -140,7 +148,7 @@ def combine(
         raise NotRun(f'{", ".join(dict.fromkeys(t.model for t in terms))}: no fit of the same task at {at}')
     return found
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-025
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-026
 @patch
 def task_sums(
     self: JudgedRun,

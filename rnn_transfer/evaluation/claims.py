@@ -15,9 +15,9 @@ from .claim_form import Claim, register_table
 from .claim_register import CLAIMS
 from rnn_transfer.evaluation.claim_rules import (
     RULES_FILE,
-    RULES_SHA256,
     Judgement,
     family_verdicts,
+    found_sha256,
     judge_parts,
     p_contradict,
     p_support,
@@ -170,7 +170,7 @@ def claims_table(
 ) -> pd.DataFrame:  # as `judge_claims`, for each rule for λ; and synthetic, rules, rules_sha256
     "Every claim of the paper with estimate, interval and verdict, for the cohort that was run."
     table = pd.concat([judge_claims(run, claims) for run in _runs_to_judge(ev, weights)], ignore_index=True)
-    of_rules = dict(rules=RULES_FILE, rules_sha256=RULES_SHA256)
+    of_rules = dict(rules=RULES_FILE, rules_sha256=found_sha256())
     return table.assign(synthetic=bool(ev.info.get('synthetic')), **of_rules)
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-023
@@ -227,7 +227,7 @@ def section(
     "The verdict on each claim of the paper, and its parts."
     runs = _runs_to_judge(ev, weights)
     gathered = [gather_evidence(run) for run in runs]
-    of_rules = dict(synthetic=bool(ev.info.get('synthetic')), rules=RULES_FILE, rules_sha256=RULES_SHA256)
+    of_rules = dict(synthetic=bool(ev.info.get('synthetic')), rules=RULES_FILE, rules_sha256=found_sha256())
     judged = [judge_claims(run, evidence=found) for run, found in zip(runs, gathered)]
     table = pd.concat(judged, ignore_index=True).assign(**of_rules)
     shown = _shown_verdicts(table)

@@ -93,7 +93,7 @@ def describe_exploratory(
 ) -> str:  # '' where there are enough draws and networks
     "Why a run supports no verdict: it has too few draws of the labels, or too few networks."
     few = ev.results[ev.results['fraction'] < 1]
-    n_draws = int(few.groupby('fraction')['seed'].nunique().min()) if len(few) else None
+    n_draws = int(few.groupby(['model', 'fraction'])['seed'].nunique().min()) if len(few) else None
     networks = [m for m in ev.models if m == 'MN-LR-2' or m.startswith('MN-LR-2@')]
     lacking = []
     if n_draws is not None and n_draws < MIN_DRAWS:

@@ -184,8 +184,8 @@ def _shuffled_lines(d: pd.DataFrame) -> list[dict]:
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-029
 _CHECKS_NOTE = (
-    "Cells of a kind of task and fraction. Networks: of all ordered pairs, how many lie outside the other's interval; "
-    'about one in ten may. Shuffled labels: nine in ten intervals or more must hold .5; '
+    "Cells of a kind of task and fraction. Networks: of all ordered pairs, how many lie outside the other's interval. "
+    'Shuffled labels: nine in ten intervals or more must hold .5; '
     'cells in which every fit is .5 exactly are left out.'
 )
 _NOTE = (

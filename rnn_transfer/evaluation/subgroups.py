@@ -161,16 +161,14 @@ _NOTE = (
     'patients alone. Positives are summed over the tasks; a task with fewer than '
     f'{MIN_INTERVAL_POSITIVES} in a group is left out there. Age bands were fixed before any result. '
     'Groups differ in how hard they are to rank, so a lower AUROC is no sign of a biased model by itself, and '
-    'among many cells some lie apart by chance. Counts from one to four are hidden, and where that is one group '
-    'of a descriptor, the next smallest count too.'
+    'among many cells some lie apart by chance. Counts from one to four are not shown, and where that is one '
+    'group of a descriptor, neither is the next smallest.'
 )
 
 
-def _show_count(n: float, few: bool) -> str:
-    "A count; a hidden one is said to be below five, or not to be shown."
-    if pd.isna(n):
-        return f'<{MIN_INTERVAL_POSITIVES}' if few else 'not shown'
-    return f'{n:,.0f}'
+def _show_count(n: float) -> str:
+    "A count, or that it is hidden; why it is hidden would say how large it is."
+    return 'not shown' if pd.isna(n) else f'{n:,.0f}'
 
 
 def _table_rows(ev: Evaluation, d: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -179,9 +177,8 @@ def _table_rows(ev: Evaluation, d: pd.DataFrame, kind: str) -> pd.DataFrame:
     few = f'fewer than {MIN_INTERVAL_POSITIVES} positives'
     for (by, group, fraction), g in d.groupby(['by', 'group', 'fraction'], sort=False):
         first, cells = g.iloc[0], dict(zip(g['model'], format_column(g)))
-        no_number = g['value'].isna().all()
-        line = {'Group': f'{by} {group}'.strip(), 'Test stays': _show_count(first['n_stays'], no_number)}
-        line |= {'Positives': _show_count(first['n_positive'], no_number), 'Labels (positives)': names[fraction]}
+        line = {'Group': f'{by} {group}'.strip(), 'Test stays': _show_count(first['n_stays'])}
+        line |= {'Positives': _show_count(first['n_positive']), 'Labels (positives)': names[fraction]}
         line |= {'Tasks': f'{first["n_used"]} of {first["n_tasks"]}'} if first['n_tasks'] > 1 else {}
         lines.append(line | {m: few if cells.get(m) == '–' else cells.get(m, '–') for m in models})
     return pd.DataFrame(lines)

@@ -74,14 +74,20 @@ def combine_tables(
 def _origin(run: Path, manifest: dict) -> dict:
     "What the combined manifest says of one of the runs."
     kept = {name: manifest.get(name) for name in ('profile', 'changed', 'commit', 'versions', 'hardware')}
-    return kept | dict(models=(manifest.get('options') or {}).get('models', []), run=run.name)
+    options = manifest.get('options') or {}
+    drawn = {name: options.get(name) for name in ('fractions', 'seeds', 'linear_seeds')}
+    transfer = [name for name in manifest.get('steps', []) if '/seed-' in name]
+    unfinished = sum(not (run / name / 'done.json').exists() for name in transfer)
+    return kept | drawn | dict(models=options.get('models', []), run=run.name, unfinished=unfinished)
 
 
 def _combined_manifest(runs: list[Path], models: list[str], steps: dict) -> dict:
     "The first manifest with the models and steps of all, and where each part comes from."
     manifests = [read_record(run / 'manifest.json') for run in runs]
     options = (manifests[0].get('options') or {}) | dict(models=models)
-    parts = [_origin(run, manifest) for run, manifest in zip(runs, manifests)]
+    parts = [
+        part for run, manifest in zip(runs, manifests) for part in manifest.get('combined', [_origin(run, manifest)])
+    ]
     return manifests[0] | dict(options=options, steps=steps, combined=parts)
 
 
@@ -92,13 +98,21 @@ def _copy_shared(run: Path, out: Path, names: list[str]) -> None:
         shutil.copytree(run / name, out / name, dirs_exist_ok=True)
 
 # %% ../../nbs/experiment/combine.ipynb #cell-019
+def _raise_for_out(runs: list[Path], out: Path) -> None:
+    "BadInput where the new folder would replace one of the runs, or anything but a combined run."
+    if out.resolve() in [run.resolve() for run in runs]:
+        raise BadInput(f'--out {out}: it is one of the two runs; name another folder')
+    if out.exists() and not read_record(out / 'manifest.json').get('combined'):
+        raise BadInput(f'--out {out}: something other than a combined run is there; name another folder')
+
+
 def _mark_done(run: Path, name: str) -> None:
     "A record of a combined step, so that a third run can be joined."
     outputs = output_hashes(Step(name, '03_transfer', {}, []), run)
     record = dict(key='combined', parts={}, outputs=outputs, seen={})
     (run / name / 'done.json').write_text(json.dumps(record), encoding='utf-8')
 
-
+# %% ../../nbs/experiment/combine.ipynb #cell-021
 def combine_runs(
     first: Path,  # run folder; its data, networks and options are taken
     second: Path,  # run folder with the same data and networks
@@ -106,6 +120,7 @@ def combine_runs(
 ) -> Path:  # the same; BadInput where data or networks differ, or both runs fitted the same model
     "Make one run folder of two that fitted different systems."
     runs = [Path(first), Path(second)]
+    _raise_for_out(runs, Path(out))
     finished = [_finished_steps(run) for run in runs]
     _raise_for_differences(*runs, finished)
     steps = {name: 'combined' for found in finished for name in found if name != 'evaluate'}
@@ -121,7 +136,7 @@ def combine_runs(
         (tmp / 'manifest.json').write_text(json.dumps(manifest, indent=1), encoding='utf-8')
     return Path(out)
 
-# %% ../../nbs/experiment/combine.ipynb #cell-023
+# %% ../../nbs/experiment/combine.ipynb #cell-026
 @command
 def rnn_transfer_combine(
     run: str,  # run folder; its data, networks and options are taken
@@ -132,6 +147,9 @@ def rnn_transfer_combine(
     "Combine two runs that fitted different systems, and evaluate them as one"
     with one_line_errors(debug):
         made = combine_runs(Path(run).expanduser(), Path(other).expanduser(), Path(out).expanduser())
+        for part in read_record(made / 'manifest.json')['combined']:
+            if part['unfinished']:
+                print(f'{part["run"]}: {part["unfinished"]} planned transfer steps are not finished, and not here')
         _evaluate_and_print(made)
 
 

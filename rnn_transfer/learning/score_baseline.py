@@ -24,7 +24,7 @@ def reason_no_score(
 ) -> str | None:  # one line; None: it can be compared
     "Why a score does not stand next to the models of a task."
     if task_kind != 'mortality':
-        return f'{name} is a score of mortality'
+        return f'{name} is compared on mortality only'
     if name not in [d.name for d in data.descriptors if d.kind == 'score']:
         return f'the cohort has no score {name}'
     return None

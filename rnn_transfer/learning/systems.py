@@ -98,7 +98,7 @@ _SAME_TASK = {
     ),
 }
 
-# %% ../../nbs/learning/systems.ipynb #cell-015
+# %% ../../nbs/learning/systems.ipynb #963ff63e
 _SCORES = {
     name: System('control', 'score', f'the severity score {name}, its probabilities by the labelled stays')
     for name in ('SAPS-I', 'SOFA')
@@ -174,7 +174,11 @@ def _raise_for_system(name, system: str, criterion: str, init: int):
             'some with a selection criterion or an initialisation, such as LR:cv, MN-LR-2@1 or MN-LR-2:cv@1'
         )
     kind = SYSTEMS[system].kind
-    allowed = [r for r in SELECTION_CRITERIA if r in ('', 'full-val') or kind == 'linear']
+    # folds over the labelled stays of both sites would let the source site choose lambda
+    by_folds = kind == 'linear' and not system.startswith('pooled')
+    allowed = [
+        r for r in SELECTION_CRITERIA if r in ('', 'full-val') or (kind == 'linear' and r == 'literal') or by_folds
+    ]
     if criterion not in allowed:
         names = ', '.join(f'{system}:{r}' for r in allowed if r)
         raise BadInput(f'models {name!r}: the selection criteria of {system} are {names}')
