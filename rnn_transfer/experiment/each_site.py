@@ -82,12 +82,16 @@ def collect_sites(
 # %% ../../nbs/experiment/each_site.ipynb #cell-015
 def summarise_sites(
     table: 'pd.DataFrame',  # as `collect_sites`
-) -> 'pd.DataFrame':  # a row for each kind of task, system and fraction: a column a site, mean, lowest, highest
+) -> (
+    'pd.DataFrame'
+):  # a row for each kind of task, system and fraction: a column a site, mean (of all sites), lowest, highest, n_sites
     "AUROC by site, and over sites."
     by = ['task_kind', 'model', 'fraction']
     order = list(dict.fromkeys(table[by].itertuples(index=False, name=None)))
     wide = table.pivot(index=by, columns='site', values='value').reindex(order)
-    ends = dict(mean=wide.mean(axis=1), lowest=wide.min(axis=1), highest=wide.max(axis=1))
+    # systems are compared over the same sites, or not at all: a mean needs all of them
+    ends = dict(mean=wide.mean(axis=1, skipna=False), lowest=wide.min(axis=1), highest=wide.max(axis=1))
+    ends |= dict(n_sites=wide.notna().sum(axis=1))
     return wide.assign(**ends).rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/experiment/each_site.ipynb #cell-018

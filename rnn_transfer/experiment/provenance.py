@@ -15,22 +15,27 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # %% ../../nbs/experiment/provenance.ipynb #cell-003
+if TYPE_CHECKING:
+    import pandas as pd
+
+# %% ../../nbs/experiment/provenance.ipynb #cell-004
 import rnn_transfer
 from .draws import why_exploratory
 from .profiles import PROFILES
 from ..utilities.errors import BadInput
 from ..utilities.json_files import read_json
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-007
+# %% ../../nbs/experiment/provenance.ipynb #cell-008
 def first_line(
     text: object,  # a message, or an error
 ) -> str:
     "The first line of a message, so that it fits into a list."
     return next(iter(str(text).strip().splitlines()), '')
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-009
+# %% ../../nbs/experiment/provenance.ipynb #cell-010
 def git_commit() -> str:
     "Commit of the checkout the package lies in, `-dirty` if it was changed; empty elsewhere."
 
@@ -43,7 +48,7 @@ def git_commit() -> str:
         return ''
     return head.stdout.strip() + ('-dirty' if dirty.stdout.strip() else '') if head.returncode == 0 else ''
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-011
+# %% ../../nbs/experiment/provenance.ipynb #cell-012
 _GPU_DEVICES = ('/dev/nvidiactl', '/dev/nvidia0', '/dev/dxg', '/dev/kfd')  # NVIDIA, NVIDIA in WSL, AMD
 
 
@@ -69,7 +74,7 @@ def describe_hardware() -> dict:
         names = ''
     return found | dict(gpu=first_line(names) or 'a GPU')
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-013
+# %% ../../nbs/experiment/provenance.ipynb #cell-014
 def software_versions() -> dict:
     "Versions and commit."
     names = ['torch', 'numpy', 'scipy', 'pandas', 'pyarrow', 'scikit-learn', 'papermill', 'dask', 'matplotlib']
@@ -77,7 +82,7 @@ def software_versions() -> dict:
     versions |= {name: metadata.version(name) for name in names}
     return dict(versions=versions, commit=git_commit())
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-016
+# %% ../../nbs/experiment/provenance.ipynb #cell-017
 def make_manifest(
     options: dict,  # of the run
     profile: str,  # its name
@@ -93,7 +98,7 @@ def make_manifest(
     found |= dict(cohort={name: cohort.get(name) for name in kept})
     return found | software_versions() | dict(hardware=describe_hardware())
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-019
+# %% ../../nbs/experiment/provenance.ipynb #cell-020
 def read_cohort_description(
     path: str | Path,  # cohort folder
 ) -> dict:  # its cohort.json, with a fingerprint computed if it has none
@@ -111,14 +116,14 @@ def read_cohort_description(
     about = read_json(path / 'cohort.json')
     return about if about.get('fingerprint') else about | dict(fingerprint=Cohort.load(path).fingerprint)
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-021
+# %% ../../nbs/experiment/provenance.ipynb #cell-022
 def cohort_hash(
     about: dict,  # of `read_cohort_description`
 ) -> str:  # 64 hexadecimal digits
     "A hash of all that the cohort says of itself: content, source, licence, range of held-out prevalence."
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-025
+# %% ../../nbs/experiment/provenance.ipynb #cell-026
 def _test_positives(stays: 'pd.DataFrame', named: list[str], about: dict, options: dict) -> tuple:
     "Test positives of each phenotype at the sites of transfer, and how many a held-out one has at least."
     from rnn_transfer.cohorts.sites import at_sites
@@ -128,7 +133,7 @@ def _test_positives(stays: 'pd.DataFrame', named: list[str], about: dict, option
     least = least_test_positives(about, options.get('min_test_positives'))
     return count_test_positives(stays[there], named), least
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-027
+# %% ../../nbs/experiment/provenance.ipynb #cell-028
 def check_splits(
     cohort: str | Path,  # cohort folder
     about: dict,  # of `read_cohort_description`
