@@ -1,0 +1,84 @@
+"The results page: its numbers are those of the run's tables, and those of a recomputation from the fits."
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+
+@pytest.fixture(scope="module")
+def run(root):
+    return root / "docs/results/physionet2012"
+
+
+@pytest.fixture(scope="module")
+def results(run):
+    return pd.read_csv(run / "results.csv")
+
+
+def sources(run, kind):
+    "Every system's interval over patients, draws and networks."
+    tables = [pd.read_csv(run / f"tables/{name}_{kind}.csv") for name in ("sources", "sources_more")]
+    return pd.concat(tables).set_index(["model", "fraction"])
+
+
+def weighted_mean(fits, draws, networks):
+    "Mean over draws and networks of each task, then over tasks by positives, then over splits: a few lines."
+    fits = fits.assign(network=[name.partition("@")[2] or "0" for name in fits["model"]])
+    fits = fits[fits["seed"].isin(draws) & fits["network"].isin(networks)]
+    task = fits.groupby(["split", "task"]).agg(auroc=("auroc", "mean"), positives=("n_test_positive", "first"))
+    of_split = task.groupby("split").apply(lambda t: np.average(t["auroc"], weights=t["positives"]))
+    return of_split.mean()
+
+
+@pytest.mark.parametrize("kind", ["phenotype", "mortality"])
+@pytest.mark.parametrize("model, networks", [("RNN-C", 1), ("LR:fine", 1), ("MN-LR-2:fine", 3), ("MN-LR-2", 5)])
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_estimates_are_those_of_a_recomputation(run, results, kind, model, networks, fraction):
+    fits = results[(results["task_kind"] == kind) & (results["fraction"] == fraction)]
+    fits = fits[[name.partition("@")[0] == model for name in fits["model"]]]
+    row = sources(run, kind).loc[model, fraction]
+    draws = sorted(fits["seed"].unique())
+    assert len(draws) == row["n_draws"] and fits["model"].nunique() == networks
+    assert weighted_mean(fits, draws, {str(i) for i in range(networks)}) == pytest.approx(row["estimate"], abs=1e-9)
+
+
+def test_intervals_over_three_sources_are_no_narrower_than_the_spread_of_draws(run, results):
+    row = sources(run, "phenotype").loc["RNN-C", 0.1]
+    fits = results[(results["task_kind"] == "phenotype") & (results["fraction"] == 0.1) & (results["model"] == "RNN-C")]
+    means = [weighted_mean(fits, [seed], {"0"}) for seed in sorted(fits["seed"].unique())]
+    assert np.std(means, ddof=1) / np.sqrt(len(means)) == pytest.approx(row["sd_draws"] / np.sqrt(len(means)), abs=2e-3)
+    assert (row["high"] - row["low"]) / 2 > 1.9 * row["sd_draws"] / np.sqrt(len(means))
+
+
+def test_shuffled_labels_and_other_networks_pass_the_checks(run):
+    checks = pd.read_csv(run / "tables/stability_checks.csv").set_index("check")["sources"]
+    inside = [re.match(r"(\d+) of (\d+)", text).groups() for name, text in checks.items() if "Shuffled" in name]
+    outside = [re.match(r"(\d+) of (\d+)", text).groups() for name, text in checks.items() if "etwork" in name]
+    assert inside and outside
+    assert all(int(k) >= 0.9 * int(n) for k, n in inside)
+    assert all(int(k) <= 0.1 * int(n) for k, n in outside)
+
+
+def test_the_rules_are_the_frozen_ones_and_no_claim_is_counted_up(run):
+    from rnn_transfer.evaluation.claim_rules import RULES_SHA256
+
+    claims = pd.read_csv(run / "tables/claims.csv")
+    assert set(claims["rules_sha256"]) == {RULES_SHA256}
+    assert not re.search(r"\d+ of \d+ claims", (run / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_manifest_says_who_fitted_what(run):
+    parts = json.loads((run / "manifest.json").read_text())["combined"]
+    models = [model for part in parts for model in part["models"]]
+    assert {"RNN-C", "MN-LR-2:fine", "LR:fine"} <= set(models)
+    assert all(part["commit"] or part["hardware"] for part in parts)
+
+
+def test_the_sentences_of_the_page_have_no_number_of_their_own(root):
+    "A number with three decimals in the prose is read from a table by the cell that prints it."
+    cells = json.loads((root / "nbs/results.ipynb").read_text(encoding="utf-8"))["cells"]
+    prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert not re.findall(r"[^\d]\.\d{3}\b", prose)
