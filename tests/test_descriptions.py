@@ -23,6 +23,7 @@ from rnn_transfer.learning.autoencoder import observed_values
 from rnn_transfer.learning.networks import read_split
 from rnn_transfer.model import init_network, load_checkpoint, save_checkpoint
 from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities.checkpoint_form import hash_description
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.json_files import read_json
 
@@ -506,7 +507,7 @@ def write_weights(path, change):
     path.write_bytes(safetensors.save(stored))
     file = path.with_suffix('.json')
     about = json.loads(file.read_text()) | dict(sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    about.pop('description_sha256', None)
+    about['description_sha256'] = hash_description(about)
     file.write_text(json.dumps(about))
 
 
@@ -544,7 +545,7 @@ def test_a_description_that_would_mislead_is_rejected(tmp_path, change, says):
     save_checkpoint(init_network(3, 4, 2), path, columns=['a', 'b', 'c'])
     file = path.with_suffix('.json')
     about = json.loads(file.read_text()) | change
-    about.pop('description_sha256', None)
+    about['description_sha256'] = hash_description(about)
     file.write_text(json.dumps(about))
     with pytest.raises(BadInput, match=says) as e:
         load_checkpoint(path)

@@ -1,6 +1,7 @@
 "Estimators: scikit-learn's contract, the same features for the same information, persistence, few labels."
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -259,6 +260,84 @@ def test_a_changed_classifier_is_rejected_in_one_line(toy, checkpoint, tmp_path,
     with pytest.raises(BadInput, match=problem) as e:
         load_classifier(folder)
     assert '\n' not in str(e.value)
+
+
+@pytest.fixture(scope='module')
+def saved_classifier(toy, checkpoint, tmp_path_factory):
+    model = TransferClassifier(checkpoint, features='both', scale='target', repeats=1).fit(toy, toy.tasks[0].name)
+    return save_classifier(model, tmp_path_factory.mktemp('classifier') / 'model')
+
+
+def other(value):
+    "A value of the same form."
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    if isinstance(value, str):
+        return value[::-1] + '1'
+    if isinstance(value, list):
+        return [other(value[0]), *value[1:]]
+    first = next(iter(value))
+    return value | {first: other(value[first])}
+
+
+KEYS = ['format', 'settings', 'label', 'feature_names', 'scaled_columns', 'statistics', 'recalibration', 'n_positive']
+KEYS += ['n_negative', 'penalty_strength', 'constant', 'version', 'sha256', 'network_sha256', 'description_sha256']
+INNER = [('recalibration', key) for key in ('intercept', 'slope', 'note')]
+INNER += [('settings', key) for key in ('features', 'layers', 'missing', 'scale', 'recalibrate', 'repeats')]
+
+
+def test_every_key_of_a_classifier_is_among_those_that_are_edited(saved_classifier):
+    assert set(json.loads((saved_classifier / 'classifier.json').read_text())) == set(KEYS)
+
+
+def edited_line(saved_classifier, tmp_path, change):
+    "What loading says of a copy whose classifier.json was edited."
+    folder = shutil.copytree(saved_classifier, tmp_path / 'copy')
+    file = folder / 'classifier.json'
+    stored = json.loads(file.read_text())
+    change(stored)
+    file.write_text(json.dumps(stored))
+    with pytest.raises(BadInput) as e:
+        load_classifier(folder)
+    line = str(e.value)
+    assert '\n' not in line and str(file) in line and len(line) < 400
+    return line
+
+
+@pytest.mark.parametrize('key', KEYS)
+def test_an_edited_key_of_a_classifier_is_found_out(saved_classifier, tmp_path, key):
+    line = edited_line(saved_classifier, tmp_path, lambda stored: stored.update({key: other(stored[key])}))
+    assert ('expected' if key == 'format' else 'was edited') in line
+
+
+@pytest.mark.parametrize(('outer', 'key'), INNER)
+def test_an_edit_within_a_key_of_a_classifier_is_found_out(saved_classifier, tmp_path, outer, key):
+    line = edited_line(saved_classifier, tmp_path, lambda s: s[outer].update({key: other(s[outer][key])}))
+    assert 'was edited' in line
+
+
+@pytest.mark.parametrize('key', KEYS)
+@pytest.mark.parametrize('change', [lambda s, key: s.pop(key), lambda s, key: s.update({key: None})])
+def test_a_key_of_a_classifier_that_is_gone_is_named(saved_classifier, tmp_path, change, key):
+    line = edited_line(saved_classifier, tmp_path, lambda stored: change(stored, key))
+    assert key in line or (key == 'network_sha256' and 'was edited' in line)
+
+
+def test_a_classifier_of_another_format_is_named_before_its_hash(saved_classifier, tmp_path):
+    def make_older(stored):
+        stored['format'] = 'rnn_transfer classifier 1'
+        del stored['description_sha256']
+
+    assert "format 'rnn_transfer classifier 1', expected" in edited_line(saved_classifier, tmp_path, make_older)
+
+
+def test_a_classifier_whose_keys_have_another_order_loads(saved_classifier, tmp_path):
+    folder = shutil.copytree(saved_classifier, tmp_path / 'copy')
+    file = folder / 'classifier.json'
+    file.write_text(json.dumps(dict(reversed(json.loads(file.read_text()).items()))))
+    assert load_classifier(folder).label_ == load_classifier(saved_classifier).label_
 
 
 def test_labels_are_matched_by_stay(toy):

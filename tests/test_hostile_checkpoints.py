@@ -11,6 +11,7 @@ from rnn_transfer.estimators.features import MIMICNetFeatures
 from rnn_transfer.experiment.commands import rnn_transfer_features
 from rnn_transfer.model import init_network, save_checkpoint
 from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities.checkpoint_form import hash_description
 from rnn_transfer.utilities.errors import BadInput
 
 TOY = toy_cohort(60)
@@ -94,11 +95,30 @@ def test_an_edited_field_is_rejected(checkpoint, cohort_folder, capsys, route, f
 
 
 @ROUTES
-@pytest.mark.parametrize('field', [f for f in FIELDS if f != 'description_sha256'])
+@pytest.mark.parametrize('field', FIELDS)
 def test_a_field_that_is_left_out_is_rejected(checkpoint, cohort_folder, capsys, route, field):
     edit(checkpoint, lambda stored: stored.pop(field) and None)
     line = route(checkpoint, cohort_folder, capsys)
     assert '\n' not in line and 'net.' in line
+
+
+def without_hash(stored):
+    del stored['description_sha256']
+
+
+def with_null(stored):
+    stored['description_sha256'] = None
+
+
+@ROUTES
+@pytest.mark.parametrize('remove', [without_hash, with_null])
+@pytest.mark.parametrize('field', [None, 'hours', 'scale', 'channels', 'versions', 'seed'])
+def test_a_description_without_its_hash_is_rejected(checkpoint, cohort_folder, capsys, route, remove, field):
+    edit(checkpoint, lambda stored: field and stored.update({field: other(stored[field])}))
+    edit(checkpoint, remove)
+    line = route(checkpoint, cohort_folder, capsys)
+    assert '\n' not in line and 'net.json' in line and len(line) < 400
+    assert 'has no description_sha256' in line and 'fetch or train it again' in line
 
 
 @ROUTES
@@ -143,6 +163,8 @@ def test_a_deeper_edit_is_rejected(checkpoint, cohort_folder, capsys, route, cha
     ],
     ids=str,
 )
-def test_what_fits_no_network_is_rejected_without_a_hash_too(checkpoint, cohort_folder, capsys, route, changes):
-    edit(checkpoint, lambda stored: stored.update(changes, description_sha256=None))
-    assert '\n' not in route(checkpoint, cohort_folder, capsys)
+def test_what_fits_no_network_is_rejected_with_a_right_hash_too(checkpoint, cohort_folder, capsys, route, changes):
+    edit(checkpoint, lambda stored: stored.update(changes))
+    edit(checkpoint, lambda stored: stored.update(description_sha256=hash_description(stored)))
+    line = route(checkpoint, cohort_folder, capsys)
+    assert '\n' not in line and 'hash' not in line

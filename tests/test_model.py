@@ -28,6 +28,7 @@ from rnn_transfer.model import (
     save_checkpoint,
 )
 from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities.checkpoint_form import hash_description
 from rnn_transfer.utilities.errors import BadInput
 
 
@@ -337,9 +338,10 @@ def test_a_flipped_bit_is_found(saved, at):
 
 
 def redescribe(path, **changes):
-    "Edit a description; the hash of the description is left out, as in checkpoints from before it."
-    about = json.loads(path.with_suffix('.json').read_text()) | dict(description_sha256=None) | changes
-    path.with_suffix('.json').write_text(json.dumps({k: v for k, v in about.items() if v is not None}))
+    "Edit a description and give it the hash that then is right; None takes a key out."
+    about = json.loads(path.with_suffix('.json').read_text()) | changes
+    about = {k: v for k, v in about.items() if v is not None}
+    path.with_suffix('.json').write_text(json.dumps(about | dict(description_sha256=hash_description(about))))
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,13 @@ from .classifier import TransferClassifier
 from .precision import expected_precision
 from .recalibration import Recalibration
 from ..learning.linear import Standardizer
+from ..utilities.checkpoint_form import check_description_hash, hash_description
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
+from ..utilities.json_files import check_form, read_json
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-007
-_FORMAT = 'rnn_transfer classifier 1'
+_FORMAT = 'rnn_transfer classifier 2'  # 1 had no hash of classifier.json
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-008
 _NETWORK = 'network.safetensors'
@@ -46,6 +48,7 @@ def save_classifier(
         described = _describe(model) | dict(sha256=hashlib.sha256(weights).hexdigest())
         if model.features != 'statistics':
             described['network_sha256'] = _copy_network(Path(model.checkpoint), tmp)
+        described['description_sha256'] = hash_description(described)
         text = json.dumps(described, indent=1, ensure_ascii=False)
         (tmp / 'classifier.json').write_text(text, encoding='utf-8')
     return out
@@ -139,26 +142,20 @@ def _description_type() -> type:
         version=(str, ...),
         sha256=(str, ...),
         network_sha256=(str, ''),
+        description_sha256=(str | None, None),  # `check_description_hash` says what a missing one means
     )
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-020
 def _read_description(path: Path) -> Any:
-    "classifier.json; BadInput names the first key that is wrong"
-    from pydantic import ValidationError
-
-    if not path.is_file():
-        raise BadInput(f'{path}: no such file; a classifier is a folder that `save_classifier` wrote')
-    if path.stat().st_size > 20_000_000:
-        raise BadInput(f'{path}: larger than any classifier; fetch it again')
-    try:
-        found = _description_type().model_validate_json(path.read_bytes())
-    except ValidationError as e:
-        first = e.errors()[0]
-        where = '.'.join(map(str, first['loc'])) or 'the file'
-        raise BadInput(f'{path}: {where}: {first["msg"][:80]}; save the classifier again') from None
-    if found.format != _FORMAT:
-        raise BadInput(f'{path}: format {found.format[:40]!r}, expected {_FORMAT!r}; save it with this version')
-    return found
+    "classifier.json; BadInput for another format, a wrong key, or an edit"
+    fix = 'fetch or save the classifier again'
+    stored = read_json(path, 'the description in a folder that `save_classifier` wrote', fix)
+    if stored.get('format') != _FORMAT:
+        found = str(stored.get('format'))[:40]
+        raise BadInput(f'{path}: format {found!r}, expected {_FORMAT!r}; save the classifier with this version')
+    described = check_form(stored, _description_type, path, fix)
+    check_description_hash(stored, path, fix)
+    return described
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-022
 def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
