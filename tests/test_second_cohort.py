@@ -1,0 +1,65 @@
+"Real stays as another hospital has them: other names, units, hourly rows, and nothing but a mapping."
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rnn_transfer import Cohort, shipped_network
+from rnn_transfer.estimators.features import MIMICNetFeatures
+from rnn_transfer.sources import physionet2012
+
+FOLDER = Path(__file__).resolve().parents[2] / "shared/data/physionet2012"
+N_STAYS = 400
+# channel: (their column, their unit, what they write for a value of ours)
+THEIRS = {
+    "Diastolic blood pressure": ("RR dia", "kPa", lambda v: v / 7.500616827),
+    "Fraction inspired oxygen": ("FiO2", "%", lambda v: v * 100),
+    "Glucose": ("Blutzucker", "mmol/L", lambda v: v / 18.0156),
+    "Heart Rate": ("Puls", "1/min", lambda v: v),
+    "Height": ("Größe", "in", lambda v: v / 2.54),
+    "Mean blood pressure": ("MAP", "mmHg", lambda v: v),
+    "Oxygen saturation": ("Sättigung", "fraction", lambda v: v / 100),
+    "Respiratory rate": ("AF", "1/min", lambda v: v),
+    "Systolic blood pressure": ("RR sys", "kPa", lambda v: v / 7.500616827),
+    "Temperature": ("Temp", "°F", lambda v: v * 9 / 5 + 32),
+    "Weight": ("Gewicht", "lb", lambda v: v / 0.45359237),
+    "pH": ("pH-Wert", "", lambda v: v),
+}
+SCORE = "Glascow coma scale total"
+
+
+@pytest.fixture(scope="module")
+def ours():
+    if not FOLDER.exists():
+        pytest.skip(f"{FOLDER} is not here: the records of PhysioNet 2012 are downloaded by the user")
+    whole = physionet2012.cohort(FOLDER)
+    stays = whole.stays.iloc[:: len(whole.stays) // N_STAYS].head(N_STAYS).reset_index(drop=True)
+    events = whole.events[whole.events["stay_id"].isin(stays["stay_id"])].reset_index(drop=True)
+    return Cohort(events, stays, whole.channels, whole.tasks)
+
+
+def hourly(cohort: Cohort) -> pd.DataFrame:
+    "One row a stay and hour, the last value of each hour, in their names and units."
+    events = cohort.events.assign(hour=np.ceil(cohort.events["hour"]).clip(1).astype(int) - 1)
+    events = events[events["hour"] < 48]
+    wide = events.groupby(["stay_id", "hour", "channel"], observed=True)["value"].last().unstack().reset_index()
+    table = {"Fall": "F" + wide["stay_id"].astype(str), "Stunde": wide["hour"]}
+    table |= {column: write(wide[name]) for name, (column, _, write) in THEIRS.items() if name in wide}
+    scores = next(channel.values for channel in cohort.channels if channel.name == SCORE)
+    table["GCS"] = wide[SCORE].map(lambda v: scores[int(v)], na_action="ignore")
+    return pd.DataFrame(table)
+
+
+def test_real_stays_in_other_names_and_units_give_the_same_features(ours):
+    mapping = {column: (name, unit) if unit else name for name, (column, unit, _) in THEIRS.items()} | {"GCS": SCORE}
+    stays = ours.stays[["stay_id", "subject_id", "los_hours", "partition", "In-hospital mortality"]]
+    stays = stays.assign(Fall="F" + stays["stay_id"].astype(str)).drop(columns="stay_id")
+    columns = dict(stay_id="Fall", hour="Stunde")
+    network = shipped_network()
+    theirs = Cohort.from_wide(hourly(ours), stays, mapping, columns=columns, checkpoint=network)
+    direct = MIMICNetFeatures(network).fit(ours).transform(ours)
+    converted = MIMICNetFeatures(network).fit(theirs).transform(theirs)
+    assert direct.shape == converted.shape == (N_STAYS, 200)
+    assert np.abs(direct.to_numpy() - converted.to_numpy()).max() < 1e-5
