@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -232,6 +233,70 @@ def test_a_classifier_is_saved_whole(toy, checkpoint, tmp_path, features, recali
     loaded = load_classifier(save_classifier(model, tmp_path / 'model'))
     assert np.abs(loaded.predict_proba(toy) - model.predict_proba(toy)).max() <= 1e-12
     assert loaded.recalibration_ == model.recalibration_ and loaded.label_ == model.label_
+
+
+def without_channels(cohort, n):
+    "A cohort that lacks its last n channels."
+    channels = cohort.channels[: len(cohort.channels) - n]
+    events = cohort.events[cohort.events['channel'].isin([c.name for c in channels])].reset_index(drop=True)
+    events['channel'] = events['channel'].cat.remove_unused_categories()
+    return Cohort(events, cohort.stays, channels, cohort.tasks)
+
+
+def test_a_channel_that_is_gone_is_named_in_one_line(toy, checkpoint, tmp_path):
+    model = TransferClassifier(checkpoint, repeats=1).fit(toy, toy.tasks[0].name)
+    less, lost = without_channels(toy, 2), [c.name for c in toy.channels[-2:]]
+    with pytest.warns(UserWarning, match='they were there when the model was fitted') as seen:
+        note = model.evaluate(less, replicates=20).note
+    assert len(seen) == 1 and '\n' not in str(seen[0].message) and ', '.join(lost) in str(seen[0].message)
+    assert str(seen[0].message) in note
+    with pytest.warns(UserWarning, match='the model reads them'):
+        load_classifier(save_classifier(model, tmp_path / 'model')).predict(less)
+
+
+def test_an_empty_channel_counts_as_gone(toy, checkpoint):
+    model = TransferClassifier(checkpoint, repeats=1).fit(toy, toy.tasks[0].name)
+    name = toy.channels[0].name
+    empty = Cohort(toy.events[toy.events['channel'] != name], toy.stays, toy.channels, toy.tasks)
+    with pytest.warns(UserWarning, match=f'never measured: {name}'):
+        model.predict(empty)
+
+
+def test_what_was_never_there_is_not_warned_of(toy, checkpoint):
+    less = without_channels(toy, 1)
+    model = TransferClassifier(checkpoint, repeats=1).fit(less, toy.tasks[0].name)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)
+        model.predict(less)
+        model.predict(toy)
+
+
+@pytest.mark.parametrize('features', ['statistics', 'both'])
+def test_statistics_of_a_missing_channel_are_an_error_in_one_line(toy, checkpoint, features):
+    model = TransferClassifier(checkpoint, features=features, repeats=1).fit(toy, toy.tasks[0].name)
+    with pytest.raises(BadInput, match=f'are missing: {toy.channels[-1].name}; add') as e:
+        model.predict(without_channels(toy, 1))
+    assert '\n' not in str(e.value)
+
+
+def test_a_note_says_which_stays_were_learned_from(toy, checkpoint):
+    model = TransferClassifier(checkpoint, repeats=1).fit(toy, toy.tasks[0].name)
+    n = int(toy.stays.loc[toy.stays['partition'] != 'test', toy.tasks[0].name].notna().sum())
+    for partition, says in (('train', 'are train or val'), ('val', 'too good'), ('all', f'{n:,} of the')):
+        assert says in model.evaluate(toy, partition=partition, replicates=20).note
+    assert 'train or val' not in model.evaluate(toy, replicates=20).note
+
+
+@pytest.mark.parametrize('n_positive', [8, 30])
+def test_a_note_says_that_training_labels_are_few(toy, checkpoint, n_positive):
+    labels = pd.Series(np.nan, toy.stays['stay_id'].to_numpy())
+    train = np.flatnonzero((toy.stays['partition'] == 'train').to_numpy())
+    test = np.flatnonzero((toy.stays['partition'] == 'test').to_numpy())
+    labels.iloc[train[:60]] = (np.arange(60) < n_positive).astype(float)
+    labels.iloc[test] = np.arange(len(test)) % 2
+    note = TransferClassifier(checkpoint, repeats=1).fit(toy, labels).evaluate(toy, labels, replicates=20).note
+    assert ('Learned from 60 labels, 8 positive, which is few: 8 positives' in note) == (n_positive == 8)
+    assert ('Learned from' in note) == (n_positive == 8)
 
 
 def change_json(path, **new):

@@ -225,6 +225,30 @@ def test_the_draft_of_a_mapping_names_no_unit(tmp_path):
     assert set(draft["unit"]) == {""}
 
 
+def test_a_draft_replaces_no_file(tmp_path, capsys):
+    HOURLY.to_csv(tmp_path / "hourly.csv", index=False)
+    mapping = tmp_path / "mapping.csv"
+    mapping.write_text("mine")
+    with pytest.raises(SystemExit) as e:
+        rnn_transfer_cohort("table", events=str(tmp_path / "hourly.csv"), draft=str(mapping))
+    said = capsys.readouterr().err.strip()
+    assert e.value.code == 2 and "name another file" in said and "\n" not in said
+    assert mapping.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["Heart rate", "heart_rate", "HeartRate"])
+def test_a_channel_spelt_almost_as_a_known_one_is_an_error(name):
+    said = problems(HOURLY, STAYS, MAPPING | {"hr": (name, "bpm")})
+    assert f"column hr: the mapping says {name!r}, and the known channel is 'Heart Rate'" in said
+    assert "\n" not in said
+
+
+def test_a_network_s_own_spelling_is_known():
+    own = Channel("Heart rate", "continuous", "bpm", 80.0)
+    cohort = Cohort.from_wide(HOURLY, STAYS, {"hr": "Heart rate"}, channels=[own, *BENCHMARK_CHANNELS], allow_loss=True)
+    assert "Heart rate" in [c.name for c in cohort.channels]
+
+
 def test_slips_of_the_pen_are_named():
     assert "no such option" in problems(HOURLY, STAYS, MAPPING, colums={})
     assert "is no role" in problems(HOURLY, STAYS, MAPPING, columns=dict(stay="stay_id"))

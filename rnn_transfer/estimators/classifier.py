@@ -6,6 +6,7 @@
 __all__ = ['labels_of', 'TransferClassifier']
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-002
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-003
+from ..cohorts.alignment import network_channels
 from ..cohorts.validation import check_labels
 from ..data import Cohort
 from .features import MIMICNetFeatures, StatisticalFeatures
 from .label_evaluation import LabelEvaluation, evaluate_label
-from .precision import expected_precision
+from .precision import MIN_POSITIVES, expected_precision
 from .recalibration import Recalibration, cross_fit_logits, fit_recalibration
 from ..learning.few_labels import fit_few_labels
 from ..learning.linear import Standardizer
@@ -84,6 +86,7 @@ def fit(
         raise BadInput(f'features {self.features!r}: expected network, statistics or both')
     self.classes_, self.label_ = np.array([0, 1]), y if isinstance(y, str) else 'label'
     self.blocks_ = [block.fit(X) for block in self._blocks()]
+    self.channels_ = self._channels_there(X)
     table, labels = self._table(X), labels_of(X, y)
     self.feature_names_in_ = np.array(table.columns, object)
     self.scaler_ = Standardizer.fit(table[(X.stays['partition'] == 'train').to_numpy()].to_numpy())
@@ -97,10 +100,13 @@ def predict_proba(
     self: TransferClassifier,
     X: Cohort,  # with the same channels, or some of them
 ) -> np.ndarray:  # (n_stays, 2), probabilities of 0 and 1
-    "Probabilities of every stay of a cohort."
+    "Probabilities of every stay of a cohort; warns of channels that are missing now."
     check_is_fitted(self)
+    lost = self._lost_channels(X)
     Z = self.scaler_.transform(self._table(X).to_numpy())
     p = self.recalibration_.apply(Z @ self.coef_[0] + self.intercept_[0])
+    if lost:
+        warnings.warn(lost, stacklevel=2)
     return np.column_stack([1 - p, p])
 
 
@@ -121,13 +127,14 @@ def _blocks(self: TransferClassifier) -> list:
         self.features
     ]
 
-
+# %% ../../nbs/estimators/classifier.ipynb #cell-015
 @patch
 def _table(self: TransferClassifier, X: Cohort) -> pd.DataFrame:
-    "(n_stays, m) the features of every stay"
-    return pd.concat([block.transform(X) for block in self.blocks_], axis=1)
+    "(n_stays, m) the features of every stay; a missing statistic is found first"
+    tables = [block.transform(X) for block in reversed(self.blocks_)]
+    return pd.concat(tables[::-1], axis=1)
 
-
+# %% ../../nbs/estimators/classifier.ipynb #cell-016
 @patch
 def _fit_rows(self: TransferClassifier, Z: np.ndarray, y: np.ndarray, subject: np.ndarray):
     "Fit, recalibrate, and keep what the labels can say"
@@ -145,7 +152,57 @@ def _fit_rows(self: TransferClassifier, Z: np.ndarray, y: np.ndarray, subject: n
         logits = cross_fit_logits(lambda rows: lambda at: fit(rows).fit.logits(Z[at]), y, subject, 1, key)
         self.recalibration_ = fit_recalibration(logits, y)
 
-# %% ../../nbs/estimators/classifier.ipynb #cell-015
+# %% ../../nbs/estimators/classifier.ipynb #cell-018
+_MANY_STAYS = 100  # from here on, a channel without any value is missing
+
+# %% ../../nbs/estimators/classifier.ipynb #cell-019
+@patch
+def _channels_read(self: TransferClassifier, X: Cohort) -> list[str]:
+    "Channels that the network or the statistics read"
+    names = []
+    for block in self.blocks_:
+        if isinstance(block, StatisticalFeatures):
+            names += [name.rsplit('|', 2)[0] for name in block.names_]
+        else:
+            names += [channel.name for channel in network_channels(block.network_.meta, X.channels)]
+    return list(dict.fromkeys(names))
+
+# %% ../../nbs/estimators/classifier.ipynb #cell-020
+@patch
+def _channels_there(self: TransferClassifier, X: Cohort) -> list[str]:
+    "Those of them that a cohort has"
+    there = {channel.name for channel in X.channels}
+    if len(X.stays) >= _MANY_STAYS:
+        there &= set(X.events['channel'].unique())
+    return [name for name in self._channels_read(X) if name in there]
+
+# %% ../../nbs/estimators/classifier.ipynb #cell-021
+@patch
+def _lost_channels(self: TransferClassifier, X: Cohort) -> str:
+    "One line on the channels that are missing now; empty where there are none"
+    there = self._channels_there(X)
+    lost = [name for name in getattr(self, 'channels_', self._channels_read(X)) if name not in there]
+    if not lost:
+        return ''
+    names = ', '.join(lost[:6]) + (' …' if len(lost) > 6 else '')
+    why = 'they were there when the model was fitted' if hasattr(self, 'channels_') else 'the model reads them'
+    return f'channels are missing and count as never measured: {names}; {why}'
+
+# %% ../../nbs/estimators/classifier.ipynb #cell-023
+@patch
+def _notes(self: TransferClassifier, X: Cohort, rows: np.ndarray) -> list[str]:
+    "What a reader of an evaluation must know; an empty one says nothing"
+    learned = int((X.stays['partition'].to_numpy()[rows] != 'test').sum())
+    from_train = (
+        f'{learned:,} of the {len(rows):,} stays are train or val: a model that was fitted on this cohort '
+        'learned from them, so that these numbers are too good'
+    )
+    n, p = self.precision_.n_positive + self.precision_.n_negative, self.precision_.n_positive
+    few = min(p, n - p) < MIN_POSITIVES
+    from_few = f'Learned from {n:,} labels, {p:,} positive, which is few: {self.precision_.message}'
+    return [self._lost_channels(X), from_train if learned else '', from_few if few else '']
+
+# %% ../../nbs/estimators/classifier.ipynb #cell-024
 @patch
 def evaluate(
     self: TransferClassifier,
@@ -161,4 +218,6 @@ def evaluate(
     if not len(rows):
         raise BadInput(f'partition {partition!r}: no stay has a label; expected train, val, test or all')
     p = self.predict_proba(X)[rows, 1]
-    return evaluate_label(labels[rows], p, X.stays['subject_id'].to_numpy()[rows], replicates)
+    found = evaluate_label(labels[rows], p, X.stays['subject_id'].to_numpy()[rows], replicates)
+    found.note = '. '.join(note for note in (found.note, *self._notes(X, rows)) if note)
+    return found

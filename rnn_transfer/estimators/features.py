@@ -174,8 +174,9 @@ class StatisticalFeatures(TransformerMixin, BaseEstimator):
         self,
         X: Cohort,  # with the channels given to `fit`
     ) -> pd.DataFrame:  # (n, 42 × n_channels) float32, index stay_id; NaN where a channel was never observed
-        "Statistics of every stay."
+        "Statistics of every stay; BadInput where a channel is missing."
         check_is_fitted(self)
+        self._check_channels(X)
         return X.statistics(self.hours)[self.names_]
 
     def get_feature_names_out(
@@ -184,3 +185,13 @@ class StatisticalFeatures(TransformerMixin, BaseEstimator):
     ) -> np.ndarray:  # (42 × n_channels,) of str
         "Names of the statistics, `channel|period|function`."
         return np.array(self.names_, object)
+
+# %% ../../nbs/estimators/features.ipynb #cell-024
+@patch
+def _check_channels(self: StatisticalFeatures, X: Cohort):
+    "BadInput where a cohort lacks a channel that was given to `fit`"
+    given = set(statistics_columns(X.channels))
+    lacking = list(dict.fromkeys(name.rsplit('|', 2)[0] for name in self.names_ if name not in given))
+    if lacking:
+        names = ', '.join(lacking[:6]) + (' …' if len(lacking) > 6 else '')
+        raise BadInput(f'statistics: channels that were there when fitted are missing: {names}; add them')

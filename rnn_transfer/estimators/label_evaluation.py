@@ -44,7 +44,7 @@ class LabelEvaluation:
     table: pd.DataFrame  # index measure; columns estimate, low, high; NaN where there is no interval
     n: int  # stays
     n_positive: int  # of them with the label
-    note: str  # what cannot be concluded; empty with enough positives
+    note: str  # what to know before concluding; empty where there is nothing
     curve: pd.DataFrame  # reliability curve: mean prediction, fraction of positives, interval, stays of each bin
     aurocs: np.ndarray = field(repr=False)  # (1 + replicates,) AUROC of each replicate; entry 0 is the estimate
 

@@ -19,7 +19,7 @@ from ..cohorts.losses import CHANNEL_LIMIT, loss_records
 from ..cohorts.summary import died_in_window
 from .events import EventPieces, events_of_long, events_of_wide, join_pieces, usable_rows
 from .files import read_table
-from .mapping import ChannelRule, check_names, match_names, name_text, read_mapping
+from .mapping import ChannelRule, check_names, check_spelling, match_names, name_text, read_mapping
 from .problems import Findings, raise_for_errors
 from rnn_transfer.frames.stays import (
     Identifiers,
@@ -172,6 +172,7 @@ def _read_events(
     names = [c for c in frame.columns if c not in roles.values()] if is_wide else _names(frame[roles['channel']])
     matched = match_names(names, rules, list(known.values()))
     check_names(names, rules, matched, table, findings)
+    check_spelling(matched, list(known.values()), table, findings)
     _warn_of_units(matched, known, 'unit' in roles and not is_wide, table, findings)
     stay, hour, frame = stay[usable], hour[usable], frame[usable]
     if is_wide:
