@@ -142,7 +142,7 @@ def _description_type() -> type:
         version=(str, ...),
         sha256=(str, ...),
         network_sha256=(str, ''),
-        description_sha256=(str | None, None),  # `check_description_hash` says what a missing one means
+        description_sha256=(str | None, None),  # `check_description_hash` names a missing one
     )
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-020

@@ -87,7 +87,7 @@ def checkpoint_form() -> 'type[BaseModel]':
     class CheckpointForm(_grid_form()):
         format: Literal['rnn_transfer checkpoint 1']
         sha256: Digest
-        description_sha256: Digest | None = None  # `check_description_hash` says what a missing one means
+        description_sha256: Digest | None = None  # `check_description_hash` names a missing one
         n_columns: Size
         hidden: Size
         n_tasks: Size
