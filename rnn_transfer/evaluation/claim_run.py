@@ -39,7 +39,7 @@ def _sees_its_fraction(model: str) -> bool:
     system = parse_model(model, check=False)
     return system.criterion != 'full-val' and not system.system.startswith('pooled')
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-011
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-012
 @dataclass
 class JudgedRun:
     "A run, as the tests of claims see it."
@@ -75,7 +75,7 @@ class JudgedRun:
         "Fractions of the labels that were run."
         return sorted(self.counts.loc[kind].index) if kind in self.kinds else []
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-013
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-014
 @patch
 def fractions(
     self: JudgedRun,
@@ -85,7 +85,7 @@ def fractions(
     c = self.counts.loc[kind]
     return sorted(c.index[~(c['stays'] < MIN_STAYS) & ~(c['positives'] < MIN_VAL_POSITIVES)])
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-020
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-021
 def _networks_at(run: JudgedRun, model: str, kind: str, fraction: float) -> int:
     "How many networks of a system were run in a cell; 0: none."
     r = run.ev.results
@@ -118,7 +118,7 @@ def uses_fine(
     "Whether any system of the run was fitted by the fine grid, so that the two rules differ."
     return any(m.partition('@')[0].endswith(f':{FINE}') for m in run.models)
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-024
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-025
 def _with_names(run: JudgedRun, kind: str, terms: list) -> list:
     "The same terms, of the fits that stand for their systems."
     found = []
@@ -148,7 +148,7 @@ def combine(
         raise NotRun(f'{", ".join(dict.fromkeys(t.model for t in terms))}: no fit of the same task at {at}')
     return found
 
-# %% ../../nbs/evaluation/claim_run.ipynb #cell-026
+# %% ../../nbs/evaluation/claim_run.ipynb #cell-027
 @patch
 def task_sums(
     self: JudgedRun,
