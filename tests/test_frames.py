@@ -352,3 +352,17 @@ def test_deaths_within_the_window_are_said_once():
     stays = STAYS.assign(Death=[1, 0, 0, 1], los_hours=10.0)
     lines = describe_cohort(Cohort.from_wide(HOURLY, stays, MAPPING))
     assert lines.count("end before hour 48: the input can hold the outcome") == 1 and "with Death = 1" not in lines
+
+
+@pytest.mark.parametrize("write", [lambda h: h, lambda h: h.astype(str), lambda h: pd.to_timedelta(h, unit="h")])
+def test_the_first_hour_is_said_and_can_be_stated(write):
+    rows = pd.DataFrame(dict(case=["a", "b"], hour=write(pd.Series([1, 2])), hr=[80.0, 90.0]))
+    stays = pd.DataFrame(dict(case=["a", "b"], los_hours=60.0, shock=[0, 1]))
+    options = dict(mapping={"hr": "Heart Rate"}, columns=dict(stay_id="case"))
+    read = Cohort.from_wide(rows, stays, **options)
+    assert read.events["hour"].tolist() == [0.5, 1.5] and "hour 1 is read as the first hour" in read.meta["note"]
+    for first, hours in ((0, [1.5, 2.5]), (1, [0.5, 1.5])):
+        stated = Cohort.from_wide(rows, stays, first_hour=first, **options)
+        assert stated.events["hour"].tolist() == hours and "hour 1 is read" not in stated.meta["note"]
+    with pytest.raises(BadInput, match="first_hour 2: expected 0 or 1"):
+        Cohort.from_wide(rows, stays, first_hour=2, **options)

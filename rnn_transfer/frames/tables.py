@@ -31,7 +31,13 @@ from rnn_transfer.frames.stays import (
     partition_of_stays,
     stay_lengths,
 )
-from .times import first_hour, hours_since_admission, middle_of_hour, warn_of_whole_hours
+from rnn_transfer.frames.times import (
+    find_first_hour,
+    hours_since_admission,
+    is_counted,
+    middle_of_hour,
+    warn_of_whole_hours,
+)
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/frames/tables.ipynb #cell-006
@@ -44,6 +50,7 @@ class ReadOptions:
     channels: Sequence[Channel] | None = None  # that names may stand for; None: those of the benchmark
     tasks: list | dict | None = None  # as `find_tasks`
     whole_hours: str = ''  # times: hour 1 is a moment; bins: it names the hour; empty: by the form of the table
+    first_hour: int | None = None  # what an hourly table calls its first hour, 0 or 1; None: as `first_hour` finds it
     implausible: str = 'drop'  # as `to_unit`
     seed: int = 0  # draws partitions where the table has none
     val: float = 0.15  # fraction of subjects for validation, where partitions are drawn
@@ -55,6 +62,8 @@ class ReadOptions:
         for name, allowed in (('whole_hours', ('', 'times', 'bins')), ('implausible', ('drop', 'keep'))):
             if getattr(self, name) not in allowed:
                 raise BadInput(f'{name} {getattr(self, name)!r}: expected {" or ".join(filter(None, allowed))}')
+        if self.first_hour not in (None, 0, 1):
+            raise BadInput(f'first_hour {self.first_hour!r}: expected 0 or 1')
         if not (0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
             raise BadInput(f'val {self.val} and test {self.test}: expected fractions that leave subjects to train on')
 
@@ -129,7 +138,7 @@ def _read_stays(frame: pd.DataFrame, table: str, options: ReadOptions, findings:
 
 # %% ../../nbs/frames/tables.ipynb #cell-015
 def _row_hours(
-    frame, roles: dict, stays: _Stays, stay: np.ndarray, bins: bool, table: str, findings: Findings
+    frame, roles: dict, stays: _Stays, stay: np.ndarray, bins: bool, first: int | None, table: str, findings: Findings
 ) -> np.ndarray:
     "(n,) hours since admission of each row; NaN where there is none"
     column = frame[roles['hour']]
@@ -137,9 +146,10 @@ def _row_hours(
     if stays.admitted is not None:
         admitted = stays.admitted.reindex(stay).reset_index(drop=True)
     hour = hours_since_admission(column, admitted, table, findings)
-    is_number = pd.api.types.is_numeric_dtype(column)
     if bins:
-        return middle_of_hour(hour, first_hour(hour) if is_number else 0)
+        if first is None and is_counted(column):
+            first = find_first_hour(hour, roles['hour'], table, findings)
+        return middle_of_hour(hour, first or 0)
     warn_of_whole_hours(hour, roles['hour'], table, findings)
     return hour
 
@@ -165,7 +175,7 @@ def _read_events(
     roles = _needed_roles(frame, needed, options, table, findings)
     stay = stays.ids.apply(frame[roles['stay_id']])
     bins = options.whole_hours == 'bins' or (is_wide and options.whole_hours != 'times')
-    hour = _row_hours(frame, roles, stays, stay, bins, table, findings)
+    hour = _row_hours(frame, roles, stays, stay, bins, options.first_hour, table, findings)
     usable = usable_rows(stay, hour, table, findings)
     known = {c.name: c for c in options.channels or BENCHMARK_CHANNELS}
     rules = read_mapping(options.mapping)
