@@ -273,7 +273,7 @@ def _draw_split(
     default_low, default_high = data.meta.get('held_out_prevalence') or [0.0, 1.0]
     span = [default_low if low is None else low, default_high if high is None else high]
     prevalence = count_prevalences(data.stays[at_sites(data.stays, data.sites_of_pretraining)], data.phenotypes)
-    positives = count_test_positives(data.stays[at_sites(data.stays, data.sites_of_transfer)], data.phenotypes)
+    positives = count_test_positives(data.stays[at_sites(data.stays, data.sites_of_pretraining)], data.phenotypes)
     fewest = least_test_positives(data.meta, fewest)
     split = draw_splits(data.tasks, prevalence, n_splits, n_held_out, *span, seed, positives, fewest)[number]
     manifest = dict(split=number, source=split.source, target=split.target)

@@ -271,7 +271,7 @@ def test_report_is_one_offline_file(page):
         and '@import' not in page
         and not re.search(r'url\((?!#)', page)
     )
-    assert len(p.images) == 9 and all(i['role'] == 'img' and len(i['aria-label']) > 40 for i in p.images)
+    assert len(p.images) == 10 and all(i['role'] == 'img' and len(i['aria-label']) > 40 for i in p.images)
     ids = re.findall(r'\sid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', page)) <= set(ids)

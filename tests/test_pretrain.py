@@ -79,7 +79,8 @@ def test_other_seeds_hold_out_others():
         (dict(n_splits=1, n_held_out=13), '13 held-out phenotypes, but only 12 of 12'),
         (
             dict(low=0.2, high=0.3, n_splits=4, n_held_out=2),
-            r'2 of 3 phenotypes can be held out in only 3 ways: draw fewer or widen the range \[0.2, 0.3\]',
+            r'2 of 3 phenotypes can be held out in only 3 ways: draw fewer or let more take part than those with a '
+            r'prevalence in \[0.2, 0.3\]',
         ),
         (dict(n_splits=1, n_held_out=12), 'hold out fewer'),
         (dict(n_splits=0), 'at least one'),

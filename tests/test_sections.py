@@ -19,6 +19,7 @@ from rnn_transfer.evaluation.learning_curves import PANELS, headline_frame, sele
 from rnn_transfer.evaluation.plotting import line_style
 from rnn_transfer.evaluation.report import headline_text
 from rnn_transfer.evaluation.results import Evaluation
+from rnn_transfer.evaluation.source_tables import describe_sources
 from rnn_transfer.evaluation.three_sources import three_source_differences
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.evaluation.variance import variance_frame
@@ -144,7 +145,7 @@ def test_controls_are_averages_and_paired_differences(crowd):
     own = ev.averages().query("task_kind == 'phenotype' and fraction == 1 and model == 'masks-LR'").iloc[0]
     pair = three_source_differences(ev, [('MN-LR-2', 'masks-LR')]).query(cell).iloc[0]
     assert (d['value'], d['low_own'], d['estimate']) == (own['value'], own['low'], pair['estimate'])
-    assert d['verdict'] == pair['inconclusive'] == 'inconclusive: too few draws'
+    assert d['verdict'] == describe_sources(pair['low'], pair['high'], pair['inconclusive'])
 
 
 def test_shuffled_labels_are_judged_over_permutations(crowd):

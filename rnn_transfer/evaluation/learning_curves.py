@@ -144,8 +144,10 @@ def figure_2(
     return add_source_caption(fig, ev)
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-029
+_BETWEEN_SITES = ['zero-shot', 'recalibrated', 'pooled-LR', 'pooled-GBT', 'pooled-RNN', 'clock-LR', 'length-of-stay-LR']
 PANELS = {
-    'Further systems': ['MN-LR-2', *SYSTEM_GROUPS['Further']],
+    'Further systems': ['MN-LR-2', *(m for m in SYSTEM_GROUPS['Further'] if m not in _BETWEEN_SITES)],
+    'Between sites': ['MN-LR-2', *_BETWEEN_SITES],
     'Controls: what pre-training adds': [
         'MN-LR-2',
         'untrained-LR-2',

@@ -116,10 +116,19 @@ LINE_STYLES = {
     'SAPS-I': LineStyle(_GREY, 'd', '--'),
     'SOFA': LineStyle(_BLACK, 'd', '--'),
 }
+
+# %% ../../nbs/evaluation/plotting.ipynb #cell-025
+LINE_STYLES |= {  # between sites
+    'pooled-LR': LineStyle(_ORANGE, 's', '-'),
+    'pooled-GBT': LineStyle(_GREEN, 'h', '--'),
+    'pooled-RNN': LineStyle(_PINK, 'X', '-'),
+    'clock-LR': LineStyle(_SKY, 's', ':'),
+    'length-of-stay-LR': LineStyle(_BLACK, 's', ':'),
+}
 CRITERION_COLORS = {'literal': _ORANGE, 'cv': _GREEN, 'full-val': _PINK, 'fine': _SKY, 'ridge': _BLACK}
 _UNKNOWN_STYLE = LineStyle(_GREY, '.', ':')
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-025
+# %% ../../nbs/evaluation/plotting.ipynb #cell-027
 def line_style(
     model: str,  # name, such as LR or MN-LR-2:cv
 ) -> LineStyle:  # grey and dotted for a name the package does not know
@@ -131,7 +140,7 @@ def line_style(
     line = '-' if system.system.startswith('MN') else '--'
     return LineStyle(CRITERION_COLORS.get(system.criterion, _GREY), style.marker, line)
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-028
+# %% ../../nbs/evaluation/plotting.ipynb #cell-030
 def fraction_colors(
     fractions: Iterable[float],  # one or two
 ) -> dict[float, str]:  # the largest first
@@ -154,7 +163,7 @@ def label_fractions(
             f'{format_percent(f)} of the labels', (x, y - k * step), None, 'axes fraction', color=color, **options
         )
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-031
+# %% ../../nbs/evaluation/plotting.ipynb #cell-033
 def fraction_axis(
     ax: Any,  # matplotlib Axes
     fractions: Sequence[float],  # sorted
@@ -180,7 +189,7 @@ def zero_line(
     draw = ax.axvline if vertical else ax.axhline
     draw(0, color='#999999', lw=0.8, zorder=0)
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-034
+# %% ../../nbs/evaluation/plotting.ipynb #cell-036
 def spread_labels(
     heights: Sequence[float],  # (n,) sorted
     gap: float,  # least distance of two labels
@@ -199,7 +208,7 @@ def spread_labels(
             spread[first : first + n] = mean + gap * np.arange(first, first + n)
     return spread
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-037
+# %% ../../nbs/evaluation/plotting.ipynb #cell-039
 class LineEnd(NamedTuple):
     "The right end of a line."
 
@@ -231,7 +240,7 @@ def label_ends(
             annotation_clip=False,
         )
 
-# %% ../../nbs/evaluation/plotting.ipynb #cell-042
+# %% ../../nbs/evaluation/plotting.ipynb #cell-044
 def add_source_caption(
     fig: Any,  # matplotlib Figure
     ev: Evaluation,  # whose data are drawn

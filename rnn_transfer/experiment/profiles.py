@@ -35,6 +35,7 @@ _PROTOCOL = dict(
     n_held_out=5,  # Section 4
     low=None,  # the paper does not say: the prevalence range is the cohort's
     high=None,
+    min_test_positives=None,  # of a held-out phenotype; None: what the cohort says, or 10
     hours=48,  # Section 4
     masks=True,  # Section 4: 76 columns
     short='carry',  # the paper does not say

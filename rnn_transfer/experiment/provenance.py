@@ -125,13 +125,13 @@ def cohort_hash(
 
 # %% ../../nbs/experiment/provenance.ipynb #cell-026
 def _test_positives(stays: 'pd.DataFrame', named: list[str], about: dict, options: dict) -> tuple:
-    "Test positives of each phenotype at the sites of transfer, and how many a held-out one has at least."
+    "Test positives of each phenotype at the sites of pre-training, and how many a held-out one has at least."
     from rnn_transfer.cohorts.sites import at_sites
     from rnn_transfer.learning.splits import count_test_positives, least_test_positives
 
-    there = at_sites(stays, options.get('transfer_sites') or [])
+    here = at_sites(stays, options.get('pretrain_sites') or [])
     least = least_test_positives(about, options.get('min_test_positives'))
-    return count_test_positives(stays[there], named), least
+    return count_test_positives(stays[here], named), least
 
 # %% ../../nbs/experiment/provenance.ipynb #cell-028
 def check_splits(

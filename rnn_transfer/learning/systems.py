@@ -111,7 +111,9 @@ _ACROSS_SITES = {
     'clock-LR': _l1_system('control', 'the hours since admission at the end of the window', 'clock'),
     'length-of-stay-LR': _l1_system('control', 'the length of stay, not known when predicting', 'length of stay'),
 }
-SYSTEMS = _PAPER | _FURTHER | _SAME_TASK | _ABLATIONS | _CONTROLS | _SCORES | _ACROSS_SITES
+_GROUPS = ['paper', 'further', 'ablation', 'control']
+_EVERY = _PAPER | _FURTHER | _SAME_TASK | _ABLATIONS | _CONTROLS | _SCORES | _ACROSS_SITES
+SYSTEMS = dict(sorted(_EVERY.items(), key=lambda item: _GROUPS.index(item[1].group)))
 SAME_TASK_SYSTEMS = list(_SAME_TASK)  # they need a network that has learned the task, as with `same_tasks`
 SCORE_SYSTEMS = list(_SCORES)  # they need a cohort with these scores, and speak of mortality alone
 SYSTEM_NAMES = [name for name in SYSTEMS if name not in _SAME_TASK | _SCORES | _ACROSS_SITES]  # those of every run
