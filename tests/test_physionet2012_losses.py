@@ -59,6 +59,10 @@ def test_real_sets_lose_little_and_say_it(shared):
     assert found == {
         "set-a: Length_of_stay unknown": (60, 4000),
         "set-b: Length_of_stay unknown": (54, 4000),
+        "set-a: SAPS-I unknown": (190, 4000),
+        "set-b: SAPS-I unknown": (162, 4000),
+        "set-a: SOFA unknown": (144, 4000),
+        "set-b: SOFA unknown": (137, 4000),
         "outside the possible range, other parameters": (502, 3520515),
         "Height: code of a missing value": (3824, 8000),
         "code of a missing value, other parameters": (4293, 3520515),
