@@ -19,7 +19,7 @@ from .formats import SYSTEM_GROUPS, format_column
 from .intervals import percentile_interval
 from .layout import ReportTable, kind_title, name_fractions
 from .measures import MIN_INTERVAL_POSITIVES, calibration_line, logistic_fit
-from .null_fits import format_null_share, is_null_fit
+from .null_fits import count_nulls, format_null_share, is_null_fit
 from .results import Evaluation
 
 # %% ../../nbs/evaluation/calibration_lines.ipynb #cell-010
@@ -85,9 +85,7 @@ def _calibration_cell(ev: Evaluation, rows: np.ndarray) -> dict:
     r = ev.results.iloc[rows]
     enough = np.array([ev.positives[t][0] >= MIN_INTERVAL_POSITIVES for t in r['task']], bool)
     rows, r, null = rows[enough], r[enough], is_null_fit(r)[enough]
-    n_linear = int(r['n_near_zero'].notna().sum()) if 'n_near_zero' in r else 0
-    counts = dict(n_fits=len(rows), n_null=int(null.sum()), n_linear=n_linear)
-    counts |= dict(null_share=counts['n_null'] / n_linear if n_linear else np.nan)
+    counts = dict(n_fits=len(rows)) | count_nulls(r, null)
     if not len(rows):
         return counts
     fits = calibration_replicates([ev.labels[t] for t in r['task']], list(ev.predicted(rows)), ev.bootstrap.weights)

@@ -157,10 +157,14 @@ def judge_claims(
     return pd.DataFrame(rows, columns=_VERDICTS)
 
 
-def _runs_to_judge(ev: Evaluation, weights: dict | None) -> list:
-    "The run with each rule for λ that it has, the primary one first."
+def _judge_by_each_rule(ev: Evaluation, weights: dict | None, claims: list) -> tuple[pd.DataFrame, pd.DataFrame]:
+    "Verdicts and evidence by each rule for λ that a run has, the primary one first."
     primary = JudgedRun(ev, True, weights or {})
-    return [primary, JudgedRun(ev, False, weights or {})] if uses_fine(primary) else [primary]
+    runs = [primary, JudgedRun(ev, False, weights or {})] if uses_fine(primary) else [primary]
+    evidence = [gather_evidence(run, claims) for run in runs]
+    verdicts = [judge_claims(run, claims, found) for run, found in zip(runs, evidence)]
+    of_rules = dict(synthetic=bool(ev.info.get('synthetic')), rules=RULES_FILE, rules_sha256=found_sha256())
+    return pd.concat(verdicts, ignore_index=True).assign(**of_rules), pd.concat(evidence, ignore_index=True)
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-018
 def claims_table(
@@ -169,9 +173,7 @@ def claims_table(
     claims: list = CLAIMS,  # of Claim
 ) -> pd.DataFrame:  # as `judge_claims`, for each rule for λ; and synthetic, rules, rules_sha256
     "Every claim of the paper with estimate, interval and verdict, for the cohort that was run."
-    table = pd.concat([judge_claims(run, claims) for run in _runs_to_judge(ev, weights)], ignore_index=True)
-    of_rules = dict(rules=RULES_FILE, rules_sha256=found_sha256())
-    return table.assign(synthetic=bool(ev.info.get('synthetic')), **of_rules)
+    return _judge_by_each_rule(ev, weights, claims)[0]
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-023
 _WORD_ORDER = ('supported', 'contradicted', 'inconclusive', 'inconclusive: too few draws', 'not run')
@@ -225,18 +227,15 @@ def section(
     weights: dict | None = None,  # network -> split -> absolute weights of MN-LR-1, as `network_weights` reads
 ) -> list:  # of ReportTable: claims, claims_rules, claims_parts
     "The verdict on each claim of the paper, and its parts."
-    runs = _runs_to_judge(ev, weights)
-    gathered = [gather_evidence(run) for run in runs]
-    of_rules = dict(synthetic=bool(ev.info.get('synthetic')), rules=RULES_FILE, rules_sha256=found_sha256())
-    judged = [judge_claims(run, evidence=found) for run, found in zip(runs, gathered)]
-    table = pd.concat(judged, ignore_index=True).assign(**of_rules)
+    table, evidence = _judge_by_each_rule(ev, weights, CLAIMS)
     shown = _shown_verdicts(table)
     rules = shown[['Section', 'Claim', 'Verdict']].assign(Rule=table['rule'], Family=table['family'])
     rules = rules.assign(About=table['about'].replace('', '–'), Remark=table['reason'].replace('', '–'))
-    evidence = pd.concat(gathered, ignore_index=True)[_EVIDENCE]
+    evidence = evidence[_EVIDENCE]
     numbers = evidence.select_dtypes('float').columns
     parts = format_frame(evidence.assign(**{c: evidence[c].round(4) for c in numbers}))
-    note = f'{_VERDICTS_NOTE}{_SELECTION_NOTE if len(runs) > 1 else ""}{_rules_note()}'
+    by_rules = _SELECTION_NOTE if table['selection'].nunique() > 1 else ''
+    note = f'{_VERDICTS_NOTE}{by_rules}{_rules_note()}'
     every = f'Every comparison that the verdicts rest on. {_rules_note()}'
     return [
         ReportTable('claims', 'What the paper claims, and what this run shows', table, shown, note),

@@ -31,7 +31,7 @@ from rnn_transfer.evaluation.layout import (
     name_fractions,
     pivot_by_fraction,
 )
-from .null_fits import format_null_share, is_null_fit, null_frame
+from .null_fits import count_nulls, format_null_share, is_null_fit, null_frame
 from .results import Evaluation
 from .source_tables import describe_sources
 from .three_sources import three_source_differences
@@ -48,10 +48,10 @@ def control_frame(
     pairs = [('MN-LR-2', m) for m in CONTROLS if m in ev.models]
     if 'MN-LR-2' not in ev.models or not pairs:
         return pd.DataFrame()
-    d = three_source_differences(ev, pairs).drop(columns=['fitted', 'n_null', 'n_linear', 'null_share'])
+    d = three_source_differences(ev, pairs, fractions=few_and_all_fractions(ev))
+    d = d.drop(columns=['fitted', 'n_null', 'n_linear', 'null_share'])
     by = {'task_kind': 'task_kind', 'fraction': 'fraction', 'model': 'versus'}
     own = ev.averages()[[*by, 'value', 'low', 'high']].merge(null_frame(ev).drop(columns='overall'), on=list(by))
-    d = d[d['fraction'].isin(few_and_all_fractions(ev))]
     d = d.merge(own.rename(columns=by), on=list(by.values()), suffixes=('', '_own'))
     return d.assign(verdict=[describe_sources(*v) for v in zip(d['low'], d['high'], d['inconclusive'])])
 
@@ -123,11 +123,8 @@ def _shuffled_nulls(r: pd.DataFrame) -> dict:
     "The mean over permutations of the fits that have weights, and the null models; the columns of *Null fits*."
     null = is_null_fit(r)
     fitted = r[~null].groupby(['task', 'seed'])['auroc'].mean()
-    n_linear = int(r['n_near_zero'].notna().sum()) if 'n_near_zero' in r else 0
-    share = null.sum() / n_linear if n_linear else np.nan
     mean, low, high = t_interval(fitted)
-    ends = dict(fitted_low=low, fitted_high=high)
-    return dict(fitted=mean, **ends, n_null=int(null.sum()), n_linear=n_linear, null_share=share)
+    return dict(fitted=mean, fitted_low=low, fitted_high=high) | count_nulls(r, null)
 
 
 def _shuffled_row(r: pd.DataFrame, kind: str, fraction: float, patients: tuple[float, float]) -> dict:

@@ -18,7 +18,6 @@ import pandas as pd
 from .formats import SYSTEM_GROUPS, format_column, format_percent
 from .intervals import percentile_interval
 from .layout import ReportTable, Section, few_and_all_fractions, name_fractions
-from .measures import MIN_INTERVAL_POSITIVES
 from rnn_transfer.evaluation.plotting import (
     LineEnd,
     ReportFigure,
@@ -76,8 +75,7 @@ def _benefit_replicates(ev: Evaluation, rows: np.ndarray, thresholds: np.ndarray
 def _benefit_cell(ev: Evaluation, key: dict, rows: np.ndarray, thresholds: np.ndarray, name: str) -> pd.DataFrame:
     "The curve of one system, or of treating everybody."
     values = _benefit_replicates(ev, rows, thresholds, name == _DEFAULT)
-    tasks = ev.results['task'].iloc[rows].unique()
-    few = sum(ev.positives[t][0] for t in tasks) < MIN_INTERVAL_POSITIVES
+    few = ev._has_few_positives(rows)
     ends = [(np.nan, np.nan) if few else percentile_interval(v)[:2] for v in values]
     low, high = zip(*ends)
     columns = key | dict(model=name, threshold=thresholds, value=values[:, 0], low=low, high=high)

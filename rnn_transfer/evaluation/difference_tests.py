@@ -122,8 +122,9 @@ def four_tests_frame(
     pairs = compared_pairs(ev, pairs)
     if not pairs:
         return pd.DataFrame()
-    sources = three_source_differences(ev, pairs)
-    found = [_tests_at(ev, pairs, sources, f) for f in few_and_all_fractions(ev)]
+    fractions = few_and_all_fractions(ev)
+    sources = three_source_differences(ev, pairs, fractions=fractions)
+    found = [_tests_at(ev, pairs, sources, f) for f in fractions]
     return sort_by_kind(ev, pd.concat(found, ignore_index=True), ['fraction'])
 
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-026

@@ -33,7 +33,7 @@ from rnn_transfer.evaluation.plotting import (
 )
 from .results import Evaluation
 from .source_tables import system_tables
-from ..learning.systems import SCORE_SYSTEMS, SELECTION_CRITERIA
+from ..learning.systems import SAME_TASK_SYSTEMS, SCORE_SYSTEMS, SELECTION_CRITERIA, SITE_SYSTEMS
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-010
 def _column_counts(ev: Evaluation, kind: str) -> dict:
@@ -144,7 +144,7 @@ def figure_2(
     return add_source_caption(fig, ev)
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-029
-_BETWEEN_SITES = ['zero-shot', 'recalibrated', 'pooled-LR', 'pooled-GBT', 'pooled-RNN', 'clock-LR', 'length-of-stay-LR']
+_BETWEEN_SITES = [*SAME_TASK_SYSTEMS, *SITE_SYSTEMS]
 PANELS = {
     'Further systems': ['MN-LR-2', *(m for m in SYSTEM_GROUPS['Further'] if m not in _BETWEEN_SITES)],
     'Between sites': ['MN-LR-2', *_BETWEEN_SITES],

@@ -83,9 +83,8 @@ def _describe_kind(ev, kind) -> str:
 def _describe_answer(ev, claims) -> list:
     "The answer as elements: the verdicts, then the differences of MN-LR-2 for each kind of task."
     found = [ft('p', ft('strong', 'In short. '), describe_verdicts(claims.frame))] if claims else []
-    differences = paired_differences(ev)
     sentences = []
-    for kind in ev.kinds if len(differences) else []:
+    for kind in ev.kinds:
         words = _describe_kind(ev, kind)
         if words:
             sentences.append(ft('li', ft('strong', f'{kind_title(ev, kind)}. '), words))

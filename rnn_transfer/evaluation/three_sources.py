@@ -265,13 +265,14 @@ def three_source_differences(
     ev: Evaluation,  # of a run
     pairs: list[tuple[str, str]],  # of systems that were run; the second is subtracted
     kind: str = '',  # of task; empty: every kind
+    fractions: list[float] | None = None,  # of the labels; None: all that were run
 ) -> pd.DataFrame:  # a row for each pair, kind and fraction; a pair is null where one of its two fits is
     "Paired differences with intervals over patients alone and over three sources, and their null models."
     rows = []
     for a, b in pairs:
         names = dict(difference='patients_value', low='patients_low', high='patients_high')
         patients = ev.compare(a, b).rename(columns=names).set_index(['task_kind', 'fraction'])
-        for of_kind, fraction in product([kind] if kind else ev.kinds, ev.fractions):
+        for of_kind, fraction in product([kind] if kind else ev.kinds, fractions or ev.fractions):
             key = dict(task_kind=of_kind, fraction=fraction, model=a, versus=b)
             key |= {name: patients.loc[(of_kind, fraction), name] for name in names.values()}
             cell = a, b, of_kind, fraction

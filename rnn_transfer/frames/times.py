@@ -39,6 +39,17 @@ def parse_timestamps(
     return parsed.dt.tz_localize(None)
 
 # %% ../../nbs/frames/times.ipynb #cell-010
+def _counted_hours(column: pd.Series) -> np.ndarray | None:
+    "(n,) hours of durations, numbers or texts of numbers; None for times of day."
+    if pd.api.types.is_timedelta64_dtype(column):
+        return (column / pd.Timedelta(hours=1)).to_numpy(float)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(float, na_value=np.nan)
+    numbers = pd.to_numeric(column, errors='coerce') if column.dtype.kind in 'OTU' else pd.Series(np.nan, column.index)
+    is_number = numbers.notna().any() and (numbers.notna() | column.isna()).all()
+    return numbers.to_numpy(float) if is_number else None
+
+
 def hours_since_admission(
     column: pd.Series,  # numbers, durations, timestamps or texts of one of these
     admitted: pd.Series | None,  # datetime64 of each row's stay, where timestamps are given; None: not known
@@ -46,13 +57,9 @@ def hours_since_admission(
     findings: Findings,  # receives the problems
 ) -> np.ndarray:  # (n,) float64 hours; NaN where the cell is empty or unreadable
     "Hours of a column of times."
-    if pd.api.types.is_timedelta64_dtype(column):
-        return (column / pd.Timedelta(hours=1)).to_numpy(float)
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return column.to_numpy(float, na_value=np.nan)
-    numbers = pd.to_numeric(column, errors='coerce') if column.dtype.kind in 'OTU' else pd.Series(np.nan, column.index)
-    if numbers.notna().any() and (numbers.notna() | column.isna()).all():
-        return numbers.to_numpy(float)
+    counted = _counted_hours(column)
+    if counted is not None:
+        return counted
     if admitted is None:
         fix = 'give hours since admission, or name the column of admission times: columns=dict(admitted=...)'
         findings.add(table, column.name, 'holds times of day, and the stays have no time of admission', fix)
@@ -88,11 +95,7 @@ def is_counted(
     column: pd.Series,  # numbers, durations, timestamps or texts of one of these
 ) -> bool:  # False for times of day
     "Whether hours are counted from admission, so that a table may begin with 0 or 1."
-    if pd.api.types.is_timedelta64_dtype(column) or pd.api.types.is_numeric_dtype(column):
-        return True
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return False
-    return bool((pd.to_numeric(column, errors='coerce').notna() | column.isna()).all())
+    return _counted_hours(column) is not None
 
 # %% ../../nbs/frames/times.ipynb #cell-022
 def middle_of_hour(

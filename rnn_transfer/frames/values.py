@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Range', 'plausible_ranges', 'read_numbers', 'guess_unit', 'to_unit', 'category_of_text', 'category_of_score',
-           'to_categories']
+           'category_positions', 'to_categories']
 
 # %% ../../nbs/frames/values.ipynb #cell-002
 from functools import cache
@@ -159,15 +159,18 @@ def category_of_score(
     return first | {score: i for score, i in reversed(pairs) if str(channel.values[i]).startswith(f'{score} ')}
 
 # %% ../../nbs/frames/values.ipynb #cell-032
-def _positions(rule: ChannelRule, channel: Channel) -> dict[str, int]:
-    "{text as charted: position}, by what the rule says."
+def category_positions(
+    rule: ChannelRule,  # of a mapping
+    channel: Channel,  # categorical
+) -> dict[str, int]:  # {text as charted, in small letters where it is a word: position in the channel's values}
+    "Which category each text stands for, by what the rule says."
     if rule.read_as == 'score':
         return category_of_score(channel)
     if rule.read_as == 'index':
         return {str(i): i for i in range(len(channel.values))}
     return category_of_text(channel, rule.categories)
 
-
+# %% ../../nbs/frames/values.ipynb #cell-035
 def to_categories(
     column: pd.Series,  # texts or numbers
     rule: ChannelRule,  # of the name
@@ -178,7 +181,7 @@ def to_categories(
     "Positions in a channel's categories."
     codes, texts = pd.factorize(column)  # each text is looked up once
     try:
-        positions = _positions(rule, channel)
+        positions = category_positions(rule, channel)
     except BadInput as e:
         findings.add('mapping', rule.name, 'has a wrong category', str(e))
         return np.full(len(column), np.nan)
@@ -190,7 +193,7 @@ def to_categories(
         _report_unknown(texts, found[:-1], unknown, is_given, rule, channel, where, findings)
     return value
 
-# %% ../../nbs/frames/values.ipynb #cell-033
+# %% ../../nbs/frames/values.ipynb #cell-036
 def _report_unknown(texts, found, unknown, is_given, rule, channel, where: Place, findings: Findings):
     "State the texts that are no category: an error for numbers whose meaning is open, otherwise a loss."
     odd = [text for text, position in zip(texts, found) if np.isnan(position)]

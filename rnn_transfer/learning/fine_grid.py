@@ -7,11 +7,10 @@ __all__ = ['FINE_CRITERIA', 'fold_repeats', 'fit_fine_grid']
 
 # %% ../../nbs/learning/fine_grid.ipynb #cell-003
 import numpy as np
-from scipy.special import expit
 
 from .few_labels import PENALTIES, cross_validated_loss, logistic_path, penalty_grid
 from .fits import FitResult, LabelledRows
-from .linear import path_table
+from .linear import best_of_path
 
 # %% ../../nbs/learning/fine_grid.ipynb #cell-006
 FINE_CRITERIA = dict(fine='lasso', ridge='ridge')  # {selection criterion: penalty}
@@ -52,6 +51,4 @@ def fit_fine_grid(
     lambdas = penalty_grid(Z_labelled, y_labelled, alpha)
     loss = _held_out_loss(Z_labelled, y_labelled, subject[labelled], lambdas, alpha, key)
     path = logistic_path(Z_labelled, y_labelled, lambdas[: len(loss)], alpha)
-    fit = path[int(np.argmin(loss))]  # the first of equals has the larger lambda
-    info = {'lambda': fit.lam, 'n_features': Z.shape[1], 'n_near_zero': fit.n_near_zero, 'gap': fit.gap}
-    return FitResult(expit(fit.logits(Z[rows.test])), info, fit.coef, path_table(path, loss * len(labelled)))
+    return best_of_path(path, loss * len(labelled), Z[rows.test])

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from ..cohorts.sites import at_sites
 from ..data import PreparedCohort
 from .fits import FitRequest, FitResult
 from .l1_logistic import fit_intercept
@@ -43,8 +42,8 @@ def fill_score(
 ) -> FilledScore:  # 0 everywhere where no train stay has a score
     "The score of each stay, the train median where it is not known."
     score = data.stays[name].to_numpy(float)
-    is_train = (data.stays['partition'] == 'train').to_numpy() & at_sites(data.stays, data.sites_of_transfer)
-    known = score[is_train & ~np.isnan(score)]
+    of_train = score[data.rows('train', data.sites_of_transfer)]
+    known = of_train[~np.isnan(of_train)]
     if not len(known):
         return FilledScore(np.zeros(len(score)), np.isnan(score))
     filled = np.where(np.isnan(score), np.median(known), score)

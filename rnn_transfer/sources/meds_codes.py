@@ -16,11 +16,11 @@ from typing import NamedTuple
 import duckdb
 import pandas as pd
 
-from ..cohorts.channels import BENCHMARK_CHANNELS, Channel
+from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.losses import ROW_LIMIT, Loss
 from ..cohorts.units import find_conversion
 from ..frames.mapping import ChannelRule, read_mapping
-from ..frames.values import category_of_score, category_of_text
+from ..frames.values import category_positions
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
 from .meds_files import MedsFiles, scan_shards
 from .mimic3_rules import CHANNEL_INDEX, item_map
@@ -104,15 +104,6 @@ def mimic4_code_rules(
     return [CodeRule(f'LAB//{itemid}//*', int(channel), int(itemid), label) for itemid, channel, label in rows]
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-016
-def _positions(rule: ChannelRule, channel: Channel) -> dict[str, int]:
-    "{text in small letters: position} of a categorical channel."
-    if rule.read_as == 'score':
-        return category_of_score(channel)
-    if rule.read_as == 'index':
-        return {str(i): i for i in range(len(channel.values))}
-    return category_of_text(channel, rule.categories)
-
-
 def _read_rule(rule: ChannelRule, place: str) -> CodeRule:
     "The rule of a code; BadInput for an unknown channel, unit or category."
     if rule.channel not in CHANNEL_INDEX:
@@ -122,7 +113,7 @@ def _read_rule(rule: ChannelRule, place: str) -> CodeRule:
     channel = BENCHMARK_CHANNELS[index]
     try:
         if channel.values:
-            return CodeRule(rule.name, index, categories=_positions(rule, channel))
+            return CodeRule(rule.name, index, categories=category_positions(rule, channel))
         factor, offset, _ = find_conversion(rule.unit or channel.unit, channel.unit, channel.name)
     except BadInput as e:
         raise BadInput(f'{place}: {rule.name}: {e}') from None

@@ -15,13 +15,14 @@ import pandas as pd
 
 from ..cohorts.channels import Task
 from ..cohorts.losses import ROW_LIMIT, Loss
+from ..cohorts.validation import SITE, STAY_COLUMNS
 from .duckdb_tables import one_line_duckdb_errors, quote_sql
 from .meds_files import check_parquet_columns, read_parquet_columns
 from .mimic3_stays import MORTALITY_TASK, PHENOTYPE_TASKS
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/meds_tasks.ipynb #cell-006
-_TAKEN = {'stay_id', 'subject_id', 'los_hours', 'partition', 'age', 'site', MORTALITY_TASK.name}
+_TAKEN = {*STAY_COLUMNS, SITE, 'age', MORTALITY_TASK.name}
 _TAKEN |= {task.name for task in PHENOTYPE_TASKS}
 
 
