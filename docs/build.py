@@ -71,7 +71,17 @@ MENU = [
             f"learning/{name}.ipynb"
             for name in (
                 *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
-                *("l1_logistic", "linear", "few_labels", "fine_grid", "recurrent", "multitask", "trees", "zero_shot"),
+                *(
+                    "l1_logistic",
+                    "linear",
+                    "ridge_paths",
+                    "few_labels",
+                    "fine_grid",
+                    "recurrent",
+                    "multitask",
+                    "trees",
+                    "zero_shot",
+                ),
                 *("score_baseline", "pooled", "outputs"),
             )
         ],

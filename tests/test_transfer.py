@@ -1123,3 +1123,24 @@ def test_tables_without_a_fit_keep_their_columns(tmp_path):
         written = pd.read_parquet(tmp_path / f'{table}.parquet')
         assert list(written) == list(columns)
         assert len(written) == (table == 'fits')
+
+
+def nearly_copied_features(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    "400 stays, 480 features: copies, noisy copies and maxima of 60, as the statistics of a channel are"
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=(400, 60))
+    noisy = [base + size * rng.normal(size=base.shape) for size in (1e-2, 1e-3, 1e-1)]
+    Z = np.hstack([base, base, base, *noisy, *[np.maximum(base, np.roll(base, 1, 1))] * 2])
+    p = expit(base[:, :10] @ rng.normal(size=10) * 0.7 - 1.5)
+    return (Z - Z.mean(0)) / Z.std(0), (rng.random(400) < p).astype(float)
+
+
+@pytest.mark.parametrize('seed', [2, 3])
+def test_a_path_of_nearly_copied_features_does_not_stall(seed):
+    "With steps halved instead of stopped at zero, 50 Newton steps left a gap of 1e-5 here"
+    Z, y = nearly_copied_features(seed)
+    path = l1_logistic_path(Z, y, lambda_max(Z, y) * np.geomspace(1, 1e-4, 20)[:12])
+    assert max(fit.gap for fit in path) <= 1e-7
+    assert max(fit.steps for fit in path) <= 15
+    again = l1_logistic_path(Z, y, [path[8].lam], start=path[4])[0]
+    assert again.converged and again.objective == pytest.approx(path[8].objective, rel=1e-6)

@@ -6,9 +6,12 @@
 __all__ = ['FINE_CRITERIA', 'fold_repeats', 'fit_fine_grid']
 
 # %% ../../nbs/learning/fine_grid.ipynb #cell-003
+from collections.abc import Iterator
+from itertools import islice
+
 import numpy as np
 
-from .few_labels import PENALTIES, cross_validated_loss, logistic_path, penalty_grid
+from .few_labels import PENALTIES, cross_validated_losses, logistic_path, penalty_grid
 from .fits import FitResult, LabelledRows
 from .linear import best_of_path
 
@@ -28,13 +31,14 @@ def fold_repeats(
 _AT_A_TIME = 4  # lambdas that are tried before the loss is looked at
 
 
-def _held_out_loss(Z, y, subject, lambdas: np.ndarray, alpha: float, key: tuple) -> np.ndarray:  # (k,), k <= n_lambdas
-    "Loss of a held-out stay, from the largest lambda down to where the last four are all worse than an earlier one"
-    loss, repeats = np.empty(0), fold_repeats(len(y))
-    while len(loss) < len(lambdas) and not (len(loss) and loss.argmin() < len(loss) - _AT_A_TIME):
-        tried = lambdas[len(loss) : len(loss) + _AT_A_TIME]
-        loss = np.append(loss, cross_validated_loss(Z, y, subject, tried, alpha, repeats, key))
-    return loss
+def _losses_to_minimum(losses: Iterator[float]) -> np.ndarray:  # (k,), k <= n_lambdas
+    "Losses from the largest lambda down to where the last four are all worse than an earlier one"
+    loss = []
+    while tried := list(islice(losses, _AT_A_TIME)):
+        loss += tried
+        if np.argmin(loss) < len(loss) - _AT_A_TIME:
+            break
+    return np.array(loss)
 
 # %% ../../nbs/learning/fine_grid.ipynb #cell-011
 def fit_fine_grid(
@@ -49,6 +53,8 @@ def fit_fine_grid(
     labelled, alpha = rows.labelled, PENALTIES[FINE_CRITERIA[criterion]]
     Z_labelled, y_labelled = np.asarray(Z[labelled], float), y[labelled]
     lambdas = penalty_grid(Z_labelled, y_labelled, alpha)
-    loss = _held_out_loss(Z_labelled, y_labelled, subject[labelled], lambdas, alpha, key)
+    repeats = fold_repeats(len(labelled))
+    losses = cross_validated_losses(Z_labelled, y_labelled, subject[labelled], lambdas, alpha, repeats, key)
+    loss = _losses_to_minimum(losses)
     path = logistic_path(Z_labelled, y_labelled, lambdas[: len(loss)], alpha)
     return best_of_path(path, loss * len(labelled), Z[rows.test])

@@ -113,23 +113,25 @@ def _active_set_step(
     u: np.ndarray,  # (m,) present solution
     lam: float,  # lambda
 ) -> np.ndarray:  # (m,) never worse than `u`
-    "Minimise the lasso over the non-zero weights, signs kept; a weight that would change its sign stops at zero"
+    "Minimise the lasso over the non-zero weights, signs kept; the first weight that reaches zero stays there"
     from scipy.linalg import cho_factor, cho_solve
 
-    def lasso(x):
-        return x @ (G @ x) / 2 - c @ x + lam * np.abs(x).sum()
-
-    active = np.flatnonzero(u)
-    sign, present = np.sign(u[active]), lasso(u)
-    best = cho_solve(cho_factor(G[np.ix_(active, active)]), c[active] - lam * sign)
-    for step in 0.5 ** np.arange(8):
-        x, moved = np.zeros_like(u), u[active] + step * (best - u[active])
-        x[active] = np.where(moved * sign > 0, moved, 0)
-        if lasso(x) <= present:
-            return x
+    u, active = u.copy(), np.flatnonzero(u)
+    while len(active):
+        sign = np.sign(u[active])
+        factor = cho_factor(G[np.ix_(active, active)], check_finite=False)
+        move = cho_solve(factor, c[active] - lam * sign, check_finite=False) - u[active]
+        stays = (u[active] + move) * sign > 0
+        if stays.all():
+            u[active] += move
+            break
+        share = np.divide(-u[active], move, out=np.full(len(active), np.inf), where=~stays)
+        u[active] += share.min() * move
+        u[active[share == share.min()]] = 0
+        active = np.flatnonzero(u)
     return u
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-032
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-034
 def _coordinate_descent(X, t, G, c, u, lam: float) -> np.ndarray:
     "50 passes over the weights of the lasso"
     from sklearn.linear_model import enet_path
@@ -162,7 +164,7 @@ def _weighted_lasso(
             break
     return u
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-036
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-038
 def _working_set(gradient: np.ndarray, w: np.ndarray, lam: float) -> np.ndarray:  # positions, sorted
     "Non-zero weights, and the zeros that violate their KKT condition most"
     violating = np.flatnonzero((w == 0) & (np.abs(gradient) > lam))
@@ -197,7 +199,7 @@ def _newton_step(Z, y, w, eta, lam: float, present: DualityGap, ridge: float) ->
             return w + step * d, moved
     return w, eta
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-038
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-040
 @dataclass
 class L1LogisticFit:
     "One model of the path"
@@ -208,7 +210,7 @@ class L1LogisticFit:
     nll: float  # negative log-likelihood, a sum over the training stays
     objective: float  # eq. (2)
     gap: float  # proven bound of (objective - minimum)/objective
-    steps: int  # Newton steps
+    steps: int | None  # Newton steps; None: not counted
     converged: bool  # whether the gap is within the tolerance
 
     @property
@@ -223,7 +225,7 @@ class L1LogisticFit:
         "Logits of other stays"
         return Z @ self.coef + self.intercept
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-039
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-041
 def _raise_for_problem(Z: np.ndarray, y: np.ndarray, lambdas: Sequence[float]):
     "BadInput for one class, missing values or no lambda"
     if not len(lambdas) or min(lambdas) <= 0:
@@ -233,7 +235,7 @@ def _raise_for_problem(Z: np.ndarray, y: np.ndarray, lambdas: Sequence[float]):
     if not np.isfinite(Z).all():
         raise BadInput('features: missing or infinite values; impute and standardise first')
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-041
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-043
 def l1_logistic_path(
     Z: np.ndarray,  # (n, m) standardised features
     y: np.ndarray,  # (n,) 0 or 1
@@ -241,14 +243,16 @@ def l1_logistic_path(
     tol: float = 1e-7,  # relative duality gap
     max_steps: int = 50,  # Newton steps for each lambda
     l1_ratio: float = 1.0,  # 1: the lasso of eq. (2); below: an elastic net, lambda times (1 - l1_ratio) on |w|²/2
+    start: L1LogisticFit | None = None,  # a model of these features to start from, such as that of a larger lambda
 ) -> list[L1LogisticFit]:  # from the largest lambda down; BadInput for one class, missing values or no lambda
     "Minimise eq. (2), intercept unpenalised, for every lambda"
     if not 0 < l1_ratio <= 1:
         raise BadInput(f'l1_ratio {l1_ratio}: expected a number above 0, at most 1')
     Z, y = np.asfortranarray(Z, float), np.asarray(y, float)
     _raise_for_problem(Z, y, lambdas)
-    w = np.zeros(Z.shape[1])
-    eta = np.full(len(y), fit_intercept(np.zeros(len(y)), y))
+    w = np.zeros(Z.shape[1]) if start is None else start.coef
+    eta = Z @ w
+    eta = eta + fit_intercept(eta, y)
     fits = []
     for strength in sorted(set(map(float, lambdas)), reverse=True):
         lam, ridge = strength * l1_ratio, strength * (1 - l1_ratio)
