@@ -7,7 +7,8 @@ PYTHON  ?=
 VENV    ?= .venv
 SOURCE  ?= synthetic
 DATA    ?=
-PROFILE ?= $(if $(filter physionet2019,$(SOURCE)),hospitals,$(if $(filter physionet2012,$(SOURCE)),open,quick))
+# without PROFILE, FROM and TO as nbs/sources/known_sources.ipynb says for the source
+PROFILE ?=
 OUT     ?= runs/$(SOURCE)
 COHORT  ?= cohorts/$(SOURCE)
 # passed through to rnn_transfer_paper when given; ARGS takes anything else, as it stands
@@ -18,14 +19,14 @@ WORKERS ?=
 SCHEDULER ?=
 DEVICE ?=
 # sites of pre-training, and of labels and tests; `make paper SOURCE=physionet2019 FROM=B TO=A` is the other direction
-FROM ?= $(if $(filter physionet2019,$(SOURCE)),A)
-TO ?= $(if $(filter physionet2019,$(SOURCE)),B)
 ARGS ?=
 
 BIN := $(VENV)/bin
 CHECKED := nbs tests docs benchmarks
 INSTALLED := $(VENV)/.installed
-FLAGS = $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
+BETWEEN := $(if $(filter undefined,$(origin FROM)),True,False)
+DEFAULTS = $$($(BIN)/python -c 'from rnn_transfer.sources.known_sources import run_defaults as d; print(d("$(SOURCE)", $(BETWEEN)))')
+FLAGS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") \
 	$(if $(FROM),--pretrain-sites "$(FROM)") $(if $(TO),--transfer-sites "$(TO)") $(ARGS)
 
@@ -43,7 +44,7 @@ help:
 	@echo 'make slow     the checks that take minutes: killed runs, coverage of intervals'
 	@echo 'make fuzz     thousands of damaged inputs: none may end in a traceback, a hang or half a file'
 	@echo 'make docs     the site, in _docs/index.html'
-	@echo 'make export   library and README from the notebooks'
+	@echo 'make export   library, README and the list of sources in the form for bugs, from the notebooks'
 	@echo 'make dev      the environment, and git hooks that check style and export before each commit'
 	@echo 'make clean    removes what the others built, but neither runs/ nor cohorts/'
 	@echo 'Each makes $(VENV) itself when it is not there; PYTHON=... chooses the Python (3.11 or later).'
@@ -66,7 +67,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 paper: $(INSTALLED)
 	@$(BIN)/rnn_transfer_cohort "$(SOURCE)" $(if $(DATA),--path "$(DATA)") --out "$(COHORT)"
-	@$(BIN)/rnn_transfer_paper --cohort "$(COHORT)" --out "$(OUT)" --profile "$(PROFILE)" $(FLAGS)
+	@$(BIN)/rnn_transfer_paper --cohort "$(COHORT)" --out "$(OUT)" $(DEFAULTS) $(FLAGS)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check --quiet $(CHECKED)
@@ -89,7 +90,7 @@ docs: $(INSTALLED)
 	@$(BIN)/python docs/build.py
 
 export: $(INSTALLED)
-	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(BIN)/python docs/readme.py
+	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(BIN)/python docs/readme.py && $(BIN)/python docs/sources.py
 
 readme: $(INSTALLED)
 	@$(BIN)/python docs/readme.py
