@@ -37,6 +37,7 @@ MENU = [
             "clusters.md",
             "glossary.md",
             "architecture.md",
+            "one_stay.ipynb",
         ],
     ),
     (
