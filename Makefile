@@ -7,7 +7,8 @@ PYTHON  ?=
 VENV    ?= .venv
 SOURCE  ?= synthetic
 DATA    ?=
-# without PROFILE, FROM and TO as nbs/sources/known_sources.ipynb says for the source
+# without PROFILE, FROM and TO (sites of pre-training, and of labels and tests) as nbs/sources/known_sources.ipynb says for
+# the source; `make paper SOURCE=physionet2019 FROM=B TO=A` is the other direction
 PROFILE ?=
 OUT     ?= runs/$(SOURCE)
 COHORT  ?= cohorts/$(SOURCE)
@@ -18,7 +19,6 @@ SEEDS ?=
 WORKERS ?=
 SCHEDULER ?=
 DEVICE ?=
-# sites of pre-training, and of labels and tests; `make paper SOURCE=physionet2019 FROM=B TO=A` is the other direction
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -32,7 +32,7 @@ FLAGS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(SPLITS),--splits "$(SPLIT
 
 FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:500 mimic3:500 mimic3_benchmarks:500 meds:500 finished_runs:200
 
-.PHONY: help install dev paper lint test slow fuzz docs export readme clean
+.PHONY: help install dev paper style lint test slow fuzz docs export readme clean
 
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
@@ -69,15 +69,18 @@ paper: $(INSTALLED)
 	@$(BIN)/rnn_transfer_cohort "$(SOURCE)" $(if $(DATA),--path "$(DATA)") --out "$(COHORT)"
 	@$(BIN)/rnn_transfer_paper --cohort "$(COHORT)" --out "$(OUT)" $(DEFAULTS) $(FLAGS)
 
-lint: $(INSTALLED)
+style: $(INSTALLED)
 	@$(BIN)/ruff check --quiet $(CHECKED)
 	@$(BIN)/ruff format --quiet --check $(CHECKED) || { echo 'fix with `$(BIN)/ruff format $(CHECKED)`' >&2; exit 1; }
+
+lint: style
 	@$(BIN)/python tests/in_step.py
 
 dev: $(INSTALLED)
 	@$(BIN)/pre-commit install
 
-test: lint
+# one of the tests asks whether export is in step
+test: style
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 slow: $(INSTALLED)
