@@ -6,18 +6,15 @@ real thing; a test about what the steps compute or write uses this.
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import nbformat
 import pytest
 from execnb.shell import CaptureShell
-from nbdev.test import working_directory
 
 from rnn_transfer.experiment import cluster, execute
 from rnn_transfer.experiment.provenance import first_line, software_versions
-
-_MPL = 'import matplotlib.pyplot\nmatplotlib.pyplot.close("all")'
 
 
 def executed_cells(copy, parameters: dict):
@@ -34,14 +31,14 @@ def run_cells(step, run: Path, parameters: dict, out: Path):
     "In place of papermill: what it returns, and the executed copy."
     copy, shell = execute.read_copy(step.notebook), CaptureShell(mpl_format='png')
     error = ''
-    with working_directory(run):
+    with chdir(run):
         for i, (cell, source) in enumerate(executed_cells(copy, parameters)):
             outputs = json.loads(json.dumps(shell.run(source, stderr=False)))
             cell.outputs = [nbformat.from_dict(output) for output in outputs]
             if shell.exc:
                 error = f'cell {i}: {type(shell.exc).__name__}: {first_line(str(shell.exc))}'
                 break
-        shell.run(_MPL)
+        shell.run('import matplotlib.pyplot\nmatplotlib.pyplot.close("all")')
     nbformat.write(copy, out)
     return execute.Executed(error, None, {} if error else software_versions())
 
