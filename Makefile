@@ -7,7 +7,9 @@ PYTHON  ?=
 VENV    ?= .venv
 SOURCE  ?= synthetic
 DATA    ?=
-PROFILE ?= $(if $(filter physionet2019,$(SOURCE)),hospitals,$(if $(filter physionet2012,$(SOURCE)),open,quick))
+# without PROFILE, FROM and TO (sites of pre-training, and of labels and tests) as nbs/sources/known_sources.ipynb says for
+# the source; `make paper SOURCE=physionet2019 FROM=B TO=A` is the other direction
+PROFILE ?=
 OUT     ?= runs/$(SOURCE)
 COHORT  ?= cohorts/$(SOURCE)
 # passed through to rnn_transfer_paper when given; ARGS takes anything else, as it stands
@@ -17,21 +19,20 @@ SEEDS ?=
 WORKERS ?=
 SCHEDULER ?=
 DEVICE ?=
-# sites of pre-training, and of labels and tests; `make paper SOURCE=physionet2019 FROM=B TO=A` is the other direction
-FROM ?= $(if $(filter physionet2019,$(SOURCE)),A)
-TO ?= $(if $(filter physionet2019,$(SOURCE)),B)
 ARGS ?=
 
 BIN := $(VENV)/bin
 CHECKED := nbs tests docs benchmarks
 INSTALLED := $(VENV)/.installed
-FLAGS = $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
+BETWEEN := $(if $(filter undefined,$(origin FROM)),True,False)
+DEFAULTS = $$($(BIN)/python -c 'from rnn_transfer.sources.known_sources import run_defaults as d; print(d("$(SOURCE)", $(BETWEEN)))')
+FLAGS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(SPLITS),--splits "$(SPLITS)") $(if $(FRACTIONS),--fractions "$(FRACTIONS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") \
 	$(if $(FROM),--pretrain-sites "$(FROM)") $(if $(TO),--transfer-sites "$(TO)") $(ARGS)
 
 FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:500 mimic3:500 mimic3_benchmarks:500 meds:500 finished_runs:200
 
-.PHONY: help install dev paper lint test slow fuzz docs export readme clean
+.PHONY: help install dev paper style lint test slow fuzz docs export readme clean
 
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
@@ -43,7 +44,7 @@ help:
 	@echo 'make slow     the checks that take minutes: killed runs, coverage of intervals'
 	@echo 'make fuzz     thousands of damaged inputs: none may end in a traceback, a hang or half a file'
 	@echo 'make docs     the site, in _docs/index.html'
-	@echo 'make export   library and README from the notebooks'
+	@echo 'make export   library, README and the list of sources in the form for bugs, from the notebooks'
 	@echo 'make dev      the environment, and git hooks that check style and export before each commit'
 	@echo 'make clean    removes what the others built, but neither runs/ nor cohorts/'
 	@echo 'Each makes $(VENV) itself when it is not there; PYTHON=... chooses the Python (3.11 or later).'
@@ -66,18 +67,21 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 paper: $(INSTALLED)
 	@$(BIN)/rnn_transfer_cohort "$(SOURCE)" $(if $(DATA),--path "$(DATA)") --out "$(COHORT)"
-	@$(BIN)/rnn_transfer_paper --cohort "$(COHORT)" --out "$(OUT)" --profile "$(PROFILE)" $(FLAGS)
+	@$(BIN)/rnn_transfer_paper --cohort "$(COHORT)" --out "$(OUT)" $(DEFAULTS) $(FLAGS)
 
-lint: $(INSTALLED)
+style: $(INSTALLED)
 	@$(BIN)/ruff check --quiet $(CHECKED)
 	@$(BIN)/ruff format --quiet --check $(CHECKED) || { echo 'fix with `$(BIN)/ruff format $(CHECKED)`' >&2; exit 1; }
+
+lint: style
 	@$(BIN)/python tests/in_step.py
 
 dev: $(INSTALLED)
 	@$(BIN)/pre-commit install
 
-test: lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
+# one of the tests asks whether export is in step
+test: style
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 slow: $(INSTALLED)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow $(ARGS)
@@ -89,7 +93,7 @@ docs: $(INSTALLED)
 	@$(BIN)/python docs/build.py
 
 export: $(INSTALLED)
-	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(BIN)/python docs/readme.py
+	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(BIN)/python docs/readme.py && $(BIN)/python docs/sources.py
 
 readme: $(INSTALLED)
 	@$(BIN)/python docs/readme.py

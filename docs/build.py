@@ -37,6 +37,7 @@ MENU = [
             "clusters.md",
             "glossary.md",
             "architecture.md",
+            "one_stay.ipynb",
         ],
     ),
     (
@@ -147,6 +148,7 @@ MENU = [
         [
             f"sources/{name}.ipynb"
             for name in (
+                "known_sources",
                 *("synthetic", "synthetic_patients", "synthetic_course", "synthetic_chart"),
                 *("synthetic_raw", "synthetic_raw_chart", "synthetic_tables"),
                 *("physionet2012", "physionet2012_sets", "physionet2012_files", "physionet2012_rows"),

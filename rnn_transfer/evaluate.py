@@ -13,7 +13,6 @@ from pathlib import Path
 from rnn_transfer.evaluation import (
     calibration,
     checklists,
-    claim_features,
     claims,
     controls,
     decision_curves,
@@ -33,7 +32,7 @@ from rnn_transfer.evaluation import (
 from .evaluation.captions import data_caption
 from .evaluation.layout import ReportTable, Section
 from .evaluation.plotting import ReportFigure
-from .evaluation.report import CLAIMS_TITLE, headline_text, render_report
+from .evaluation.report import headline_text, render_report
 from .evaluation.results import Evaluation
 from .evaluation.scoring import evaluate_run
 from .utilities.files import write_atomic, write_csv
@@ -41,29 +40,28 @@ from .utilities.files import write_atomic, write_csv
 # %% ../nbs/04_evaluate.ipynb #cell-020
 def report_sections(
     ev: Evaluation,  # of a run
-    run: Path,  # its folder
 ) -> list[Section]:  # in the order of the report; those without items are left out
     "Everything that the report of a run holds."
-    sections = [
-        Section(CLAIMS_TITLE, claims.section(ev, claim_features.network_weights(ev, run))),
-        label_notes.section(ev),
-        hospitals.section(ev),
-        learning_curves.section(ev),
-        differences.section(ev),
-        labels_saved.section(ev),
-        controls.section(ev),
-        stability.section(ev),
-        variance.section(ev),
-        sparsity.section(ev, run),
-        features.section(ev, run),
-        per_task.section(ev),
-        calibration.section(ev),
-        decision_curves.section(ev),
-        subgroups.section(ev, run),
-        provenance.section(ev, run),
-        Section('Reporting checklists', checklists.section(ev, run)),
+    questions = [
+        claims,
+        label_notes,
+        hospitals,
+        learning_curves,
+        differences,
+        labels_saved,
+        controls,
+        stability,
+        variance,
+        sparsity,
+        features,
+        per_task,
+        calibration,
+        decision_curves,
+        subgroups,
+        provenance,
+        checklists,
     ]
-    return [s for s in sections if s.items]
+    return [found for question in questions if (found := question.section(ev)).items]
 
 # %% ../nbs/04_evaluate.ipynb #cell-022
 def _with_sentences(item: ReportTable | ReportFigure, sentences: list[str]) -> ReportTable | ReportFigure:
@@ -122,7 +120,7 @@ def run_evaluate(
     "Evaluate a run: its results, the tables and figures of the paper, and the report."
     run = Path(run)
     ev = evaluate_run(run, replicates, seed)
-    sections = report_sections(ev, run)
+    sections = report_sections(ev)
     _write_results(ev, run)
     _write_tables(ev, run, sections)
     _write_figures(run, sections)

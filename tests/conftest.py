@@ -12,12 +12,31 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+LONGEST = ("test_paper", "test_site")  # groups that would otherwise be the last to end
+
+
+def group_of(item) -> str | None:
+    "The file whose fixtures a test shares with others of it; `simulated` for those of tests/simulated.py; or None."
+    found = None
+    for name in getattr(item, "fixturenames", ()):
+        for definition in item._fixtureinfo.name2fixturedefs.get(name, ()):
+            module = definition.func.__module__
+            if definition.scope != "function" and module == "simulated":
+                return module
+            if definition.scope != "function" and module.startswith("test_"):
+                found = item.path.stem
+    return found
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    "Tests that share a finished run go to one worker, so that it is made once."
-    for i in items:
-        if "finished" in getattr(i, "fixturenames", ()):
-            i.add_marker(pytest.mark.xdist_group("finished"))
+def pytest_collection_modifyitems(config, items):
+    "Tests that share what is made once go to one worker, the longest such groups first, single tests last."
+    groups = {item: group_of(item) for item in items}
+    for item, group in groups.items():
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: (groups[item] not in LONGEST, groups[item] is None))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ["settings.ini", "pyproject.toml", "README.md", "nbs", "rnn_transfer", "docs"]
+PARTS = ["settings.ini", "pyproject.toml", "README.md", "nbs", "rnn_transfer", "docs", ".github"]
 SKIP = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "_quarto.yml", "nbdev.yml", "sidebar.yml")
 
 
@@ -33,12 +33,13 @@ def copy_tree(root: Path, to: Path) -> None:
 
 
 def out_of_step(root: Path = ROOT) -> dict[str, list[str]]:
-    "Run export, clean and readme on a copy; for each the files that it would change."
+    "Run export, clean, readme and sources on a copy; for each the files that it would change."
     bin = Path(sys.executable).parent
     steps = {
         "nbdev_export": [bin / "nbdev_export"],
         "nbdev_clean": [bin / "nbdev_clean"],
         "docs/readme.py": [sys.executable, "docs/readme.py"],
+        "docs/sources.py": [sys.executable, "docs/sources.py"],
     }
     found = {}
     with tempfile.TemporaryDirectory() as tmp:

@@ -626,7 +626,7 @@ def lead_terms():
 def judged():
     "An evaluation with the tables of its section."
     ev = evaluation_of(linear)
-    return ev, {t.name: t for t in section(ev, {})}
+    return ev, {t.name: t for t in section(ev).items}
 
 
 def test_verdicts_are_named_and_never_counted(judged):

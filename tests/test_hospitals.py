@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import in_this_process
 from test_sites import A_TO_B, QUICK, pretrained, two_sites
 
 from rnn_transfer.cohorts.channels import Task
@@ -129,7 +130,7 @@ def test_the_profile_has_what_the_rules_compare_and_what_a_verdict_needs():
     assert set(rules['fraction']) <= set(options['fractions']) and options['hours'] == 24
     for fraction in (0.01, 0.05, 0.2):
         draws = count_draws(options, fraction)
-        assert draws.linear >= 20 and draws.trained >= MIN_DRAWS
+        assert draws.linear >= 10 and draws.trained >= MIN_DRAWS
     for model in {*rules['model'], *rules['versus']}:
         if system_sources(model, 0.05).networks:
             assert {f'{model}@1', f'{model}@2'} <= set(options['models']), model
@@ -157,7 +158,8 @@ def test_a_run_with_the_profile_ends_in_the_section(tmp_path):
     models = sorted({*rules['model'], *rules['versus'], *PROFILES['hospitals']['models'][:4], 'shuffled-MN-LR-2'})
     options |= dict(hours=48, seeds=[1], linear_seeds=[], inits=0, variants=[], models=models)
     run = tmp_path / 'run'
-    run_experiment(cohort_folder := tmp_path / 'cohort', run, 'hospitals', workers=1, progress=False, **options)
+    with in_this_process():
+        run_experiment(cohort_folder := tmp_path / 'cohort', run, 'hospitals', progress=False, **options)
     assert '0 of' in describe_plan(cohort_folder, run, 'hospitals', options)
     fits = pd.read_csv(run / 'results.csv')
     learned = fits[(fits['task_kind'] == 'phenotype') & (fits['seed'] == 0)]
@@ -193,27 +195,29 @@ def test_what_a_comparison_says(estimate, low, high, says):
 # ---- one site left out at a time
 
 
-def four_sites(n=320):
+def with_sites(*names, n=240):
     cohort = toy_cohort(n)
-    cohort.stays['site'] = np.array(['a/1', 'b', 'c', 'd'])[cohort.stays['subject_id'] % 4]
+    cohort.stays['site'] = np.array(names)[cohort.stays['subject_id'] % len(names)]
     return cohort
 
 
 def test_each_site_is_the_new_one_once(tmp_path, capsys):
-    four_sites().save(tmp_path / 'cohort')
+    sites = ['a/1', 'b', 'c']
+    with_sites(*sites).save(tmp_path / 'cohort')
     further = 'splits=1; n_held_out=2; max_updates=2; lr=.05; replicates=20; inits=0; variants=[]'
-    further += "; models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2']"
+    further += "; models=['LR', 'MN-LR-2']"
     options = dict(cohort=str(tmp_path / 'cohort'), out=str(tmp_path / 'runs'), transfer_sites='each', hidden='4')
-    rnn_transfer_paper(**options, fractions='1', seeds='1', workers=1, set=further)
+    with in_this_process():
+        rnn_transfer_paper(**options, fractions='1', seeds='1', workers=1, set=further)
     said = capsys.readouterr().out
     assert 'pre-trained at the others' in said and '| mean |' in said
     table = pd.read_csv(tmp_path / 'runs' / 'sites.csv')
-    assert set(table['site']) == {'a/1', 'b', 'c', 'd'} and set(table['task_kind']) == {'phenotype', 'mortality'}
+    assert set(table['site']) == set(sites) and set(table['task_kind']) == {'phenotype', 'mortality'}
     stays = pd.read_parquet(tmp_path / 'cohort' / 'stays.parquet')
-    for site in ('a/1', 'b', 'c', 'd'):
+    for site in sites:
         run = tmp_path / 'runs' / f'site-{site.replace("/", "%2F")}'
         roles = json.loads((run / 'manifest.json').read_text())['sites']
-        assert roles['transfer'] == [site] and set(roles['pretrain']) == {'a/1', 'b', 'c', 'd'} - {site}
+        assert roles['transfer'] == [site] and set(roles['pretrain']) == set(sites) - {site}
         n_test = ((stays['site'] == site) & (stays['partition'] == 'test')).sum()
         assert set(pd.read_csv(run / 'results.csv')['n_test']) == {n_test}
         mortality = pd.read_csv(run / 'results.csv').query('task == "Mortality" and model == "LR"')['auroc']
@@ -226,7 +230,7 @@ def test_sites_that_cannot_be_left_out(tmp_path, capsys):
     with pytest.raises(SystemExit) as e:
         rnn_transfer_paper(cohort=str(tmp_path / 'cohort'), out=str(tmp_path / 'runs'), transfer_sites='each')
     assert e.value.code == 2 and 'no column site' in capsys.readouterr().err and not (tmp_path / 'runs').exists()
-    cohort = four_sites()
+    cohort = with_sites('a/1', 'b', 'c', 'd', n=320)
     cohort.stays.loc[(cohort.stays['site'] == 'd') & (cohort.stays['partition'] == 'val'), 'partition'] = 'train'
     cohort.save(tmp_path / 'other')
     runs = site_runs(tmp_path / 'other', tmp_path / 'runs', {})

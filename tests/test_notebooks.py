@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def text(part) -> str:
     return "".join(part) if isinstance(part, list) else part
 
 
+@cache
 def cells(path: Path, kind: str | None = None) -> list[dict]:
     "The cells of a notebook, `source` joined."
     found = json.loads(path.read_text(encoding="utf-8"))["cells"]

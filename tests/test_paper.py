@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -15,10 +17,12 @@ import portalocker
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import in_this_process
 from nbclient.exceptions import DeadKernelError
 
 from rnn_transfer.data import Cohort, PreparedCohort
 from rnn_transfer.estimators.extraction import extract_cohort_features
+from rnn_transfer.experiment import commands
 from rnn_transfer.experiment.cluster import local_cluster, local_workers, step_resources
 from rnn_transfer.experiment.draws import why_exploratory
 from rnn_transfer.experiment.execute import execute_step
@@ -67,6 +71,13 @@ def bin(name):
 
 def cli(name, *args, cwd=None):
     return subprocess.run([bin(name), *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=500)
+
+
+def steps_of(run, names, folder):
+    "A new run folder with some finished steps of another."
+    for name in names:
+        shutil.copytree(run / name, folder / name)
+    return folder
 
 
 @pytest.fixture(scope='module')
@@ -167,11 +178,12 @@ def test_papermill_reads_the_same_parameters():
 
 
 def test_no_toy_default_of_a_notebook_reaches_a_run():
+    declared = {notebook: set(notebook_parameters(notebook)) for notebook in STEP_NOTEBOOKS.values()}
     for profile in PROFILES.values():
         for s in plan_steps(profile):
-            assert set(notebook_parameters(s.notebook)) - set(s.parameters) == set(), s.name
+            assert declared[s.notebook] - set(s.parameters) == set(), s.name
     for s in plan_steps(PROFILES['paper']):
-        assert set(s.parameters) <= set(notebook_parameters(s.notebook)), s.name
+        assert set(s.parameters) <= declared[s.notebook], s.name
 
 
 @pytest.mark.parametrize('option', ['learning_rate', 'pretrain.fraction', 'tansfer.lr', 'patiense'])
@@ -182,7 +194,8 @@ def test_mistyped_parameters_are_refused_before_anything_starts(tmp_path, option
     assert not (tmp_path / 'run').exists() or not any(tmp_path.glob('run/*'))
 
 
-def test_every_option_of_a_step_changes_its_key_and_those_after_it():
+def test_every_option_of_a_step_changes_its_key_and_those_after_it(monkeypatch):
+    monkeypatch.setattr('rnn_transfer.experiment.store.hash_code', cache(hash_code))  # the code stays the same
     base = fill_in_keys(plan_steps(PROFILES['quick']), 'f')
     for option, value, first in (
         ('masks', False, 'data'),
@@ -262,8 +275,6 @@ def test_only_what_depends_on_a_change_is_stale(finished):
 
 
 def test_a_moved_run_is_still_finished(finished, tmp_path):
-    import shutil
-
     d, _ = finished
     shutil.copytree(d / 'run', tmp_path / 'elsewhere')
     assert {o.state for o in run_experiment(d / 'cohort', tmp_path / 'elsewhere', 'quick', **TINY)} == {'kept'}
@@ -278,7 +289,8 @@ def assert_same_predictions(*runs):
 
 def test_same_seed_same_results_whatever_the_workers(finished, tmp_path):
     d, _ = finished
-    run_experiment(d / 'cohort', tmp_path / 'run', 'quick', workers=1, only=TRANSFER, **TINY)
+    with in_this_process():
+        run_experiment(d / 'cohort', tmp_path / 'run', 'quick', only=TRANSFER, **TINY)
     assert_same_predictions(d / 'run', tmp_path / 'run')
 
 
@@ -316,11 +328,12 @@ def test_what_a_cohort_says_of_itself_is_part_of_the_key(tmp_path):
         read_cohort_description(d)
 
 
-def test_a_failing_step_is_kept_and_stops_only_what_needs_it(tmp_path):
-    toy_cohort().save(tmp_path / 'c')
+def test_a_failing_step_is_kept_and_stops_only_what_needs_it(finished, tmp_path):
+    d, _ = finished
+    steps_of(d / 'run', ['data', 'model'], tmp_path / 'run')
     with pytest.raises(BadInput, match='split-0/pretrain: cell.*50 held-out phenotypes, but only') as e:
         run_experiment(
-            tmp_path / 'c',
+            d / 'cohort',
             tmp_path / 'run',
             command='rnn_transfer_paper --cohort c',
             **TINY | {'pretrain.n_held_out': 50},
@@ -549,8 +562,6 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
 
 
 def test_an_executed_notebook_may_be_saved_again(finished, tmp_path):
-    import shutil
-
     d, _ = finished
     shutil.copytree(d / 'run', tmp_path / 'run')
     for p in (tmp_path / 'run').rglob('*.ipynb'):
@@ -668,11 +679,20 @@ def test_features_of_a_checkpoint(finished, tmp_path):
         ),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, args, message):
-    r = cli(*args, cwd=tmp_path)
-    assert r.returncode == 2 and r.stderr.startswith('error: ') and r.stderr.count('\n') == 1 and message in r.stderr, (
-        r.stderr
-    )
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, args, message, monkeypatch, capsys):
+    "In this process; the next test starts a program."
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', [*args])
+    with pytest.raises(SystemExit) as stopped:
+        getattr(commands, args[0])()
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.startswith('error: ') and said.count('\n') == 1 and message in said, said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_ends_in_one_line_and_leaves_nothing(tmp_path):
+    r = cli('rnn_transfer_cohort', 'eicu', cwd=tmp_path)
+    assert r.returncode == 2 and r.stderr.startswith("error: source 'eicu': expected") and r.stderr.count('\n') == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -736,8 +756,6 @@ def test_dry_run_says_what_and_why(finished, tmp_path):
 
 
 def test_status_of_a_finished_and_of_a_broken_run(finished, tmp_path):
-    import shutil
-
     d, _ = finished
     shutil.copytree(d / 'run', tmp_path / 'run')
     assert cli('rnn_transfer_status', tmp_path / 'run').stdout == '6 done of 6 steps; no driver is at work\n'
@@ -822,6 +840,7 @@ def test_scheduler_and_workers_over_tcp_give_the_same_results(finished, tmp_path
     from kill_resume import Cluster
 
     d, _ = finished
+    steps_of(d / 'run', ['data', 'model'], tmp_path / 'run')
     with Cluster() as c:
         run_experiment(d / 'cohort', tmp_path / 'run', 'quick', scheduler=c.address, only=TRANSFER, **TINY)
         assert re.search(
@@ -911,8 +930,6 @@ def test_killed_twenty_times_and_resumed():
 
 
 def test_damaged_results_are_noticed_and_made_again(finished, tmp_path):
-    import shutil
-
     d, _ = finished
     shutil.copytree(d / 'run', tmp_path / 'run')
     p = tmp_path / 'run/split-0/pretrain/mimic-net.safetensors'
@@ -920,15 +937,14 @@ def test_damaged_results_are_noticed_and_made_again(finished, tmp_path):
     blob[-1] ^= 1
     p.write_bytes(blob)
     (tmp_path / 'run/tables/headline.txt').unlink()
-    outcomes = {o.name: o.state for o in run_experiment(d / 'cohort', tmp_path / 'run', 'quick', **TINY)}
+    with in_this_process():
+        outcomes = {o.name: o.state for o in run_experiment(d / 'cohort', tmp_path / 'run', 'quick', **TINY)}
     assert [n for n, state in outcomes.items() if state == 'done'] == ['split-0/pretrain', 'evaluate']
     a, b = (pd.read_parquet(r / 'results.parquet') for r in (d / 'run', tmp_path / 'run'))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
 
 
 def test_a_corrupted_checkpoint_is_one_line_and_a_resumable_run(finished, tmp_path, monkeypatch):
-    import shutil
-
     d, _ = finished
     shutil.copytree(d / 'run', tmp_path / 'run')
     p = tmp_path / 'run/split-0/pretrain/mimic-net.safetensors'
@@ -972,7 +988,7 @@ def test_a_full_disk_is_one_line_and_a_resumable_run(finished, tmp_path):
             '--set',
             'max_updates=5;n_held_out=2',
             '--only',
-            'split-0/pretrain',
+            'data',
         ]
         r = cli('rnn_transfer_paper', *args)
         lines = [line for line in r.stderr.splitlines() if line.startswith('error')]

@@ -34,7 +34,7 @@ SCORE = "Glascow coma scale total"
 def ours():
     if not FOLDER.exists():
         pytest.skip(f"{FOLDER} is not here: the records of PhysioNet 2012 are downloaded by the user")
-    whole = physionet2012.cohort(FOLDER)
+    whole = physionet2012.cohort(FOLDER, sets="a", test="")
     stays = whole.stays.iloc[:: len(whole.stays) // N_STAYS].head(N_STAYS).reset_index(drop=True)
     events = whole.events[whole.events["stay_id"].isin(stays["stay_id"])].reset_index(drop=True)
     return Cohort(events, stays, whole.channels, whole.tasks)

@@ -11,7 +11,6 @@ import pytest
 from browser import Browser, chromium, complaints, requests
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.xdist_group("site")
 
 
 def builder():
@@ -112,10 +111,26 @@ def test_links_between_notebooks_become_links_between_pages():
     assert rewrite("[e](https://example.org/a.ipynb)", "index.ipynb", names) == "[e](https://example.org/a.ipynb)"
 
 
-@pytest.mark.skipif(chromium() is None, reason="needs a Chromium (Debian: apt install chromium)")
-def test_pages_open_in_a_browser(served):
+def pages_to_open(folder: Path, every: bool) -> list[Path]:
+    "All pages, or those of the front, the chapters and the smallest report, and the largest page of each folder."
+    pages = sorted(folder.rglob("*.html"), key=lambda path: path.stat().st_size)
+    if every:
+        return pages
+    of_folder = {path.parent: path for path in pages if path.parent.name != "reports"}
+    reports = [path for path in pages if path.parent.name == "reports"][:1]
+    return list(dict.fromkeys([*folder.glob("*.html"), *of_folder.values(), *reports]))
+
+
+def every_and_some(test):
+    "A test of the pages that show each kind of content, and, among the slow ones, of every page."
+    test = pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])(test)
+    return pytest.mark.skipif(chromium() is None, reason="needs a Chromium (Debian: apt install chromium)")(test)
+
+
+@every_and_some
+def test_pages_open_in_a_browser(served, every):
     with Browser() as browser:
-        for path in sorted(served.folder.rglob("*.html")):
+        for path in pages_to_open(served.folder, every):
             name = path.relative_to(served.folder).as_posix()
             events = browser.open(served.url + name)
             assert complaints(events) == [], name
@@ -142,8 +157,8 @@ def test_search_finds_a_word(served):
         assert found
 
 
-@pytest.mark.skipif(chromium() is None, reason="needs a Chromium (Debian: apt install chromium)")
-def test_a_phone_does_not_scroll_sideways(served):
+@every_and_some
+def test_a_phone_does_not_scroll_sideways(served, every):
     with Browser() as browser:
         browser.ask(
             "Emulation.setDeviceMetricsOverride",
@@ -153,6 +168,6 @@ def test_a_phone_does_not_scroll_sideways(served):
             deviceScaleFactor=1,
             mobile=True,
         )
-        for path in sorted(served.folder.rglob("*.html")):
+        for path in pages_to_open(served.folder, every):
             browser.open(served.url + path.relative_to(served.folder).as_posix(), quiet=0.1)
             assert browser.value("document.documentElement.scrollWidth <= 391"), path.name

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from in_process import in_this_process
 
 from rnn_transfer import pretrain
 from rnn_transfer.cohorts.normalization import Normalizer
@@ -307,7 +308,8 @@ def test_a_whole_run_with_a_given_network(tmp_path, given):
     two_sites().save(tmp_path / 'cohort')
     options = dict(fractions=[1.0], seeds=[1], lr=0.05, max_updates=4, replicates=20, models=['LR', 'MN-LR-2'])
     options |= dict(pretrained=str(given), transfer_sites=['B'], variants=[])
-    run_experiment(tmp_path / 'cohort', tmp_path / 'run', workers=1, progress=False, **options)
+    with in_this_process():
+        run_experiment(tmp_path / 'cohort', tmp_path / 'run', progress=False, **options)
     manifest = json.loads((tmp_path / 'run' / 'manifest.json').read_text())
     assert manifest['pretrained']['sha256'] == load_description(given)['sha256']
     assert manifest['options']['hidden'] == [6] and manifest['options']['splits'] == 1

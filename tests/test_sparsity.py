@@ -1,5 +1,7 @@
 "Table 1, null models, the path of lambda, and the features that tasks share."
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,7 +119,7 @@ def test_features_respond_to_what_they_were_made_of(done, monkeypatch):
     assert first['channel'] == column.split('|')[0] and first['rho'] == pytest.approx(
         spearmanr(F[train, 3][known], data.statistics[first['statistic']].iloc[train].to_numpy()[known])[0], abs=1e-9
     )
-    found = features.section(ev, run)
+    found = features.section(replace(ev, folder=run))
     used = used_features(run)[0]
     counts = (used >= 0.001).sum()
     top = found['responses_MN-LR-1'].frame.query('split == 0').iloc[0]

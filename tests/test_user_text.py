@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from in_process import in_this_process
 from test_paper import TINY
 
 from rnn_transfer.cohorts.channels import Channel, Task
@@ -62,7 +63,9 @@ def nasty(tmp_path_factory):
     Cohort(events, toy.stays.rename(columns=tasks), channels, new_tasks, meta).save(place / 'cohort')
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter('always')
-        run_experiment(place / 'cohort', place / 'run', 'quick', workers=2, **TINY)
+        with in_this_process():
+            run_experiment(place / 'cohort', place / 'run', 'quick', progress=False, **TINY)
+        run_experiment(place / 'cohort', place / 'kernel', 'quick', workers=1, only='data', progress=False, **TINY)
     return place / 'run', [str(w.message) for w in seen]
 
 
@@ -78,6 +81,11 @@ def test_the_report_holds_names_as_text(nasty):
         page = Tags((run / name).read_text(encoding='utf-8'))
         assert 'script' not in page.tags and 'i' not in page.tags and 'u' not in page.tags
     assert 'A & B <i>hospital</i> $x$' in ' '.join(Tags((run / 'report.html').read_text()).texts)
+
+
+def test_workers_and_kernels_find_their_folder(nasty):
+    run = nasty[0].with_name('kernel')
+    assert (run / 'data' / '00_data.ipynb').exists() and (run / 'data' / 'done.json').exists()
 
 
 def test_no_name_becomes_a_path(nasty):

@@ -16,7 +16,7 @@ import pandas as pd
 # %% ../../nbs/evaluation/checklists.ipynb #cell-004
 from ..data import PreparedCohort
 from .checklist_facts import collect_facts
-from .layout import ReportTable
+from .layout import ReportTable, Section
 from .results import Evaluation
 from .run_folder import read_manifest
 from ..utilities.files import load_resource
@@ -97,15 +97,17 @@ _SHOWN |= {'left': 'For the author'}
 
 
 def section(
-    ev: Evaluation,  # results of the run
-    run: str | Path,  # run folder with the outputs of 00_data, and the manifest if there is one
-) -> list:  # of ReportTable: tripod_ai, reforms
+    ev: Evaluation,  # of a run
+) -> Section:  # tripod_ai, reforms; no items without a run folder
     "Both reporting checklists."
-    manifest, prepared = read_manifest(run), PreparedCohort.load(run)
+    if ev.folder is None:
+        return Section('Reporting checklists', [])
+    manifest, prepared = read_manifest(ev.folder), PreparedCohort.load(ev.folder)
 
     def table(name, title, fill):
         found = fill(ev, manifest, prepared)
         shown = found[list(_SHOWN)].fillna('').replace('', '–').rename(columns=_SHOWN).astype(str)
         return ReportTable(name, f'{title} checklist', found, shown, summarise_items(found, title), folded=True)
 
-    return [table('tripod_ai', 'TRIPOD+AI', fill_tripod), table('reforms', 'REFORMS', fill_reforms)]
+    tables = [table('tripod_ai', 'TRIPOD+AI', fill_tripod), table('reforms', 'REFORMS', fill_reforms)]
+    return Section('Reporting checklists', tables)

@@ -98,7 +98,7 @@ class InventedRun:
     networks_sd: float  # of systems that read a network
     seed: int  # names the random stream
     n_networks: int = 5  # of each such system
-    primary: bool = True  # there is one rule for λ
+    primary: bool = True  # there is one selection criterion
     weights: dict = field(default_factory=dict)  # none
     kinds: tuple = ('phenotype', 'mortality')  # of tasks
     models: tuple = _SYSTEMS  # systems

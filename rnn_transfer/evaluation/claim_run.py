@@ -45,7 +45,7 @@ class JudgedRun:
     "A run, as the tests of claims see it."
 
     ev: Evaluation  # its results
-    primary: bool = True  # False: λ by the paper's own rule at every fraction
+    primary: bool = True  # False: λ by the paper's own selection criterion at every fraction
     weights: dict = field(default_factory=dict)  # network -> split -> absolute weights of MN-LR-1, tasks down
     _cache: dict = field(default_factory=dict, repr=False)  # intervals that were asked for before
 
@@ -96,7 +96,7 @@ def _networks_at(run: JudgedRun, model: str, kind: str, fraction: float) -> int:
 
 def fitted_names(
     run: JudgedRun,  # the run
-    models: list,  # systems of one comparison, without a criterion
+    models: list,  # systems of one comparison, without a selection criterion
     kind: str,  # of task
     fraction: float,  # of the labels
 ) -> dict:  # system -> name of its fits
@@ -133,7 +133,7 @@ def _with_names(run: JudgedRun, kind: str, terms: list) -> list:
 def combine(
     self: JudgedRun,
     kind: str,  # of task
-    terms: list,  # of Term, systems without a criterion
+    terms: list,  # of Term, systems without a selection criterion
     random_tasks: bool = False,  # True: for other tasks of the kind, where there is more than one
 ) -> ThreeSourceInterval:  # NotRun where the terms share no fit
     "A sum of averages with its interval over patients, draws and networks."
@@ -153,7 +153,7 @@ def combine(
 def task_sums(
     self: JudgedRun,
     kind: str,  # of task
-    terms: list,  # of Term, systems without a criterion
+    terms: list,  # of Term, systems without a selection criterion
 ) -> pd.Series:  # task -> sum
     "The same sum for each task."
     return sum_by_task(self.ev, kind, _with_names(self, kind, terms))

@@ -214,9 +214,10 @@ def _response_tables(ev: Evaluation, run: Path, models: Iterable[str] = ('MN-LR-
 
 def section(
     ev: Evaluation,  # of a run
-    run: Path,  # its folder
 ) -> Section:  # Figure 3 and what the features respond to, as far as weights and networks are at hand
     "Which features the target tasks share, and what these respond to."
-    tables = _response_tables(ev, run)
+    if ev.folder is None:
+        return Section('The features the tasks share', [])
+    tables = _response_tables(ev, ev.folder)
     note = _RESPONSES_NOTE.format(fraction=format_percent(ev.fractions[-1])) if tables else ''
-    return Section('The features the tasks share', [_features_figure(ev, used_features(run)), note, *tables])
+    return Section('The features the tasks share', [_features_figure(ev, used_features(ev.folder)), note, *tables])

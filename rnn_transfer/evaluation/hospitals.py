@@ -164,7 +164,7 @@ _CURVES += ('masks-LR:fine', 'masks-LR', 'clock-LR:fine', 'clock-LR')
 
 
 def _curve_models(ev: Evaluation) -> list[str]:
-    "The systems that are drawn: with the criterion `fine` where it was run, else plain."
+    "The systems that are drawn: with the selection criterion `fine` where it was run, else plain."
     run = [m for m in _CURVES if m in ev.models]
     return [m for m in run if f'{m}:fine' not in run]
 

@@ -178,7 +178,7 @@ def sort_by_kind(
 # %% ../../nbs/evaluation/layout.ipynb #cell-041
 SYSTEM_COMPARISONS = [('MN-LR-2', 'RNN-C'), ('MN-LR-2', 'LR'), ('MN-LR-2', 'untrained-LR-2'), ('MN-LR-2', 'MN-LR-1')]
 COMPARISONS_WITH_FURTHER = SYSTEM_COMPARISONS + [('MN-LR-2', m) for m in SYSTEM_GROUPS['Further']]
-# λ from the fine grid, the primary rule for few labels
+# λ from the fine grid, the primary selection criterion for few labels
 _FINE_RIVALS = ['RNN-C', 'LR:fine', 'untrained-LR-2:fine', 'MN-LR-1:fine', 'masks-LR:fine', 'MN-FT', 'multi-task']
 FINE_COMPARISONS = [('MN-LR-2:fine', m) for m in [*_FINE_RIVALS, 'LR:ridge', 'MN-LR-2:ridge']]
 

@@ -167,8 +167,9 @@ def _failure_table(ev: Evaluation) -> ReportTable | None:
 # %% ../../nbs/evaluation/provenance.ipynb #cell-029
 def section(
     ev: Evaluation,  # of a run
-    run: Path,  # its folder
-) -> Section:  # systems, patients, settings, networks, and reasons for what is missing
+) -> Section:  # systems, patients, reasons for what is missing; with a run folder settings and networks
     "Where the numbers come from."
-    tables = [_system_table(ev), _flow_table(ev), _loss_table(ev), _leakage_table(run), _settings_table(run)]
-    return Section('Where the numbers come from', [*tables, _network_table(run), _failure_table(ev)])
+    tables = [_system_table(ev), _flow_table(ev), _loss_table(ev)]
+    if ev.folder is not None:
+        tables += [read(ev.folder) for read in (_leakage_table, _settings_table, _network_table)]
+    return Section('Where the numbers come from', [*tables, _failure_table(ev)])

@@ -9,6 +9,7 @@ __all__ = ['Evaluation', 'nested_mean']
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 # %% ../../nbs/evaluation/results.ipynb #cell-003
@@ -35,6 +36,7 @@ class Evaluation:
     labels: dict = field(default_factory=dict, repr=False)  # task -> (n,) labels of the test stays; NaN: unknown
     bootstrap: Bootstrap | None = field(default=None, repr=False)  # of the test stays; None: not kept
     predicted: Callable | None = field(default=None, repr=False)  # as `prediction_reader` gives; None: not kept
+    folder: Path | None = field(default=None, repr=False)  # of the run; None: there is none, such as in an example
 
     @property
     def models(self) -> list:  # of str

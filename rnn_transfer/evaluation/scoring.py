@@ -123,4 +123,5 @@ def evaluate_run(
         labels=labels,
         bootstrap=bootstrap,
         predicted=prediction_reader(results, [folders[i] for i in order], test),
+        folder=Path(run),
     )

@@ -148,7 +148,7 @@ def _count_null_models(r: pd.DataFrame) -> pd.DataFrame:
 
 
 def _literal_from_paths(path: pd.DataFrame, run: Iterable[str]) -> pd.DataFrame:
-    "Null models under the literal criterion, for systems that were not run with it."
+    "Null models under the literal selection criterion, for systems that were not run with it."
     groups = ("The paper's", 'Further', 'Without leakage removal')
     bases = [m for m in set(path['model']) if display_group(m) in groups and f'{m}:literal' not in set(run)]
     d = path[path['literal'] & path['model'].isin(bases)]
@@ -269,9 +269,10 @@ def _path_figure(ev: Evaluation, path: pd.DataFrame) -> ReportFigure | None:
 
 def section(
     ev: Evaluation,  # of a run
-    run: Path,  # its folder
-) -> Section:  # Table 1, null models and the path of lambda
+) -> Section:  # Table 1; with a run folder null models and the path of lambda
     "How few features a target task needs."
-    path = read_paths(run, ev)
+    if ev.folder is None:
+        return Section('Sparsity', [sparsity_table(ev)])
+    path = read_paths(ev.folder, ev)
     items = [sparsity_table(ev), null_model_table(ev, path), _path_figure(ev, path)]
     return Section('Sparsity', items)

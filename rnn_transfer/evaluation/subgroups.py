@@ -8,7 +8,6 @@ __all__ = ['AGE_LIMITS', 'age_bands', 'Subgroup', 'list_subgroups', 'group_auroc
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-002
 from collections.abc import Iterable
 from itertools import pairwise, product
-from pathlib import Path
 from typing import NamedTuple
 
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-003
@@ -200,11 +199,12 @@ def subgroup_tables(
 
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-031
 def section(
-    ev: Evaluation,  # with predictions
-    run: Path,  # its folder, with the data step
+    ev: Evaluation,  # of a run, with predictions
 ) -> Section:  # a sentence and a table for each kind of task; no items where the cohort describes no groups
     "How the systems rank patients of each age band, sex and unit."
-    prepared = PreparedCohort.load(run)
+    if ev.folder is None:
+        return Section('Subgroups of patients', [])
+    prepared = PreparedCohort.load(ev.folder)
     stays = prepared.stays.iloc[prepared.rows('test', prepared.sites_of_transfer)].reset_index(drop=True)
     groups = list_subgroups(stays, prepared.descriptors)
     tables = subgroup_tables(ev, groups) if groups and ev.predicted is not None else []

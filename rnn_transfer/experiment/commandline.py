@@ -14,7 +14,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from pathlib import Path
 from typing import NoReturn
@@ -49,8 +49,8 @@ def _end_in_one_line(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def _parser(func: Callable) -> ArgumentParser:
-    "fastcore's parser, without a word about defaults that are empty."
+def _parser(func: Callable, complete: Callable | None = None) -> ArgumentParser:
+    "fastcore's parser, without a word about defaults that are empty; `complete` as in `command`."
     parser, parameters = anno_parser(func), signature(func).parameters
     parser.error = _end_in_one_line
     parser.add_argument('--version', action='version', version=f'rnn_transfer {rnn_transfer.__version__}')
@@ -59,6 +59,8 @@ def _parser(func: Callable) -> ArgumentParser:
             action.type = _whole_number
         if action.default in ('', None, False):
             action.help = (action.help or '').replace(f' (default: {action.default})', '')
+        if complete and action.dest in parameters:
+            action.help = complete(action.dest, action.help)
     return parser
 
 
@@ -72,15 +74,18 @@ def _expand_home(options: dict) -> dict:
 
 # %% ../../nbs/experiment/commandline.ipynb #cell-010
 def command(
-    func: Callable,  # its comments are the help
+    func: Callable | None = None,  # its comments are the help; None: a decorator with the other parameter
+    complete: Callable | None = None,  # (option, comment) -> what the help says; None: the comments as they stand
 ) -> Callable:  # the same function; a program where its name is the program's and no argument is given
     "Make a function a command of the command line, with options in either spelling: `--dry-run` or `--dry_run`."
+    if func is None:
+        return partial(command, complete=complete)
 
     @wraps(func)
     def run(*args, **kwargs):
         if args or kwargs or Path(sys.argv[0]).stem != func.__name__:
             return func(**_expand_home(signature(func).bind_partial(*args, **kwargs).arguments))
-        options = vars(_parser(func).parse_args([normalise_flag(argument) for argument in sys.argv[1:]]))
+        options = vars(_parser(func, complete).parse_args([normalise_flag(argument) for argument in sys.argv[1:]]))
         return func(**_expand_home({name: value for name, value in options.items() if name not in ('pdb', 'xtra')}))
 
     return run

@@ -47,7 +47,7 @@ def fit_multitask(
     start: MIMICNet,  # network with K outputs; trained in place
     settings: TrainSettings = DEFAULT_SETTINGS,  # as `fit_with_monitors`
     seed: int = 0,  # draws batches and dropout
-) -> dict[str, MultitaskFit]:  # one for each criterion; Diverged where the loss is not finite
+) -> dict[str, MultitaskFit]:  # one for each selection criterion; Diverged where the loss is not finite
     "Train the multi-task network once, stopped by eq. (1) over the known labels of val"
     either = [data.sites_of_pretraining, data.sites_of_transfer]
     sites = either[0] + either[1] if all(either) else []

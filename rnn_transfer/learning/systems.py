@@ -170,7 +170,7 @@ class SystemId:
 
 # %% ../../nbs/learning/systems.ipynb #cell-023
 def _raise_for_system(name, system: str, criterion: str, init: int):
-    "BadInput where a system does not exist, or not with this criterion or initialisation"
+    "BadInput where a system does not exist, or not with this selection criterion or initialisation"
     if system not in SYSTEMS:
         raise BadInput(
             f'models {name!r}: expected one or more of {", ".join(SYSTEM_NAMES)}, '
