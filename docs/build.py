@@ -60,7 +60,7 @@ MENU = [
         [
             f"frames/{name}.ipynb"
             for name in (
-                *("tables", "mapping", "stays", "times", "values", "events"),
+                *("tables", "options", "mapping", "stay_table", "stays", "times", "values", "events"),
                 *("files", "problems", "input_report", "conversion"),
             )
         ],

@@ -11,6 +11,7 @@ import importlib
 import shlex
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 # %% ../../nbs/experiment/commands.ipynb #cell-003
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from ..cohorts.losses import describe_losses, read_losses
 from .commandline import available_cpus, command, one_line_errors, parse_names, parse_setting
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, InputWarning
 
 # %% ../../nbs/experiment/commands.ipynb #cell-005
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def describe_cohort(
     if meta.get('left_out'):
         lines.append(f'  left out, as only one class is here: {", ".join(meta["left_out"])}')
     if meta.get('note'):
-        lines.append(f'  note: {meta["note"]}')
+        lines += [f'  note: {line}' for line in meta['note'].splitlines()]
     unnoticed = [task for task in made.tasks if f'column {task.name}: ' not in (meta.get('note') or '')]
     notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, unnoticed)]
     facts = describe_label_facts(meta)
@@ -69,11 +70,16 @@ SOURCE_OPTIONS = dict(
     meds=['path', 'codes', 'stays', 'labels', 'hours', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss'],
     physionet2012=['path', 'test', 'seed', 'labels', 'allow_loss'],
     physionet2019=['path', 'hours', 'test', 'seed', 'labels', 'allow_loss'],
-    table=['events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'checkpoint', 'seed', 'allow_loss'],
+    table=['events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'first_hour', 'checkpoint', 'seed', 'allow_loss'],
 )
 SOURCES = list(SOURCE_OPTIONS)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-013
+def _given_only(given: dict) -> dict:
+    "The options that were given; a 0 is one."
+    return {name: value for name, value in given.items() if not (value is None or value is False or value == '')}
+
+
 _NEEDED = {'path': 'the folder with the files', 'events': 'the table of events', 'stays': 'the table of stays'}
 
 
@@ -81,8 +87,8 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
     "BadInput, before anything is read, for an unknown source, an option it lacks, or a folder that cannot be written."
     if source not in SOURCES:
         raise BadInput(f'source {source!r}: expected {", ".join(SOURCES)}')
-    for name, value in given.items():
-        if value not in ('', None, False) and name not in SOURCE_OPTIONS[source]:
+    for name in _given_only(given):
+        if name not in SOURCE_OPTIONS[source]:
             possible = ', '.join('--' + option.replace('_', '-') for option in SOURCE_OPTIONS[source])
             raise BadInput(f'--{name.replace("_", "-")}: {source} has no such option; it has {possible}')
     if given.get('hours') is not None and given['hours'] < 1:
@@ -122,7 +128,9 @@ def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
         given |= dict(corrected=parse_names(given.get('corrected', '')))
     if source.startswith(('mimic', 'meds')):
         given |= dict(progress=sys.stderr.isatty())
-    return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', InputWarning)  # `describe_cohort` has the same lines
+        return importlib.import_module(f'rnn_transfer.sources.{module}').cohort(**given)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-021
 def _make_cohort(source: str, out: str, given: dict) -> None:
@@ -131,7 +139,7 @@ def _make_cohort(source: str, out: str, given: dict) -> None:
     if given['draft']:
         print(_write_draft(given))
         return
-    made = _build_cohort(source, {name: value for name, value in given.items() if value not in ('', None, False)}, out)
+    made = _build_cohort(source, _given_only(given), out)
     print(f'{made.save(out)}: {describe_cohort(made)}')
     if source == 'table':
         print(f'what came in, channel by channel: {out}-input.html')
@@ -149,6 +157,7 @@ def rnn_transfer_cohort(
     draft: str = '',  # table: only write a first mapping of the names in --events to this CSV file
     columns: str = '',  # table: columns with other names, such as 'stay_id=pid;hour=charttime'
     tasks: str = '',  # table: columns of labels, such as 'sepsis;died' (default: all of 0 and 1)
+    first_hour: int | None = None,  # table: what an hourly table calls its first hour, 0 or 1 (default: by its rows)
     checkpoint: str = '',  # table: network whose channels are known, and with whose stays to compare
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)
