@@ -43,6 +43,7 @@ from rnn_transfer.cohorts.prepared_files import (
 )
 from .cohorts.sites import at_sites, check_roles, needs_own_scale, normalize_sites
 from .cohorts.statistics import cohort_statistics, statistics_columns
+from .cohorts.stay_rows import StayRows
 from .cohorts.storage import CohortFiles, read_cohort_files, write_cohort_files
 from .cohorts.summary import summary_line
 from rnn_transfer.cohorts.validation import (
@@ -57,7 +58,7 @@ from rnn_transfer.cohorts.validation import (
 )
 
 # %% ../nbs/00_data.ipynb #cell-008
-class Cohort:
+class Cohort(StayRows):
     "Stays, their events, and the tasks to predict."
 
     def __init__(
