@@ -56,9 +56,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         checkpoint: str | Path = '',  # file NAME.safetensors, with NAME.json next to it
         features: str = 'network',  # network, statistics, or both
         penalty: str | float = 'ridge',  # ridge, elastic_net, lasso, or the fraction of L1
-        layers: str = 'all',  # as `MIMICNetFeatures`
-        missing: str = 'impute',  # as `MIMICNetFeatures`
-        scale: str = 'source',  # as `MIMICNetFeatures`
+        layers: str = 'all',  # all, or top: states of the network's highest layer only
+        missing: str = 'impute',  # impute: a channel that the cohort lacks was never measured; strict: an error
+        scale: str = 'source',  # means and deviations of: source, the network's stays; target, the cohort's train stays
         recalibrate: bool = False,  # correct intercept and slope by cross-fitting on the same labels
         repeats: int = 3,  # divisions into folds
         random_state: int = 0,  # names the divisions
