@@ -525,3 +525,16 @@ def test_an_empty_identifier_loses_its_row_alone():
     cohort = Cohort.from_wide(pd.concat([HOURLY, blank], ignore_index=True), STAYS, MAPPING)
     assert cohort.fingerprint == Cohort.from_wide(HOURLY, STAYS, MAPPING).fingerprint
     assert [(loss["n"], loss["of"]) for loss in cohort.meta["losses"]] == [(1, 6)]
+
+
+@pytest.mark.parametrize(
+    "hourly",
+    [
+        HOURLY.assign(hour=-5),
+        HOURLY.assign(hour=np.nan),
+        HOURLY[:0],
+        HOURLY.assign(hr=np.nan, temp_f=np.nan, spo2=np.nan),
+    ],
+)
+def test_no_loss_that_is_accepted_makes_a_cohort_of_nothing(hourly):
+    assert "no value is left" in problems(hourly, STAYS, MAPPING, allow_loss=True, first_hour=0)

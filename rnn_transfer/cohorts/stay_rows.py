@@ -30,7 +30,7 @@ class StayRows:
         axis: int = 0,  # 0: stays; scikit-learn states it
     ) -> Self:  # those stays in that order, and their events; BadInput for a stay that is taken twice
         "Some stays, with their events, channels and tasks."
-        positions = np.asarray(positions, int)
+        positions = np.arange(len(self))[np.atleast_1d(positions)]
         if axis != 0 or len(np.unique(positions)) < len(positions):
             raise BadInput('positions: a stay is taken twice, or axis is not 0; take each stay once')
         stays = self.stays.iloc[positions].reset_index(drop=True)

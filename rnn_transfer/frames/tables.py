@@ -263,7 +263,10 @@ def convert_tables(
         pieces, places = _read_events(events, events_name, read, mapping, is_wide, options, findings)
     _check_cohort_names(pieces.channels, read.tasks if read else [], findings)
     _limit_losses(findings.losses, findings, options.allow_loss)
-    if read is None or places is None or not places.are_known:
+    is_placed = read is not None and places is not None and places.are_known
+    if not findings.errors and not (is_placed and sum(map(len, pieces.value))):
+        findings.add(events_name, '', 'no value is left', 'check the mapping, the identifiers and the hours')
+    if not is_placed:
         raise_for_errors(findings)
     return _join(pieces, places, read, (events_name, stays_name), options, hours, findings)
 
@@ -272,8 +275,6 @@ def _join(
     pieces: EventPieces, places: _Places, read: StayTable, names: tuple[str, str], options, hours: int, findings
 ) -> ConvertedTables:
     "The parts of a cohort, and what both tables say together"
-    if not (findings.errors or sum(map(len, pieces.value))):
-        findings.add(names[0], '', 'no value is left', 'check the mapping and the identifiers')
     is_wrong = bool(findings.errors)  # values are then missing for a reason that is already named
     n_losses = len(findings.losses)
     made = None if is_wrong else join_pieces(pieces, names[0], findings)
