@@ -50,7 +50,7 @@ MENU = [
             f"cohorts/{name}.ipynb"
             for name in (
                 *("channels", "descriptors", "validation", "description", "storage", "fingerprint"),
-                *("partitions", "label_facts", "summary", "prepared_files"),
+                *("partitions", "label_facts", "summary", "prepared_files", "stay_rows"),
                 *("units", "alignment", "sites"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
@@ -61,7 +61,7 @@ MENU = [
         [
             f"frames/{name}.ipynb"
             for name in (
-                *("tables", "mapping", "stays", "times", "values", "events"),
+                *("tables", "options", "mapping", "stay_table", "stays", "times", "values", "events"),
                 *("files", "problems", "input_report", "conversion"),
             )
         ],
@@ -92,7 +92,16 @@ MENU = [
         [
             f"estimators/{name}.ipynb"
             for name in (
-                *("classifier", "features", "extraction", "shipped", "input_check", "linear", "label_evaluation"),
+                *(
+                    "classifier",
+                    "stay_names",
+                    "features",
+                    "extraction",
+                    "shipped",
+                    "input_check",
+                    "linear",
+                    "label_evaluation",
+                ),
                 *("precision", "recalibration"),
                 *("persistence", "pretraining", "model_card", "onnx_export"),
             )

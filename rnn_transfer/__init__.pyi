@@ -26,6 +26,7 @@ from .model import extract_features as extract_features
 from .model import load_checkpoint as load_checkpoint
 from .model import save_checkpoint as save_checkpoint
 from .utilities.errors import BadInput as BadInput
+from .utilities.errors import InputWarning as InputWarning
 from .apply.run import ApplySettings as ApplySettings
 from .apply.run import apply_network as apply_network
 from .estimators.classifier import TransferClassifier as TransferClassifier

@@ -43,6 +43,7 @@ from rnn_transfer.cohorts.prepared_files import (
 )
 from .cohorts.sites import at_sites, check_roles, needs_own_scale, normalize_sites
 from .cohorts.statistics import cohort_statistics, statistics_columns
+from .cohorts.stay_rows import StayRows
 from .cohorts.storage import CohortFiles, read_cohort_files, write_cohort_files
 from .cohorts.summary import summary_line
 from rnn_transfer.cohorts.validation import (
@@ -57,7 +58,7 @@ from rnn_transfer.cohorts.validation import (
 )
 
 # %% ../nbs/00_data.ipynb #cell-008
-class Cohort:
+class Cohort(StayRows):
     "Stays, their events, and the tasks to predict."
 
     def __init__(
@@ -132,24 +133,32 @@ def load(
 def from_frames(
     cls: Cohort,
     events: Any,  # one row an observation: pandas or Polars frame, or the path of a Parquet or CSV file
-    stays: Any,  # one row a stay, likewise
-    mapping: Any = None,  # {name: channel, or (channel, unit)}, or a CSV file, as `read_mapping`
-    **options: Any,  # columns, tasks, report, checkpoint, source …, as `convert_and_report`
+    stays: Any,  # one row a stay: pandas or Polars frame, or the path of a Parquet or CSV file
+    mapping: Any = None,  # {name: channel, or (channel, unit)}, or a CSV file with columns name, channel, unit
+    columns: dict[str, str] | None = None,  # {role: name}, such as dict(stay_id='case'); None: usual names
+    tasks: list | dict | None = None,  # names of labels, or {name: kind}; None: every column of 0 and 1
+    report: str | Path = '',  # HTML file to write, of what came in or what is wrong; empty: none
+    **options: Any,  # checkpoint: network to compare with; whole_hours; allow_loss; val, test, seed; source …
 ) -> Cohort:  # valid; InputProblems with everything that is wrong
     "A cohort from a long table of observations."
-    return cls(*convert_and_report(events, stays, False, mapping, **options)).validate()
+    options |= dict(columns=columns, tasks=tasks)
+    return cls(*convert_and_report(events, stays, False, mapping, report, **options)).validate()
 
 
 @patch(cls_method=True)
 def from_wide(
     cls: Cohort,
     hourly: Any,  # one row a stay and hour, one column a variable
-    stays: Any,  # as `from_frames`
-    mapping: Any = None,  # as `from_frames`
-    **options: Any,  # as `from_frames`
+    stays: Any,  # one row a stay; both are pandas or Polars frames, or the paths of Parquet or CSV files
+    mapping: Any = None,  # {name: channel, or (channel, unit)}, or a CSV file with columns name, channel, unit
+    columns: dict[str, str] | None = None,  # {role: name}, such as dict(stay_id='case'); None: usual names
+    tasks: list | dict | None = None,  # names of labels, or {name: kind}; None: every column of 0 and 1
+    report: str | Path = '',  # HTML file to write, of what came in or what is wrong; empty: none
+    **options: Any,  # first_hour: 0 or 1; checkpoint: network to compare with; allow_loss; val, test, seed; source …
 ) -> Cohort:  # valid; InputProblems with everything that is wrong
     "A cohort from an hourly table; its hours name bins, the first of which is called 0 or 1."
-    return cls(*convert_and_report(hourly, stays, True, mapping, **options)).validate()
+    options |= dict(columns=columns, tasks=tasks)
+    return cls(*convert_and_report(hourly, stays, True, mapping, report, **options)).validate()
 
 # %% ../nbs/00_data.ipynb #cell-027
 @patch
@@ -360,13 +369,13 @@ def _write_prepared(folder: Path, cohort: Cohort, channels: list[Channel], grid:
 def run_data(
     cohort: Cohort | str | Path,  # a cohort, or its folder
     run: str | Path,  # run folder; receives data/
-    hours: int = 48,  # as `Cohort.grid`
-    masks: bool = True,  # as `Cohort.grid`
-    short_stays: str = 'carry',  # as `Cohort.grid`
+    hours: int = 48,  # length of the input window, from admission to the ICU
+    masks: bool = True,  # add one mask column per channel
+    short_stays: str = 'carry',  # carry: repeat last values after the end of a stay; length: read up to its end
     normalizer: str = 'train',  # 'train', 'phenotyping' or 'in-hospital-mortality'
     pretrain_sites: Sequence[str] = (),  # sites that pre-training sees; empty: all
     transfer_sites: Sequence[str] = (),  # sites of label subsets and tests; empty: all
-    target_scale: str = 'target',  # as `needs_own_scale`
+    target_scale: str = 'target',  # scale of new sites: target, their own train stays; source, that of pre-training
     pretrained: str | Path = '',  # checkpoint whose channels are read; empty: the cohort's own
 ) -> PreparedCohort:  # as later steps load it; BadInput if the cohort or a setting cannot be used
     "Grid, normalizer and statistics of a cohort, written to `run/data` as a whole."

@@ -312,19 +312,19 @@ def _train_and_write(ctx: _PretrainRun, flow: pd.DataFrame, manifest: dict, auto
 def run_pretrain(
     run: str | Path,  # run folder with the data and model steps done
     split: int = 0,  # number of the split, from 0
-    n_splits: int = 2,  # as `draw_splits`
-    n_held_out: int = 5,  # as `draw_splits`
-    low: float | None = None,  # as `draw_splits`; None: the cohort's `held_out_prevalence`, or 0
-    high: float | None = None,  # likewise, or 1
+    n_splits: int = 2,  # splits that are drawn; Section 4
+    n_held_out: int = 5,  # target tasks of each split; Section 4
+    low: float | None = None,  # a target is at least this common; None: the cohort's `held_out_prevalence`, or 0
+    high: float | None = None,  # a target is at most this common; None: the cohort's `held_out_prevalence`, or 1
     hidden: Sequence[int] = (100, 200, 300, 400),  # h to choose from; Section 4
-    settings: TrainSettings = DEFAULT_SETTINGS,  # as `train_network`
+    settings: TrainSettings = DEFAULT_SETTINGS,  # learning rate, batch, cap, checks, patience, device
     seed: int = 0,  # draws splits, order of stays, dropout and the classifier's initial weights
     variants: Sequence[str] = tuple(ABLATION_NETWORKS),  # ablations to train
     inits: int = 0,  # further networks like MIMIC-Net, from other initial weights
-    autoencoder_updates: int = 0,  # cap on the updates of the autoencoder; 0: as settings.max_updates
+    autoencoder_updates: int = 0,  # cap on the updates of the autoencoder; 0: settings.max_updates
     threads: int = 1,  # of torch; one process per core is faster than one process on all cores
     same_tasks: bool = False,  # True: hold nothing out, transfer to the same tasks at other sites
-    min_test_positives: int | None = None,  # as `draw_splits`; None: the cohort's `held_out_test_positives`, or 10
+    min_test_positives: int | None = None,  # of a target; None: the cohort's `held_out_test_positives`, or 10
 ) -> dict:  # split.json; BadInput for a wrong setting or an empty train or val, Diverged where MIMIC-Net did
     "Train MIMIC-Net and its ablations for one split, and write run/split-<s>/pretrain and the features of all"
     run, data = Path(run), PreparedCohort.load(run)

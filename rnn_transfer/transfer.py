@@ -298,7 +298,7 @@ def run_transfer(
     split: int = 0,  # number of the split
     fraction: float = 1.0,  # of the labels of train and val
     seed: int = 0,  # draws the subset; initial weights and batches of what is trained here, permutations and folds
-    models: Sequence[str] = tuple(SYSTEM_NAMES),  # names, as `parse_model`
+    models: Sequence[str] = tuple(SYSTEM_NAMES),  # names of `SYSTEMS`, such as MN-LR-2; MN-LR-2:cv names a criterion
     lambdas: Sequence[float] = LAMBDAS,  # of linear models; Section 4
     choose: str = 'nll',  # nll or literal
     rnnc_hidden: Sequence[int] = (),  # h of RNN-C to choose from; empty: that of MIMIC-Net

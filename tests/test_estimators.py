@@ -1,6 +1,7 @@
 "Estimators: scikit-learn's contract, the same features for the same information, persistence, few labels."
 
 import json
+import re
 import shutil
 import warnings
 from dataclasses import replace
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
 from rnn_transfer.cohorts.alignment import align_channels, network_channels
@@ -27,7 +30,8 @@ from rnn_transfer.learning.few_labels import PENALTIES, fit_few_labels, logistic
 from rnn_transfer.learning.training import TrainSettings
 from rnn_transfer.model import init_network, load_checkpoint, save_checkpoint
 from rnn_transfer.testing import toy_cohort
-from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.checkpoint_form import hash_description
+from rnn_transfer.utilities.errors import BadInput, InputWarning
 
 
 @pytest.fixture(scope='module')
@@ -250,8 +254,10 @@ def test_a_channel_that_is_gone_is_named_in_one_line(toy, checkpoint, tmp_path):
         note = model.evaluate(less, replicates=20).note
     assert len(seen) == 1 and '\n' not in str(seen[0].message) and ', '.join(lost) in str(seen[0].message)
     assert str(seen[0].message) in note
-    with pytest.warns(UserWarning, match='the model reads them'):
-        load_classifier(save_classifier(model, tmp_path / 'model')).predict(less)
+    loaded = load_classifier(save_classifier(model, tmp_path / 'model'))
+    with pytest.warns(InputWarning, match='they were there when the model was fitted') as seen:
+        loaded.predict(less)
+    assert seen[0].filename == __file__ and loaded.channels_ == model.channels_
 
 
 def test_an_empty_channel_counts_as_gone(toy, checkpoint):
@@ -262,13 +268,14 @@ def test_an_empty_channel_counts_as_gone(toy, checkpoint):
         model.predict(empty)
 
 
-def test_what_was_never_there_is_not_warned_of(toy, checkpoint):
+def test_what_was_never_there_is_not_warned_of(toy, checkpoint, tmp_path):
     less = without_channels(toy, 1)
     model = TransferClassifier(checkpoint, repeats=1).fit(less, toy.tasks[0].name)
     with warnings.catch_warnings():
         warnings.simplefilter('error', UserWarning)
         model.predict(less)
         model.predict(toy)
+        load_classifier(save_classifier(model, tmp_path / 'model')).predict(less)
 
 
 @pytest.mark.parametrize('features', ['statistics', 'both'])
@@ -349,6 +356,7 @@ def other(value):
 
 KEYS = ['format', 'settings', 'label', 'feature_names', 'scaled_columns', 'statistics', 'recalibration', 'n_positive']
 KEYS += ['n_negative', 'penalty_strength', 'constant', 'version', 'sha256', 'network_sha256', 'description_sha256']
+KEYS += ['channels', 'n_unlabelled']
 INNER = [('recalibration', key) for key in ('intercept', 'slope', 'note')]
 INNER += [('settings', key) for key in ('features', 'layers', 'missing', 'scale', 'recalibrate', 'repeats')]
 
@@ -398,6 +406,16 @@ def test_a_classifier_of_another_format_is_named_before_its_hash(saved_classifie
     assert "format 'rnn_transfer classifier 1', expected" in edited_line(saved_classifier, tmp_path, make_older)
 
 
+def test_a_classifier_that_was_saved_without_channels_is_to_be_saved_again(saved_classifier, tmp_path):
+    def make_older(stored):
+        del stored['channels'], stored['n_unlabelled'], stored['description_sha256']
+        stored['format'] = 'rnn_transfer classifier 2'
+        stored['description_sha256'] = hash_description(stored)
+
+    line = edited_line(saved_classifier, tmp_path, make_older)
+    assert "format 'rnn_transfer classifier 2', expected" in line and 'save the classifier with this version' in line
+
+
 def test_a_classifier_whose_keys_have_another_order_loads(saved_classifier, tmp_path):
     folder = shutil.copytree(saved_classifier, tmp_path / 'copy')
     file = folder / 'classifier.json'
@@ -416,6 +434,106 @@ def test_labels_are_matched_by_stay(toy):
         labels_of(toy, pd.Series([1, 0], [-5, -6]))
     with pytest.raises(BadInput, match='values for'):
         labels_of(toy, y[:-1])
+
+
+@pytest.fixture(scope='module')
+def named(toy):
+    "The toy cohort as of a hospital whose stays have texts as identifiers."
+    names = [f'K-{i:04d}' for i in range(len(toy.stays))]
+    return Cohort(toy.events, toy.stays.assign(stay_name=names), toy.channels, toy.tasks)
+
+
+def own_labels(named):
+    "Labels of every second stay by the hospital's identifiers, in another order."
+    y = pd.Series(labels_of(named, named.tasks[0].name), named.stays['stay_name'])
+    return y.iloc[::2].dropna().sample(frac=1, random_state=1)
+
+
+@pytest.mark.parametrize(
+    'form', [lambda y: y, lambda y: y.to_dict(), lambda y: y.astype(bool), lambda y: y.astype(str)]
+)
+def test_labels_and_predictions_have_the_ids_of_the_hospital(named, checkpoint, form):
+    own = own_labels(named)
+    in_order = own.reindex(named.stays['stay_name']).to_numpy()
+    by_id = TransferClassifier(checkpoint, repeats=1).fit(named, form(own))
+    by_order = TransferClassifier(checkpoint, repeats=1).fit(named, in_order)
+    np.testing.assert_array_equal(by_id.coef_, by_order.coef_)
+    predicted = by_id.predict_stays(named)
+    assert predicted.index.tolist() == named.stays['stay_name'].tolist()
+    np.testing.assert_array_equal(predicted['probability'], by_id.predict_proba(named)[:, 1])
+    assert predicted.columns.tolist() == ['probability', 'predicted', 'partition']
+    found = by_id.evaluate(named, form(own), replicates=20)
+    assert found.table.equals(by_order.evaluate(named, in_order, replicates=20).table)
+
+
+def test_stays_without_a_label_are_counted(named, checkpoint, tmp_path):
+    own = own_labels(named)
+    model = TransferClassifier(checkpoint, repeats=1).fit(named, own)
+    is_test = (named.stays['partition'] == 'test').to_numpy()
+    labelled = named.stays['stay_name'].isin(own.index).to_numpy()
+    assert model.n_unlabelled_ == (~is_test & ~labelled).sum() > 0
+    assert load_classifier(save_classifier(model, tmp_path / 'model')).n_unlabelled_ == model.n_unlabelled_
+    note = model.evaluate(named, own, replicates=20).note
+    assert f'{(is_test & ~labelled).sum():,} of {is_test.sum():,} stays have no label and are left out' in note
+    with pytest.raises(BadInput, match='give its values, as y'):
+        model.evaluate(named)
+
+
+@pytest.mark.parametrize(
+    'labels, says',
+    [
+        ({'K-0001': 1, 'x': 0, 'y': 0}, "2 of 3 ids are no stays of this cohort, such as 'x', where"),
+        (pd.Series([1, 0, 1], ['K-0001', 'K-0002', 'K-0001']), "1 ids occur twice, such as 'K-0001'"),
+        ({1: 1, 2: 0}, "2 of 2 ids are no stays of this cohort, such as '1'"),
+        ({'K-0001': 'yes', 'K-0002': 0}, 'are not 0, 1 or null'),
+        ({'K-0001': 1}, 'every label is 1'),
+        ({}, 'every label is null'),
+    ],
+)
+def test_labels_that_do_not_fit_are_one_line(named, labels, says):
+    with pytest.raises(BadInput, match=re.escape(says)) as e:
+        labels_of(named, labels)
+    assert '\n' not in str(e.value)
+
+
+def test_numbers_and_their_texts_are_one_id_and_leading_zeros_count(toy):
+    y = labels_of(toy, toy.tasks[0].name)
+    for index in (toy.stays['stay_id'], toy.stays['stay_id'].astype(str), toy.stays['stay_id'].astype(float)):
+        np.testing.assert_array_equal(labels_of(toy, pd.Series(y, index.to_numpy())), y)
+    stays = toy.stays.assign(stay_name=[f'{i:05d}' for i in range(len(toy.stays))])
+    with pytest.raises(BadInput, match="such as '1'"):
+        labels_of(Cohort(toy.events, stays, toy.channels, toy.tasks), {1: 1, 2: 0})
+
+
+# ---- scikit-learn divides a cohort
+
+
+def test_a_part_of_a_cohort_is_valid_and_has_its_events(toy):
+    part = toy.take([5, 0, 9])
+    assert len(part) == 3 and len(toy) == len(toy.stays)
+    assert part.stays['stay_id'].tolist() == toy.stays['stay_id'].iloc[[5, 0, 9]].tolist()
+    whole = toy.statistics().loc[part.stays['stay_id']]
+    pd.testing.assert_frame_equal(part.statistics(), whole)
+    np.testing.assert_array_equal(part.grid().X, toy.grid().X[[5, 0, 9]])
+    assert toy.iloc[: len(toy)].validate().fingerprint == toy.fingerprint
+    with pytest.raises(BadInput, match='taken twice'):
+        toy.take([1, 1])
+
+
+def test_folds_of_scikit_learn_are_those_by_hand(toy, checkpoint):
+    y, task = labels_of(toy, toy.tasks[0].name), toy.tasks[0].name
+    learned = toy.iloc[~np.isnan(y) & (toy.stays['partition'] != 'test').to_numpy()]
+    labels, subjects = learned.stays[task].to_numpy(int), learned.stays['subject_id'].to_numpy()
+    model = TransferClassifier(checkpoint, repeats=1)
+    scores = cross_val_score(model, learned, labels, groups=subjects, cv=GroupKFold(3), scoring='roc_auc')
+    for score, (train, test) in zip(scores, GroupKFold(3).split(labels, groups=subjects)):
+        assert not set(subjects[train]) & set(subjects[test])
+        p = clone(model).fit(learned.take(train), labels[train]).predict_proba(learned.take(test))[:, 1]
+        assert score == roc_auc_score(labels[test], p)
+    search = GridSearchCV(model, dict(penalty=['ridge', 'lasso']), cv=GroupKFold(3), scoring='roc_auc')
+    search.fit(learned, labels, groups=subjects)
+    assert search.cv_results_['mean_test_score'].max() == search.best_score_
+    assert search.predict_proba(toy).shape == (len(toy), 2)
 
 
 # ---- recalibration and precision

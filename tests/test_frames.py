@@ -1,6 +1,8 @@
 "Tables of a hospital become a cohort: the same values as by hand, and one line for each thing that is wrong."
 
+import html
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from rnn_transfer.experiment.commands import describe_cohort, rnn_transfer_cohor
 from rnn_transfer.frames.mapping import draft_mapping
 from rnn_transfer.frames.problems import InputProblems
 from rnn_transfer.learning.training import TrainSettings
+from rnn_transfer.utilities.errors import InputWarning
 
 KNOWN = {c.name: c for c in BENCHMARK_CHANNELS}
 MAPPING = {"hr": ("Heart Rate", "bpm"), "temp_f": ("Temperature", "°F"), "spo2": ("Oxygen saturation", "fraction")}
@@ -364,5 +367,174 @@ def test_the_first_hour_is_said_and_can_be_stated(write):
     for first, hours in ((0, [1.5, 2.5]), (1, [0.5, 1.5])):
         stated = Cohort.from_wide(rows, stays, first_hour=first, **options)
         assert stated.events["hour"].tolist() == hours and "hour 1 is read" not in stated.meta["note"]
-    with pytest.raises(BadInput, match="first_hour 2: expected 0 or 1"):
+    with pytest.raises(BadInput, match="first_hour 2; expected 0 or 1"):
         Cohort.from_wide(rows, stays, first_hour=2, **options)
+
+
+def test_what_to_know_of_a_conversion_is_one_warning():
+    stays = STAYS.drop(columns="subject_id").assign(ward="M1")
+    with pytest.warns(InputWarning) as shown:
+        cohort = Cohort.from_wide(HOURLY.assign(crp=1.0, hr=[88.0, 91, 70, 65, 900]), stays, MAPPING)
+    assert len(shown) == 1 and shown[0].filename == __file__
+    text = str(shown[0].message)
+    assert text.startswith("4 things to know of the conversion:\n")
+    for line in (
+        "stays: column subject_id: is missing",
+        "not among those",
+        "ignored, as they stand for no channel: crp",
+        "1 of 5 values (20.0%) dropped: events: hr: outside",
+    ):
+        assert text.count(line) == (0 if line == "not among those" else 1), line
+    assert cohort.meta["note"].splitlines() == [line.strip() for line in text.splitlines()[1:4]]
+
+
+def test_a_conversion_without_anything_to_know_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Cohort.from_wide(HOURLY, STAYS, MAPPING)
+
+
+def write_tables(folder, hourly, stays):
+    "The options of a command for two tables and a mapping in files."
+    hourly.to_csv(folder / "hourly.csv", index=False)
+    stays.to_csv(folder / "stays.csv", index=False)
+    rows = "".join(f"{name},{channel},{unit}\n" for name, (channel, unit) in MAPPING.items())
+    (folder / "mapping.csv").write_text("name,channel,unit\n" + rows)
+    paths = dict(events="hourly.csv", stays="stays.csv", mapping="mapping.csv", out="made")
+    return {name: str(folder / path) for name, path in paths.items()}
+
+
+def test_a_command_prints_each_thing_to_know_once(tmp_path, capsys):
+    options = write_tables(tmp_path, HOURLY.assign(crp=1.0), STAYS.assign(ward="M1"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rnn_transfer_cohort("table", **options)
+    said = capsys.readouterr()
+    assert said.err == ""
+    notes = [line for line in said.out.splitlines() if line.startswith("  note: ")]
+    assert len(notes) == 2 and "ward" in notes[0] and "crp" in notes[1]
+
+
+@pytest.mark.parametrize("first, hours", [(0, [1.5, 2.5]), (1, [0.5, 1.5])])
+def test_the_command_takes_the_first_hour(tmp_path, capsys, first, hours):
+    hourly = HOURLY.assign(hour=[1, 2, 1, 1, 1])
+    options = write_tables(tmp_path, hourly, STAYS)
+    rnn_transfer_cohort("table", **options, first_hour=first)
+    assert "hour 1 is read as the first hour" not in capsys.readouterr().out
+    assert sorted(Cohort.load(options["out"]).events["hour"].unique()) == hours
+    with pytest.raises(SystemExit):
+        rnn_transfer_cohort("table", **options, first_hour=2)
+    assert "first_hour 2; expected 0 or 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        rnn_transfer_cohort("synthetic", first_hour=0)
+    assert "--first-hour: synthetic has no such option" in capsys.readouterr().err
+
+
+def test_the_first_hour_of_single_moments_is_an_error():
+    assert "each row is a moment" in problems(long(), STAYS, MAPPING, wide=False, first_hour=1)
+
+
+WRONG_STAYS = STAYS.assign(
+    stay_id=[1, 2, 2, np.nan],
+    partition=["train", "tests", "val", "test"],
+    los_hours=[50, -1, 50, 50],
+    site=["A", None, "B", "B"],
+)
+WRONG_MAPPING = {
+    "hr": dict(chanel="Heart Rate"),
+    "temp_f": ("Temperature", "stone"),
+    "spo2": ("oxygen-saturation", "fraction"),
+    "gcs": dict(channel="Glascow coma scale motor response", read_as="points"),
+    "eyes": dict(channel="Glascow coma scale eye opening", categories={"open": "Open", "shut": "Shut"}),
+}
+EVERY_PROBLEM = [
+    "stays: column stay_id: row 3 are empty",
+    "stays: column stay_id: row 2 repeat an earlier stay",
+    "stays: column site: row 1 are empty",
+    "stays: column partition: row 1 are not train, val or test",
+    "stays: column los_hours: row 1 are no hours",
+    "stays: column age: is missing, which tasks names",
+    "mapping: column hr: holds {'chanel': 'Heart Rate'}; expected a channel",
+    "mapping: column gcs: read_as is 'points'; expected text, score, index",
+    "events: column temp_f: unit 'stone' is not that of Temperature",
+    "events: column spo2: the mapping says 'oxygen-saturation', and the known channel is 'Oxygen saturation'",
+    "mapping: column eyes: has a wrong category; categories 'Open', 'Shut' are none of",
+    "columns: 'place' is no role",
+    "options: whole_hours 'bin'; expected times or bins",
+    "options: colour: no such option",
+    "net.json",
+]
+
+
+def test_no_problem_hides_another(tmp_path):
+    page = tmp_path / "input.html"
+    options = dict(columns=dict(place="x"), whole_hours="bin", colour=1, tasks=["sepsis", "age"], report=page)
+    hourly = HOURLY.assign(gcs=6, eyes="open")
+    with pytest.raises(InputProblems) as e:
+        Cohort.from_wide(hourly, WRONG_STAYS, WRONG_MAPPING, checkpoint=tmp_path / "net.safetensors", **options)
+    found = [str(p) for p in e.value.findings.errors]
+    for text in EVERY_PROBLEM:
+        assert sum(text in line for line in found) == 1, (text, found)
+    assert len(found) == len(EVERY_PROBLEM), "\n".join(found)
+    shown = html.unescape(page.read_text())
+    assert all(p.what in shown for p in e.value.findings.errors)
+
+
+@pytest.mark.parametrize(
+    "hourly, stays, expected",
+    [
+        (HOURLY, STAYS.drop(columns="stay_id").assign(partition="all"), ["stay_id: is missing", "are not train", "°F"]),
+        (HOURLY.drop(columns="stay_id"), STAYS.assign(los_hours=-1), ["stay_id: is missing", "are no hours", "°F"]),
+        (HOURLY.drop(columns="hour"), STAYS[:0], ["hour: is missing", "has no rows", "°F"]),
+        (HOURLY.assign(stay_id=9), STAYS.assign(los_hours=-1), ["has no stay of the table", "are no hours", "°F"]),
+        (HOURLY, "nowhere.csv", ["nowhere.csv: no such file", "°F"]),
+        ("nowhere.parquet", STAYS.assign(los_hours=-1), ["nowhere.parquet: no such file", "are no hours"]),
+        (HOURLY.assign(hour="noon"), STAYS.assign(intime="today"), ["intime", "hour", "°F"]),
+    ],
+)  # fmt: skip
+def test_a_table_that_cannot_be_placed_is_checked_all_the_same(hourly, stays, expected):
+    text = problems(hourly, stays, MAPPING | {"temp_f": "Temperature"})
+    assert text.startswith(f"{len(expected)} problems:"), text
+    for part in expected:
+        assert part in text
+
+
+def test_a_long_table_without_its_columns_still_has_its_stays_and_mapping_checked():
+    text = problems(long().drop(columns="value"), STAYS.assign(los_hours=-1), {"hr": 7}, wide=False)
+    assert text.startswith("3 problems:")
+    assert "column value: is missing" in text and "are no hours" in text and "mapping: column hr" in text
+
+
+def test_a_mapping_file_has_all_its_problems_named(tmp_path):
+    file = tmp_path / "mapping.csv"
+    file.write_text("name,channel,unit,colour,normal\nhr,Heart Rate,bpm,,x\nhr,Heart Rate,/min,,\n")
+    text = problems(HOURLY, STAYS, file)
+    assert "column colour: is not known" in text
+    assert "column unit: hr has /min and bpm" in text
+    assert "column normal: hr has 'x'; give a number" in text
+    assert problems(HOURLY, STAYS.assign(los_hours=-1), tmp_path / "no.csv").startswith("2 problems:")
+
+
+def test_a_label_with_the_name_of_a_channel_is_named():
+    stays = STAYS.assign(Temperature=[0, 1, 0, 1])
+    assert "column Temperature: is a label and has the name of a channel" in problems(HOURLY, stays, MAPPING)
+
+
+def test_an_empty_identifier_loses_its_row_alone():
+    blank = pd.DataFrame([{name: np.nan for name in HOURLY}])
+    cohort = Cohort.from_wide(pd.concat([HOURLY, blank], ignore_index=True), STAYS, MAPPING)
+    assert cohort.fingerprint == Cohort.from_wide(HOURLY, STAYS, MAPPING).fingerprint
+    assert [(loss["n"], loss["of"]) for loss in cohort.meta["losses"]] == [(1, 6)]
+
+
+@pytest.mark.parametrize(
+    "hourly",
+    [
+        HOURLY.assign(hour=-5),
+        HOURLY.assign(hour=np.nan),
+        HOURLY[:0],
+        HOURLY.assign(hr=np.nan, temp_f=np.nan, spo2=np.nan),
+    ],
+)
+def test_no_loss_that_is_accepted_makes_a_cohort_of_nothing(hourly):
+    assert "no value is left" in problems(hourly, STAYS, MAPPING, allow_loss=True, first_hour=0)

@@ -1,18 +1,22 @@
 "help() shows the comments of parameters; nothing else about a name changes."
 
+import importlib
 import inspect
 import pickle
 import pydoc
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from sklearn.base import clone
 
 import rnn_transfer as rt
+from rnn_transfer.utilities.help_texts import describe_parameters
 
-WITHOUT_PARAMETERS = {'BENCHMARK_CHANNELS', 'BadInput', 'SYSTEMS'}
+WITHOUT_PARAMETERS = {'BENCHMARK_CHANNELS', 'BadInput', 'InputWarning', 'SYSTEMS'}
 
 
 @pytest.mark.parametrize('name', sorted(set(rt.__all__) - WITHOUT_PARAMETERS))
@@ -54,3 +58,28 @@ def test_import_reads_no_comments():
     code = 'import sys, rnn_transfer; print([m for m in sys.modules if m.startswith(("rnn_transfer.", "fastcore"))])'
     ran = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == '[]'
+
+
+REFERRING = re.compile(r'\b(as|see) `|\blikewise\b|\bas (fit|X|y)\b')
+
+
+@pytest.mark.parametrize('name', rt.__all__)
+def test_help_says_itself_what_a_parameter_means(name):
+    value = getattr(rt, name)
+    own = [f for f in vars(value).values() if inspect.isfunction(f)] if inspect.isclass(value) else []
+    methods = [f.__func__ for f in vars(value).values() if isinstance(f, classmethod)] if inspect.isclass(value) else []
+    for of in [value, *own, *methods]:
+        text = describe_parameters(of) if callable(of) and of.__module__.startswith('rnn_transfer') else ''
+        assert not (found := REFERRING.search(text)), (
+            f'{of.__qualname__}: {text[found.start() - 60 : found.end() + 40]}'
+        )
+
+
+SCRIPTS = tomllib.loads((Path(__file__).parents[1] / 'pyproject.toml').read_text())['project']['scripts']
+
+
+@pytest.mark.parametrize('command', SCRIPTS)
+def test_options_say_themselves_what_they_mean(command):
+    module, _, name = SCRIPTS[command].partition(':')
+    text = describe_parameters(inspect.unwrap(getattr(importlib.import_module(module), name)))
+    assert 'Parameters' in text and not REFERRING.search(text)

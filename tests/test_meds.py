@@ -289,7 +289,7 @@ def test_codes_of_another_hospital(tmp_path):
         ("name,channel\nVITAL//*,Pulse\n", "'Pulse' of VITAL//\\* is no channel"),
         ("name,channel,unit\nVITAL//*,Temperature,mmHg\n", "no conversion from mmHg to"),
         ("name,channel\nVITAL//*,\n", "no code has a channel"),
-        ("code,channel\nx,Heart Rate\n", "column code is not known"),
+        ("code,channel\nx,Heart Rate\n", "column code: is not known"),
         ("name,channel\nother,Heart Rate\n", "no code is a channel"),
     ):
         codes.write_text(text)

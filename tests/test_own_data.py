@@ -48,7 +48,9 @@ def check_page(names: dict, folder: Path, said: str) -> None:
     assert table.loc["AUROC", ["low", "estimate", "high"]].is_monotonic_increasing
     assert (folder / "calibration.png").stat().st_size > 5_000
     assert (folder / "renal-dysfunction" / "classifier.json").exists()
-    assert "would fit °C" in said
+    assert said.count("3 problems:") == 1 and "would fit °C" in said
+    cases = pd.read_csv(folder / "stays.csv")["case"]
+    assert pd.read_csv(folder / "predictions.csv")["stay_name"].tolist() == cases.tolist()
     assert "column partition" in said
     files = sorted(p.name for p in (folder / "cohorts" / "ours").iterdir())
     assert files == ["cohort.json", "events.parquet", "stays.parquet"]

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from rnn_transfer import Cohort, shipped_network
+from rnn_transfer import Cohort, InputWarning, TransferClassifier, shipped_network
 from rnn_transfer.estimators.features import MIMICNetFeatures
+from rnn_transfer.frames.problems import InputProblems
 from rnn_transfer.sources import physionet2012
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared/data/physionet2012"
@@ -63,3 +65,44 @@ def test_real_stays_in_other_names_and_units_give_the_same_features(ours):
     converted = MIMICNetFeatures(network).fit(theirs).transform(theirs)
     assert direct.shape == converted.shape == (N_STAYS, 200)
     assert np.abs(direct.to_numpy() - converted.to_numpy()).max() < 1e-5
+
+
+def test_a_hospital_with_files_and_ids_of_its_own_gets_predictions_by_them(ours, tmp_path):
+    "CSV with semicolons and decimal commas, times of day, and labels in a file of their own."
+    admitted = pd.Timestamp("2024-03-30 22:10")
+    table, names = hourly(ours), "F" + ours.stays["stay_id"].astype(str)
+    table["Stunde"] = (admitted + pd.to_timedelta(table["Stunde"] + 0.5, unit="h")).dt.strftime("%Y-%m-%d %H:%M")
+    stays = dict(Fall=names, Patient=names, Aufnahme=str(admitted), Dauer=ours.stays["los_hours"], Bemerkung="keine")
+    labels = pd.Series(ours.stays["In-hospital mortality"].to_numpy(), names).dropna().sample(frac=0.7, random_state=0)
+    for name, frame in (("stunden", table), ("faelle", pd.DataFrame(stays))):
+        frame.to_csv(tmp_path / f"{name}.csv", sep=";", decimal=",", index=False)
+    mapping = {column: (name, unit or None) for name, (column, unit, _) in THEIRS.items()} | {"GCS": SCORE}
+    columns = dict(stay_id="Fall", subject_id="Patient", admitted="Aufnahme", los_hours="Dauer", hour="Stunde")
+    with pytest.warns(InputWarning) as shown:
+        theirs = Cohort.from_wide(tmp_path / "stunden.csv", tmp_path / "faelle.csv", mapping, columns=columns)
+    assert len(shown) == 1 and ": Bemerkung; state what you need" in str(shown[0].message)
+    model = TransferClassifier(shipped_network(), repeats=1).fit(theirs, labels)
+    predicted = model.predict_stays(theirs)
+    assert predicted.index.tolist() == names.tolist()
+    result = model.evaluate(theirs, labels.to_dict(), replicates=50)
+    assert result.n == theirs.stays.query("partition == 'test'")["stay_name"].isin(labels.index).sum()
+    assert "stays have no label and are left out" in result.note
+    joined = predicted.join(labels.rename("died"))
+    assert joined["died"].notna().sum() == len(labels)
+    assert roc_auc_score(*joined.dropna()[["died", "probability"]].to_numpy().T) > 0.6
+
+
+def test_a_hospital_sees_all_that_is_wrong_in_its_files_at_once(ours, tmp_path):
+    stays = ours.stays[["stay_id", "los_hours"]].assign(Fall="F" + ours.stays["stay_id"].astype(str), Station=None)
+    stays = pd.concat([stays, stays.iloc[[0]]]).assign(los_hours=lambda d: -d["los_hours"])
+    mapping = {column: (name, unit or None) for name, (column, unit, _) in THEIRS.items()} | {"GCS": SCORE}
+    mapping |= {"Temp": "Temperature", "Puls": "Heart rate", "MAP": ("Mean blood pressure", "cmH2O")}
+    columns = dict(stay_id="Fall", hour="Stunde", site="Station")
+    with pytest.raises(InputProblems) as e:
+        Cohort.from_wide(hourly(ours), stays.drop(columns="stay_id"), mapping, columns=columns, tasks=["Sepsis"])
+    text = str(e.value)
+    assert text.startswith("7 problems:\n")
+    for part in ("repeat an earlier stay", "Station: rows", "are no hours", "Sepsis: is missing", "would fit °F"):
+        assert text.count(part) == 1
+    assert text.count("'cmH2O' is not that of Mean blood pressure") == 1
+    assert text.count("the known channel is 'Heart Rate'") == 1

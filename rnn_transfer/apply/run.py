@@ -46,8 +46,8 @@ class ApplySettings:
     to_labels: tuple[int, ...] = ()  # sizes of the learning curve; empty: none
     draws: int = 10  # of each size, for linear systems; trees and GRU take 3 at most
     systems: tuple[str, ...] = tuple(APPLIED_SYSTEMS)  # what is fitted
-    scale: str = 'source'  # as `MIMICNetFeatures`
-    missing: str = 'impute'  # as `MIMICNetFeatures`
+    scale: str = 'source'  # means and deviations of: source, the network's stays; target, the cohort's train stays
+    missing: str = 'impute'  # impute: a channel that the cohort lacks was never measured; strict: an error
     seed: int = 0  # names folds, subsets, replicates and initial weights
     replicates: int = 1000  # bootstrap replicates of subjects
     width: float = 0.1  # of the interval whose number of labels the report states

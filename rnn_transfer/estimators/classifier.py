@@ -6,7 +6,6 @@
 __all__ = ['labels_of', 'TransferClassifier']
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-002
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,15 @@ from .features import MIMICNetFeatures, StatisticalFeatures
 from .label_evaluation import LabelEvaluation, evaluate_label
 from .precision import MIN_POSITIVES, expected_precision
 from .recalibration import Recalibration, cross_fit_logits, fit_recalibration
+from .stay_names import match_labels, stay_names
 from ..learning.few_labels import fit_few_labels
 from ..learning.linear import Standardizer
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, warn_user
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-007
 def labels_of(
     cohort: Cohort,  # whose stays are labelled
-    label: str | pd.Series | np.ndarray,  # name of a task; 0, 1 or missing by stay_id; or one value a row of `stays`
+    label: str | dict | pd.Series | np.ndarray,  # name of a task; 0, 1 or missing by id; or one value a row of `stays`
 ) -> np.ndarray:  # (n_stays,) 0, 1 or NaN; BadInput for a name, a stay or a value that does not fit
     "The label of each stay of a cohort."
     stays = cohort.stays
@@ -40,16 +40,10 @@ def labels_of(
             names = ', '.join(task.name for task in cohort.tasks[:6])
             raise BadInput(f'label {label!r}: no task of this cohort; it has {names or "none"}')
         return stays[label].to_numpy(float)
-    if isinstance(label, pd.Series):
-        unknown = label.index.difference(stays['stay_id'])
-        if len(unknown):
-            raise BadInput(f'label: stay_id {unknown[0]} and {len(unknown) - 1} more are no stays of this cohort')
-        if label.index.duplicated().any():
-            raise BadInput('label: a stay_id occurs twice; give each stay one value')
-        label = label.reindex(stays['stay_id']).to_numpy()
+    label = match_labels(cohort, label) if isinstance(label, (dict, pd.Series)) else label
     y = pd.to_numeric(pd.Series(np.asarray(label)), errors='coerce').to_numpy(float, na_value=np.nan)
     if len(y) != len(stays):
-        raise BadInput(f'label: {len(y)} values for {len(stays)} stays; give one a stay, or a series by stay_id')
+        raise BadInput(f'label: {len(y)} values for {len(stays)} stays; give one a stay, or a series by id')
     check_labels(pd.Series(np.asarray(label)), 'label')
     return y
 
@@ -62,9 +56,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         checkpoint: str | Path = '',  # file NAME.safetensors, with NAME.json next to it
         features: str = 'network',  # network, statistics, or both
         penalty: str | float = 'ridge',  # ridge, elastic_net, lasso, or the fraction of L1
-        layers: str = 'all',  # as `MIMICNetFeatures`
-        missing: str = 'impute',  # as `MIMICNetFeatures`
-        scale: str = 'source',  # as `MIMICNetFeatures`
+        layers: str = 'all',  # all, or top: states of the network's highest layer only
+        missing: str = 'impute',  # impute: a channel that the cohort lacks was never measured; strict: an error
+        scale: str = 'source',  # means and deviations of: source, the network's stays; target, the cohort's train stays
         recalibrate: bool = False,  # correct intercept and slope by cross-fitting on the same labels
         repeats: int = 3,  # divisions into folds
         random_state: int = 0,  # names the divisions
@@ -78,7 +72,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
 def fit(
     self: TransferClassifier,
     X: Cohort,  # with labelled stays in train and val
-    y: str | pd.Series | np.ndarray,  # as `labels_of`
+    y: str | dict | pd.Series | np.ndarray,  # name of a task, 0/1/missing by the stay's own id, or one value a stay
     groups: Any = None,  # ignored: the subjects of the cohort are the groups
 ) -> 'TransferClassifier':  # itself; BadInput for one class, too few subjects, or channels that do not fit
     "Learn a label from the train and validation stays of a cohort."
@@ -90,7 +84,9 @@ def fit(
     table, labels = self._table(X), labels_of(X, y)
     self.feature_names_in_ = np.array(table.columns, object)
     self.scaler_ = Standardizer.fit(table[(X.stays['partition'] == 'train').to_numpy()].to_numpy())
-    rows = np.flatnonzero(~np.isnan(labels) & (X.stays['partition'] != 'test').to_numpy())
+    learned_from = (X.stays['partition'] != 'test').to_numpy()
+    rows = np.flatnonzero(~np.isnan(labels) & learned_from)
+    self.n_unlabelled_ = int(learned_from.sum()) - len(rows)
     self._fit_rows(self.scaler_.transform(table.to_numpy())[rows], labels[rows], X.stays['subject_id'].to_numpy()[rows])
     return self
 
@@ -106,17 +102,28 @@ def predict_proba(
     Z = self.scaler_.transform(self._table(X).to_numpy())
     p = self.recalibration_.apply(Z @ self.coef_[0] + self.intercept_[0])
     if lost:
-        warnings.warn(lost, stacklevel=2)
+        warn_user(lost)
     return np.column_stack([1 - p, p])
 
 
 @patch
 def predict(
     self: TransferClassifier,
-    X: Cohort,  # as `predict_proba`
+    X: Cohort,  # with the channels of the stays that the model learned from, or some of them
 ) -> np.ndarray:  # (n_stays,) 0 or 1
     "The more probable class of every stay."
     return (self.predict_proba(X)[:, 1] > 0.5).astype(int)
+
+
+@patch
+def predict_stays(
+    self: TransferClassifier,
+    X: Cohort,  # with the channels of the stays that the model learned from, or some of them
+) -> pd.DataFrame:  # index the hospital's own ids; columns probability (of the label), predicted (0 or 1), partition
+    "Predictions of every stay, by its own identifier."
+    p = self.predict_proba(X)[:, 1]
+    columns = dict(probability=p, predicted=(p > 0.5).astype(int), partition=X.stays['partition'].to_numpy())
+    return pd.DataFrame(columns, stay_names(X))
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-014
 @patch
@@ -181,12 +188,11 @@ def _channels_there(self: TransferClassifier, X: Cohort) -> list[str]:
 def _lost_channels(self: TransferClassifier, X: Cohort) -> str:
     "One line on the channels that are missing now; empty where there are none"
     there = self._channels_there(X)
-    lost = [name for name in getattr(self, 'channels_', self._channels_read(X)) if name not in there]
+    lost = [name for name in self.channels_ if name not in there]
     if not lost:
         return ''
     names = ', '.join(lost[:6]) + (' …' if len(lost) > 6 else '')
-    why = 'they were there when the model was fitted' if hasattr(self, 'channels_') else 'the model reads them'
-    return f'channels are missing and count as never measured: {names}; {why}'
+    return f'channels are missing and count as never measured: {names}; they were there when the model was fitted'
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-023
 @patch
@@ -207,11 +213,13 @@ def _notes(self: TransferClassifier, X: Cohort, rows: np.ndarray) -> list[str]:
 def evaluate(
     self: TransferClassifier,
     X: Cohort,  # whose test stays are predicted
-    y: str | pd.Series | np.ndarray | None = None,  # as `labels_of`; None: the task that was learned
+    y: str | dict | pd.Series | np.ndarray | None = None,  # a label, by name, id or order; None: the task learned
     partition: str = 'test',  # train, val or test, or all
     replicates: int = 1000,  # bootstrap replicates of subjects
 ) -> LabelEvaluation:  # BadInput where no stay of the partition has a label
     "AUROC, AUPRC, Brier score and calibration with intervals."
+    if y is None and self.label_ not in [task.name for task in X.tasks]:
+        raise BadInput(f'label: {self.label_!r} is no task of this cohort; give its values, as y')
     labels = labels_of(X, self.label_ if y is None else y)
     chosen = (X.stays['partition'] == partition).to_numpy() | (partition == 'all')
     rows = np.flatnonzero(chosen & ~np.isnan(labels))
@@ -219,5 +227,7 @@ def evaluate(
         raise BadInput(f'partition {partition!r}: no stay has a label; expected train, val, test or all')
     p = self.predict_proba(X)[rows, 1]
     found = evaluate_label(labels[rows], p, X.stays['subject_id'].to_numpy()[rows], replicates)
-    found.note = '. '.join(note for note in (found.note, *self._notes(X, rows)) if note)
+    left_out = int(chosen.sum()) - len(rows)
+    unlabelled = f'{left_out:,} of {chosen.sum():,} stays have no label and are left out' if left_out else ''
+    found.note = '. '.join(note for note in (found.note, *self._notes(X, rows), unlabelled) if note)
     return found

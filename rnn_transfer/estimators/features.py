@@ -38,7 +38,7 @@ class MIMICNetFeatures(TransformerMixin, BaseEstimator):
         self,
         checkpoint: str | Path = '',  # file NAME.safetensors, with NAME.json next to it
         layers: str = 'all',  # all, or top: the highest layer only
-        missing: str = 'impute',  # as `align_to_network`
+        missing: str = 'impute',  # impute: a channel that the cohort lacks was never measured; strict: an error
         scale: str = 'source',  # source: the network's normalizer; target: estimated on the stays given to `fit`
         batch: int = 64,  # stays at once
     ):

@@ -122,8 +122,8 @@ def describe_network(
 def write_card(
     checkpoint: str | Path,  # file NAME.safetensors, with NAME.json next to it
     out: str | Path,  # Markdown file, README.md for Hugging Face
-    title: str = '',  # as `describe_network`
-    limits: str = '',  # as `describe_network`
+    title: str = '',  # of the card; empty: the file's name
+    limits: str = '',  # where the network fails, as Markdown; empty: not stated
 ) -> Path:  # the file
     "Write the card of a checkpoint."
     with write_atomic(out) as tmp:

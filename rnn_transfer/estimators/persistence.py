@@ -26,7 +26,7 @@ from ..utilities.files import write_atomic
 from ..utilities.json_files import check_form, read_json
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-007
-_FORMAT = 'rnn_transfer classifier 2'  # 1 had no hash of classifier.json
+_FORMAT = 'rnn_transfer classifier 3'  # 1 had no hash of classifier.json, 2 no channels
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-008
 _NETWORK = 'network.safetensors'
@@ -81,6 +81,8 @@ def _describe(model: TransferClassifier) -> dict:
         n_negative=precision.n_negative,
         penalty_strength=model.lambda_,
         constant=model.constant_,
+        channels=model.channels_,
+        n_unlabelled=model.n_unlabelled_,
         version=rnn_transfer.__version__,
     )
 
@@ -139,6 +141,8 @@ def _description_type() -> type:
         n_negative=count,
         penalty_strength=(float, ...),
         constant=(bool, ...),
+        channels=names,
+        n_unlabelled=count,
         version=(str, ...),
         sha256=(str, ...),
         network_sha256=(str, ''),
@@ -210,6 +214,8 @@ def _restore(model: TransferClassifier, found: Any, arrays: dict, path: Path):
     model.scaler_ = Standardizer(arrays['kept'].astype(bool), arrays['mean'], arrays['std'])
     model.coef_, model.intercept_ = arrays['coef'].reshape(1, -1), arrays['intercept'].reshape(1)
     model.lambda_, model.constant_ = found.penalty_strength, found.constant
+    model.n_unlabelled_ = found.n_unlabelled
+    model.channels_ = found.channels
     model.feature_names_in_ = np.array(found.feature_names, object)
     model.recalibration_ = Recalibration(**found.recalibration.model_dump())
     model.precision_ = expected_precision(np.r_[np.ones(found.n_positive), np.zeros(found.n_negative)])

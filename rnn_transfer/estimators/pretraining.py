@@ -132,9 +132,9 @@ def pretrain_network(
     *,
     start: str | Path | None = None,  # checkpoint to fine-tune, in its channels; None: initial weights by seed
     keep_test: bool = False,  # True: leave the test partition unused
-    hours: int = 48,  # as `Cohort.grid`
-    short_stays: str = 'carry',  # as `Cohort.grid`
-    dropout_of_channels: float = 0.0,  # as `channel_dropout`
+    hours: int = 48,  # length of the input window, from admission to the ICU
+    short_stays: str = 'carry',  # carry: repeat last values after the end of a stay; length: read up to its end
+    dropout_of_channels: float = 0.0,  # probability with which each channel is taken away in an update
     seed: int = 0,  # draws initial weights, order of stays and dropout
     threads: int = 1,  # of torch; more only on cores that nothing else uses
 ) -> Pretrained:  # BadInput for an unknown task, an empty partition or a checkpoint that does not fit

@@ -11,6 +11,7 @@ import importlib
 import shlex
 import sys
 import tempfile
+import warnings
 from inspect import signature
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from ..cohorts.losses import describe_losses, read_losses
 from .commandline import available_cpus, command, one_line_errors, parse_names, parse_setting
 from ..sources.known_sources import SOURCES, complete_comment
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, InputWarning
 
 # %% ../../nbs/experiment/commands.ipynb #cell-005
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def describe_cohort(
     if meta.get('left_out'):
         lines.append(f'  left out, as only one class is here: {", ".join(meta["left_out"])}')
     if meta.get('note'):
-        lines.append(f'  note: {meta["note"]}')
+        lines += [f'  note: {line}' for line in meta['note'].splitlines()]
     unnoticed = [task for task in made.tasks if f'column {task.name}: ' not in (meta.get('note') or '')]
     notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, unnoticed)]
     facts = describe_label_facts(meta)
@@ -68,6 +69,11 @@ def _shown_flag(
     return '--' + name.replace('_', '-')
 
 # %% ../../nbs/experiment/commands.ipynb #cell-013
+def _given_only(given: dict) -> dict:
+    "The options that were given; a 0 is one."
+    return {name: value for name, value in given.items() if not (value is None or value is False or value == '')}
+
+
 _NEEDED = {'path': 'the folder with the files', 'events': 'the table of events', 'stays': 'the table of stays'}
 
 
@@ -75,8 +81,8 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
     "BadInput, before anything is read, for an unknown source, an option it lacks, or a folder that cannot be written."
     if source not in SOURCES:
         raise BadInput(f'source {source!r}: expected {", ".join(SOURCES)}')
-    for name, value in given.items():
-        if value not in ('', None, False) and name not in SOURCES[source].options:
+    for name in _given_only(given):
+        if name not in SOURCES[source].options:
             possible = ', '.join(map(_shown_flag, SOURCES[source].options))
             raise BadInput(f'{_shown_flag(name)}: {source} has no such option; it has {possible}')
     if given.get('hours') is not None and given['hours'] < 1:
@@ -115,7 +121,9 @@ def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
         given |= dict(corrected=parse_names(given['corrected']))
     if 'progress' in signature(cohort).parameters:
         given |= dict(progress=sys.stderr.isatty())
-    return cohort(**given)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', InputWarning)  # `describe_cohort` has the same lines
+        return cohort(**given)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-021
 def _make_cohort(source: str, out: str, given: dict) -> None:
@@ -124,7 +132,7 @@ def _make_cohort(source: str, out: str, given: dict) -> None:
     if given['draft']:
         print(_write_draft(given))
         return
-    made = _build_cohort(source, {name: value for name, value in given.items() if value not in ('', None, False)}, out)
+    made = _build_cohort(source, _given_only(given), out)
     print(f'{made.save(out)}: {describe_cohort(made)}')
     if source == 'table':
         print(f'what came in, channel by channel: {out}-input.html')
@@ -142,6 +150,7 @@ def rnn_transfer_cohort(
     draft: str = '',  # table: only write a first mapping of the names in --events to this CSV file
     columns: str = '',  # table: columns with other names, such as 'stay_id=pid;hour=charttime'
     tasks: str = '',  # table: columns of labels, such as 'sepsis;died' (default: all of 0 and 1)
+    first_hour: int | None = None,  # table: what an hourly table calls its first hour, 0 or 1 (default: by its rows)
     checkpoint: str = '',  # table: network whose channels are known, and with whose stays to compare
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)

@@ -63,14 +63,14 @@ def rnn_transfer_pretrain(
     hidden: str = '100',  # units in a layer; of several, with commas, the one with the lowest validation loss is kept
     start: str = '',  # checkpoint to go on from (default: initial weights by --seed)
     keep_test: store_true = False,  # leave the test stays unused (default: they are trained on)
-    hours: int = 48,  # length of the input window
+    hours: int = 48,  # length of the input window, from admission to the ICU
     channel_dropout: float = 0.0,  # probability with which each channel is taken away in training, such as .2
     lr: float = 1e-4,  # learning rate of Adam
     max_updates: int = 10_000,  # cap on the updates
     patience: int = 10,  # checks without a lower validation loss before training stops
-    threads: int = 1,  # of torch; more only on cores that nothing else uses
+    threads: int = 1,  # threads of torch; more only on cores that nothing else uses
     seed: int = 0,  # draws initial weights, order of stays and dropout
-    title: str = '',  # of the card (default: the file's name)
+    title: str = '',  # title of the card (default: the file's name)
     limits: str = '',  # Markdown file for the card: where the network fails
     debug: store_true = False,  # show the traceback of an error
 ) -> None:

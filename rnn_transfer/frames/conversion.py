@@ -14,11 +14,13 @@ import pandas as pd
 
 # %% ../../nbs/frames/conversion.ipynb #cell-003
 from ..cohorts.channels import BENCHMARK_CHANNELS, Channel, Task
+from ..cohorts.losses import describe_losses
 from .input_report import problems_page, report_input, summarise_events
-from .problems import InputProblems
-from .tables import ConvertedTables, ReadOptions, convert_tables, describe_conversion
+from .options import ReadOptions
+from .problems import Findings, InputProblems
+from .tables import ConvertedTables, convert_tables, describe_conversion
 from ..utilities.checkpoint_form import read_checkpoint_description
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, warn_user
 from ..utilities.files import write_atomic
 
 # %% ../../nbs/frames/conversion.ipynb #cell-006
@@ -34,13 +36,13 @@ def known_channels(
 _OPTIONS = [f.name for f in fields(ReadOptions) if f.name not in ('mapping', 'channels')]
 
 
-def _split_options(options: dict) -> tuple[dict, dict]:
-    "Options of reading, and what the cohort says of its data; BadInput for an unknown one"
+def _split_options(options: dict, findings: Findings) -> tuple[dict, dict]:
+    "Options of reading, and what the cohort says of its data; a problem for each unknown one"
     about = ('source', 'licence')
-    unknown = [name for name in options if name not in (*_OPTIONS, 'channels', *about)]
-    if unknown:
-        raise BadInput(f'{unknown[0]}: no such option; expected {", ".join([*_OPTIONS, "channels", *about])}')
-    reading = {name: value for name, value in options.items() if name not in about}
+    known = [*_OPTIONS, 'channels', *about]
+    for name in [name for name in options if name not in known]:
+        findings.add('options', '', f'{name}: no such option', f'expected {", ".join(known)}')
+    reading = {name: value for name, value in options.items() if name in known and name not in about}
     reading['columns'] = reading.get('columns') or {}
     return reading, dict(source='own data', licence='') | {k: v for k, v in options.items() if k in about}
 
@@ -62,6 +64,24 @@ def _write_page(path: str | Path, page: str) -> None:
             tmp.write_text(page, encoding='utf-8')
 
 # %% ../../nbs/frames/conversion.ipynb #cell-013
+def _read_network(checkpoint: str | Path, findings: Findings) -> dict:
+    "The description of a checkpoint; empty where there is none, or, with a problem, where it cannot be read"
+    try:
+        return read_checkpoint_description(Path(checkpoint).with_suffix('.json')) if checkpoint else {}
+    except BadInput as e:
+        findings.keep(e)
+        return {}
+
+
+def _warn(made: ConvertedTables) -> None:
+    "One InputWarning with everything that a user should know of the conversion"
+    lines = [str(p) for p in made.findings.warnings]
+    lines += [text.strip() for text in describe_losses(made.findings.losses)]
+    if lines:
+        head = f'{len(lines)} things to know of the conversion:\n  ' if len(lines) > 1 else ''
+        warn_user(head + '\n  '.join(lines))
+
+# %% ../../nbs/frames/conversion.ipynb #cell-015
 def convert_and_report(
     events: Any,  # as `convert_tables`
     stays: Any,  # as `convert_tables`
@@ -72,16 +92,19 @@ def convert_and_report(
     **options: Any,  # fields of `ReadOptions`, source and licence
 ) -> CohortParts:  # InputProblems with everything that is wrong
     "Convert a hospital's tables, and write what came in."
-    reading, about = _split_options(options)
-    network = read_checkpoint_description(Path(checkpoint).with_suffix('.json')) if checkpoint else {}
+    findings = Findings()
+    reading, about = _split_options(options, findings)
+    network = _read_network(checkpoint, findings)
     reading['channels'] = reading.get('channels') or known_channels(network)
     try:
-        made = convert_tables(events, stays, is_wide, ReadOptions(mapping, **reading), network.get('hours', 48))
+        of_window = network.get('hours', 48), findings
+        made = convert_tables(events, stays, is_wide, ReadOptions(mapping, **reading), *of_window)
     except InputProblems as e:
         _write_page(report, problems_page(e.findings))
         e.args = (f'{e}\n  all rows and counts: {report}' if report else str(e),)
         raise
     _write_page(report, _report(made, network))
+    _warn(made)
     return CohortParts(made.events, made.stays, made.channels, made.tasks, describe_conversion(made, **about))
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 # %% ../../nbs/frames/mapping.ipynb #cell-003
 from ..cohorts.channels import BENCHMARK_CHANNELS, Channel
 from .files import read_table
-from .problems import Findings
+from .problems import Findings, raise_for_errors
 from ..utilities.errors import BadInput
 from ..utilities.files import write_csv
 
@@ -40,17 +40,17 @@ class ChannelRule:
 _COLUMNS = ('name', 'channel', 'unit', 'read_as', 'text', 'category', 'normal')  # of a CSV file
 
 
-def _rule_of_value(name: str, value: Any) -> ChannelRule:
-    "A rule from a value of a dictionary; BadInput for a field that no rule has."
+def _rule_of_value(name: str, value: Any, findings: Findings) -> ChannelRule:
+    "A rule from a value of a dictionary; a problem, and a rule that ignores the name, for anything else."
     if isinstance(value, str) or value is None:
         return ChannelRule(name, value or '')
     if isinstance(value, (tuple, list)) and len(value) == 2:
         return ChannelRule(name, value[0], value[1])
     known = [f.name for f in fields(ChannelRule) if f.name != 'name']
     if not isinstance(value, dict) or set(value) - set(known):
-        raise BadInput(
-            f'mapping: {name}: {value!r:.60}; expected a channel, (channel, unit), or some of {", ".join(known)}'
-        )
+        fix = f'expected a channel, (channel, unit), or some of {", ".join(known)}'
+        findings.add('mapping', name, f'holds {value!r:.60}', fix)
+        return ChannelRule(name)
     return ChannelRule(name, **value)
 
 # %% ../../nbs/frames/mapping.ipynb #cell-012
@@ -64,50 +64,75 @@ def name_text(
     return str(int(value) if is_whole else value).strip()
 
 
-def _rule_of_rows(name: str, rows: pd.DataFrame, where: str) -> ChannelRule:
-    "A rule from the rows of a CSV file; BadInput where they contradict each other."
+def _rule_of_rows(name: str, rows: pd.DataFrame, where: str, findings: Findings) -> ChannelRule:
+    "A rule from the rows of a CSV file; a problem where they contradict each other."
     stated = {}
     for column in ('channel', 'unit', 'read_as', 'normal'):
         texts = {name_text(v) for v in rows.get(column, [])} - {''}
         if len(texts) > 1:
-            raise BadInput(f'{where}: column {column}: {name} has {" and ".join(sorted(texts))}; give it one')
+            findings.add(where, column, f'{name} has {" and ".join(sorted(texts))}', 'give it one')
         stated[column] = texts.pop() if texts else ''
     pairs = zip(rows.get('text', []), rows.get('category', []))
     categories = {name_text(text): name_text(category) for text, category in pairs if name_text(text)}
     try:
         normal = float(stated['normal']) if stated['normal'] else None
     except ValueError:
-        raise BadInput(f'{where}: column normal: {name} has {stated["normal"]!r}; give a number') from None
+        findings.add(where, 'normal', f'{name} has {stated["normal"]!r}', 'give a number')
+        normal = None
     return ChannelRule(name, stated['channel'], stated['unit'] or None, stated['read_as'], categories, normal)
 
 # %% ../../nbs/frames/mapping.ipynb #cell-014
-def _rules_of_table(frame: pd.DataFrame, where: str) -> list[ChannelRule]:
-    "The rules of a CSV file; BadInput for a column that is missing or unknown."
-    unknown = [c for c in frame.columns if c not in _COLUMNS]
-    if unknown or 'name' not in frame or 'channel' not in frame:
-        problem = f'column {unknown[0]} is not known' if unknown else 'columns name and channel are needed'
-        raise BadInput(f'{where}: {problem}; a mapping has {", ".join(_COLUMNS)}')
+def _rules_of_table(frame: pd.DataFrame, where: str, findings: Findings) -> list[ChannelRule]:
+    "The rules of a CSV file; a problem for each column that is missing or unknown."
+    fix = f'a mapping has {", ".join(_COLUMNS)}'
+    for column in [c for c in frame.columns if c not in _COLUMNS]:
+        findings.add(where, column, 'is not known', fix)
+    missing = [c for c in ('name', 'channel') if c not in frame]
+    for column in missing:
+        findings.add(where, column, 'is missing', fix)
+    if missing:
+        return []
     groups = frame.assign(name=frame['name'].map(name_text)).groupby('name', sort=False)
-    return [_rule_of_rows(name, rows, where) for name, rows in groups if name]
+    return [_rule_of_rows(name, rows, where, findings) for name, rows in groups if name]
 
+# %% ../../nbs/frames/mapping.ipynb #cell-016
+def _rule_problem(rule: ChannelRule) -> str:
+    "What is wrong with a rule, and what it needs; empty: nothing"
+    if rule.read_as not in _READ_AS:
+        return f'read_as is {rule.read_as!r}; expected {", ".join(_READ_AS[1:])}'
+    if not isinstance(rule.channel or '', str) or not isinstance(rule.unit or '', str):
+        return f'channel is {rule.channel!r:.40} and unit {rule.unit!r:.40}; expected texts'
+    if not isinstance(rule.categories, dict):
+        return f'categories is {rule.categories!r:.40}; expected a dictionary of texts'
+    if rule.normal is not None and not isinstance(rule.normal, (int, float)):
+        return f'normal is {rule.normal!r:.40}; expected a number'
+    return ''
 
+# %% ../../nbs/frames/mapping.ipynb #cell-018
 def read_mapping(
     mapping: Any,  # {name: channel, (channel, unit) or fields of a rule}, a frame, or a CSV file; None: none
-) -> list[ChannelRule]:  # one for each name, in the order given; BadInput for a wrong one
+    findings: Findings | None = None,  # receives the problems; None: InputProblems with all of them
+) -> list[ChannelRule]:  # one for each name, in the order given, without those that are wrong
     "The rules of a mapping."
-    if mapping is None:
-        return []
+    found = Findings() if findings is None else findings
+    rules, where = [], 'mapping'
     if isinstance(mapping, dict):
-        rules, where = [_rule_of_value(str(name), value) for name, value in mapping.items()], 'mapping'
-    else:
-        frame, where = read_table(mapping, 'mapping')
-        rules = _rules_of_table(frame, where)
-    for rule in rules:
-        if rule.read_as not in _READ_AS:
-            raise BadInput(f'{where}: {rule.name}: read_as is {rule.read_as!r}; expected {", ".join(_READ_AS[1:])}')
-    return rules
+        rules = [_rule_of_value(str(name), value, found) for name, value in mapping.items()]
+    elif mapping is not None:
+        try:
+            frame, where = read_table(mapping, 'mapping')
+            rules = _rules_of_table(frame, where, found)
+        except BadInput as e:
+            found.keep(e)
+    problems = {rule.name: _rule_problem(rule) for rule in rules}
+    for name, problem in problems.items():
+        if problem:
+            found.add(where, name, *problem.split('; ', 1))
+    if findings is None:
+        raise_for_errors(found)
+    return [rule for rule in rules if not problems[rule.name]]
 
-# %% ../../nbs/frames/mapping.ipynb #cell-021
+# %% ../../nbs/frames/mapping.ipynb #cell-025
 def _simplify(name: str) -> str:
     "Small letters and digits only."
     return re.sub(r'[^a-z0-9]', '', name.lower())
@@ -127,7 +152,7 @@ def match_names(
     ]
     return present + own
 
-# %% ../../nbs/frames/mapping.ipynb #cell-024
+# %% ../../nbs/frames/mapping.ipynb #cell-028
 def check_names(
     names: Sequence[str],  # of a table
     rules: Sequence[ChannelRule],  # of a mapping
@@ -153,7 +178,7 @@ def check_names(
             table, '', f'ignored, as they stand for no channel: {listed}', 'map those that you want', is_error=False
         )
 
-# %% ../../nbs/frames/mapping.ipynb #cell-028
+# %% ../../nbs/frames/mapping.ipynb #cell-032
 def check_spelling(
     rules: Sequence[ChannelRule],  # that stand for channels
     channels: Sequence[Channel],  # that are known
@@ -169,7 +194,7 @@ def check_spelling(
             what = f'the mapping says {rule.channel!r}, and the known channel is {meant!r}'
             findings.add(table, rule.name, what, 'write it like that, or give your own channel another name')
 
-# %% ../../nbs/frames/mapping.ipynb #cell-032
+# %% ../../nbs/frames/mapping.ipynb #cell-036
 _ABBREVIATIONS = {
     'Diastolic blood pressure': 'dbp diasabp nidiasabp diastolicbp bpdia rrdiast nibpdiastolic systemicdiastolic',
     'Fraction inspired oxygen': 'fio2 inspiredoxygen',
@@ -191,7 +216,7 @@ _ABBREVIATIONS = {
 }
 _BY_ABBREVIATION = {short: name for name, texts in _ABBREVIATIONS.items() for short in texts.split()}
 
-# %% ../../nbs/frames/mapping.ipynb #cell-034
+# %% ../../nbs/frames/mapping.ipynb #cell-038
 def draft_mapping(
     names: Sequence[str],  # of a table: columns, or the channels of a long one
     path: str | Path = '',  # CSV file to write; empty: none. BadInput where it exists

@@ -24,7 +24,7 @@ class Problem:
     table: str  # stays, events or mapping, or the file's name
     column: str  # name in that table; empty for the table as a whole
     what: str  # what is wrong
-    fix: str  # what to do
+    fix: str  # what to do; empty where `what` says it
     rows: str = ''  # first rows, such as `rows 3, 8 and 4 more`, counted from 0; empty: not of single rows
     n: int = 0  # rows that are wrong; 0: not of single rows
     of: int = 0  # rows of the table
@@ -32,7 +32,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f'{self.table}: column {self.column}' if self.column else self.table
-        return f'{place}: {f"{self.rows} " if self.rows else ""}{self.what}; {self.fix}'
+        return f'{place}: {f"{self.rows} " if self.rows else ""}{self.what}' + (f'; {self.fix}' if self.fix else '')
 
 # %% ../../nbs/frames/problems.ipynb #cell-008
 class Place(NamedTuple):
@@ -115,3 +115,19 @@ def raise_for_errors(
     "Stop where a later step would work on wrong tables."
     if findings.errors:
         raise InputProblems(findings)
+
+# %% ../../nbs/frames/problems.ipynb #cell-027
+@patch
+def keep(
+    self: Findings,
+    error: BadInput,  # as raised elsewhere; several problems stay several
+) -> None:  # nothing
+    "Keep an exception as a problem."
+    if isinstance(error, InputProblems):
+        self.problems += error.findings.errors
+        return
+    table, _, rest = str(error).partition(': ')
+    is_of_column = rest.startswith('column ') and ': ' in rest
+    column, _, rest = rest.removeprefix('column ').partition(': ') if is_of_column else ('', '', rest)
+    what, _, fix = rest.rpartition('; ') if '; ' in rest else (rest, '', '')
+    self.problems.append(Problem(table, column, what, fix))

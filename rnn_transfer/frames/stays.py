@@ -16,9 +16,9 @@ import pandas as pd
 # %% ../../nbs/frames/stays.ipynb #cell-003
 from ..cohorts.channels import Task
 from ..cohorts.partitions import PARTITIONS, partition_subjects
+from ..cohorts.validation import MAX_HOURS
 from .problems import Findings
 from .times import parse_timestamps
-from ..utilities.errors import BadInput
 
 # %% ../../nbs/frames/stays.ipynb #cell-006
 _ROLES = {  # usual names, in small letters
@@ -59,13 +59,12 @@ def check_stated_columns(
     columns: dict[str, str],  # {role: name in a table}, as the user states it
     tables: dict[str, pd.DataFrame],  # {name in messages: table}
     findings: Findings,  # receives the problems
-) -> None:  # nothing; BadInput for a role that does not exist
+) -> None:  # nothing
     "Check what a user says of columns."
-    unknown = [role for role in columns if role not in _ROLES]
-    if unknown:
-        raise BadInput(f'columns: {unknown[0]!r} is no role; expected {", ".join(_ROLES)}')
     for role, name in columns.items():
-        if not any(name in frame for frame in tables.values()):
+        if role not in _ROLES:
+            findings.add('columns', '', f'{role!r} is no role', f'expected {", ".join(_ROLES)}')
+        elif not any(name in frame for frame in tables.values()):
             places = ' and '.join(tables)
             findings.add(places, name, f'is missing, which columns names as {role}', 'correct the name')
 
@@ -97,19 +96,23 @@ class Identifiers:
         column: pd.Series,  # identifiers as given, of the same type
     ) -> np.ndarray:  # (n,) int64; -1 for one that is not known
         "Numbers of a column of identifiers."
-        numbers = None if self.names else whole_numbers(column.dropna())
-        if numbers is not None and column.notna().all():
+        given = column.notna().to_numpy()
+        numbers = None if self.names else whole_numbers(column[given])
+        if numbers is not None:
             known = np.fromiter(self.number.values(), 'int64', len(self.number))
-            return np.where(np.isin(numbers, known), numbers, -1)
+            found = np.full(len(column), -1)
+            found[given] = np.where(np.isin(numbers, known), numbers, -1)
+            return found
         codes, texts = pd.factorize(column.astype('string').str.strip())
         found = np.array([self.number.get(text, -1) for text in texts] + [-1])
         return found[codes]
 
 # %% ../../nbs/frames/stays.ipynb #cell-019
 def number_identifiers(
-    column: pd.Series,  # identifiers; none is empty
+    column: pd.Series,  # identifiers; an empty cell has no number
 ) -> Identifiers:  # whole numbers as they are, texts numbered from 0 in their order
     "Number the identifiers of a table."
+    column = column.dropna()
     numbers = whole_numbers(column)
     if numbers is not None:
         return Identifiers({str(n): int(n) for n in numbers}, False)
@@ -138,6 +141,8 @@ def stay_lengths(
     if 'los_hours' in roles:
         hours = pd.to_numeric(frame[roles['los_hours']], errors='coerce').to_numpy(float, na_value=np.nan)
         findings.add(table, roles['los_hours'], 'are no hours', 'give numbers of 0 or more', ~(hours >= 0))
+        what = f'are above {MAX_HOURS:,} hours'
+        findings.add(table, roles['los_hours'], what, 'give the length of stay in hours', hours > MAX_HOURS)
         return hours
     if admitted is None or 'discharged' not in roles:
         return None

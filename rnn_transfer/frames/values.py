@@ -144,9 +144,8 @@ def category_of_text(
     own = {_as_text(text): i for i, text in reversed(list(enumerate(channel.values)))}
     unknown = [text for text in categories.values() if _as_text(text) not in own]
     if unknown:
-        raise BadInput(
-            f'category {unknown[0]!r} is none of {channel.name}; it has {", ".join(map(str, channel.values))}'
-        )
+        named = f'category {unknown[0]!r} is' if len(unknown) == 1 else f'categories {str(unknown)[1:-1]} are'
+        raise BadInput(f'{named} none of {channel.name}; it has {", ".join(map(str, channel.values))}')
     return own | {_as_text(given): own[_as_text(text)] for given, text in categories.items()}
 
 # %% ../../nbs/frames/values.ipynb #cell-028

@@ -90,9 +90,9 @@ def draw_splits(
     n_splits: int = 2,  # Section 4
     n_held_out: int = 5,  # target tasks of each split; Section 4
     low: float = 0.0,  # a target is at least this common
-    high: float = 1.0,  # and at most this common
+    high: float = 1.0,  # a target is at most this common
     seed: int = 0,  # the first splits stay the same when more are drawn
-    test_positives: Mapping[str, int] | None = None,  # of each task, as `count_test_positives`; None: not looked at
+    test_positives: Mapping[str, int] | None = None,  # of each task among the test stays; None: not looked at
     min_test_positives: int = MIN_TEST_POSITIVES,  # a target has at least so many
 ) -> list[Split]:  # BadInput where too few phenotypes qualify
     "Splits by seed, with disjoint targets until the phenotypes are used up"

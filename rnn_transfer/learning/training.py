@@ -294,15 +294,15 @@ def train_network(
     X: np.ndarray,  # (n, T, n_columns) float32, normalised
     y: np.ndarray,  # (n, K), or (n,) for one task; 0, 1 or NaN
     X_val: np.ndarray,  # (n_val, T, n_columns)
-    y_val: np.ndarray,  # as y; one labelled stay is enough
-    settings: TrainSettings = DEFAULT_SETTINGS,  # as `fit_with_monitors`
+    y_val: np.ndarray,  # (n_val, K), or (n_val,) for one task; one labelled stay is enough
+    settings: TrainSettings = DEFAULT_SETTINGS,  # learning rate, batch, cap, checks, patience, device
     *,
-    seed: int = 0,  # as `fit_with_monitors`
+    seed: int = 0,  # draws the order of the stays, and dropout
     lengths: np.ndarray | None = None,  # (n,) true hours of the stays; None: all T
-    lengths_val: np.ndarray | None = None,  # (n_val,)
-    loss: Callable = multilabel_loss,  # as `evaluate_loss`
-    augment: Callable | None = None,  # as `fit_with_monitors`
-) -> TrainingHistory:  # errors as `fit_with_monitors`
+    lengths_val: np.ndarray | None = None,  # (n_val,) true hours of the validation stays; None: all T
+    loss: Callable = multilabel_loss,  # (outputs, y) -> mean over the known entries of y
+    augment: Callable | None = None,  # changes the input (batch, T, n_columns) of an update; None: it stays
+) -> TrainingHistory:  # BadInput where no stay has a label, Diverged for a loss that is not finite
     "Train on eq. (1) with early stopping on the validation loss"
     sets = [(X_val, y_val, lengths_val)]
     options = dict(seed=seed, lengths=lengths, loss=loss, augment=augment)

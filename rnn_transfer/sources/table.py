@@ -59,7 +59,10 @@ def cohort(
     **options: Any,  # tasks, report, checkpoint, source, licence …, as `Cohort.from_frames`
 ) -> Cohort:  # valid; InputProblems with everything that is wrong
     "The cohort of two tables, long or wide."
-    frame, name = read_table(events, 'events')
+    try:
+        frame, name = read_table(events, 'events')
+    except BadInput:
+        return Cohort.from_wide(events, stays, mapping, columns=columns or {}, **options)  # names the rest as well
     make = Cohort.from_frames if is_long(frame, columns or {}) else Cohort.from_wide
     frame.attrs['name'] = name
     return make(frame, stays, mapping, columns=columns or {}, **options)
