@@ -148,7 +148,8 @@ def pretrain_network(
         best = choose_hidden({h: history.best_val for h, history in histories.items()})
         measured = _validation_auroc(starts[best], material, tasks)
     training = asdict(settings) | dict(seed=seed, channel_dropout=dropout_of_channels, fine_tuned=bool(start))
-    validation = dict(loss=float(histories[best].best_val), auroc=_rounded(measured))
+    labels = _count_labels(material.y[material.val], tasks)
+    validation = dict(loss=float(histories[best].best_val), auroc=_rounded(measured), labels=labels)
     net = starts[best]
     net.meta = meta | _card_facts(cohort, material, tasks, normalizer)
     net.meta |= dict(training=training, validation=validation)
@@ -219,10 +220,7 @@ def _rounded(values: pd.Series) -> dict:
 def _card_facts(cohort: Cohort, material: _Material, tasks: list[str], normalizer: Normalizer) -> dict:
     "What a checkpoint says of its grid and its stays"
     source = {key: cohort.meta.get(key) for key in ('source', 'version', 'licence', 'synthetic', 'citation', 'url')}
-    y = material.y[material.train]
-    labels = {
-        name: dict(n=int((~np.isnan(y[:, k])).sum()), positive=int(np.nansum(y[:, k]))) for k, name in enumerate(tasks)
-    }
+    labels = _count_labels(material.y[material.train], tasks)
     subjects = cohort.stays['subject_id'].iloc[material.train].nunique()
     return dict(
         columns=material.grid.columns,
@@ -235,3 +233,10 @@ def _card_facts(cohort: Cohort, material: _Material, tasks: list[str], normalize
         counts=dict(train=len(material.train), val=len(material.val), train_subjects=int(subjects), labels=labels),
         channel_summary=summarise_channels(cohort, material.train),
     )
+
+
+def _count_labels(y: np.ndarray, tasks: list[str]) -> dict:
+    "{task: known labels, and positives among them}"
+    return {
+        name: dict(n=int((~np.isnan(y[:, k])).sum()), positive=int(np.nansum(y[:, k]))) for k, name in enumerate(tasks)
+    }
