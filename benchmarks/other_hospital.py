@@ -100,10 +100,9 @@ def print_all_labels(material: Material, tasks: list[str]) -> None:
         bootstrap = Bootstrap(material.cohort.stays["subject_id"].to_numpy()[division.test], REPLICATES)
         fits = [fit_division(system, material, y, division) for system in SYSTEMS[:2]]
         first, second = (bootstrap.measure(y[division.test], fit.p)["auroc"] for fit in fits)
-        ends = percentile_interval(first - second)
-        print(
-            f"| {task} | {first[0]:.3f} | {second[0]:.3f} | {first[0] - second[0]:.3f} [{ends.low:.3f}, {ends.high:.3f}] |"
-        )
+        lead = first - second
+        ends = percentile_interval(lead)
+        print(f"| {task} | {first[0]:.3f} | {second[0]:.3f} | {lead[0]:.3f} [{ends.low:.3f}, {ends.high:.3f}] |")
 
 
 def print_counts(cohort: Cohort, tasks: list[str]) -> None:

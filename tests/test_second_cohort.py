@@ -8,6 +8,7 @@ import pytest
 
 from rnn_transfer import Cohort, shipped_network
 from rnn_transfer.estimators.features import MIMICNetFeatures
+from rnn_transfer.model import read_checkpoint
 from rnn_transfer.sources import physionet2012
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared/data/physionet2012"
@@ -31,10 +32,14 @@ SCORE = "Glascow coma scale total"
 
 
 @pytest.fixture(scope="module")
-def ours():
+def whole():
     if not FOLDER.exists():
         pytest.skip(f"{FOLDER} is not here: the records of PhysioNet 2012 are downloaded by the user")
-    whole = physionet2012.cohort(FOLDER)
+    return physionet2012.cohort(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def ours(whole):
     stays = whole.stays.iloc[:: len(whole.stays) // N_STAYS].head(N_STAYS).reset_index(drop=True)
     events = whole.events[whole.events["stay_id"].isin(stays["stay_id"])].reset_index(drop=True)
     return Cohort(events, stays, whole.channels, whole.tasks)
@@ -63,3 +68,11 @@ def test_real_stays_in_other_names_and_units_give_the_same_features(ours):
     converted = MIMICNetFeatures(network).fit(theirs).transform(theirs)
     assert direct.shape == converted.shape == (N_STAYS, 200)
     assert np.abs(direct.to_numpy() - converted.to_numpy()).max() < 1e-5
+
+
+def test_the_network_that_ships_learned_the_labels_of_today(whole):
+    stored, is_val = read_checkpoint(shipped_network()).description, whole.stays["partition"] == "val"
+    assert stored["fingerprint"] == whole.fingerprint
+    for name, of in stored["counts"]["labels"].items():
+        known = whole.stays.loc[~is_val, name].dropna()
+        assert of == dict(n=len(known), positive=int(known.sum()))
