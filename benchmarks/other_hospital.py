@@ -53,13 +53,15 @@ def fit_subsets(material: Material, task: str, sizes: tuple) -> tuple[dict, int]
     "{(system, size): (draws, 1 + replicates) AUROC}, and the number of fits that predict one number for all."
     cohort, y = material.cohort, labels_of(material.cohort, task)
     whole = divide_by_partition(y, cohort.stays)
-    test, n_constant, found = whole[0].test, 0, {}
-    bootstrap = Bootstrap(cohort.stays["subject_id"].to_numpy()[test], REPLICATES)
+    n_constant, found, p = 0, {}, np.full(len(y), np.nan)
+    is_test = (cohort.stays["partition"] == "test").to_numpy()
+    bootstrap = Bootstrap(cohort.stays["subject_id"].to_numpy()[is_test], REPLICATES)  # the same for every task
     for division in divide_by_size(y, cohort.stays, whole, list(sizes), DRAWS, task, 0):
         for system in SYSTEMS:
             fit = fit_division(system, material, y, division)
             n_constant += fit.info["constant"]
-            found.setdefault((system, division.size), []).append(bootstrap.measure(y[test], fit.p)["auroc"])
+            p[division.test] = fit.p
+            found.setdefault((system, division.size), []).append(bootstrap.measure(y[is_test], p[is_test])["auroc"])
     return {key: np.array(values) for key, values in found.items()}, n_constant
 
 
@@ -74,13 +76,8 @@ def with_interval(tables: list[np.ndarray]) -> str:
 def print_sizes(found: dict, tasks: list[str]) -> None:
     "The table of the page, and differences from the first system."
     for title, less in (("mean AUROC", None), (f"{SYSTEMS[0]} minus the model", SYSTEMS[0])):
-        print(
-            f"\n| {title} | "
-            + " | ".join(f"{size} labels" for size in SIZES)
-            + " |\n"
-            + "|---" * (1 + len(SIZES))
-            + "|"
-        )
+        head = " | ".join(f"{size} labels" for size in SIZES)
+        print(f"\n| {title} | {head} |\n" + "|---" * (1 + len(SIZES)) + "|")
         for system in SYSTEMS if less is None else SYSTEMS[1:]:
             cells = []
             for size in SIZES:
@@ -122,9 +119,8 @@ def main():
     args = parser.parse_args()
     cohort = stays_of_site(Cohort.load(args.cohort))
     material, tasks = Material(cohort, args.checkpoint), choose_tasks(cohort)
-    print(
-        f"network {read_checkpoint(args.checkpoint).description['sha256'][:12]}, {len(cohort.stays):,} stays of {SITE}"
-    )
+    name = read_checkpoint(args.checkpoint).description["sha256"][:12]
+    print(f"network {name}, {len(cohort.stays):,} stays of {SITE}")
     print_counts(cohort, tasks)
     fitted = {task: fit_subsets(material, task, SIZES) for task in tasks}
     print_sizes({task: found for task, (found, _) in fitted.items()}, tasks)
