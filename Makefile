@@ -32,13 +32,14 @@ FLAGS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(SPLITS),--splits "$(SPLIT
 
 FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:500 mimic3:500 mimic3_benchmarks:500 meds:500 finished_runs:200
 
-.PHONY: help install dev paper style lint test slow fuzz docs export readme clean
+.PHONY: help install dev paper network style lint test slow fuzz docs export readme clean
 
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
 	@echo '              SOURCE=physionet2012 DATA=FOLDER for open ICU data; PROFILE=quick|open|repeated|paper OUT=FOLDER'
 	@echo '              SOURCE=physionet2019 DATA=FOLDER from hospital A to hospital B; FROM=B TO=A the other way round'
 	@echo '              SPLITS= FRACTIONS= SEEDS= WORKERS= SCHEDULER= DEVICE= ARGS="..." go to rnn_transfer_paper'
+	@echo 'make network  the network that ships, with its card: DATA=FOLDER with sets a and b of PhysioNet 2012, and no other set'
 	@echo 'make test     style, library, notebooks, README and site: every check but those of make slow'
 	@echo 'make lint     the style alone: ruff over notebooks, tests, docs and benchmarks; export in step'
 	@echo 'make slow     the checks that take minutes: killed runs, coverage of intervals'
@@ -68,6 +69,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 paper: $(INSTALLED)
 	@$(BIN)/rnn_transfer_cohort "$(SOURCE)" $(if $(DATA),--path "$(DATA)") --out "$(COHORT)"
 	@$(BIN)/rnn_transfer_paper --cohort "$(COHORT)" --out "$(OUT)" $(DEFAULTS) $(FLAGS)
+
+network: $(INSTALLED)
+	@$(BIN)/rnn_transfer_cohort physionet2012 --path "$(DATA)" --out cohorts/network-physionet2012
+	@$(BIN)/rnn_transfer_pretrain --cohort cohorts/network-physionet2012 --out rnn_transfer/resources/network_physionet2012.safetensors \
+		--kind phenotype --hidden 100 --channel-dropout 0.2 --lr 1e-3 --max-updates 3000 \
+		--title "MIMIC-Net on PhysioNet 2012, sets a and b" --limits docs/networks/physionet2012.md
 
 style: $(INSTALLED)
 	@$(BIN)/ruff check --quiet $(CHECKED)

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from rnn_transfer import Cohort, InputWarning, TransferClassifier, shipped_network
 from rnn_transfer.estimators.features import MIMICNetFeatures
 from rnn_transfer.frames.problems import InputProblems
+from rnn_transfer.model import read_checkpoint
 from rnn_transfer.sources import physionet2012
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared/data/physionet2012"
@@ -33,10 +34,14 @@ SCORE = "Glascow coma scale total"
 
 
 @pytest.fixture(scope="module")
-def ours():
+def whole():
     if not FOLDER.exists():
         pytest.skip(f"{FOLDER} is not here: the records of PhysioNet 2012 are downloaded by the user")
-    whole = physionet2012.cohort(FOLDER, sets="a", test="")
+    return physionet2012.cohort(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def ours(whole):
     stays = whole.stays.iloc[:: len(whole.stays) // N_STAYS].head(N_STAYS).reset_index(drop=True)
     events = whole.events[whole.events["stay_id"].isin(stays["stay_id"])].reset_index(drop=True)
     return Cohort(events, stays, whole.channels, whole.tasks)
@@ -106,3 +111,11 @@ def test_a_hospital_sees_all_that_is_wrong_in_its_files_at_once(ours, tmp_path):
         assert text.count(part) == 1
     assert text.count("'cmH2O' is not that of Mean blood pressure") == 1
     assert text.count("the known channel is 'Heart Rate'") == 1
+
+
+def test_the_network_that_ships_learned_the_labels_of_today(whole):
+    stored, is_val = read_checkpoint(shipped_network()).description, whole.stays["partition"] == "val"
+    assert stored["fingerprint"] == whole.fingerprint
+    for name, of in stored["counts"]["labels"].items():
+        known = whole.stays.loc[~is_val, name].dropna()
+        assert of == dict(n=len(known), positive=int(known.sum()))

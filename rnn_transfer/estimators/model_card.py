@@ -7,6 +7,7 @@ __all__ = ['describe_network', 'write_card']
 
 # %% ../../nbs/estimators/model_card.ipynb #cell-002
 import json
+import re
 from pathlib import Path
 
 # %% ../../nbs/estimators/model_card.ipynb #cell-003
@@ -15,15 +16,33 @@ from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
 
 # %% ../../nbs/estimators/model_card.ipynb #cell-007
+_LICENCES = ('apache-2.0', 'mit', 'cc0-1.0', 'cc-by-4.0', 'cc-by-sa-4.0', 'cc-by-nc-4.0', 'odc-by', 'odbl', 'pddl')
+_WITH_VERSION = {'odc-by-1.0': 'odc-by', 'odbl-1.0': 'odbl', 'pddl-1.0': 'pddl', 'cc0': 'cc0-1.0'}
+
+
+def _licence_lines(info: dict) -> list[str]:
+    "The licence of the weights, which is that of the data unless the checkpoint states its own"
+    licence = str(info.get('licence') or (info.get('cohort') or {}).get('licence') or 'unknown')
+    name = re.sub(r'[^a-z0-9.]+', '-', licence.lower()).strip('-')
+    identifier = _WITH_VERSION.get(name, name)
+    if identifier in (*_LICENCES, 'unknown'):
+        return [f'license: {identifier}']
+    return ['license: other', f'license_name: {json.dumps(licence)}']
+
+# %% ../../nbs/estimators/model_card.ipynb #cell-009
+_HASHES = {'weights_sha256': 'sha256', 'description_sha256': 'description_sha256'}  # key of the card: of the checkpoint
+
+
 def _metadata(info: dict) -> str:
     "The YAML block; JSON strings are YAML strings"
-    cohort = info.get('cohort') or {}
-    licence = str(info.get('licence') or cohort.get('licence') or 'unknown')
-    lines = ['---', 'library_name: rnn_transfer', 'license: other', f'license_name: {json.dumps(licence)}']
-    lines += ['tags:', '- clinical-time-series', '- transfer-learning', '- gru', '---']
-    return '\n'.join(lines)
+    lines = ['---', 'library_name: rnn_transfer', *_licence_lines(info)]
+    lines += ['tags:', '- clinical-time-series', '- transfer-learning', '- gru']
+    version = (info.get('versions') or {}).get('rnn_transfer', 'unknown')
+    lines += [f'rnn_transfer_version: {json.dumps(str(version))}']
+    lines += [f'{key}: {json.dumps(info[of])}' for key, of in _HASHES.items()]
+    return '\n'.join([*lines, '---'])
 
-
+# %% ../../nbs/estimators/model_card.ipynb #cell-010
 def _text(value: object) -> str:
     "A text of the checkpoint as Markdown: no table, link or HTML begins in it"
     text = ' '.join(str(value).split())
@@ -37,7 +56,7 @@ def _table(head: list[str], rows: list[list]) -> str:
     lines = ['| ' + ' | '.join(head) + ' |', '|' + ' :-- |' * len(head)]
     return '\n'.join(lines + ['| ' + ' | '.join(_text(v) for v in row) + ' |' for row in rows])
 
-# %% ../../nbs/estimators/model_card.ipynb #cell-008
+# %% ../../nbs/estimators/model_card.ipynb #cell-011
 def _section_network(info: dict) -> str:
     "Architecture and training"
     rows = [['layers', info['n_layers']], ['units per layer', info['hidden']], ['columns read', info['n_columns']]]
@@ -56,22 +75,25 @@ def _section_stays(info: dict) -> str:
     rows.append(['fingerprint of the cohort', info.get('fingerprint', 'unknown')])
     return '## Stays it learned from\n\n' + _table(['what', 'value'], rows)
 
-
+# %% ../../nbs/estimators/model_card.ipynb #cell-013
 def _section_tasks(info: dict) -> str:
     "Tasks with counts and validation AUROC"
-    labels = (info.get('counts') or {}).get('labels') or {}
-    measured = (info.get('validation') or {}).get('auroc') or {}
+    validation = info.get('validation') or {}
+    measured, groups = validation.get('auroc') or {}, (info.get('counts') or {}, validation)
     rows = []
     for name in info.get('tasks') or []:
-        of = labels.get(name) or {}
+        counts = [(of.get('labels') or {}).get(name) or {} for of in groups]
         value = measured.get(name)
         shown = 'not measured' if value is None else f'{value:.3f}'
-        rows.append([name, of.get('n', 'unknown'), of.get('positive', 'unknown'), shown])
-    head = ['task', 'labelled train stays', 'positive', 'AUROC on validation stays']
-    note = 'Validation stays also chose the weights: the AUROCs are a little too high.'
+        rows.append([name, *(of.get(key, 'unknown') for of in counts for key in ('n', 'positive')), shown])
+    head = ['task', 'labelled train stays', 'positive', 'labelled validation stays', 'positive', 'validation AUROC']
+    note = (
+        'Validation stays also chose the weights, so that the AUROCs are a little too high; '
+        'with few positives they are uncertain as well.'
+    )
     return f'## Tasks\n\n{_table(head, rows)}\n\n{note}'
 
-# %% ../../nbs/estimators/model_card.ipynb #cell-010
+# %% ../../nbs/estimators/model_card.ipynb #cell-015
 def _section_channels(info: dict) -> str:
     "Channels with unit, missingness and distribution"
     rows = []
@@ -83,6 +105,16 @@ def _section_channels(info: dict) -> str:
     head = ['channel', 'unit', 'stays without', 'values per stay', 'median (5 % to 95 %)']
     note = 'A network bears other hospitals less well where these differ.'
     return f'## Channels\n\n{_table(head, rows) if rows else "Not stated."}\n\n{note}'
+
+# %% ../../nbs/estimators/model_card.ipynb #cell-017
+def _section_files(info: dict, file: str) -> str:
+    "Files, versions and hashes"
+    versions = info.get('versions') or {}
+    rows = [['weights', file], ['their SHA-256', info['sha256']], ['description', Path(file).with_suffix('.json')]]
+    rows += [['its hash, independent of spaces and order', info['description_sha256']]]
+    rows += [[f'version of {name}', version] for name, version in versions.items()]
+    note = 'Loading compares both hashes with the files, and executes nothing.'
+    return f'## Files\n\n{_table(["what", "value"], rows)}\n\n{note}'
 
 
 _USE = '\n'.join(
@@ -102,7 +134,7 @@ _USE = '\n'.join(
     ]
 )
 
-# %% ../../nbs/estimators/model_card.ipynb #cell-011
+# %% ../../nbs/estimators/model_card.ipynb #cell-018
 def describe_network(
     checkpoint: str | Path,  # file NAME.safetensors, with NAME.json next to it
     title: str = '',  # of the card; empty: the file's name
@@ -113,9 +145,10 @@ def describe_network(
     if not info.get('tasks'):
         raise BadInput(f'{checkpoint}: names no tasks; only a pre-trained network has a card')
     file = Path(checkpoint).name
-    limited = '## Where it fails\n\n' + (limits or 'Not stated.')
+    limited = '## Where it fails\n\n' + (limits.strip() or 'Not stated.')
     parts = [_metadata(info), f'# {_text(title or Path(file).stem)}', _section_network(info), _section_stays(info)]
-    parts += [_section_tasks(info), _section_channels(info), limited, _USE.format(file=file)]
+    parts += [_section_tasks(info), _section_channels(info), limited, _section_files(info, file)]
+    parts += [_USE.format(file=file)]
     return '\n\n'.join(parts) + '\n'
 
 

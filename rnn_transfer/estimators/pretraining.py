@@ -66,7 +66,7 @@ def _never_measured(channels: Sequence[Channel], masks: bool, normalizer: Normal
     grid = Cohort(events.astype(dict(stay_id='int64')), stays, list(channels), []).grid(hours=1, masks=masks)
     return torch.from_numpy(normalizer.transform(grid.X, grid.columns)[0, 0].copy())
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-011
+# %% ../../nbs/estimators/pretraining.ipynb #cell-012
 def summarise_channels(
     cohort: Cohort,  # any
     rows: np.ndarray | None = None,  # positions in `stays`; None: all
@@ -76,7 +76,7 @@ def summarise_channels(
     events = cohort.events[cohort.events['stay_id'].isin(stays['stay_id'])]
     return summarise_events(events, len(stays), cohort.channels)
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-014
+# %% ../../nbs/estimators/pretraining.ipynb #cell-015
 @dataclass
 class Pretrained:
     "A network, how it was trained, and what a checkpoint keeps of it."
@@ -103,7 +103,7 @@ class Pretrained:
             f'mean validation AUROC {mean}'
         )
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-015
+# %% ../../nbs/estimators/pretraining.ipynb #cell-016
 @dataclass(frozen=True)
 class _Material:
     "What every network of a pre-training learns from"
@@ -123,7 +123,7 @@ class _Material:
         sets = X[self.train], self.y[self.train], X[self.val], self.y[self.val]
         return train_network(net, *sets, settings, seed=seed, augment=augment, **of)
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-016
+# %% ../../nbs/estimators/pretraining.ipynb #cell-017
 def pretrain_network(
     cohort: Cohort,  # with labels of the tasks
     tasks: Sequence[str] | None = None,  # names; None: all tasks of the cohort
@@ -148,13 +148,14 @@ def pretrain_network(
         best = choose_hidden({h: history.best_val for h, history in histories.items()})
         measured = _validation_auroc(starts[best], material, tasks)
     training = asdict(settings) | dict(seed=seed, channel_dropout=dropout_of_channels, fine_tuned=bool(start))
-    validation = dict(loss=float(histories[best].best_val), auroc=_rounded(measured))
+    labels = _count_labels(material.y[material.val], tasks)
+    validation = dict(loss=float(histories[best].best_val), auroc=_rounded(measured), labels=labels)
     net = starts[best]
     net.meta = meta | _card_facts(cohort, material, tasks, normalizer)
     net.meta |= dict(training=training, validation=validation)
     return Pretrained(net, _training_table(histories), measured)
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-017
+# %% ../../nbs/estimators/pretraining.ipynb #cell-018
 def _training_table(histories: dict) -> pd.DataFrame:
     "What each training did, one row for each h"
     rows = []
@@ -163,7 +164,7 @@ def _training_table(histories: dict) -> pd.DataFrame:
         rows.append(row)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-018
+# %% ../../nbs/estimators/pretraining.ipynb #cell-019
 def _known_tasks(cohort: Cohort, tasks: Sequence[str] | None) -> list[str]:
     "Names of the tasks; BadInput for one that the cohort does not have, or none"
     known = [task.name for task in cohort.tasks]
@@ -173,7 +174,7 @@ def _known_tasks(cohort: Cohort, tasks: Sequence[str] | None) -> list[str]:
         raise BadInput(f'tasks {unknown or tasks}: expected some of {", ".join(known[:8]) or "none"}')
     return tasks
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-019
+# %% ../../nbs/estimators/pretraining.ipynb #cell-020
 def _starting_networks(cohort, start, hidden, n_tasks: int, hours: int, short_stays: str, seed: int) -> tuple:
     "{h: network}, the settings of the grid, and the cohort in the network's channels"
     if start is None:
@@ -187,7 +188,7 @@ def _starting_networks(cohort, start, hidden, n_tasks: int, hours: int, short_st
     meta = {key: old.meta[key] for key in keys} | dict(channels=[asdict(c) for c in aligned.channels])
     return {old.config['hidden']: replace_head(old, n_tasks, seed)}, meta, aligned
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-021
+# %% ../../nbs/estimators/pretraining.ipynb #cell-022
 def _material(cohort: Cohort, tasks: list[str], meta: dict, keep_test: bool) -> tuple[_Material, Normalizer]:
     "Grid, labels and rows; BadInput where there is nothing to train on or to stop by"
     partition = cohort.stays['partition'].to_numpy()
@@ -202,7 +203,7 @@ def _material(cohort: Cohort, tasks: list[str], meta: dict, keep_test: bool) -> 
     y = cohort.stays[tasks].to_numpy(np.float32)
     return _Material(grid, y, train, val, meta['short']), normalizer
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-023
+# %% ../../nbs/estimators/pretraining.ipynb #cell-024
 def _validation_auroc(net: MIMICNet, material: _Material, tasks: list[str]) -> pd.Series:
     "AUROC of each task on the validation stays"
     X, y = material.grid.X[material.val], material.y[material.val]
@@ -210,19 +211,16 @@ def _validation_auroc(net: MIMICNet, material: _Material, tasks: list[str]) -> p
     logits = np.concatenate([out.numpy() for _, out in iter_batch_outputs(net, X, lengths)])
     return pd.Series([auroc(y[:, k], logits[:, k]) for k in range(len(tasks))], tasks, float)
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-024
+# %% ../../nbs/estimators/pretraining.ipynb #cell-025
 def _rounded(values: pd.Series) -> dict:
     "{name: number with four digits, or None where there is none}"
     return {name: None if np.isnan(v) else round(float(v), 4) for name, v in values.items()}
 
-# %% ../../nbs/estimators/pretraining.ipynb #cell-026
+# %% ../../nbs/estimators/pretraining.ipynb #cell-027
 def _card_facts(cohort: Cohort, material: _Material, tasks: list[str], normalizer: Normalizer) -> dict:
     "What a checkpoint says of its grid and its stays"
     source = {key: cohort.meta.get(key) for key in ('source', 'version', 'licence', 'synthetic', 'citation', 'url')}
-    y = material.y[material.train]
-    labels = {
-        name: dict(n=int((~np.isnan(y[:, k])).sum()), positive=int(np.nansum(y[:, k]))) for k, name in enumerate(tasks)
-    }
+    labels = _count_labels(material.y[material.train], tasks)
     subjects = cohort.stays['subject_id'].iloc[material.train].nunique()
     return dict(
         columns=material.grid.columns,
@@ -235,3 +233,10 @@ def _card_facts(cohort: Cohort, material: _Material, tasks: list[str], normalize
         counts=dict(train=len(material.train), val=len(material.val), train_subjects=int(subjects), labels=labels),
         channel_summary=summarise_channels(cohort, material.train),
     )
+
+
+def _count_labels(y: np.ndarray, tasks: list[str]) -> dict:
+    "{task: known labels, and positives among them}"
+    return {
+        name: dict(n=int((~np.isnan(y[:, k])).sum()), positive=int(np.nansum(y[:, k]))) for k, name in enumerate(tasks)
+    }

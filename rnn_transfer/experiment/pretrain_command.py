@@ -19,6 +19,7 @@ from ..utilities.errors import BadInput
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-005
 if TYPE_CHECKING:
+    from rnn_transfer.data import Cohort
     from rnn_transfer.estimators.pretraining import Pretrained
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-008
@@ -60,6 +61,7 @@ def rnn_transfer_pretrain(
     cohort: str = '',  # cohort folder
     out: str = '',  # NAME.safetensors to write; NAME.json and NAME.md are written next to it
     tasks: str = '',  # names with semicolons, such as 'sepsis;shock' (default: all tasks)
+    kind: str = '',  # phenotype, mortality or other: of the tasks only those of this kind (default: all)
     hidden: str = '100',  # units in a layer; of several, with commas, the one with the lowest validation loss is kept
     start: str = '',  # checkpoint to go on from (default: initial weights by --seed)
     keep_test: store_true = False,  # leave the test stays unused (default: they are trained on)
@@ -82,15 +84,26 @@ def rnn_transfer_pretrain(
         settings = dict(lr=lr, max_updates=max_updates, patience=patience)
         more = dict(start=start or None, keep_test=keep_test, hours=hours, dropout_of_channels=channel_dropout)
         more |= dict(seed=seed, threads=threads)
-        made = _pretrain(cohort, tasks, parse_hidden(hidden), settings, **more)
+        made = _pretrain(cohort, (tasks, kind), parse_hidden(hidden), settings, **more)
         _save_with_card(made, out, title, limits)
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-016
-def _pretrain(cohort: str, tasks: str, hidden: list[int], settings: dict, **more) -> 'Pretrained':
-    "Load the cohort and train"
+def _pretrain(cohort: str, tasks: tuple[str, str], hidden: list[int], settings: dict, **more) -> 'Pretrained':
+    "Load the cohort and train on the tasks of these names and this kind"
     from rnn_transfer.data import Cohort
     from rnn_transfer.estimators.pretraining import pretrain_network
     from rnn_transfer.learning.training import TrainSettings
 
-    names = [name.strip() for name in tasks.split(';') if name.strip()]
-    return pretrain_network(Cohort.load(cohort), names or None, hidden, TrainSettings(**settings), **more)
+    stays = Cohort.load(cohort)
+    names = _chosen_tasks(stays, *tasks)
+    return pretrain_network(stays, names, hidden, TrainSettings(**settings), **more)
+
+
+def _chosen_tasks(cohort: 'Cohort', tasks: str, kind: str) -> list[str]:
+    "Names as they were given, or all of the cohort, of one kind; BadInput where none is left"
+    kinds = {task.name: task.kind for task in cohort.tasks}
+    names = [name.strip() for name in tasks.split(';') if name.strip()] or list(kinds)
+    chosen = [name for name in names if not kind or kinds.get(name, kind) == kind]
+    if kind and not chosen:
+        raise BadInput(f'--kind {kind}: none of the tasks is of it; there are {", ".join(sorted(set(kinds.values())))}')
+    return chosen
