@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BOTH_KINDS', 'VISIBLE', 'LEVELS', 'fractions_for', 'require', 'has_few', 'part_row', 'lead_test', 'area_test',
-           'lead_growth_test', 'degradation_test', 'log_label_ratio', 'label_ratio_test', 'not_run_test']
+           'lead_growth_test', 'degradation_test', 'log_label_ratio', 'label_ratio_test']
 
 # %% ../../nbs/evaluation/claim_tests.ipynb #cell-002
 from collections.abc import Callable
@@ -281,16 +281,5 @@ def label_ratio_test(
 
     def test(run, kinds=BOTH_KINDS, random_tasks=False):
         return pd.DataFrame([_ratio_part(run, k, a, b, random_tasks) for k in require(run, (a, b), kinds)])
-
-    return test
-
-# %% ../../nbs/evaluation/claim_tests.ipynb #cell-046
-def not_run_test(
-    reason: str,  # what is missing
-) -> Callable:  # test that raises NotRun
-    "A claim that no run of this version can test."
-
-    def test(run, kinds=BOTH_KINDS, random_tasks=False):
-        raise NotRun(reason)
 
     return test
