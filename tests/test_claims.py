@@ -408,6 +408,35 @@ def test_the_label_ratio_is_read_off_the_lines():
     assert mirrored["estimate"] > 0
 
 
+def clipped(model, kind, fraction):
+    "RNN-C's levels all lie below MN-LR-2's curve."
+    return {"MN-LR-2": 0.8, "RNN-C": 0.6}.get(model, 0.7) + 0.01 * np.log10(fraction)
+
+
+def test_a_clipped_label_ratio_is_a_bound_and_never_certain():
+    fractions = (0.05, 0.1, 0.2, 0.5, 1.0)
+    ev = evaluation_of(clipped, fractions=fractions, sd=0.0005)
+    part = label_ratio_test("MN-LR-2", "RNN-C")(JudgedRun(ev), ("phenotype",)).iloc[0]
+    smallest = np.exp(np.mean(np.log(0.05 / np.array([0.05, 0.1, 0.2, 0.5]))))
+    assert np.exp(part["estimate"]) == pytest.approx(smallest)  # what the frozen rules take
+    assert part["se"] == 0 and np.isnan(part["detectable"])
+    assert part["low"] == -np.inf and np.exp(part["high"]) == pytest.approx(smallest)
+    assert part["words"] == f"at most × {smallest:.2f}"
+    assert "4 of 4 levels reached with the fewest labels run" in part["remark"]
+    mirrored = label_ratio_test("RNN-C", "MN-LR-2")(JudgedRun(ev), ("phenotype",)).iloc[0]
+    assert mirrored["words"].startswith("at least × ") and mirrored["high"] == np.inf
+
+
+def test_the_report_says_that_a_censored_ratio_is_judged_as_a_number():
+    ev = evaluation_of(clipped, fractions=(0.05, 0.1, 0.2, 0.5, 1.0), sd=0.0005)
+    items = section(ev)
+    row = items[0].frame.set_index("claim").loc["fewer labels"]
+    assert row["verdict"] == "supported" and row["shown"].startswith("at most × ")  # as the frozen rules judge it
+    assert "is a bound" in items[0].note
+    plain = section(evaluation_of(as_in_figure_2, sd=0.0005))
+    assert "is a bound" not in plain[0].note
+
+
 def test_shape_claims_keep_to_tasks_present_at_both_ends():
     ev = evaluation_of(linear, sd=0)
     results = ev.results

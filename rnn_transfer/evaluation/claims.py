@@ -24,6 +24,7 @@ from rnn_transfer.evaluation.claim_rules import (
     rules_citation,
 )
 from .claim_run import FINE_BELOW, JudgedRun, NotRun, uses_fine
+from .claim_tests import CENSORED
 from .components import MIN_DRAWS, MIN_NETWORKS, POWER
 from .formats import format_estimate
 from .layout import ReportTable, format_frame
@@ -208,6 +209,11 @@ _SELECTION_NOTE = (
     f'Primary: below {FINE_BELOW:,} labelled stays λ of linear systems by repeated cross-validation on a fine grid. '
 )
 
+_CENSORED_NOTE = (
+    'A ratio of labels that is *at most* or *at least* a number is a bound, for levels lie outside the fractions run; '
+    'the frozen rules judge the bound as if it were the number. '
+)
+
 
 def _rules_note() -> str:
     "Which file the rules are from."
@@ -238,7 +244,8 @@ def section(
     numbers = evidence.select_dtypes('float').columns
     parts = format_frame(evidence.assign(**{c: evidence[c].round(4) for c in numbers}))
     by_rules = _SELECTION_NOTE if table['selection'].nunique() > 1 else ''
-    note = f'{_VERDICTS_NOTE}{by_rules}{_rules_note()}'
+    bounds = _CENSORED_NOTE if evidence['reason'].astype(str).str.contains(CENSORED).any() else ''
+    note = f'{_VERDICTS_NOTE}{by_rules}{bounds}{_rules_note()}'
     every = f'Every comparison that the verdicts rest on. {_rules_note()}'
     return [
         ReportTable('claims', 'What the paper claims, and what this run shows', table, shown, note),
