@@ -17,7 +17,7 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/claim_tests.ipynb #cell-004
 from .claim_run import LARGE, SMALL, JudgedRun, NotRun
-from .components import MIN_DRAWS, MIN_NETWORKS, ThreeSourceInterval
+from .components import ThreeSourceInterval
 from .formats import format_percent
 from .label_efficiency import labels_to_reach
 from .three_sources import Term
@@ -72,8 +72,7 @@ def has_few(
     found: ThreeSourceInterval,  # of a part
 ) -> bool:
     "Whether there are fewer draws or networks than a verdict needs."
-    few_draws = found.n_draws is not None and found.n_draws < MIN_DRAWS
-    return few_draws or (found.n_networks is not None and found.n_networks < MIN_NETWORKS)
+    return bool(found.reason)
 
 
 def part_row(

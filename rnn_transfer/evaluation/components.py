@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['OBSERVED_SPREADS', 'POWER', 'MIN_DRAWS', 'MIN_NETWORKS', 'TOO_FEW', 'SourceSpread', 'TableComponents',
            'variance_components', 'Uncertainty', 'detectable_by', 'detectable_difference', 'draws_needed',
-           'describe_design', 'ThreeSourceInterval', 'patients_sd', 'interval_from_variance', 'three_source_interval',
-           'logit_interval']
+           'lacking_for_verdict', 'describe_design', 'ThreeSourceInterval', 'patients_sd', 'interval_from_variance',
+           'three_source_interval', 'logit_interval']
 
 # %% ../../nbs/evaluation/components.ipynb #cell-002
 from dataclasses import asdict, dataclass, replace
@@ -151,6 +151,21 @@ def draws_needed(
     return None
 
 # %% ../../nbs/evaluation/components.ipynb #cell-040
+def lacking_for_verdict(
+    n_draws: int | None,  # of the labels; None: there is nothing to draw
+    n_networks: int | None,  # None: no network takes part
+    fraction: float | None = None,  # of the labels, where there are so few draws; None: it is not named
+) -> list[str]:  # empty: enough
+    "What a run or a result has too little of for a verdict: then it is *exploratory*."
+    where = '' if fraction is None else f', at {100 * fraction:g} %'
+    lacking = []
+    if n_draws is not None and n_draws < MIN_DRAWS:
+        lacking.append(f'{n_draws} of {MIN_DRAWS} draws of the labels that a verdict needs{where}')
+    if n_networks is not None and n_networks < MIN_NETWORKS:
+        lacking.append(f'{n_networks} of {MIN_NETWORKS} networks')
+    return lacking
+
+# %% ../../nbs/evaluation/components.ipynb #cell-043
 def describe_design(
     n_draws: int,  # of the labels
     n_networks: int,  # the first and the further initialisations
@@ -158,13 +173,13 @@ def describe_design(
 ) -> str:  # one line
     "Whether a run has enough draws and networks for conclusions, and how many draws a difference needs."
     words = f'{n_draws} draw{"s" * (n_draws != 1)} of the labels and {n_networks} network{"s" * (n_networks != 1)}: '
-    if n_draws < MIN_DRAWS or n_networks < MIN_NETWORKS:
+    if lacking_for_verdict(n_draws, n_networks):
         words += f'exploratory (conclusions need {MIN_DRAWS} and {MIN_NETWORKS}); '
     needed = {name: draws_needed(difference, v, n_networks) for name, v in OBSERVED_SPREADS.items()}
     texts = [f'{name}: {"out of reach" if n is None else f"{n} draws"}' for name, n in needed.items()]
     return f'{words}to find a difference of {difference:g} with a power of {100 * POWER:.0f} %, {"; ".join(texts)}'
 
-# %% ../../nbs/evaluation/components.ipynb #cell-044
+# %% ../../nbs/evaluation/components.ipynb #cell-047
 TOO_FEW = 'inconclusive: too few draws'
 
 
@@ -184,9 +199,7 @@ class ThreeSourceInterval:
     @property
     def reason(self) -> str:  # empty where there are enough
         "Why it is no ground for a verdict."
-        few_draws = self.n_draws is not None and self.n_draws < MIN_DRAWS
-        few_networks = self.n_networks is not None and self.n_networks < MIN_NETWORKS
-        return TOO_FEW if few_draws or few_networks else ''
+        return TOO_FEW if lacking_for_verdict(self.n_draws, self.n_networks) else ''
 
     def as_row(self) -> dict:  # column -> number; the components are sd_patients, sd_draws ...
         "The columns of a table."
@@ -194,7 +207,7 @@ class ThreeSourceInterval:
         row |= dict(n_draws=self.n_draws, n_networks=self.n_networks, detectable=self.detectable)
         return row | {f'sd_{k}': v for k, v in asdict(self.spread).items()} | dict(inconclusive=self.reason)
 
-# %% ../../nbs/evaluation/components.ipynb #cell-045
+# %% ../../nbs/evaluation/components.ipynb #cell-048
 def _effective(counts: np.ndarray) -> float:
     "How many equally large groups a mean over groups of these sizes is worth."
     return float(counts.sum() ** 2 / (counts**2).sum())
@@ -228,7 +241,7 @@ def _levels(found: np.ndarray) -> _Levels:
         return _Levels(1, 1, 1)
     return _Levels(_effective(found.sum(1)), _effective(found.sum(0)), found.sum())
 
-# %% ../../nbs/evaluation/components.ipynb #cell-047
+# %% ../../nbs/evaluation/components.ipynb #cell-050
 def _task_variance(values: np.ndarray, replicates: np.ndarray, drawn: bool, networks: bool) -> float:
     "Variance of a task's mean over tasks that the other sources do not explain; NaN for one task."
     n_tasks = len(values)
@@ -251,7 +264,7 @@ def _as_tasks(values: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, n
         )
     return values, replicates
 
-# %% ../../nbs/evaluation/components.ipynb #cell-048
+# %% ../../nbs/evaluation/components.ipynb #cell-051
 def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tuple[Uncertainty, Interval]:
     "Uncertainty and ends; NaN where a component is unknown."
     return _ends_of(estimate, _uncertainty(spread, levels))
@@ -274,7 +287,7 @@ def interval_from_variance(
     df = float(variance**2 / spent) if spent > 0 else np.inf
     return _ends_of(estimate, Uncertainty(float(variance**0.5), df))
 
-# %% ../../nbs/evaluation/components.ipynb #cell-052
+# %% ../../nbs/evaluation/components.ipynb #cell-055
 def three_source_interval(
     values: np.ndarray,  # (J, K), or (T, J, K): a result for each task, draw and network; NaN: not run
     replicates: np.ndarray,  # (R,), or (T, R): bootstrap replicates, over subjects, of each task's mean
@@ -300,7 +313,7 @@ def three_source_interval(
     J, K = n_draws if drawn else None, n_networks if networks else None
     return ThreeSourceInterval(estimate, interval, spread, *uncertainty, J, K, float(detectable_by(uncertainty)))
 
-# %% ../../nbs/evaluation/components.ipynb #cell-067
+# %% ../../nbs/evaluation/components.ipynb #cell-070
 def logit_interval(
     found: ThreeSourceInterval,  # of one AUROC
 ) -> (
