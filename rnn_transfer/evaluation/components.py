@@ -264,7 +264,7 @@ def _as_tasks(values: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, n
         )
     return values, replicates
 
-# %% ../../nbs/evaluation/components.ipynb #cell-051
+# %% ../../nbs/evaluation/components.ipynb #cell-052
 def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tuple[Uncertainty, Interval]:
     "Uncertainty and ends; NaN where a component is unknown."
     return _ends_of(estimate, _uncertainty(spread, levels))
@@ -287,7 +287,7 @@ def interval_from_variance(
     df = float(variance**2 / spent) if spent > 0 else np.inf
     return _ends_of(estimate, Uncertainty(float(variance**0.5), df))
 
-# %% ../../nbs/evaluation/components.ipynb #cell-055
+# %% ../../nbs/evaluation/components.ipynb #cell-056
 def three_source_interval(
     values: np.ndarray,  # (J, K), or (T, J, K): a result for each task, draw and network; NaN: not run
     replicates: np.ndarray,  # (R,), or (T, R): bootstrap replicates, over subjects, of each task's mean
@@ -313,7 +313,7 @@ def three_source_interval(
     J, K = n_draws if drawn else None, n_networks if networks else None
     return ThreeSourceInterval(estimate, interval, spread, *uncertainty, J, K, float(detectable_by(uncertainty)))
 
-# %% ../../nbs/evaluation/components.ipynb #cell-070
+# %% ../../nbs/evaluation/components.ipynb #cell-071
 def logit_interval(
     found: ThreeSourceInterval,  # of one AUROC
 ) -> (
