@@ -207,7 +207,7 @@ class ThreeSourceInterval:
         row |= dict(n_draws=self.n_draws, n_networks=self.n_networks, detectable=self.detectable)
         return row | {f'sd_{k}': v for k, v in asdict(self.spread).items()} | dict(inconclusive=self.reason)
 
-# %% ../../nbs/evaluation/components.ipynb #cell-048
+# %% ../../nbs/evaluation/components.ipynb #cell-049
 def _effective(counts: np.ndarray) -> float:
     "How many equally large groups a mean over groups of these sizes is worth."
     return float(counts.sum() ** 2 / (counts**2).sum())
@@ -241,7 +241,7 @@ def _levels(found: np.ndarray) -> _Levels:
         return _Levels(1, 1, 1)
     return _Levels(_effective(found.sum(1)), _effective(found.sum(0)), found.sum())
 
-# %% ../../nbs/evaluation/components.ipynb #cell-050
+# %% ../../nbs/evaluation/components.ipynb #cell-051
 def _task_variance(values: np.ndarray, replicates: np.ndarray, drawn: bool, networks: bool) -> float:
     "Variance of a task's mean over tasks that the other sources do not explain; NaN for one task."
     n_tasks = len(values)
@@ -264,7 +264,7 @@ def _as_tasks(values: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, n
         )
     return values, replicates
 
-# %% ../../nbs/evaluation/components.ipynb #cell-052
+# %% ../../nbs/evaluation/components.ipynb #cell-053
 def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tuple[Uncertainty, Interval]:
     "Uncertainty and ends; NaN where a component is unknown."
     return _ends_of(estimate, _uncertainty(spread, levels))
@@ -287,7 +287,7 @@ def interval_from_variance(
     df = float(variance**2 / spent) if spent > 0 else np.inf
     return _ends_of(estimate, Uncertainty(float(variance**0.5), df))
 
-# %% ../../nbs/evaluation/components.ipynb #cell-056
+# %% ../../nbs/evaluation/components.ipynb #cell-057
 def three_source_interval(
     values: np.ndarray,  # (J, K), or (T, J, K): a result for each task, draw and network; NaN: not run
     replicates: np.ndarray,  # (R,), or (T, R): bootstrap replicates, over subjects, of each task's mean
@@ -313,7 +313,7 @@ def three_source_interval(
     J, K = n_draws if drawn else None, n_networks if networks else None
     return ThreeSourceInterval(estimate, interval, spread, *uncertainty, J, K, float(detectable_by(uncertainty)))
 
-# %% ../../nbs/evaluation/components.ipynb #cell-071
+# %% ../../nbs/evaluation/components.ipynb #cell-072
 def logit_interval(
     found: ThreeSourceInterval,  # of one AUROC
 ) -> (
