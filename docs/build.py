@@ -135,8 +135,8 @@ MENU = [
                 *("label_notes", "hospitals", "learning_curves", "differences", "difference_tests", "labels_saved"),
                 *("controls", "variance", "stability", "sparsity", "features", "per_task"),
                 *("calibration", "calibration_lines", "decision_curves", "subgroups", "provenance"),
-                *("claim_rules", "claim_run", "claim_tests", "claim_features", "claim_form", "claim_register"),
-                *("claims", "claim_operating"),
+                *("claim_rules", "claim_run", "claim_tests", "claim_overfitting", "claim_features"),
+                *("claim_form", "claim_register", "claims", "claim_operating"),
                 *("checklist_facts", "checklists", "limits", "report"),
             )
         ],
@@ -179,7 +179,7 @@ MENU = [
         [
             f"utilities/{name}.ipynb"
             for name in (
-                *("errors", "seeds", "files", "csv_forms", "gzip_files", "json_files"),
+                *("errors", "seeds", "ranking", "files", "csv_forms", "gzip_files", "json_files"),
                 *("checkpoint_form", "run_records", "code_hashes", "help_texts", "display"),
             )
         ]

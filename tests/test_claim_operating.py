@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from rnn_transfer.evaluation.claim_operating import SIMULATED, operating_characteristics, simulate_verdicts
+from rnn_transfer.evaluation.claim_operating import SIMULATED, InventedRun, operating_characteristics, simulate_verdicts
 from rnn_transfer.evaluation.pooled import FractionTables, pooled_interval
 from rnn_transfer.utilities.seeds import seeded_rng
 
@@ -21,6 +21,14 @@ def test_the_committed_table_has_every_rule_and_few_wrong_verdicts():
     assert set(table["truth"]) == {True, False}
     assert (table["wrong"] <= MOST_WRONG).all()
     assert (table["reversed"] <= 0.05).all()
+
+
+def test_invented_runs_count_the_fractions_that_the_rules_let_count():
+    run = InventedRun("as published", 0.007, 0)
+    assert run.fractions("phenotype") == [0.1, 0.2, 0.5, 1.0]
+    assert run.fractions("mortality") == [0.2, 0.5, 1.0]  # nine validation positives at 10 %
+    for kind in run.kinds:
+        assert set(run.fractions(kind)) < set(run.all_fractions(kind))
 
 
 @pytest.mark.slow

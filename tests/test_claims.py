@@ -408,6 +408,35 @@ def test_the_label_ratio_is_read_off_the_lines():
     assert mirrored["estimate"] > 0
 
 
+def clipped(model, kind, fraction):
+    "RNN-C's levels all lie below MN-LR-2's curve."
+    return {"MN-LR-2": 0.8, "RNN-C": 0.6}.get(model, 0.7) + 0.01 * np.log10(fraction)
+
+
+def test_a_clipped_label_ratio_is_a_bound_and_never_certain():
+    fractions = (0.05, 0.1, 0.2, 0.5, 1.0)
+    ev = evaluation_of(clipped, fractions=fractions, sd=0.0005)
+    part = label_ratio_test("MN-LR-2", "RNN-C")(JudgedRun(ev), ("phenotype",)).iloc[0]
+    smallest = np.exp(np.mean(np.log(0.05 / np.array([0.05, 0.1, 0.2, 0.5]))))
+    assert np.exp(part["estimate"]) == pytest.approx(smallest)  # what the frozen rules take
+    assert part["se"] == 0 and np.isnan(part["detectable"])
+    assert part["low"] == -np.inf and np.exp(part["high"]) == pytest.approx(smallest)
+    assert part["words"] == f"at most × {smallest:.2f}"
+    assert "4 of 4 levels reached with the fewest labels run" in part["remark"]
+    mirrored = label_ratio_test("RNN-C", "MN-LR-2")(JudgedRun(ev), ("phenotype",)).iloc[0]
+    assert mirrored["words"].startswith("at least × ") and mirrored["high"] == np.inf
+
+
+def test_the_report_says_that_a_censored_ratio_is_judged_as_a_number():
+    ev = evaluation_of(clipped, fractions=(0.05, 0.1, 0.2, 0.5, 1.0), sd=0.0005)
+    items = section(ev)
+    row = items[0].frame.set_index("claim").loc["fewer labels"]
+    assert row["verdict"] == "supported" and row["shown"].startswith("at most × ")  # as the frozen rules judge it
+    assert "is a bound" in items[0].note
+    plain = section(evaluation_of(as_in_figure_2, sd=0.0005))
+    assert "is a bound" not in plain[0].note
+
+
 def test_shape_claims_keep_to_tasks_present_at_both_ends():
     ev = evaluation_of(linear, sd=0)
     results = ev.results
@@ -557,6 +586,34 @@ def test_results_as_in_the_papers_figure_support_its_claims():
     assert set(found) == {"supported"}, found[found != "supported"]
 
 
+def with_training_auroc(ev, gap):
+    "The same results, the AUROC of training stays higher by a gap where labels are few."
+    train = [a + gap * (f < 1) for a, f in zip(ev.results["auroc"], ev.results["fraction"])]
+    recurrent = ev.results["model"].str.startswith(("MN-FT", "RNN-C"))
+    return replace(ev, results=ev.results.assign(auroc_train=np.where(recurrent, train, np.nan)), _cache={})
+
+
+@pytest.mark.parametrize("gap,verdict", [(0.1, "supported"), (0.0, "contradicted"), (-0.1, "contradicted")])
+def test_overfitting_is_judged_where_fits_keep_their_training_auroc(gap, verdict):
+    ev = with_training_auroc(evaluation_of(lambda model, kind, fraction: 0.8, sd=0.0005), gap)
+    row = claims_table(ev, claims=claims_of("fine-tuning")).iloc[0]
+    assert row["verdict"] == verdict
+    assert row["estimate"] == pytest.approx(gap, abs=0.002)
+    assert "10 %: MN-FT on its training stays" in row["part"]  # the smallest fraction that counts, of 1 to 100 %
+    assert row["spread"] == pytest.approx(gap, abs=0.002)
+    assert "was added later" in row["reason"] and "RNN-C: " in row["reason"]
+
+
+def test_overfitting_needs_networks_and_a_training_auroc():
+    ev = evaluation_of(lambda model, kind, fraction: 0.8, models=("MN-FT", "RNN-C"), sd=0.0005)
+    one_network = claims_table(with_training_auroc(ev, 0.1), claims=claims_of("fine-tuning")).iloc[0]
+    assert one_network["verdict"] == TOO_FEW
+    for older in (ev, replace(ev, results=ev.results.assign(auroc_train=np.nan), _cache={})):
+        row = claims_table(older, claims=claims_of("fine-tuning")).iloc[0]
+        assert row["verdict"] == "not run"
+        assert "no errors on the training stays" in row["reason"]
+
+
 def test_results_against_the_paper_contradict_its_claims():
     skill = {"LR": 0.80, "RNN-C": 0.78, "untrained-LR-2": 0.75, "MN-FT": 0.77, "MN-LR-1": 0.70, "MN-LR-2": 0.70}
     ev = evaluation_of(
@@ -599,7 +656,7 @@ def test_claims_without_their_systems_are_not_run_and_say_why():
     assert table["synthetic"].all()
     assert table.loc["130 of 300", "reason"] == "MN-LR-1: no weights at hand"
     assert table.loc["95 % near zero", "verdict"] == "not run"
-    assert "no errors on the training stays" in table.loc["fine-tuning", "reason"]
+    assert table.loc["fine-tuning", "reason"] == "MN-FT: not run"
 
 
 def test_claims_without_their_fractions_are_not_run_and_say_why():

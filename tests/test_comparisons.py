@@ -17,7 +17,7 @@ from rnn_transfer.evaluation.comparisons import (
     wilcoxon,
     wilcoxon_over_tasks,
 )
-from rnn_transfer.evaluation.delong import bootstrap_vs_delong, delong, delong_compare, delong_coverage
+from rnn_transfer.evaluation.delong import bootstrap_vs_delong, delong_compare, delong_coverage
 from rnn_transfer.evaluation.intervals import percentile_interval
 from rnn_transfer.evaluation.label_efficiency import (
     LabelAmount,
@@ -32,6 +32,7 @@ from rnn_transfer.evaluation.measures import Bootstrap, auroc, simulate_coverage
 from rnn_transfer.evaluation.three_sources import difference_interval
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.ranking import delong
 from rnn_transfer.utilities.seeds import seeded_rng
 
 # ---------------------------------------------------------------- DeLong

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 
 from rnn_transfer.evaluation.component_coverage import component_coverage
@@ -16,6 +17,7 @@ from rnn_transfer.evaluation.components import (
     _two_way_components,
     detectable_difference,
     draws_needed,
+    logit_interval,
     three_source_interval,
     variance_components,
 )
@@ -263,3 +265,43 @@ def test_intervals_for_other_tasks_cover():
         found = three_source_interval(y, replicates, random_tasks=True)
         hits += found.interval.low <= 0 <= found.interval.high
     assert 0.93 <= hits / 1000 <= 0.97
+
+
+# ---- one AUROC near 1
+
+
+@given(st.floats(0.5, 0.999), st.floats(0.0001, 0.1), st.integers(2, 20))
+@settings(deadline=None, max_examples=50)
+def test_the_interval_of_one_auroc_stays_between_0_and_1(level, sd, n_draws):
+    rng = seeded_rng("near one", level, sd, n_draws)
+    table = np.clip(level + rng.normal(0, sd, (n_draws, 3)), 0, 1)
+    plain = three_source_interval(table, rng.normal(table.mean(), sd / 3, 50))
+    found = logit_interval(plain)
+    assert 0 <= found.interval.low <= found.estimate <= found.interval.high <= 1
+    assert replace(found, interval=plain.interval) == plain  # nothing else changes
+
+
+def test_the_ends_are_those_of_the_tangent_at_the_logit():
+    plain = three_source_interval([[0.96, 0.97], [0.98, 0.99], [0.985, 0.99]], np.array([0.975, 0.98, 0.985]))
+    a, half = plain.estimate, plain.interval.high - plain.estimate
+    want = [expit(logit(a) + sign * half / (a * (1 - a))) for sign in (-1, 1)]
+    assert plain.interval.high > 1 > want[1]
+    assert logit_interval(plain).interval == pytest.approx(tuple(want))
+    certain = three_source_interval(np.ones((3, 2)), np.ones(10))
+    assert logit_interval(certain).interval == (1, 1)
+    unknown = three_source_interval([[0.9]], [0.9, 0.9])
+    assert np.isnan(logit_interval(unknown).interval.low)
+
+
+def test_near_one_the_logit_scale_covers_as_often_as_it_says():
+    n, hits, rng = 400, np.zeros(2), seeded_rng("coverage near one")
+    spread = (0.8**2 + 2 * 0.3**2) ** 0.5
+    truth = expit(logit(0.98) + spread * rng.normal(size=200_000)).mean()
+    for _ in range(n):
+        fits = rng.normal(0, 0.8, (10, 1)) + rng.normal(0, 0.3, (1, 5)) + rng.normal(0, 0.3)
+        table = expit(logit(0.98) + fits)
+        plain = three_source_interval(table, expit(logit(table.mean()) + rng.normal(0, 0.3, 100)))
+        hits += [low <= truth <= high for low, high in (plain.interval, logit_interval(plain).interval)]
+    plain, on_logits = hits / n
+    assert on_logits > plain
+    assert 0.92 <= on_logits <= 0.98

@@ -245,7 +245,7 @@ def test_facts_of_labels_equal_a_computation_from_the_cohort(real, real_all):
 
 def test_the_number_of_samples_ranks_the_labels_as_the_facts_say(real, raw, shared):
     "Lactate in set b, counted line by line with the standard library."
-    from rnn_transfer.evaluation.delong import delong
+    from rnn_transfer.utilities.ranking import delong
 
     n = {}
     with tarfile.open(shared / "data" / "physionet2012" / "set-b.tar.gz") as t:

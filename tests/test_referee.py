@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import expit, logit
 from simulated import simulated_run
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from rnn_transfer.evaluate import run_evaluate
 from rnn_transfer.evaluation.comparisons import holm, wilcoxon
-from rnn_transfer.evaluation.delong import delong
 from rnn_transfer.evaluation.intervals import wilson_interval
 from rnn_transfer.evaluation.measures import auprc, auroc, brier, calibration_line
+from rnn_transfer.utilities.ranking import delong
 
 # ---------------------------------------------------------------- from the predictions of a run
 
@@ -48,8 +49,9 @@ def two_way_interval(table, patients):
     draws, networks = max(rows.var(ddof=1) / J, rest), max(columns.var(ddof=1) / K, rest)
     variance = patients**2 + draws + networks - rest
     df = variance**2 / (draws**2 / (J - 1) + networks**2 / (K - 1) + rest**2 / ((J - 1) * (K - 1)))
-    half = stats.t.ppf(0.975, df) * variance**0.5
-    return table.mean() - half, table.mean() + half
+    middle = table.mean()
+    half = stats.t.ppf(0.975, df) * variance**0.5 / (middle * (1 - middle))  # on the logit scale
+    return expit(logit(middle) - half), expit(logit(middle) + half)
 
 
 @pytest.mark.parametrize("kind", ["phenotype", "mortality"])

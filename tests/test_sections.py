@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 
 from rnn_transfer.evaluation import controls, learning_curves, provenance, variance
 from rnn_transfer.evaluation.controls import control_frame, shuffled_frame
-from rnn_transfer.evaluation.delong import delong
 from rnn_transfer.evaluation.difference_tests import agreement_frame, auroc_influence, delong_average, four_tests_table
 from rnn_transfer.evaluation.formats import SYSTEM_GROUPS
 from rnn_transfer.evaluation.learning_curves import PANELS, headline_frame, select_panels
@@ -25,6 +24,7 @@ from rnn_transfer.evaluation.three_sources import three_source_differences
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.evaluation.variance import variance_frame
 from rnn_transfer.learning.systems import SYSTEMS
+from rnn_transfer.utilities.ranking import delong
 from rnn_transfer.utilities.seeds import seeded_rng
 
 

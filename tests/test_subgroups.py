@@ -82,7 +82,8 @@ def test_single_draws_are_counted_against_all_of_them(ev):
 
 def test_an_exploratory_run_has_no_verdict():
     few = toy_evaluation({"LR": 0.4, "MN-LR-2": 0.9, "untrained-LR-2": 0.2}, seeds=4)
-    assert "4 draws" in label_notes.describe_exploratory(few) and "1 network " in label_notes.describe_exploratory(few)
+    found = label_notes.describe_exploratory(few)
+    assert "4 of 5 draws" in found and "1 of 3 networks" in found
     assert set(controls.control_frame(few)["verdict"]) == {"inconclusive: too few draws"}
 
 

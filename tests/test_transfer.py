@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from rnn_transfer import transfer
 from rnn_transfer.data import PreparedCohort, run_data
@@ -476,6 +477,33 @@ def test_no_fit_reads_a_label_outside_its_rows(run):
         return fit_recurrent(data, {'': FitRequest(y, rows)}, [init_network(len(data.columns), 3, 1)], QUICK)[''].p
 
     np.testing.assert_array_equal(recurrent(y), recurrent(blind))
+
+
+def test_recurrent_fits_keep_the_auroc_of_their_own_stays(run, monkeypatch):
+    data = PreparedCohort.load(run)
+    rows, y = labelled_rows(data, 'Mortality', 0.5, 0), data.stays['Mortality'].to_numpy(float)
+    passes, predict = [], recurrent.predict_probabilities
+
+    def counted(net, X, lengths=None, batch=512):
+        passes.append(len(X))
+        return predict(net, X, lengths, batch)
+
+    monkeypatch.setattr(recurrent, 'predict_probabilities', counted)
+    net, request = init_network(len(data.columns), 3, 1), FitRequest(visible_labels(y, rows), rows)
+    found = fit_recurrent(data, {'': request, 'full-val': request}, [net], QUICK)
+    assert passes == [len(rows.test), len(rows.labelled)]  # one pass more, and one update answers twice
+    np.testing.assert_array_equal(found[''].p, predict(net, data.X[rows.test], data.lengths[rows.test])[:, 0])
+    for name, part in (('auroc_train', rows.train), ('auroc_val', rows.val)):
+        p = predict(net, data.X[part], data.lengths[part])[:, 0]
+        assert found[''].info[name] == pytest.approx(roc_auc_score(y[part], p))
+        assert found['full-val'].info[name] == found[''].info[name]
+
+
+def test_the_tables_have_the_training_auroc_of_recurrent_systems_alone(run, tmp_path):
+    fits = run_and_read(copy_of(run, tmp_path / 'other'), 0.5, models=['LR', 'RNN-C', 'MN-FT'])['fits']
+    known = fits.set_index('model')[['auroc_train', 'auroc_val']]
+    assert known.loc['LR'].isna().all(axis=None)
+    assert known.loc[['RNN-C', 'MN-FT'], 'auroc_train'].between(0, 1).all()
 
 
 def test_test_labels_never_influence_a_prediction(run, done, tmp_path):

@@ -12,32 +12,31 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-# %% ../../nbs/cohorts/label_facts.ipynb #cell-006
+# %% ../../nbs/cohorts/label_facts.ipynb #cell-004
+from ..utilities.ranking import CONFIDENCE_LEVEL, delong
+
+# %% ../../nbs/cohorts/label_facts.ipynb #cell-007
 LABEL_RULES = ('measured', 'all')  # the default first
 FACT_STAYS = {'train and val': ('train', 'val'), 'test': ('test',)}  # {stays of a fact: their partitions}
 
-# %% ../../nbs/cohorts/label_facts.ipynb #cell-009
+# %% ../../nbs/cohorts/label_facts.ipynb #cell-010
 def _ranking(
     y: np.ndarray,  # (n,) 0, 1 or NaN
     score: np.ndarray,  # (n,) NaN: no score
 ) -> dict:  # auroc, auroc_low, auroc_high: numbers, or None where a class is missing or has one stay
-    "The AUROC of a score with its 95 % interval over stays."
-    from scipy.stats import rankdata
+    "The AUROC of a score with its interval over stays."
+    from scipy.special import ndtri
 
     known = ~np.isnan(y) & ~np.isnan(score)
-    positive, negative = score[known & (y == 1)], score[known & (y == 0)]
-    m, n = len(positive), len(negative)
-    if min(m, n) < 2:
+    n_positive = int((y[known] == 1).sum())
+    if min(n_positive, known.sum() - n_positive) < 2:
         return dict(auroc=None, auroc_low=None, auroc_high=None)
-    rank = rankdata(np.r_[positive, negative])
-    above = (rank[:m] - rankdata(positive)) / n
-    below = 1 - (rank[m:] - rankdata(negative)) / m
-    auroc = above.mean()
-    half_width = 1.96 * np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
+    auroc, covariance = (float(x.item()) for x in delong(y[known], score[known]))
+    half_width = ndtri((1 + CONFIDENCE_LEVEL) / 2) * np.sqrt(covariance)
     low, high = np.clip([auroc - half_width, auroc + half_width], 0, 1)
     return {name: round(float(x), 4) for name, x in dict(auroc=auroc, auroc_low=low, auroc_high=high).items()}
 
-# %% ../../nbs/cohorts/label_facts.ipynb #cell-011
+# %% ../../nbs/cohorts/label_facts.ipynb #cell-012
 def label_facts(
     labels: Mapping[str, pd.DataFrame],  # {convention: (n_stays, n_tasks) of 0, 1, NaN}
     counts: pd.DataFrame,  # (n_stays, n_tasks) samples of each task's own parameters; NaN: the task reads none
@@ -55,7 +54,7 @@ def label_facts(
                 facts.append(dict(task=task, labels=rule, stays=stays) | known | _ranking(y, score))
     return facts
 
-# %% ../../nbs/cohorts/label_facts.ipynb #cell-015
+# %% ../../nbs/cohorts/label_facts.ipynb #cell-016
 def label_facts_frame(
     facts: Sequence[dict],  # as `label_facts`
     stays: str = 'train and val',  # or test
@@ -75,7 +74,7 @@ def label_facts_frame(
         columns[f'high, {rule}'] = of_rule['auroc_high'].astype(float)
     return pd.DataFrame(columns).reindex(measured.index)
 
-# %% ../../nbs/cohorts/label_facts.ipynb #cell-018
+# %% ../../nbs/cohorts/label_facts.ipynb #cell-019
 _HEADER = f'{"measured":>14} {"prevalence":>15} {"samples alone":>18}'
 
 

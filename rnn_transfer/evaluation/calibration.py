@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/calibration.ipynb #cell-004
-from .calibration_lines import calibration_tables
+from .calibration_lines import calibration_columns, calibration_tables
 from .formats import SYSTEM_GROUPS, format_column, format_percent
 from .layout import ReportTable, Section, few_and_all_fractions, name_fractions
-from .measures import reliability_curve
+from .measures import MIN_INTERVAL_POSITIVES, reliability_curve
 from .null_fits import null_frame
 from rnn_transfer.evaluation.plotting import (
     ReportFigure,
@@ -103,7 +103,7 @@ def quality_frame(
     wanted = [('weighted', 'auroc'), ('macro', 'auroc'), ('weighted', 'auprc'), ('macro', 'brier')]
     columns = ['value', 'low', 'high']
     found = [ev.averages(m, how).set_index(by)[columns].add_prefix(f'{how}_{m}_') for how, m in wanted]
-    found.append(ev.results.groupby(by)[['calibration_intercept', 'calibration_slope']].median())
+    found.append(calibration_columns(ev))
     found.append(ev.averages().set_index(by)[['seed_sd', 'n_seeds', 'n_missing', 'n_undefined']])
     found.append(null_frame(ev).set_index(by)[['fitted', 'n_null', 'n_linear', 'null_share']])
     return pd.concat(found, axis=1).reset_index()
@@ -141,7 +141,7 @@ def _quality_table(ev: Evaluation) -> ReportTable:
     )
     note = (
         'Calibration: median over tasks, splits and seeds; intercept 0 and slope 1 are perfect. '
-        'Null models have no slope: the median is over the fits that have one. '
+        f'Left out of both: tasks with fewer than {MIN_INTERVAL_POSITIVES} test positives; of the slope: null models. '
         'SD over seeds is that of the weighted AUROC.'
     )
     return ReportTable('quality', 'Other metrics', d, shown, note, folded=True)

@@ -16,12 +16,12 @@ import pandas as pd
 from fastcore.basics import patch
 
 # %% ../../nbs/evaluation/claim_operating.ipynb #cell-004
-from .claim_features import _over_networks, _over_tasks_and_networks
+from .claim_features import interval_over_networks, interval_over_tasks_and_networks
 from .claim_form import Claim
 from .claim_register import CLAIMS
-from .claim_run import SMALL
+from .claim_run import SMALL, fraction_counts
 from .claim_tests import part_row
-from .claims import _judge_families, gather_evidence
+from .claims import gather_evidence, judge_families
 from .components import ThreeSourceInterval
 from .pooled import FractionTables, pooled_interval
 from .three_sources import Term, system_sources
@@ -39,7 +39,7 @@ _SHARED = 0.5  # correlation of a draw's (a network's, a test set's) effect at t
 # %% ../../nbs/evaluation/claim_operating.ipynb #cell-011
 _LINEAR_DRAWS = {f: 50 if f <= SMALL else 20 for f in DRAWS_SD}
 _TRAINED_DRAWS = {f: 20 if f <= 0.05 else 10 if f <= 0.2 else 5 for f in DRAWS_SD}
-_COUNT_FROM = 0.1  # smallest fraction with enough labelled stays and validation positives
+_LABELS = dict(phenotype=(3242, 127), mortality=(3996, 94))  # labelled stays and validation positives at 100 %
 _SYSTEMS = ('LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2')
 
 # %% ../../nbs/evaluation/claim_operating.ipynb #cell-013
@@ -116,9 +116,10 @@ class InventedRun:
         kind: str,  # of task
     ) -> list:  # of float
         "Fractions that count."
-        return [f for f in DRAWS_SD if f >= _COUNT_FROM]
+        stays, positives = _LABELS[kind]
+        return [f for f in DRAWS_SD if fraction_counts(f * stays, f * positives)]
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-020
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-022
 def _fits(run: InventedRun, kind: str, model: str) -> tuple:
     "AUROCs, replicates and the mean effect of these tasks; invented at the first call."
     if (kind, model) not in run._cache:
@@ -142,7 +143,7 @@ def _invented_table(run: InventedRun, kind: str, terms: list) -> FractionTables:
         total = total + t.factor * (values[:, :J] if s.drawn else values[:, :1])
     return FractionTables(total, np.arange(J), np.arange(total.shape[2]), drawn, networked)
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-022
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-024
 @patch
 def combine(
     self: InventedRun,
@@ -170,7 +171,7 @@ def _combine_invented(self: InventedRun, kind: str, terms: tuple, random_tasks: 
     these = sum(t.factor * _fits(self, kind, t.model)[2] for t in terms)  # how these tasks differ from all
     return replace(found, estimate=found.estimate + these)
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-024
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-026
 @patch
 def task_sums(
     self: InventedRun,
@@ -180,7 +181,7 @@ def task_sums(
     "Sums by task are not invented."
     return pd.Series(dtype=float)
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-030
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-032
 _COUNTS = {  # claim -> estimates of its parts as published, and where the claim becomes false
     'few features': ((0.1, 0.06, 0.05), 0.25),
     '95 % near zero': ((0.955, 0.974), 0.95),
@@ -196,9 +197,9 @@ def _invent_count(name: str, truth: float, part: int, run: InventedRun) -> dict:
     rng = seeded_rng('invented count', name, part, run.world, run.networks_sd, run.seed)
     if name in _OVER_NETWORKS:
         values = truth + rng.normal(0, _OVER_NETWORKS[name], run.n_networks)
-        return part_row(name, _over_networks(list(values)))
+        return part_row(name, interval_over_networks(list(values)))
     noise = rng.normal(0, 0.02, (_N_TASKS, 1)) + rng.normal(0, 0.01, (1, run.n_networks))
-    return part_row(name, _over_tasks_and_networks(truth + noise, 'MN-LR-1'))
+    return part_row(name, interval_over_tasks_and_networks(truth + noise, 'MN-LR-1'))
 
 
 def _invented_claim(claim: Claim) -> Claim:
@@ -214,9 +215,9 @@ def _invented_claim(claim: Claim) -> Claim:
     return replace(claim, test=test)
 
 
-SIMULATED = [_invented_claim(c) for c in CLAIMS if c.family != 'fine-tuning']  # claims with a rule to simulate
+SIMULATED = [_invented_claim(c) for c in CLAIMS if c.family != 'fine-tuning']  # training AUROC is not invented
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-032
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-034
 def _part_holds(value: float, claim: Claim) -> bool | None:
     "Whether a claim is true of a true value; None: neither, as a lead between 0 and the margin."
     x, m, eps = value - claim.value, claim.margin, 1e-9
@@ -248,7 +249,7 @@ def claim_holds(
     found = [_part_holds(v, claim) for v in parts['estimate']]
     return False if False in found else None if None in found else True
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-036
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-038
 def simulate_verdicts(
     world: str,  # one of WORLDS
     networks_sd: float = NETWORKS_SD[0],  # of systems that read a network
@@ -260,11 +261,11 @@ def simulate_verdicts(
     rows = []
     for seed in range(first, first + repetitions):
         evidence = gather_evidence(InventedRun(world, networks_sd, seed), claims)
-        for name, (judgement, verdict) in _judge_families(claims, evidence).items():
+        for name, (judgement, verdict) in judge_families(claims, evidence).items():
             rows.append(dict(claim=name, repetition=seed, verdict=verdict.verdict, p=judgement.p))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/evaluation/claim_operating.ipynb #cell-038
+# %% ../../nbs/evaluation/claim_operating.ipynb #cell-040
 def operating_characteristics(
     verdicts: dict,  # (world, networks_sd) -> what `simulate_verdicts` returned
     claims: list = SIMULATED,  # of Claim

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['OBSERVED_SPREADS', 'POWER', 'MIN_DRAWS', 'MIN_NETWORKS', 'TOO_FEW', 'SourceSpread', 'TableComponents',
-           'variance_components', 'detectable_difference', 'draws_needed', 'describe_design', 'ThreeSourceInterval',
-           'three_source_interval']
+           'variance_components', 'Uncertainty', 'detectable_by', 'detectable_difference', 'draws_needed',
+           'lacking_for_verdict', 'describe_design', 'ThreeSourceInterval', 'patients_sd', 'interval_from_variance',
+           'three_source_interval', 'logit_interval']
 
 # %% ../../nbs/evaluation/components.ipynb #cell-002
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 # %% ../../nbs/evaluation/components.ipynb #cell-003
@@ -74,7 +75,7 @@ def variance_components(
     return TableComponents(alone if J > 1 else np.nan, alone if K > 1 else np.nan, 0.0)
 
 # %% ../../nbs/evaluation/components.ipynb #cell-022
-class _Uncertainty(NamedTuple):
+class Uncertainty(NamedTuple):
     "How far a mean may be off."
 
     se: float  # standard error
@@ -91,7 +92,7 @@ class _Levels(NamedTuple):
     n_tasks: int = 1  # tasks, for the degrees of freedom
 
 
-def _uncertainty(spread: SourceSpread, levels: _Levels) -> _Uncertainty:
+def _uncertainty(spread: SourceSpread, levels: _Levels) -> Uncertainty:
     "Standard error of a mean, with Satterthwaite's degrees of freedom."
     residual = spread.residual**2 / levels.cells
     of_draws = spread.draws**2 / levels.draws + residual
@@ -102,7 +103,7 @@ def _uncertainty(spread: SourceSpread, levels: _Levels) -> _Uncertainty:
     terms.append((of_tasks, levels.n_tasks - 1))
     variance = spread.patients**2 + of_draws + of_networks - residual + of_tasks
     spent = sum(part**2 / df for part, df in terms if part > 0 and df > 0)
-    return _Uncertainty(float(variance**0.5), float(variance**2 / spent) if spent > 0 else np.inf)
+    return Uncertainty(float(variance**0.5), float(variance**2 / spent) if spent > 0 else np.inf)
 
 # %% ../../nbs/evaluation/components.ipynb #cell-027
 POWER = 0.8  # of a minimal detectable difference; the usual one
@@ -117,7 +118,10 @@ def _student_quantile(probability: float, df: float) -> float:
     return float(stdtrit(df, probability) if np.isfinite(df) else ndtri(probability))
 
 
-def _detectable(uncertainty: _Uncertainty, power: float = POWER) -> float:
+def detectable_by(
+    uncertainty: Uncertainty,  # of a difference
+    power: float = POWER,  # probability to find it
+) -> float:  # in the unit of the standard error
     "The difference found with this power at the confidence level."
     upper = (1 + CONFIDENCE_LEVEL) / 2
     return uncertainty.se * sum(_student_quantile(q, uncertainty.df) for q in (upper, power))
@@ -130,7 +134,7 @@ def detectable_difference(
     power: float = POWER,  # probability to find it; .5: half the width of the interval
 ) -> float:  # AUROC
     "The smallest true difference that a number of draws and networks finds."
-    return _detectable(_uncertainty(spread, _Levels(n_draws, n_networks, n_draws * n_networks)), power)
+    return detectable_by(_uncertainty(spread, _Levels(n_draws, n_networks, n_draws * n_networks)), power)
 
 # %% ../../nbs/evaluation/components.ipynb #cell-033
 def draws_needed(
@@ -147,6 +151,21 @@ def draws_needed(
     return None
 
 # %% ../../nbs/evaluation/components.ipynb #cell-040
+def lacking_for_verdict(
+    n_draws: int | None,  # of the labels; None: there is nothing to draw
+    n_networks: int | None,  # None: no network takes part
+    fraction: float | None = None,  # of the labels, where there are so few draws; None: it is not named
+) -> list[str]:  # empty: enough
+    "What a run or a result has too little of for a verdict: then it is *exploratory*."
+    where = '' if fraction is None else f', at {100 * fraction:g} %'
+    lacking = []
+    if n_draws is not None and n_draws < MIN_DRAWS:
+        lacking.append(f'{n_draws} of {MIN_DRAWS} draws of the labels that a verdict needs{where}')
+    if n_networks is not None and n_networks < MIN_NETWORKS:
+        lacking.append(f'{n_networks} of {MIN_NETWORKS} networks')
+    return lacking
+
+# %% ../../nbs/evaluation/components.ipynb #cell-043
 def describe_design(
     n_draws: int,  # of the labels
     n_networks: int,  # the first and the further initialisations
@@ -154,13 +173,13 @@ def describe_design(
 ) -> str:  # one line
     "Whether a run has enough draws and networks for conclusions, and how many draws a difference needs."
     words = f'{n_draws} draw{"s" * (n_draws != 1)} of the labels and {n_networks} network{"s" * (n_networks != 1)}: '
-    if n_draws < MIN_DRAWS or n_networks < MIN_NETWORKS:
+    if lacking_for_verdict(n_draws, n_networks):
         words += f'exploratory (conclusions need {MIN_DRAWS} and {MIN_NETWORKS}); '
     needed = {name: draws_needed(difference, v, n_networks) for name, v in OBSERVED_SPREADS.items()}
     texts = [f'{name}: {"out of reach" if n is None else f"{n} draws"}' for name, n in needed.items()]
     return f'{words}to find a difference of {difference:g} with a power of {100 * POWER:.0f} %, {"; ".join(texts)}'
 
-# %% ../../nbs/evaluation/components.ipynb #cell-044
+# %% ../../nbs/evaluation/components.ipynb #cell-047
 TOO_FEW = 'inconclusive: too few draws'
 
 
@@ -180,9 +199,7 @@ class ThreeSourceInterval:
     @property
     def reason(self) -> str:  # empty where there are enough
         "Why it is no ground for a verdict."
-        few_draws = self.n_draws is not None and self.n_draws < MIN_DRAWS
-        few_networks = self.n_networks is not None and self.n_networks < MIN_NETWORKS
-        return TOO_FEW if few_draws or few_networks else ''
+        return TOO_FEW if lacking_for_verdict(self.n_draws, self.n_networks) else ''
 
     def as_row(self) -> dict:  # column -> number; the components are sd_patients, sd_draws ...
         "The columns of a table."
@@ -190,14 +207,16 @@ class ThreeSourceInterval:
         row |= dict(n_draws=self.n_draws, n_networks=self.n_networks, detectable=self.detectable)
         return row | {f'sd_{k}': v for k, v in asdict(self.spread).items()} | dict(inconclusive=self.reason)
 
-# %% ../../nbs/evaluation/components.ipynb #cell-045
+# %% ../../nbs/evaluation/components.ipynb #cell-049
 def _effective(counts: np.ndarray) -> float:
     "How many equally large groups a mean over groups of these sizes is worth."
     return float(counts.sum() ** 2 / (counts**2).sum())
 
 
-def _patients_sd(replicates: np.ndarray) -> float:
-    "Standard deviation of the replicates that are defined; NaN where fewer than half are."
+def patients_sd(
+    replicates: np.ndarray,  # (R,) bootstrap replicates of a mean, over subjects
+) -> float:  # NaN where fewer than half are defined
+    "Standard deviation of the replicates that are defined."
     defined = replicates[np.isfinite(replicates)]
     return float(defined.std(ddof=1)) if len(defined) > 1 and len(defined) * 2 >= len(replicates) else np.nan
 
@@ -211,7 +230,7 @@ def _table_spread(table: np.ndarray, patients: float, drawn: bool, networks: boo
 
 def _fixed_variance(table: np.ndarray, replicates: np.ndarray, drawn: bool, networks: bool) -> float:
     "Variance of the mean of a table over patients, draws and networks; a source of one level does not count."
-    spread = _table_spread(table, _patients_sd(replicates), drawn, networks)
+    spread = _table_spread(table, patients_sd(replicates), drawn, networks)
     known = {name: 0.0 if np.isnan(v) else v for name, v in asdict(spread).items()}
     return _uncertainty(SourceSpread(**known), _levels(np.isfinite(table))).se ** 2
 
@@ -222,7 +241,7 @@ def _levels(found: np.ndarray) -> _Levels:
         return _Levels(1, 1, 1)
     return _Levels(_effective(found.sum(1)), _effective(found.sum(0)), found.sum())
 
-# %% ../../nbs/evaluation/components.ipynb #cell-047
+# %% ../../nbs/evaluation/components.ipynb #cell-051
 def _task_variance(values: np.ndarray, replicates: np.ndarray, drawn: bool, networks: bool) -> float:
     "Variance of a task's mean over tasks that the other sources do not explain; NaN for one task."
     n_tasks = len(values)
@@ -245,26 +264,30 @@ def _as_tasks(values: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, n
         )
     return values, replicates
 
-# %% ../../nbs/evaluation/components.ipynb #cell-048
-def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tuple[_Uncertainty, Interval]:
+# %% ../../nbs/evaluation/components.ipynb #cell-053
+def _interval_of(estimate: float, spread: SourceSpread, levels: _Levels) -> tuple[Uncertainty, Interval]:
     "Uncertainty and ends; NaN where a component is unknown."
     return _ends_of(estimate, _uncertainty(spread, levels))
 
 
-def _ends_of(estimate: float, found: _Uncertainty) -> tuple[_Uncertainty, Interval]:
+def _ends_of(estimate: float, found: Uncertainty) -> tuple[Uncertainty, Interval]:
     "The same uncertainty, and the ends; NaN where it is unknown."
     if not np.isfinite(found.se):
-        return _Uncertainty(np.nan, np.nan), Interval(np.nan, np.nan)
+        return Uncertainty(np.nan, np.nan), Interval(np.nan, np.nan)
     half = _student_quantile((1 + CONFIDENCE_LEVEL) / 2, found.df) * found.se
     return found, Interval(float(estimate - half), float(estimate + half))
 
 
-def _interval_of_variance(estimate: float, variance: float, spent: float) -> tuple[_Uncertainty, Interval]:
-    "Uncertainty and ends from a variance and the sum of its parts' squares over their degrees of freedom."
+def interval_from_variance(
+    estimate: float,  # the sum
+    variance: float,  # of the sum; NaN: not known
+    spent: float,  # sum of the squares of its parts over their degrees of freedom; 0: only patients vary
+) -> tuple[Uncertainty, Interval]:  # NaN where the variance is not known
+    "Uncertainty and ends from a variance and what its parts spend of the degrees of freedom."
     df = float(variance**2 / spent) if spent > 0 else np.inf
-    return _ends_of(estimate, _Uncertainty(float(variance**0.5), df))
+    return _ends_of(estimate, Uncertainty(float(variance**0.5), df))
 
-# %% ../../nbs/evaluation/components.ipynb #cell-050
+# %% ../../nbs/evaluation/components.ipynb #cell-057
 def three_source_interval(
     values: np.ndarray,  # (J, K), or (T, J, K): a result for each task, draw and network; NaN: not run
     replicates: np.ndarray,  # (R,), or (T, R): bootstrap replicates, over subjects, of each task's mean
@@ -280,7 +303,7 @@ def three_source_interval(
     table = np.tensordot(weights, values, 1)
     found = np.isfinite(table)
     estimate = float(table[found].mean()) if found.any() else np.nan
-    spread = _table_spread(table, _patients_sd(weights @ replicates), drawn, networks)
+    spread = _table_spread(table, patients_sd(weights @ replicates), drawn, networks)
     levels = _levels(found)._replace(tasks=1 / (weights**2).sum(), n_tasks=len(weights))
     if random_tasks:
         tasks = _task_variance(values, replicates, drawn, networks) ** 0.5
@@ -288,4 +311,19 @@ def three_source_interval(
     uncertainty, interval = _interval_of(estimate, spread, levels)
     n_draws, n_networks = (int(found.any(axis).sum()) for axis in (1, 0))
     J, K = n_draws if drawn else None, n_networks if networks else None
-    return ThreeSourceInterval(estimate, interval, spread, *uncertainty, J, K, float(_detectable(uncertainty)))
+    return ThreeSourceInterval(estimate, interval, spread, *uncertainty, J, K, float(detectable_by(uncertainty)))
+
+# %% ../../nbs/evaluation/components.ipynb #cell-072
+def logit_interval(
+    found: ThreeSourceInterval,  # of one AUROC
+) -> (
+    ThreeSourceInterval
+):  # the same with other ends, between 0 and 1; an average of 0 or 1 keeps its ends, cut off there
+    "An interval of an AUROC by the tangent at its logit."
+    from scipy.special import expit, logit
+
+    a, (low, high) = found.estimate, found.interval
+    if np.isnan(low) or not 0 < a < 1:
+        return replace(found, interval=Interval(*(float(x) for x in np.clip([low, high], 0, 1))))
+    half = (high - low) / 2 / (a * (1 - a))
+    return replace(found, interval=Interval(float(expit(logit(a) - half)), float(expit(logit(a) + half))))

@@ -14,7 +14,7 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-004
 from .comparisons import wilcoxon_over_tasks
-from .delong import Comparison, bootstrap_vs_delong, placements
+from .delong import Comparison, bootstrap_vs_delong
 from .formats import format_column, format_estimate, format_percent
 from .intervals import CONFIDENCE_LEVEL, Interval
 from rnn_transfer.evaluation.layout import (
@@ -28,6 +28,7 @@ from rnn_transfer.evaluation.layout import (
 from .results import Evaluation
 from .three_sources import three_source_differences
 from .variance import COPIES_NOTE
+from ..utilities.ranking import placements
 
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-010
 def auroc_influence(

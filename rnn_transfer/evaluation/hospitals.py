@@ -18,15 +18,17 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-004
+from .calibration_lines import CALIBRATION_DEFINITION, calibration_columns
 from .claim_rules import MARGIN
 from .controls import shuffled_frame
 from .formats import format_column, format_estimate, format_percent
-from .label_efficiency import label_efficiency_table, label_numbers
+from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, describe_known_system, sort_by_kind
 from .learning_curves import draw_learning_curves
 from .plotting import LineEnd, ReportFigure, add_source_caption, label_ends, new_figure
 from .results import Evaluation
 from .three_sources import difference_interval, system_interval
+from ..learning.systems import SYSTEMS, parse_model
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-007
 class HospitalRules(NamedTuple):
@@ -82,6 +84,19 @@ def _judge_rule(ev: Evaluation, rule: dict) -> dict:
     return rule | row | dict(says=judge_comparison(*list(row.values())[:3], found.reason))
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-015
+_CHOOSES_BY = {'': 'by the labelled validation stays', 'fine': 'from a fine grid by cross-validation'}
+
+
+def _penalty_note(model: str, versus: str) -> str:
+    "That the λ of two linear systems is chosen in different ways; empty where it is not."
+    one, two = (parse_model(name, check=False) for name in (model, versus))
+    known = all(s.system in SYSTEMS for s in (one, two))
+    if not known or one.criterion == two.criterion or {one.definition.kind, two.definition.kind} != {'linear'}:
+        return ''
+    ways = [f'{s.name} {_CHOOSES_BY.get(s.criterion, s.criterion)}' for s in (one, two)]
+    return f'λ is chosen in two ways: {", ".join(ways)}; part of the difference may be that'
+
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-017
 def _claim_verdict(says: pd.Series) -> str:
     "The verdict on a claim by what its comparisons say."
     if (says == 'contradicts').any():
@@ -92,13 +107,14 @@ def _claim_verdict(says: pd.Series) -> str:
 def hospital_verdicts(
     ev: Evaluation,  # of a run between sites
     rules: pd.DataFrame,  # as `HospitalRules.table`
-) -> pd.DataFrame:  # its rows with estimate, low, high, n_draws, n_networks, masks, clock, says, verdict
-    "What each comparison of the rules says, and the verdict on its claim."
+) -> pd.DataFrame:  # its rows with estimate, low, high, n_draws, n_networks, masks, clock, says, verdict, note
+    "What each comparison of the rules says, the verdict on its claim, and what the rules leave unequal."
     judged = pd.DataFrame([_judge_rule(ev, rule) for rule in rules.to_dict('records')])
     verdicts = judged.groupby('claim')['says'].agg(_claim_verdict)
-    return judged.assign(verdict=judged['claim'].map(verdicts))
+    notes = [_penalty_note(*pair) for pair in zip(judged['model'], judged['versus'])]
+    return judged.assign(verdict=judged['claim'].map(verdicts), note=notes)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-019
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-023
 _CLAIMS_NOTE = (
     'The first system has to be higher. Supports: the interval over patients, draws of the labels and networks is '
     'above 0 and the estimate is at least .01; contradicts: the upper end is below .01. A claim needs all its '
@@ -122,12 +138,13 @@ def _verdict_table(d: pd.DataFrame, sha256: str) -> ReportTable:
             'Clock only': format_column(d, 'clock'),
             'It says': d['says'],
             'Verdict': d['verdict'],
+            'Note': d['note'].replace('', '–'),
         }
     )
     note = f'{_CLAIMS_NOTE} Rules: SHA-256 {sha256}.'
     return ReportTable('hospitals_claims', 'Does transfer help at the new site', d.assign(rules=sha256), shown, note)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-021
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-025
 _DATA_OF_RULES = 'PhysioNet/CinC Challenge 2019'  # for other data the rules were not fixed before
 
 
@@ -158,7 +175,7 @@ def _answer(d: pd.DataFrame, why: str, total: pd.Series | None) -> str:
         return f'{text} The shuffled control was not run.'
     return f'{text} Shuffled labels give {format_estimate(total["value"], total["low"], total["high"])}.'
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-024
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-028
 _CURVES = ('MN-LR-2:fine', 'MN-LR-2', 'LR:fine', 'LR', 'RNN-C', 'MN-FT', 'pooled-LR', 'pooled-RNN', 'GBT')
 _CURVES += ('masks-LR:fine', 'masks-LR', 'clock-LR:fine', 'clock-LR')
 
@@ -177,7 +194,7 @@ def _draw_zero_shot(ax: Any, ev: Evaluation, kind: str) -> list[LineEnd]:
     ax.axhline(found.estimate, color='#444444', lw=1.2, ls='--', zorder=2)
     return [LineEnd(found.estimate, 100 * ev.fractions[-1], 'zero-shot', '#444444')]
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-026
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-030
 def curve_frame(
     ev: Evaluation,  # of a run between sites
 ) -> pd.DataFrame:  # task_kind, model, fraction, value, low, high, n_draws, n_networks, inconclusive
@@ -209,7 +226,7 @@ def figure_hospitals(
         label_ends(ax, ends)
     return add_source_caption(fig, ev)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-029
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-033
 _PAIRS = [(a, 'zero-shot') for a in ('LR:fine', 'LR', 'RNN-C', 'MN-LR-2:fine')]
 _PAIRS += [(a, b) for a in ('MN-LR-2:fine', 'MN-LR-2') for b in ('LR:fine', 'LR', 'RNN-C')]
 
@@ -223,7 +240,7 @@ def labels_saved_frame(
     found = [table[[needed.state != 'undefined' for needed in table['needed']]] for table in found]
     return sort_by_kind(ev, pd.concat(found, ignore_index=True)) if found else pd.DataFrame()
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-031
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-035
 def _saved_table(ev: Evaluation) -> ReportTable | None:
     "Labels saved; None where nothing was compared."
     d = labels_saved_frame(ev)
@@ -235,13 +252,13 @@ def _saved_table(ev: Evaluation) -> ReportTable | None:
             'System': d['model'],
             'reaches': d['versus'] + np.where(d['versus'] == 'zero-shot', '', ' with all labels'),
             'with (interval)': d['words'],
-            'training labels': [f'{n:,.0f}' if np.isfinite(n) else '–' for n in d['labels']],
+            'training labels': [format_label_count(*v) for v in zip(d['needed'], d['labels'])],
         }
     )
     note = 'First network of each system; between fractions interpolated on a logarithmic axis. Interval over patients.'
     return ReportTable('hospitals_labels', 'How many labels of the new site are needed', label_numbers(d), shown, note)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-034
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-038
 _CALIBRATED = ('zero-shot', 'recalibrated', 'MN-LR-2:fine', 'MN-LR-2', 'LR:fine', 'LR', 'RNN-C')
 
 
@@ -253,13 +270,12 @@ def recalibration_frame(
     models = [m for m in _CALIBRATED if m in ev.models]
     brier = ev.averages('brier', 'macro').set_index(by)[['value', 'low', 'high']]
     brier.columns = ['brier', 'brier_low', 'brier_high']
-    median = ev.results.groupby(by)[['calibration_intercept', 'calibration_slope']].median()
-    d = brier.join(median).reset_index()
+    d = brier.join(calibration_columns(ev)).reset_index()
     d = d[d['model'].isin(models) & d['brier'].notna()]
     rank = {m: i for i, m in enumerate(models)}
     return sort_by_kind(ev, d.sort_values('model', key=lambda c: c.map(rank), kind='stable'))
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-036
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-040
 def _recalibration_table(ev: Evaluation) -> ReportTable | None:
     "Calibration by system and labels; None where the source's classifier was not run."
     d = recalibration_frame(ev)
@@ -276,10 +292,10 @@ def _recalibration_table(ev: Evaluation) -> ReportTable | None:
             'Slope': format_column(d, 'calibration_slope'),
         }
     )
-    note = 'Median intercept and slope over tasks and draws; Brier score: mean over tasks, interval over patients.'
+    note = f'{CALIBRATION_DEFINITION} Brier score: mean over tasks, interval over patients.'
     return ReportTable('hospitals_calibration', 'Calibration before and after recalibration', d, shown, note)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-039
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-043
 def _curve_table(d: pd.DataFrame) -> ReportTable:
     "AUROC by system and labels, with intervals over three sources; `d` as `curve_frame`."
     intervals, values = format_column(d), format_column(d, 'value')
@@ -305,7 +321,7 @@ def _describe_oracle(ev: Evaluation) -> str:
     names = [m for m in ('clock-LR', 'length-of-stay-LR') if any(x.partition(':')[0] == m for x in ev.models)]
     return ' '.join(f'{m}: {describe_known_system(m)}.' for m in names)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-041
+# %% ../../nbs/evaluation/hospitals.ipynb #cell-045
 def section(
     ev: Evaluation,  # of a run
 ) -> Section:  # verdicts, curves, labels saved, calibration; no items where no site has a role

@@ -9,11 +9,12 @@ __all__ = ['label_fact_rows', 'describe_labels', 'section', 'describe_explorator
 import pandas as pd
 
 # %% ../../nbs/evaluation/label_notes.ipynb #cell-003
-from .components import MIN_DRAWS, MIN_NETWORKS
+from .components import lacking_for_verdict
 from .formats import format_column, format_estimate, format_percent
 from .layout import ReportTable, Section
 from .measures import MIN_INTERVAL_POSITIVES
 from .results import Evaluation
+from .three_sources import system_sources
 
 # %% ../../nbs/evaluation/label_notes.ipynb #cell-008
 def label_fact_rows(
@@ -92,14 +93,11 @@ def describe_exploratory(
     ev: Evaluation,  # of a run
 ) -> str:  # '' where there are enough draws and networks
     "Why a run supports no verdict: it has too few draws of the labels, or too few networks."
-    few = ev.results[ev.results['fraction'] < 1]
-    n_draws = int(few.groupby(['model', 'fraction'])['seed'].nunique().min()) if len(few) else None
+    draws = ev.results.groupby(['model', 'fraction'])['seed'].nunique()
+    draws = draws[[system_sources(*cell).drawn for cell in draws.index]]
     networks = [m for m in ev.models if m == 'MN-LR-2' or m.startswith('MN-LR-2@')]
-    lacking = []
-    if n_draws is not None and n_draws < MIN_DRAWS:
-        lacking.append(f'{n_draws} draw{"s" * (n_draws != 1)} of the labels where {MIN_DRAWS} are needed')
-    if networks and len(networks) < MIN_NETWORKS:
-        lacking.append(f'{len(networks)} network{"s" * (len(networks) != 1)} where {MIN_NETWORKS} are needed')
+    fewest, fraction = (int(draws.min()), draws.idxmin()[1]) if len(draws) else (None, None)
+    lacking = lacking_for_verdict(fewest, len(networks) or None, fraction)
     if not lacking:
         return ''
     return f'This run has {" and ".join(lacking)}: its numbers describe these models, and it gives no verdict.'

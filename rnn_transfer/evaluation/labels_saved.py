@@ -9,12 +9,11 @@ __all__ = ['EFFICIENCY_PAIRS', 'efficiency_frame', 'figure_efficiency', 'section
 from typing import Any
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-003
-import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-004
 from .formats import format_percent
-from .label_efficiency import LabelAmount, label_efficiency_table, label_numbers
+from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, name_fractions, sort_by_kind
 from .null_fits import format_null_share, null_frame, without_null_fits
 from .plotting import ReportFigure, add_source_caption, fraction_axis, line_style, new_figure
@@ -51,13 +50,6 @@ def efficiency_frame(
     return sort_by_kind(ev, d.assign(**_efficiency_nulls(ev, d)))
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-013
-def _needed_labels(needed: LabelAmount, labels: float) -> str:
-    "A number of training labels; a dash where the level is not reached."
-    if not np.isfinite(labels):
-        return '–'
-    return ('at most ' if needed.state == 'at most' else '') + f'{labels:,.0f}'
-
-
 def _efficiency_table(ev: Evaluation, d: pd.DataFrame) -> ReportTable:
     "Table of label efficiency; `d` as `efficiency_frame`."
     shown = pd.DataFrame(
@@ -68,7 +60,7 @@ def _efficiency_table(ev: Evaluation, d: pd.DataFrame) -> ReportTable:
             'with (interval)': d['words'],
             'given fitted models': d['words_fitted'],
             'null models below': [format_null_share(*v) for v in zip(d['n_null'], d['n_linear'])],
-            'training labels': [_needed_labels(*v) for v in zip(d['needed'], d['labels'])],
+            'training labels': [format_label_count(*v) for v in zip(d['needed'], d['labels'])],
             'reached in replicates': [f'{100 * v:.0f} %' if pd.notna(v) else '–' for v in d['reached']],
             'Tasks used': [f'{a} of {b}' for a, b in zip(d['n_tasks'], d['n_tasks_seen'])],
         }

@@ -15,9 +15,9 @@ import numpy as np
 from rnn_transfer.evaluation.components import (
     SourceSpread,
     ThreeSourceInterval,
-    _detectable,
-    _interval_of_variance,
-    _patients_sd,
+    detectable_by,
+    interval_from_variance,
+    patients_sd,
     variance_components,
 )
 
@@ -129,7 +129,7 @@ def pooled_interval(
     weights = weights / weights.sum()
     replicates = np.asarray(replicates, float)
     summed = replicates if replicates.ndim == 1 else weights @ replicates
-    patients = _patients_sd(summed)
+    patients = patients_sd(summed)
     estimate = sum(float(np.nanmean(np.tensordot(weights, t.values, 1))) for t in tables)
     part, alone = _source_variance(tables, weights[None])
     variance, spent, of_tasks = patients**2 + part.variance[0], part.spent[0], 0.0
@@ -140,5 +140,5 @@ def pooled_interval(
     J, K = (min(n) if n else None for n in levels)
     sds = (float(alone[name][0] * (n or 1)) ** 0.5 for name, n in (('draws', J), ('networks', K)))
     spread = SourceSpread(patients, *sds, tasks=float(of_tasks / (weights**2).sum()) ** 0.5)
-    uncertainty, interval = _interval_of_variance(estimate, variance, spent)
-    return ThreeSourceInterval(estimate, interval, spread, *uncertainty, J, K, float(_detectable(uncertainty)))
+    uncertainty, interval = interval_from_variance(estimate, variance, spent)
+    return ThreeSourceInterval(estimate, interval, spread, *uncertainty, J, K, float(detectable_by(uncertainty)))

@@ -28,7 +28,12 @@ from rnn_transfer.evaluation.layout import (
 )
 from .results import Evaluation
 from .source_tables import describe_sources
-from .three_sources import system_interval, system_sources, three_source_differences
+from rnn_transfer.evaluation.three_sources import (
+    Term,
+    combined_interval,
+    system_sources,
+    three_source_differences,
+)
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-010
 _COLUMNS = ['task_kind', 'fraction', 'model', 'versus', 'draw', 'difference', 'low', 'high', 'word']
@@ -85,7 +90,7 @@ def _networks_of(ev: Evaluation, model: str) -> list[str]:
 
 def _half_width(ev: Evaluation, model: str, kind: str, fraction: float) -> float:
     "Half the width of the interval of one network over three sources; NaN where there is none."
-    found = system_interval(ev, model, kind, fraction)
+    found = combined_interval(ev, kind, [Term(1, model, fraction)])  # symmetric, so that half a width is known
     if found is None or not found.n_networks or found.n_networks < 2:
         return np.nan
     s, J, K = found.spread, found.n_draws or 1, found.n_networks

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-004
-from .components import ThreeSourceInterval, three_source_interval
+from .components import ThreeSourceInterval, logit_interval, three_source_interval
 from .null_fits import is_null_fit, null_columns
 from .pooled import FractionTables, pooled_interval
 from .results import Evaluation
@@ -202,7 +202,8 @@ def system_interval(
     random_tasks: bool = False,  # True: for other tasks of the kind; False: for these
 ) -> ThreeSourceInterval | None:  # weighted AUROC; None where there is no fit, or one task and others are asked about
     "A system's average over tasks, draws and networks, with its interval over patients, draws and networks."
-    return combined_interval(ev, kind, [Term(1, model, fraction)], random_tasks)
+    found = combined_interval(ev, kind, [Term(1, model, fraction)], random_tasks)
+    return None if found is None else logit_interval(found)
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-030
 def difference_interval(

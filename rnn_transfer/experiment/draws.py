@@ -69,17 +69,11 @@ def why_exploratory(
     options: dict,  # of a run: seeds, fractions and inits
 ) -> str:  # empty where there are enough
     "Why the draws and networks of a run are too few for conclusions."
-    from rnn_transfer.evaluation.components import MIN_DRAWS, MIN_NETWORKS
+    from rnn_transfer.evaluation.components import lacking_for_verdict
 
     draws = [(count_draws(options, f).trained, f) for f in sorted(_as_list(options.get('fractions', 1.0)))]
     fewest, fraction = min(draws)
-    n_networks = 1 + options.get('inits', 0)
-    reasons = []
-    if fewest < MIN_DRAWS:
-        reasons.append(f'{fewest} of {MIN_DRAWS} draws of the labels that a verdict needs, at {100 * fraction:g} %')
-    if n_networks < MIN_NETWORKS:
-        reasons.append(f'{n_networks} of {MIN_NETWORKS} networks')
-    return '; '.join(reasons)
+    return '; '.join(lacking_for_verdict(fewest, 1 + options.get('inits', 0), fraction))
 
 # %% ../../nbs/experiment/draws.ipynb #cell-017
 def _describe_numbers(numbers: Sequence[int], limits: Sequence[float]) -> str:

@@ -20,6 +20,7 @@ _KEY = dict(split='int64', task=str, task_kind=str, model=str, fraction='float64
 _COUNTS = dict.fromkeys(('n_train', 'n_val', 'n_positive', 'n_val_positive'), 'int64')
 _CHOSEN = dict.fromkeys(('lambda', 'lambda_literal', 'hidden', 'n_features', 'n_dropped', 'n_near_zero'), 'float64')
 _TRAINED = dict.fromkeys(('updates', 'best_update', 'min_samples_leaf', 'gap', 'seconds'), 'float64')
+_OWN_STAYS = dict.fromkeys(('auroc_train', 'auroc_val'), 'float64')  # of a recurrent fit, on its labelled stays
 _PATH = dict.fromkeys(('lambda', 'train_nll', 'val_nll', 'objective'), 'float64')
 _PREDICTED = dict(stay_id='int64', y='int8', p='float32')
 
@@ -27,7 +28,7 @@ TABLE_COLUMNS = dict(
     predictions={name: dtype for name, dtype in _KEY.items() if name != 'task_kind'} | _PREDICTED,
     weights=dict(task=str, model=str, feature=str, weight='float64'),
     path=dict(task=str, model=str) | _PATH | dict(n_near_zero='int64', gap='float64', converged=bool),
-    fits=_KEY | _COUNTS | _CHOSEN | _TRAINED | dict(reason=object),
+    fits=_KEY | _COUNTS | _CHOSEN | _TRAINED | _OWN_STAYS | dict(reason=object),
 )
 
 # %% ../../nbs/learning/outputs.ipynb #cell-009

@@ -24,6 +24,7 @@ from rnn_transfer.learning.training import (
     predict_batches,
 )
 from ..model import MIMICNet
+from ..utilities.ranking import delong
 
 # %% ../../nbs/learning/recurrent.ipynb #cell-006
 def predict_probabilities(
@@ -53,14 +54,31 @@ def _monitored_training(
     of_set = dict(zip(sets, monitors))
     return [of_set[key] for key in keys]
 
-# %% ../../nbs/learning/recurrent.ipynb #2ed54066
+# %% ../../nbs/learning/recurrent.ipynb #cell-011
+def _own_aurocs(net: MIMICNet, data: PreparedCohort, request: FitRequest) -> dict:
+    "AUROC of the labelled stays of train and of val: columns of `fits`; NaN where a class is missing"
+    labelled, n_train = request.rows.labelled, len(request.rows.train)
+    p = predict_probabilities(net, data.X[labelled], data.lengths[labelled])[:, 0]
+    y = request.y[labelled]
+    parts = dict(auroc_train=slice(n_train), auroc_val=slice(n_train, None))
+    return {name: float(delong(y[part], p[part]).auroc[0]) for name, part in parts.items()}
+
+
+def _predict_chosen(net: MIMICNet, state: dict, data: PreparedCohort, request: FitRequest) -> FitResult:
+    "The test stays by the weights of one update, and the AUROC of the stays they were chosen by"
+    net.load_state_dict(state)
+    test = request.rows.test
+    p = predict_probabilities(net, data.X[test], data.lengths[test])[:, 0]
+    return FitResult(p, _own_aurocs(net, data, request))
+
+# %% ../../nbs/learning/recurrent.ipynb #cell-013
 def fit_recurrent(
     data: PreparedCohort,  # of the run
     requests: dict[str, FitRequest],  # one for each selection criterion, with the same train stays
     starts: Sequence[MIMICNet],  # networks with one output, one for each h to choose from; trained in place
     settings: TrainSettings = DEFAULT_SETTINGS,  # as `fit_with_monitors`
     seed: int = 0,  # draws batches and dropout
-) -> dict[str, FitResult]:  # info has hidden, updates, best_update; Diverged where every h did
+) -> dict[str, FitResult]:  # info has hidden, updates, best_update, auroc_train, auroc_val; Diverged where every h did
     "Train a network on the labelled subset of the target task alone; requests share one training"
     nets = {net.config['hidden']: net for net in starts}
     outcomes = {
@@ -70,11 +88,10 @@ def fit_recurrent(
     results, predicted = {}, {}  # weights of one update predict once
     for i, (criterion, request) in enumerate(requests.items()):
         h = choose_hidden({h: monitors[i].best_val for h, monitors in trained.items()})
-        monitor, test = trained[h][i], request.rows.test
-        key = h, monitor.best_update, test.tobytes()
+        monitor, rows = trained[h][i], request.rows
+        key = h, monitor.best_update, rows.test.tobytes(), rows.labelled.tobytes()
         if key not in predicted:
-            nets[h].load_state_dict(monitor.state)
-            predicted[key] = predict_probabilities(nets[h], data.X[test], data.lengths[test])[:, 0]
+            predicted[key] = _predict_chosen(nets[h], monitor.state, data, request)
         info = dict(hidden=h, updates=monitor.history.updates, best_update=monitor.best_update)
-        results[criterion] = FitResult(predicted[key], info)
+        results[criterion] = FitResult(predicted[key].p, info | predicted[key].info)
     return results
