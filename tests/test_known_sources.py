@@ -14,7 +14,7 @@ from test_site import builder
 from rnn_transfer.data import Cohort
 from rnn_transfer.experiment.commands import rnn_transfer_cohort
 from rnn_transfer.experiment.profiles import PROFILES
-from rnn_transfer.sources.known_sources import SOURCES, Source, complete_comment, describe_sources, run_defaults
+from rnn_transfer.sources.known_sources import SOURCES, Source, complete_comment, describe_known_sources, run_defaults
 from rnn_transfer.testing import toy_cohort
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,7 +91,7 @@ def test_help_and_messages_name_a_new_source(eicu, monkeypatch, capsys):
 
 
 def test_help_names_every_source_of_an_option(monkeypatch, capsys):
-    assert describe_sources() in help_of_cohort(monkeypatch, capsys)
+    assert describe_known_sources() in help_of_cohort(monkeypatch, capsys)
     code = inspect.getsource(inspect.getmodule(rnn_transfer_cohort))
     for option in OPTIONS:
         comment = next(line.split('  # ')[1] for line in code.splitlines() if line.startswith(f'    {option}: '))
