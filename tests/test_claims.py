@@ -616,7 +616,7 @@ def test_overfitting_needs_networks_and_a_training_auroc():
     for older in (ev, replace(ev, results=ev.results.assign(auroc_train=np.nan), _cache={})):
         row = claims_table(older, claims=claims_of("fine-tuning")).iloc[0]
         assert row["verdict"] == "not run"
-        assert "no errors on the training stays" in row["reason"]
+        assert "no AUROC on the training stays" in row["reason"]
 
 
 def test_results_against_the_paper_contradict_its_claims():

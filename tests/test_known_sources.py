@@ -96,6 +96,7 @@ def test_help_names_every_source_of_an_option(monkeypatch, capsys):
     for option in OPTIONS:
         comment = next(line.split('  # ')[1] for line in code.splitlines() if line.startswith(f'    {option}: '))
         assert complete_comment(option, comment) == comment, option
+    assert 'mimic3, ' in complete_comment('path', 'mimic3_benchmarks: the folder')  # a name within another counts not
 
 
 def test_the_form_for_bugs_offers_every_source(eicu):

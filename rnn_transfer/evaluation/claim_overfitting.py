@@ -31,7 +31,7 @@ def training_gaps(
     return replace(ev, results=r.assign(auroc=gaps[:, 0]), values=dict(auroc=gaps), predicted=None, _cache={})
 
 # %% ../../nbs/evaluation/claim_overfitting.ipynb #cell-010
-_NO_TRAINING = 'this run holds no errors on the training stays, so overfitting cannot be seen'
+_NO_TRAINING = 'this run holds no AUROC on the training stays, so overfitting cannot be seen'
 _ADDED = 'the frozen rules name the gap; that it is taken at the smallest fraction that counts was added later'
 
 
@@ -44,6 +44,15 @@ def _gap_of(gaps: JudgedRun, kind: str, model: str, fraction: float) -> str:
     return f'{model}: {format_estimate(found.estimate, *found.interval, sign=True)}'
 
 
+def _spread(gaps: JudgedRun, kind: str, terms: list) -> dict:
+    "How much the gap changes between two fractions; empty where one of them is not known, for it decides nothing."
+    try:
+        found = gaps.combine(kind, terms)
+    except NotRun:
+        return {}
+    return dict(spread=found.estimate, spread_low=found.interval.low, spread_high=found.interval.high)
+
+
 def _gap_part(run: JudgedRun, gaps: JudgedRun, kind: str, model: str, random_tasks: bool) -> dict:
     "One part: the gap of a system at the smallest fraction that counts."
     every = fractions_for(run, kind, 'every')
@@ -51,8 +60,7 @@ def _gap_part(run: JudgedRun, gaps: JudgedRun, kind: str, model: str, random_tas
     found = gaps.combine(kind, [Term(1, model, every[0])], random_tasks)
     more = dict(remark='; '.join(filter(None, [_ADDED, _gap_of(gaps, kind, 'RNN-C', every[0])])))
     if len(every) > 1:
-        spread = gaps.combine(kind, [Term(1, model, every[0]), Term(-1, model, every[-1])])
-        more |= dict(spread=spread.estimate, spread_low=spread.interval.low, spread_high=spread.interval.high)
+        more |= _spread(gaps, kind, [Term(1, model, every[0]), Term(-1, model, every[-1])])
     return part_row(f'{kind}, {smallest}: {model} on its training stays − the test stays', found, **more)
 
 # %% ../../nbs/evaluation/claim_overfitting.ipynb #cell-012

@@ -74,7 +74,7 @@ def _judge_rule(ev: Evaluation, rule: dict) -> dict:
     cell = rule['task_kind'], rule['fraction']
     controls = {name: _explanation(ev, name, *cell) for name in _EXPLANATIONS}
     row = dict(estimate=np.nan, low=np.nan, high=np.nan, n_draws=None, n_networks=None) | controls
-    if not {rule['model'], rule['versus']} <= set(ev.models):
+    if not {rule['model'], rule['versus']} <= set(ev.models) or rule['fraction'] not in ev.fractions:
         return rule | row | dict(says='not run')
     found = difference_interval(ev, rule['model'], rule['versus'], *cell)
     if found is None:

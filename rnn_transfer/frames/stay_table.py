@@ -53,7 +53,7 @@ def _check_identifiers(frame: pd.DataFrame, roles: dict[str, str], table: str, c
             findings.add(table, roles[role], 'are empty', 'fill them', frame[roles[role]].isna().to_numpy())
     if 'stay_id' in roles:
         given = frame[roles['stay_id']]
-        repeated = (given.duplicated() & given.notna()).to_numpy()
+        repeated = given.notna().to_numpy() & pd.Series(number_identifiers(given).apply(given)).duplicated().to_numpy()
         findings.add(table, roles['stay_id'], 'repeat an earlier stay', 'give each stay one row', repeated)
 
 # %% ../../nbs/frames/stay_table.ipynb #cell-010

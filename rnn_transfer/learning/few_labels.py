@@ -21,6 +21,7 @@ from rnn_transfer.learning.l1_logistic import (
     l1_logistic_path,
     lambda_max,
     negative_log_likelihood,
+    raise_for_problem,
 )
 from .linear import subject_folds
 from .ridge_paths import ridge_logistic_paths
@@ -45,7 +46,9 @@ def penalty_grid(
     else:
         gram = Z @ Z.T if len(Z) < Z.shape[1] else Z.T @ Z
         largest = 99 * np.linalg.norm(gram, 2) / 4
-    return (largest or 1.0) * np.geomspace(1, _SMALLEST, n)  # 0: no feature varies, and every lambda is the same
+    if largest <= 1e-12 * np.abs(Z).sum():  # no feature varies, and every lambda is the same
+        largest = 1.0
+    return largest * np.geomspace(1, _SMALLEST, n)
 
 # %% ../../nbs/learning/few_labels.ipynb #cell-012
 def _ridge_fit(Z: np.ndarray, y: np.ndarray, lam: float, w: np.ndarray) -> L1LogisticFit:
@@ -80,6 +83,7 @@ def logistic_path(
         raise BadInput(f'l1_ratio {l1_ratio}: expected 0 (ridge) to 1 (lasso)')
     if l1_ratio:
         return l1_logistic_path(Z, y, lambdas, l1_ratio=l1_ratio)
+    raise_for_problem(np.asarray(Z, float), np.asarray(y, float), lambdas)
     return ridge_logistic_path(Z, y, lambdas)
 
 # %% ../../nbs/learning/few_labels.ipynb #cell-018
@@ -167,19 +171,13 @@ def fit_few_labels(
         raise BadInput(f'penalty {penalty!r}: expected {", ".join(PENALTIES)}, or a number from 0 to 1')
     alpha = PENALTIES[penalty] if isinstance(penalty, str) else float(penalty)
     Z, y = np.asarray(Z, float), np.asarray(y, float)
-    _raise_for_few(Z, y)
+    raise_for_problem(Z, y, [1.0] if lambdas is None else lambdas)
     subject = np.arange(len(y)) if subject is None else np.asarray(subject)
+    if len(subject) != len(y) or repeats < 1:
+        raise BadInput(f'{len(subject)} subjects for {len(y)} stays, {repeats} repeats: give one a stay, and 1 or more')
     lambdas = penalty_grid(Z, y, alpha) if lambdas is None else np.unique(np.asarray(lambdas, float))[::-1]
     loss = np.array(list(cross_validated_losses(Z, y, subject, lambdas, alpha, repeats, key)))
     best = int(loss.argmin())
     fit = logistic_path(Z, y, lambdas[: best + 1], alpha)[-1]
     p = y.mean()
     return FewLabelFit(fit, lambdas, loss, alpha, float(-p * np.log(p) - (1 - p) * np.log(1 - p)))
-
-
-def _raise_for_few(Z: np.ndarray, y: np.ndarray):
-    "BadInput for one class, or features that are not finite"
-    if set(np.unique(y)) != {0.0, 1.0}:
-        raise BadInput(f'labels: {len(y)} stays, {int((y == 1).sum())} positive; both 0 and 1 are needed, nothing else')
-    if not np.isfinite(Z).all():
-        raise BadInput('features: missing or infinite values; impute and standardise first')

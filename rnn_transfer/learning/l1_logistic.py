@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAMBDAS', 'NEAR_ZERO', 'negative_log_likelihood', 'lambda_max', 'fit_intercept', 'DualityGap', 'duality_gap',
-           'kkt_violation', 'L1LogisticFit', 'l1_logistic_path']
+           'kkt_violation', 'L1LogisticFit', 'raise_for_problem', 'l1_logistic_path']
 
 # %% ../../nbs/learning/l1_logistic.ipynb #cell-003
 import warnings
@@ -121,13 +121,13 @@ def _active_set_step(
         sign = np.sign(u[active])
         factor = cho_factor(G[np.ix_(active, active)], check_finite=False)
         move = cho_solve(factor, c[active] - lam * sign, check_finite=False) - u[active]
-        stays = (u[active] + move) * sign > 0
-        if stays.all():
+        keeps_sign = (u[active] + move) * sign > 0
+        if keeps_sign.all():
             u[active] += move
             break
-        share = np.divide(-u[active], move, out=np.full(len(active), np.inf), where=~stays)
-        u[active] += share.min() * move
-        u[active[share == share.min()]] = 0
+        step = np.divide(-u[active], move, out=np.full(len(active), np.inf), where=~keeps_sign)
+        u[active] += step.min() * move
+        u[active[step == step.min()]] = 0
         active = np.flatnonzero(u)
     return u
 
@@ -225,17 +225,24 @@ class L1LogisticFit:
         "Logits of other stays"
         return Z @ self.coef + self.intercept
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-041
-def _raise_for_problem(Z: np.ndarray, y: np.ndarray, lambdas: Sequence[float]):
-    "BadInput for one class, missing values or no lambda"
-    if not len(lambdas) or min(lambdas) <= 0:
-        raise BadInput(f'lambdas {list(lambdas)}: give one or more positive numbers')
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-042
+def raise_for_problem(
+    Z: np.ndarray,  # (n, m) features
+    y: np.ndarray,  # (n,) labels
+    lambdas: Sequence[float],  # to be tried
+) -> None:  # BadInput for one class, missing values, other lengths, or no lambda above 0
+    "Check what a path is to be fitted to."
+    if not len(lambdas) or not all(0 < lam < np.inf for lam in lambdas):
+        raise BadInput(f'lambdas {[float(lam) for lam in lambdas]}: give one or more positive numbers')
+    if len(y) != len(Z):
+        raise BadInput(f'labels: {len(y)} of them, for {len(Z)} stays; give one a stay')
     if set(np.unique(y)) != {0.0, 1.0}:
-        raise BadInput('labels: a model needs both 0 and 1 among them, and nothing else')
+        positive = int((y == 1).sum())
+        raise BadInput(f'labels: {len(y)} stays, {positive} positive; both 0 and 1 are needed, and nothing else')
     if not np.isfinite(Z).all():
         raise BadInput('features: missing or infinite values; impute and standardise first')
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-043
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-046
 def l1_logistic_path(
     Z: np.ndarray,  # (n, m) standardised features
     y: np.ndarray,  # (n,) 0 or 1
@@ -249,7 +256,7 @@ def l1_logistic_path(
     if not 0 < l1_ratio <= 1:
         raise BadInput(f'l1_ratio {l1_ratio}: expected a number above 0, at most 1')
     Z, y = np.asfortranarray(Z, float), np.asarray(y, float)
-    _raise_for_problem(Z, y, lambdas)
+    raise_for_problem(Z, y, lambdas)
     w = np.zeros(Z.shape[1]) if start is None else start.coef
     eta = Z @ w
     eta = eta + fit_intercept(eta, y)

@@ -38,23 +38,23 @@ def _principal_axes(Z: np.ndarray) -> _Axes:
 
 # %% ../../nbs/learning/ridge_paths.ipynb #cell-011
 _SMALL = 1e-300  # no division by zero
-_CG_REST = 1e-4  # squared residual at which a step is good enough, as a fraction of the first
+_CG_TOLERANCE = 1e-4  # squared residual at which a step is good enough, as a fraction of the first
 
 
-def _newton_direction(Q, curvature, penalty, gradient, preconditioner) -> np.ndarray:  # (r + 1, k)
+def _ridge_direction(Q, curvature, penalty, gradient, preconditioner) -> np.ndarray:  # (r + 1, k)
     "Conjugate gradients for the Newton step of every fold."
-    direction, rest = np.zeros_like(gradient), -gradient
-    search = rest / preconditioner
-    size = first = (rest * search).sum(0)
+    direction, residual = np.zeros_like(gradient), -gradient
+    search = residual / preconditioner
+    norm = first = (residual * search).sum(0)
     for _ in range(len(gradient)):
         product = Q.T @ (curvature * (Q @ search)) + penalty * search
-        share = size / np.maximum((search * product).sum(0), _SMALL)
-        direction, rest = direction + share * search, rest - share * product
-        scaled = rest / preconditioner
-        left = (rest * scaled).sum(0)
-        if (left <= _CG_REST * first).all():
+        step = norm / np.maximum((search * product).sum(0), _SMALL)
+        direction, residual = direction + step * search, residual - step * product
+        scaled = residual / preconditioner
+        new_norm = (residual * scaled).sum(0)
+        if (new_norm <= _CG_TOLERANCE * first).all():
             break
-        search, size = scaled + left / np.maximum(size, _SMALL) * search, left
+        search, norm = scaled + new_norm / np.maximum(norm, _SMALL) * search, new_norm
     return direction
 
 # %% ../../nbs/learning/ridge_paths.ipynb #cell-015
@@ -63,26 +63,29 @@ class _Folds(NamedTuple):
 
     axes: _Axes  # of all stays
     y: np.ndarray  # (n, 1) 0 or 1
-    learned: np.ndarray  # (n, k) 1 where a fold learns from a stay
+    in_training: np.ndarray  # (n, k) 1 where a fold learns from a stay
     penalty: np.ndarray  # (r + 1, 1) lambda; 0 for the intercept
 
     def objective(self, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (k,), and the logits (n, k)
         "What each fold minimises, at coefficients (r + 1, k)"
         eta = self.axes.Q @ B
-        nll = (self.learned * (np.logaddexp(0, eta) - self.y * eta)).sum(0)
+        nll = (self.in_training * (np.logaddexp(0, eta) - self.y * eta)).sum(0)
         return nll + (self.penalty * B**2).sum(0) / 2, eta
 
 
-def _move(folds: _Folds, B: np.ndarray, direction: np.ndarray, present: np.ndarray) -> tuple:
+def _move(folds: _Folds, B: np.ndarray, direction: np.ndarray, current: np.ndarray) -> tuple:
     "Coefficients after the longest of the halved steps that raises no objective; their objective and logits."
-    share = np.ones(B.shape[1])
+    step = np.ones(B.shape[1])
     for _ in range(25):
-        objective, eta = folds.objective(B + share * direction)
-        worse = objective > present * (1 + 1e-12)
+        objective, eta = folds.objective(B + step * direction)
+        worse = objective > current * (1 + 1e-12)
         if not worse.any():
             break
-        share = np.where(worse, share / 2, share)
-    return B + share * direction, objective, eta
+        step = np.where(worse, step / 2, step)
+    else:
+        step = np.where(worse, 0, step)
+        objective, eta = folds.objective(B + step * direction)
+    return B + step * direction, objective, eta
 
 # %% ../../nbs/learning/ridge_paths.ipynb #cell-017
 def _minimise(folds: _Folds, B: np.ndarray, tol: float) -> np.ndarray:  # (r + 1, k)
@@ -91,12 +94,12 @@ def _minimise(folds: _Folds, B: np.ndarray, tol: float) -> np.ndarray:  # (r + 1
     objective, eta = folds.objective(B)
     for _ in range(100):
         p = expit(eta)
-        gradient = Q.T @ (folds.learned * (p - folds.y)) + folds.penalty * B
-        curvature = folds.learned * p * (1 - p)
+        gradient = Q.T @ (folds.in_training * (p - folds.y)) + folds.penalty * B
+        curvature = folds.in_training * p * (1 - p)
         diagonal = np.maximum(squared * curvature.mean(0) + folds.penalty, _SMALL)
         if ((gradient**2 / diagonal).sum(0) <= tol * objective).all():
             break
-        direction = _newton_direction(Q, curvature, folds.penalty, gradient, diagonal)
+        direction = _ridge_direction(Q, curvature, folds.penalty, gradient, diagonal)
         B, objective, eta = _move(folds, B, direction, objective)
     return B
 
@@ -104,18 +107,22 @@ def _minimise(folds: _Folds, B: np.ndarray, tol: float) -> np.ndarray:  # (r + 1
 def ridge_logistic_paths(
     Z: np.ndarray,  # (n, m) standardised features
     y: np.ndarray,  # (n,) 0 or 1
-    learned: np.ndarray,  # (n, k) bool: the stays of each fit, both classes among them
+    in_training: np.ndarray,  # (n, k) bool: the stays of each fit, both classes among them
     lambdas: Sequence[float],  # positive, falling
     tol: float = 1e-10,  # squared Newton decrement, as a fraction of the objective
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # for each lambda: weights (m, k), intercepts (k,)
     "Minimise the negative log-likelihood plus lambda |w|²/2, intercept unpenalised, for several sets of stays at once."
-    axes, y, learned = _principal_axes(np.asarray(Z, float)), np.asarray(y, float)[:, None], np.asarray(learned, float)
-    B = np.zeros((axes.Q.shape[1], learned.shape[1]))
-    positive = (learned * y).sum(0)
-    B[-1] = np.log(positive / (learned.sum(0) - positive))
+    axes, y, in_training = (
+        _principal_axes(np.asarray(Z, float)),
+        np.asarray(y, float)[:, None],
+        np.asarray(in_training, float),
+    )
+    B = np.zeros((axes.Q.shape[1], in_training.shape[1]))
+    positive = (in_training * y).sum(0)
+    B[-1] = np.log(positive / (in_training.sum(0) - positive))
     for lam in lambdas:
         penalty = np.full((len(B), 1), float(lam))
         penalty[-1] = 0
-        B = _minimise(_Folds(axes, y, learned, penalty), B, tol)
+        B = _minimise(_Folds(axes, y, in_training, penalty), B, tol)
         weights = axes.directions.T @ B[:-1]
         yield weights, B[-1] - axes.centre @ weights

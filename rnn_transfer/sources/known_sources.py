@@ -6,6 +6,7 @@
 __all__ = ['SOURCES', 'Source', 'describe_known_sources', 'complete_comment', 'run_defaults']
 
 # %% ../../nbs/sources/known_sources.ipynb #cell-002
+import re
 from dataclasses import dataclass
 
 # %% ../../nbs/sources/known_sources.ipynb #cell-005
@@ -55,7 +56,9 @@ def complete_comment(
     named, colon, _ = text.partition(': ')
     if not colon or not set(named.split(', ')) <= set(SOURCES):
         return text
-    missing = [name for name, source in SOURCES.items() if option in source.options and name not in text]
+    missing = [
+        name for name, source in SOURCES.items() if option in source.options and not re.search(rf'\b{name}\b', text)
+    ]
     return f'{text}; {", ".join(missing)} too' if missing else text
 
 # %% ../../nbs/sources/known_sources.ipynb #cell-019

@@ -25,7 +25,7 @@ class Placements(NamedTuple):
 def placements(
     y: np.ndarray,  # (n,) labels 0 or 1; NaN: not in this task's cohort
     p: np.ndarray,  # (n,) or (k, n) scores of k models, higher for the positives
-) -> Placements:  # empty where a class is missing
+) -> Placements:  # empty, or NaN of the other class, where a class is missing
     "Placements of positives and negatives; a tie counts one half."
     from scipy.stats import rankdata
 
