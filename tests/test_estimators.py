@@ -636,3 +636,36 @@ def test_channel_summary_counts_what_a_few_lines_count(toy):
     found = summarise_channels(toy)[channel.name]
     assert found['missing'] == round(1 - of_channel['stay_id'].nunique() / len(toy.stays), 4)
     assert np.isclose(found['quantiles']['0.5'], of_channel['value'].median())
+
+
+def test_statistics_end_where_the_network_does(checkpoint, toy):
+    model = TransferClassifier(checkpoint, features='both', repeats=1)
+    hours = json.loads(checkpoint.with_suffix('.json').read_text())['hours']
+    assert [block.hours for block in model._blocks()[1:]] == [hours]
+
+
+def test_a_classifier_needs_train_stays_and_one_column_of_labels(checkpoint, toy):
+    model, labels = TransferClassifier(checkpoint, repeats=1), toy.stays[toy.tasks[0].name]
+    with pytest.raises(BadInput, match='a table with columns .*; give one column of it'):
+        model.fit(toy, labels.to_frame())
+    only_val = Cohort(toy.events, toy.stays.assign(partition='val'), toy.channels, toy.tasks)
+    with pytest.raises(BadInput, match='no stay is train'):
+        model.fit(only_val, toy.tasks[0].name)
+
+
+@pytest.mark.parametrize('penalty', ['ridge', 'lasso'])
+@pytest.mark.parametrize(
+    'changed, words',
+    [
+        (dict(lambdas=[-1.0, 1.0]), 'one or more positive numbers'),
+        (dict(lambdas=[]), 'one or more positive numbers'),
+        (dict(lambdas=[np.nan]), 'one or more positive numbers'),
+        (dict(subject=np.arange(3)), '3 subjects for 60 stays'),
+        (dict(repeats=0), '0 repeats'),
+        (dict(y=np.ones(60)), '60 stays, 60 positive'),
+    ],
+)
+def test_a_fit_of_few_labels_says_what_is_wrong(penalty, changed, words):
+    Z = np.random.default_rng(0).normal(size=(60, 5))
+    with pytest.raises(BadInput, match=words):
+        fit_few_labels(**dict(Z=Z, y=(np.arange(60) % 3 == 0).astype(float), penalty=penalty) | changed)

@@ -26,6 +26,7 @@ from .recalibration import Recalibration, cross_fit_logits, fit_recalibration
 from .stay_names import match_labels, stay_names
 from ..learning.few_labels import fit_few_labels
 from ..learning.linear import Standardizer
+from ..utilities.checkpoint_form import read_checkpoint_description
 from ..utilities.errors import BadInput, warn_user
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-007
@@ -40,6 +41,8 @@ def labels_of(
             names = ', '.join(task.name for task in cohort.tasks[:6])
             raise BadInput(f'label {label!r}: no task of this cohort; it has {names or "none"}')
         return stays[label].to_numpy(float)
+    if isinstance(label, pd.DataFrame):
+        raise BadInput(f'label: a table with columns {", ".join(map(str, label.columns[:6]))}; give one column of it')
     label = match_labels(cohort, label) if isinstance(label, (dict, pd.Series)) else label
     y = pd.to_numeric(pd.Series(np.asarray(label)), errors='coerce').to_numpy(float, na_value=np.nan)
     if len(y) != len(stays):
@@ -85,6 +88,8 @@ def fit(
     self.feature_names_in_ = np.array(table.columns, object)
     self.scaler_ = Standardizer.fit(table[(X.stays['partition'] == 'train').to_numpy()].to_numpy())
     learned_from = (X.stays['partition'] != 'test').to_numpy()
+    if not (X.stays['partition'] == 'train').any():
+        raise BadInput('partition: no stay is train; features are scaled by the train stays, so give the cohort some')
     rows = np.flatnonzero(~np.isnan(labels) & learned_from)
     self.n_unlabelled_ = int(learned_from.sum()) - len(rows)
     self._fit_rows(self.scaler_.transform(table.to_numpy())[rows], labels[rows], X.stays['subject_id'].to_numpy()[rows])
@@ -130,9 +135,10 @@ def predict_stays(
 def _blocks(self: TransferClassifier) -> list:
     "The transformers whose features are read"
     network = MIMICNetFeatures(self.checkpoint, self.layers, self.missing, self.scale)
-    return dict(network=[network], statistics=[StatisticalFeatures()], both=[network, StatisticalFeatures()])[
-        self.features
-    ]
+    if self.features != 'both':
+        return [network] if self.features == 'network' else [StatisticalFeatures()]
+    about = read_checkpoint_description(Path(self.checkpoint).with_suffix('.json'))
+    return [network, StatisticalFeatures(about['hours'] or 48)]  # statistics end where the network does
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-015
 @patch
@@ -197,7 +203,7 @@ def _lost_channels(self: TransferClassifier, X: Cohort) -> str:
 # %% ../../nbs/estimators/classifier.ipynb #cell-023
 @patch
 def _notes(self: TransferClassifier, X: Cohort, rows: np.ndarray) -> list[str]:
-    "What a reader of an evaluation must know; an empty one says nothing"
+    "What a reader of an evaluation must know"
     learned = int((X.stays['partition'].to_numpy()[rows] != 'test').sum())
     from_train = (
         f'{learned:,} of the {len(rows):,} stays are train or val: a model that was fitted on this cohort '
@@ -206,7 +212,9 @@ def _notes(self: TransferClassifier, X: Cohort, rows: np.ndarray) -> list[str]:
     n, p = self.precision_.n_positive + self.precision_.n_negative, self.precision_.n_positive
     few = min(p, n - p) < MIN_POSITIVES
     from_few = f'Learned from {n:,} labels, {p:,} positive, which is few: {self.precision_.message}'
-    return [self._lost_channels(X), from_train if learned else '', from_few if few else '']
+    nothing = 'The model predicts one number for everybody: cross-validation finds nothing beyond the prevalence'
+    notes = {self._lost_channels(X): True, from_train: learned, nothing: self.constant_, from_few: few}
+    return [note for note, holds in notes.items() if note and holds]
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-024
 @patch

@@ -176,7 +176,7 @@ def report_input(
 ) -> InputReport:  # one row for each channel of the cohort, then those of the network that it lacks
     "Put a cohort's channels next to those of a network."
     rows = [_channel_row(name, of, (network or {}).get(name), network is not None) for name, of in own.items()]
-    for name in set(network or {}) - set(own):
+    for name in [name for name in network or {} if name not in own]:
         empty = dict(unit=network[name].get('unit', ''), missing=1.0, per_stay=0.0)
         row = _channel_row(name, empty, network[name], True)
         rows.append(row | dict(warning='missing: counts as never measured'))
