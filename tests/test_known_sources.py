@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -122,7 +123,9 @@ def test_defaults_of_make_paper(eicu):
     ],
 )
 def test_make_paper_asks_the_entry_and_what_is_asked_for_wins(asked, defaults, given):
-    ran = subprocess.run(['make', '-n', 'paper', *asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    env = {name: value for name, value in os.environ.items() if name not in ('MAKEFLAGS', 'ARGS')}  # of make test
+    command = ['make', '-n', 'paper', *asked]
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     line = next(line for line in ran.stdout.splitlines() if 'rnn_transfer_paper' in line)
     assert defaults in line.partition('print(')[2]
     options = line.partition('print(')[2].partition("')")[2].split(' --')

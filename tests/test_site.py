@@ -59,9 +59,10 @@ def test_exported_code_can_be_unfolded(site):
 
 
 def test_reports_of_runs_stand_in_the_site(site):
+    pages = "".join((site / name).read_text(encoding="utf-8") for name in ("results.html", "hospitals.html"))
     for report in (ROOT / "docs" / "results").glob("*/report.html"):
         assert (site / "reports" / f"{report.parent.name}.html").read_bytes() == report.read_bytes()
-        assert f'href="reports/{report.parent.name}.html"' in (site / "results.html").read_text(encoding="utf-8")
+        assert f'href="reports/{report.parent.name}.html"' in pages
 
 
 def test_sentences_below_the_title_are_kept(site):
