@@ -36,13 +36,6 @@ SHARES, DRAWS, N_HELD_OUT, MIN_POSITIVE = (0.0, 0.25, 0.5), 5, 5, 40
 SETTINGS = TrainSettings(lr=1e-3, max_updates=600)
 
 
-def part_of(cohort: Cohort, is_kept: np.ndarray) -> Cohort:
-    "Some stays of a cohort."
-    stays = cohort.stays[is_kept].reset_index(drop=True)
-    events = cohort.events[cohort.events["stay_id"].isin(stays["stay_id"])].reset_index(drop=True)
-    return Cohort(events, stays, cohort.channels, cohort.tasks, cohort.meta)
-
-
 def without(cohort: Cohort, names: list[str]) -> Cohort:
     "The cohort of a hospital that never measures these channels."
     events = cohort.events[~cohort.events["channel"].isin(names)].reset_index(drop=True)
@@ -83,8 +76,8 @@ def ridge_auroc(features: pd.DataFrame, stays: pd.DataFrame, tasks: list[str]) -
 
 def measure(cohort: Cohort) -> pd.DataFrame:
     "A row for each network, share and draw: rate, seed, loss, share, draw, auroc."
-    cohort = part_of(cohort, (cohort.stays["partition"] != "test").to_numpy())
-    val = part_of(cohort, (cohort.stays["partition"] == "val").to_numpy())
+    cohort = cohort.iloc[(cohort.stays["partition"] != "test").to_numpy()]
+    val = cohort.iloc[(cohort.stays["partition"] == "val").to_numpy()]
     held_out = held_out_tasks(val)
     tasks = [task.name for task in cohort.tasks if task.kind == "phenotype" and task.name not in held_out]
     print(f"{len(val.stays)} validation stays; held out: {', '.join(held_out)}", flush=True)

@@ -34,13 +34,6 @@ PREVALENCE = (0.10, 0.20)
 SYSTEMS = ("network-ridge", "statistics-ridge", "MN-LR-2", "untrained-ridge", "LR")
 
 
-def stays_of_site(cohort: Cohort) -> Cohort:
-    "The stays of hospital B."
-    stays = cohort.stays[cohort.stays["site"] == SITE].reset_index(drop=True)
-    events = cohort.events[cohort.events["stay_id"].isin(stays["stay_id"])].reset_index(drop=True)
-    return Cohort(events, stays, cohort.channels, cohort.tasks, cohort.meta)
-
-
 def choose_tasks(cohort: Cohort) -> list[str]:
     "The four tasks by the rule above; test stays are not looked at."
     to_fit = cohort.stays[cohort.stays["partition"] != "test"]
@@ -117,7 +110,8 @@ def main():
     parser.add_argument("--checkpoint", type=Path, default=shipped_network())
     parser.add_argument("--all", action="store_true")
     args = parser.parse_args()
-    cohort = stays_of_site(Cohort.load(args.cohort))
+    cohort = Cohort.load(args.cohort)
+    cohort = cohort.iloc[(cohort.stays["site"] == SITE).to_numpy()]
     material, tasks = Material(cohort, args.checkpoint), choose_tasks(cohort)
     name = read_checkpoint(args.checkpoint).description["sha256"][:12]
     print(f"network {name}, {len(cohort.stays):,} stays of {SITE}")

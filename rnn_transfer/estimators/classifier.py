@@ -81,6 +81,8 @@ def fit(
     "Learn a label from the train and validation stays of a cohort."
     if self.features not in ('network', 'statistics', 'both'):
         raise BadInput(f'features {self.features!r}: expected network, statistics or both')
+    if not (X.stays['partition'] == 'train').any():
+        raise BadInput('partition: no stay is train; features are scaled by the train stays, so give the cohort some')
     self.classes_, self.label_ = np.array([0, 1]), y if isinstance(y, str) else 'label'
     self.blocks_ = [block.fit(X) for block in self._blocks()]
     self.channels_ = self._channels_there(X)
@@ -88,8 +90,6 @@ def fit(
     self.feature_names_in_ = np.array(table.columns, object)
     self.scaler_ = Standardizer.fit(table[(X.stays['partition'] == 'train').to_numpy()].to_numpy())
     learned_from = (X.stays['partition'] != 'test').to_numpy()
-    if not (X.stays['partition'] == 'train').any():
-        raise BadInput('partition: no stay is train; features are scaled by the train stays, so give the cohort some')
     rows = np.flatnonzero(~np.isnan(labels) & learned_from)
     self.n_unlabelled_ = int(learned_from.sum()) - len(rows)
     self._fit_rows(self.scaler_.transform(table.to_numpy())[rows], labels[rows], X.stays['subject_id'].to_numpy()[rows])

@@ -104,9 +104,13 @@ def calibration_medians(
     rows: np.ndarray,  # positions in the results
 ) -> CalibrationMedians:  # tasks with fewer test positives than an interval needs are left out
     "Slope and intercept of a cell, as every table of the report has them."
-    counted, null = _fits_that_count(ev, rows)
-    intercept, slope = (ev.results[f'calibration_{name}'].to_numpy(float)[counted] for name in ('intercept', 'slope'))
-    return CalibrationMedians(_median(intercept), _median(intercept[~null]), _median(slope[~null]))
+    return _medians_of(ev, _fits_that_count(ev, rows))
+
+
+def _medians_of(ev: Evaluation, fits: _Fits) -> CalibrationMedians:
+    "Medians of fits that count."
+    intercept, slope = (ev.results[f'calibration_{name}'].to_numpy(float)[fits.rows] for name in ('intercept', 'slope'))
+    return CalibrationMedians(_median(intercept), _median(intercept[~fits.null]), _median(slope[~fits.null]))
 
 # %% ../../nbs/evaluation/calibration_lines.ipynb #cell-019
 CALIBRATION_DEFINITION = (
@@ -139,7 +143,8 @@ def _median_ends(name: str, values: np.ndarray) -> dict:
 
 def _calibration_cell(ev: Evaluation, rows: np.ndarray) -> dict:
     "Slope and intercept of the median fit, with intervals, and the null models among them."
-    medians, (rows, null) = calibration_medians(ev, rows), _fits_that_count(ev, rows)
+    rows, null = counted = _fits_that_count(ev, rows)
+    medians = _medians_of(ev, counted)
     r = ev.results.iloc[rows]
     counts = dict(n_fits=len(rows)) | count_nulls(r, null)
     if not len(rows):

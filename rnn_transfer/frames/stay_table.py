@@ -43,7 +43,7 @@ class StayTable:
 
 # %% ../../nbs/frames/stay_table.ipynb #cell-008
 def _check_identifiers(frame: pd.DataFrame, roles: dict[str, str], table: str, columns: dict, findings: Findings):
-    "A stay is named, and named once; a subject and a site are named."
+    "A stay, a subject and a site are named."
     if 'stay_id' not in roles:
         stated = columns.get('stay_id')
         fix = f'call it {stated!r} here too, as columns says' if stated else 'name it: columns=dict(stay_id=...)'
@@ -51,10 +51,12 @@ def _check_identifiers(frame: pd.DataFrame, roles: dict[str, str], table: str, c
     for role in ('stay_id', 'subject_id', 'site'):
         if role in roles:
             findings.add(table, roles[role], 'are empty', 'fill them', frame[roles[role]].isna().to_numpy())
-    if 'stay_id' in roles:
-        given = frame[roles['stay_id']]
-        repeated = given.notna().to_numpy() & pd.Series(number_identifiers(given).apply(given)).duplicated().to_numpy()
-        findings.add(table, roles['stay_id'], 'repeat an earlier stay', 'give each stay one row', repeated)
+
+
+def _check_repeats(given: pd.Series, stay: np.ndarray, table: str, column: str, findings: Findings):
+    "A stay is named once; two texts that differ in spaces alone are one name."
+    repeated = given.notna().to_numpy() & pd.Series(stay).duplicated().to_numpy()
+    findings.add(table, column, 'repeat an earlier stay', 'give each stay one row', repeated)
 
 # %% ../../nbs/frames/stay_table.ipynb #cell-010
 def _subjects(
@@ -88,6 +90,8 @@ def read_stays(
     given = frame[roles['stay_id']] if 'stay_id' in roles else pd.Series(np.arange(len(frame)))
     ids = number_identifiers(given)
     parts = dict(stay_id=ids.apply(given))
+    if 'stay_id' in roles:
+        _check_repeats(given, parts['stay_id'], table, roles['stay_id'], findings)
     parts |= dict(_subjects(frame, roles, parts['stay_id'], table, findings))
     drawn = dict(seed=options.seed, val=options.val, test=options.test)
     subject = np.asarray(parts['subject_id'])

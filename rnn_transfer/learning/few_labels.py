@@ -64,9 +64,10 @@ def ridge_logistic_path(
     Z: np.ndarray,  # (n, m) standardised features
     y: np.ndarray,  # (n,) 0 or 1, both present
     lambdas: Sequence[float],  # positive
-) -> list[L1LogisticFit]:  # from the largest lambda down
+) -> list[L1LogisticFit]:  # from the largest lambda down; BadInput as `raise_for_problem`
     "Minimise the negative log-likelihood plus lambda |w|²/2, intercept unpenalised, for every lambda."
     Z, y = np.asarray(Z, float), np.asarray(y, float)
+    raise_for_problem(Z, y, lambdas)
     falling = sorted(set(map(float, lambdas)), reverse=True)
     paths = ridge_logistic_paths(Z, y, np.ones((len(y), 1)), falling)
     return [_ridge_fit(Z, y, lam, weights[:, 0]) for lam, (weights, _) in zip(falling, paths, strict=True)]
@@ -83,7 +84,6 @@ def logistic_path(
         raise BadInput(f'l1_ratio {l1_ratio}: expected 0 (ridge) to 1 (lasso)')
     if l1_ratio:
         return l1_logistic_path(Z, y, lambdas, l1_ratio=l1_ratio)
-    raise_for_problem(np.asarray(Z, float), np.asarray(y, float), lambdas)
     return ridge_logistic_path(Z, y, lambdas)
 
 # %% ../../nbs/learning/few_labels.ipynb #cell-018
