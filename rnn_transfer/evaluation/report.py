@@ -145,7 +145,7 @@ body{font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif;color:var(--in
   margin:0 auto;padding:2.5rem 1.5rem 4rem;max-width:80rem}
 h1{font-size:1.75rem;line-height:1.25;margin:0 0 .3rem}
 h2{font-size:1.2rem;margin:2.8rem 0 .6rem;padding-top:1.2rem;border-top:1px solid var(--line)}
-p,li{max-width:46rem}p.lead{color:var(--soft);margin:.2rem 0 1.2rem}
+p,li,figcaption{overflow-wrap:anywhere}p,li{max-width:46rem}p.lead{color:var(--soft);margin:.2rem 0 1.2rem}
 .notice{background:#fff7e6;border-left:4px solid #e69f00;padding:.7rem 1rem;margin:1.2rem 0;max-width:46rem}
 figure{margin:1.4rem 0}figure svg{width:100%;max-width:66rem;height:auto;display:block}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.82rem;font-variant-numeric:tabular-nums}
