@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from rnn_transfer.evaluate import run_evaluate
 from rnn_transfer.evaluation.comparisons import holm, wilcoxon
+from rnn_transfer.evaluation.delong import delong_compare
 from rnn_transfer.evaluation.intervals import wilson_interval
 from rnn_transfer.evaluation.measures import auprc, auroc, brier, calibration_line
 from rnn_transfer.utilities.ranking import delong
@@ -132,11 +133,48 @@ def test_golden_values_of_scipy():
     assert wilcoxon(d).p == pytest.approx(0.09375, abs=1e-12) == stats.wilcoxon(d, method="exact").pvalue
 
 
+# pROC 1.18.0 in R 4.2.2, with options(digits = 17):
+#   a <- roc(y, p, levels = c(0, 1), direction = "<"); b <- roc(y, q, levels = c(0, 1), direction = "<")
+#   t <- roc.test(a, b, method = "delong", paired = TRUE)
+#   c(auc(a), auc(b), var(a), var(b), cov(a, b), t$p.value, t$conf.int)
+HUNDRED = np.arange(100)
+HUNDRED_Y = (HUNDRED * 37 % 100 < 23).astype(float)
+GOLDEN_PROC = {
+    "ties": (
+        (Y, P, Q),
+        (0.45714285714285713, 0.87142857142857144, 0.031428571428571431, 0.017823129251700678, 0.0042006802721088424),
+        (0.040388268908719188, -0.81042318972069682, -0.018148238850731468),
+    ),
+    "two stays of each class": (
+        (np.array([0, 1, 0, 1.0]), np.array([0.2, 0.2, 0.1, 0.9]), np.array([0.5, 0.5, 0.5, 0.6])),
+        (0.875, 0.75, 0.03125, 0.0625, 0.03125),
+        (0.47950012218695348, -0.22147595608741938, 0.47147595608741938),
+    ),
+    "a hundred stays, 23 positive": (
+        (
+            HUNDRED_Y,
+            np.round((HUNDRED * 61 % 20) / 20 + HUNDRED_Y * 0.15, 2),
+            np.round((HUNDRED * 29 % 7) / 7 + HUNDRED_Y * 0.1, 2),
+        ),
+        (0.61434217955957082, 0.5714285714285714, 0.0045057944634772241, 0.0047735794294343327, 0.00030105664716258124),
+        (0.64502489302867527, -0.13966059395106165, 0.2254878102130605),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN_PROC)
+def test_golden_values_of_proc(name):
+    (y, p, q), (first, second, variance, variance_of_second, covariance), (p_value, low, high) = GOLDEN_PROC[name]
+    aurocs, matrix = delong(y, np.stack([p, q]))
+    assert aurocs == pytest.approx([first, second], abs=1e-14)
+    assert matrix == pytest.approx(np.array([[variance, covariance], [covariance, variance_of_second]]), abs=1e-14)
+    found = delong_compare(y, p, q)
+    assert found.p == pytest.approx(p_value, abs=1e-12)
+    assert tuple(found.interval) == pytest.approx((low, high), abs=1e-12)
+
+
 def test_covariance_of_two_aurocs_over_stays():
-    # DeLong's method; pROC computes the same with
-    #   library(pROC); a <- roc(Y, P, direction = "<"); b <- roc(Y, Q, direction = "<")
-    #   var(a); cov(a, b); roc.test(a, b, method = "delong")
-    # and is not needed here: the structural components by all pairs of stays
+    # DeLong's structural components by all pairs of stays
     pairs = np.array([[(p > q) + (p == q) / 2 for q in S[Y == 0]] for S in (P, Q) for p in S[Y == 1]])
     pairs = pairs.reshape(2, 5, 7)
     of_positives, of_negatives = np.cov(pairs.mean(2)) / 5, np.cov(pairs.mean(1)) / 7
