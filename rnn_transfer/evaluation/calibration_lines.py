@@ -31,14 +31,18 @@ class CalibrationReplicates(NamedTuple):
     slope: np.ndarray  # (1 + replicates,) NaN: not defined
 
 
+_N_PARTS = 9  # two sums for the intercept, five for the slope, the stays of each class
+
+
 def _score_parts(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    "(n, 7) what each stay adds to scores and information of both fits, and the two estimates."
+    "(n, 9) what each stay adds to scores and information of both fits and to both classes, and the two estimates."
     from scipy.special import expit, logit
 
     known = ~np.isnan(y)
-    parts = np.zeros((len(y), 7))
+    parts = np.zeros((len(y), _N_PARTS))
     intercept, slope, _ = calibration_line(y, p)
     x, y = logit(np.clip(p[known], 1e-6, 1 - 1e-6)), y[known]
+    parts[known, 7:] = np.c_[y == 1, y == 0]
     if not np.isnan(intercept):
         q = expit(intercept + x)
         parts[known, :2] = np.c_[y - q, q * (1 - q)]
@@ -46,16 +50,17 @@ def _score_parts(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, tuple[float,
         a, b = logistic_fit(np.c_[np.ones(len(y)), x], y, 0.0)
         q = expit(a + b * x)
         v = q * (1 - q)
-        parts[known, 2:] = np.c_[y - q, (y - q) * x, v, v * x, v * x**2]
+        parts[known, 2:7] = np.c_[y - q, (y - q) * x, v, v * x, v * x**2]
     return parts, (intercept, slope)
 
 # %% ../../nbs/evaluation/calibration_lines.ipynb #cell-012
 def _take_step(sums: np.ndarray, estimates: tuple[float, float]) -> CalibrationReplicates:
-    "One Newton step for each row of (1 + replicates, 7) sums."
+    "One Newton step for each row of (1 + replicates, 9) sums."
     intercept, slope = estimates
-    s, v, s0, s1, v0, v1, v2 = sums.T
+    s, v, s0, s1, v0, v1, v2, positives, negatives = sums.T
     with np.errstate(invalid='ignore', divide='ignore'):
         moved = np.stack([s / v, (v0 * s1 - v1 * s0) / (v0 * v2 - v1**2)])
+    moved[:, (positives == 0) | (negatives == 0)] = np.nan  # one class has no line
     moved[:, 0] = 0  # the estimate itself, free of rounding
     return CalibrationReplicates(intercept + moved[0], slope + moved[1])
 
@@ -68,7 +73,7 @@ def calibration_replicates(
     "Slope and intercept of each fit, with replicates by one Newton step."
     found = [_score_parts(np.asarray(y, float), np.asarray(p, float)) for y, p in zip(labels, predicted)]
     sums = weights @ np.concatenate([parts for parts, _ in found], axis=1)
-    return [_take_step(sums[:, 7 * i : 7 * i + 7], estimates) for i, (_, estimates) in enumerate(found)]
+    return [_take_step(sums[:, _N_PARTS * i : _N_PARTS * (i + 1)], estimates) for i, (_, estimates) in enumerate(found)]
 
 # %% ../../nbs/evaluation/calibration_lines.ipynb #cell-017
 class _Fits(NamedTuple):
