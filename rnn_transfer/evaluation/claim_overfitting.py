@@ -28,7 +28,7 @@ def training_gaps(
     r = ev.results
     train = r['auroc_train'].to_numpy(float) if 'auroc_train' in r else np.full(len(r), np.nan)
     gaps = train[:, None] - ev.values['auroc']
-    return replace(ev, results=r.assign(auroc=gaps[:, 0]), values=dict(auroc=gaps), predicted=None, _cache={})
+    return replace(ev, results=r.assign(auroc=gaps[:, 0]), values=dict(auroc=gaps), predicted=None)
 
 # %% ../../nbs/evaluation/claim_overfitting.ipynb #cell-010
 _NO_TRAINING = 'this run holds no AUROC on the training stays, so overfitting cannot be seen'

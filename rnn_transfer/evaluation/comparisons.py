@@ -82,7 +82,7 @@ def wilcoxon_over_tasks(
     "Signed-rank comparisons over tasks, adjusted for their number within a kind of task."
 
     def row(kind, a, b):
-        first, second, _ = ev._shared_rows(a, b, metric, task_kind=kind, fraction=fraction)
+        first, second, _ = ev.shared_rows(a, b, metric, task_kind=kind, fraction=fraction)
         estimate = ev.values[metric][:, 0]
         tasks = ev.results['task'].to_numpy()[first]
         test = wilcoxon(pd.Series(estimate[first] - estimate[second]).groupby(tasks).mean())

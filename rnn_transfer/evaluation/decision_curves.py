@@ -75,7 +75,7 @@ def _benefit_replicates(ev: Evaluation, rows: np.ndarray, thresholds: np.ndarray
 def _benefit_cell(ev: Evaluation, key: dict, rows: np.ndarray, thresholds: np.ndarray, name: str) -> pd.DataFrame:
     "The curve of one system, or of treating everybody."
     values = _benefit_replicates(ev, rows, thresholds, name == _DEFAULT)
-    few = ev._has_few_positives(rows)
+    few = ev.has_few_positives(rows)
     ends = [(np.nan, np.nan) if few else percentile_interval(v)[:2] for v in values]
     low, high = zip(*ends)
     columns = key | dict(model=name, threshold=thresholds, value=values[:, 0], low=low, high=high)

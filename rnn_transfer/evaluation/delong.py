@@ -108,7 +108,7 @@ def bootstrap_vs_delong(
     if ev.predicted is None:
         raise BadInput('the predictions of these results are not at hand; evaluate the run folder again')
     subjects = getattr(ev.bootstrap, 'subjects', None) if subjects is None else subjects
-    first, second, _ = ev._shared_rows(a, b, 'auroc', fraction=fraction)
+    first, second, _ = ev.shared_rows(a, b, 'auroc', fraction=fraction)
     rows = []
     for one, two in zip(first, second):
         fit = ev.results.iloc[one]

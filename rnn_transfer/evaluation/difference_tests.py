@@ -68,7 +68,7 @@ def delong_average(
     "DeLong's interval for the difference of two weighted averages, by subject."
     from scipy.special import ndtr, ndtri
 
-    one, two, _ = ev._shared_rows(a, b, 'auroc', **cell)
+    one, two, _ = ev.shared_rows(a, b, 'auroc', **cell)
     if not len(one):
         return Comparison(np.nan, Interval(np.nan, np.nan), *[np.nan] * 4)
     r = ev.results.iloc[one]

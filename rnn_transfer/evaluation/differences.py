@@ -50,11 +50,12 @@ def paired_differences(
     pairs: list[tuple[str, str]] = COMPARISONS_WITH_FURTHER,  # of models; those not run are left out
 ) -> pd.DataFrame:  # as `ev.compare` for one pair after the other; empty where none was run
     "Paired differences of all pairs that were run, kept once computed."
-    key = ('differences', *pairs)
-    if key not in ev._cache:
+
+    def compare_pairs():
         found = [ev.compare(a, b) for a, b in compared_pairs(ev, pairs)]
-        ev._cache[key] = pd.concat(found or [pd.DataFrame()], ignore_index=True)
-    return ev._cache[key]
+        return pd.concat(found or [pd.DataFrame()], ignore_index=True)
+
+    return ev.remember(('differences', *pairs), compare_pairs)
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-013
 def describe_differences(

@@ -87,4 +87,4 @@ def without_null_fits(
     values = {metric: v[keep] for metric, v in ev.values.items()}
     predicted = None if ev.predicted is None else lambda rows: ev.predicted(keep[np.asarray(rows)])
     results = ev.results.iloc[keep].reset_index(drop=True)
-    return replace(ev, results=results, values=values, predicted=predicted, _cache={})
+    return replace(ev, results=results, values=values, predicted=predicted)

@@ -46,7 +46,7 @@ def single_draw_frame(
     "What each draw says alone: paired difference of the first networks, with its interval over patients."
     found = []
     for (a, b), kind, f in product(compared_pairs(ev, list(pairs)), ev.kinds, ev.fractions):
-        first, second, _ = ev._shared_rows(a, b, 'auroc', task_kind=kind, fraction=f)
+        first, second, _ = ev.shared_rows(a, b, 'auroc', task_kind=kind, fraction=f)
         seeds = ev.results['seed'].to_numpy()[first]
         drawn = system_sources(a, f).drawn or system_sources(b, f).drawn
         for seed in np.unique(seeds)[: None if drawn else 1]:
