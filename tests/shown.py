@@ -74,6 +74,7 @@ def public_face() -> dict[str, tuple[str, str]]:
     return {a.asname or a.name: (f"rnn_transfer.{node.module}", a.name) for node in nodes for a in node.names}
 
 
+@cache
 def bindings(path: Path) -> dict[str, tuple[str, str]]:
     "Local names of a notebook that its imports bind: (module, name), the name '' for a module."
     found = {}
@@ -107,6 +108,12 @@ def used(path: Path) -> frozenset[tuple[str, str]]:
 
 
 @cache
+def used_anywhere() -> frozenset[tuple[str, str]]:
+    "All `uses` of all notebooks."
+    return frozenset().union(*(used(p) for p in NOTEBOOKS))
+
+
+@cache
 def readers(module: str) -> list[Path]:
     "The notebook of a module and those that import from it."
     return [p for p in NOTEBOOKS if module_name(p) == module or any(m == module for m, _ in bindings(p).values())]
@@ -115,7 +122,6 @@ def readers(module: str) -> list[Path]:
 def not_shown(path: Path) -> set[str]:
     "Public names and methods of a notebook that no example uses."
     module = module_name(path)
-    found = frozenset().union(*(used(p) for p in NOTEBOOKS))
-    hidden = {name for name in public_names(path) if (module, name) not in found}
+    hidden = {name for name in public_names(path) if (module, name) not in used_anywhere()}
     attributes = {name for p in readers(module) for owner, name in used(p) if not owner}
     return hidden | {name for name in public_methods(path) if name.split(".")[1] not in attributes}

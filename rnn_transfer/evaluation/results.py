@@ -48,22 +48,24 @@ class Evaluation:
         "The label fractions, smallest first."
         return sorted(self.results['fraction'].unique())
 
-    def remember(
-        self,
-        key: tuple,  # names what is computed, and from what
-        compute: Callable[[], object],  # called the first time
-    ) -> object:  # the same one for the same key
-        "What was computed from these fields before, or now for the first time."
-        if key not in self._cache:
-            self._cache[key] = compute()
-        return self._cache[key]
-
     @property
     def kinds(self) -> list:  # of str
         "The kinds of task: phenotype, mortality, then any other."
         return display_order(self.results['task_kind'], ['phenotype', 'mortality'])
 
-# %% ../../nbs/evaluation/results.ipynb #cell-014
+# %% ../../nbs/evaluation/results.ipynb #cell-012
+@patch
+def remember(
+    self: Evaluation,
+    key: tuple,  # names what is computed, and from what
+    compute: Callable[[], object],  # called the first time
+) -> object:  # the same one for the same key
+    "What was computed from these fields before, or now for the first time."
+    if key not in self._cache:
+        self._cache[key] = compute()
+    return self._cache[key]
+
+# %% ../../nbs/evaluation/results.ipynb #cell-015
 def nested_mean(
     values: np.ndarray,  # (rows, R) a metric; column 0 the estimate, then replicates
     split: np.ndarray,  # (rows,) the split of each row
@@ -83,7 +85,7 @@ def nested_mean(
 
     return np.mean([mean_of_split(s) for s in np.unique(split)], axis=0)
 
-# %% ../../nbs/evaluation/results.ipynb #cell-019
+# %% ../../nbs/evaluation/results.ipynb #cell-020
 @patch
 def rows_with(
     self: Evaluation,
@@ -116,7 +118,7 @@ def average(
     positives = np.stack([self.positives[t][:only] for t in task]) if how == 'weighted' else None
     return nested_mean(self.values[metric][np.asarray(rows), :only], split, task, positives)
 
-# %% ../../nbs/evaluation/results.ipynb #cell-024
+# %% ../../nbs/evaluation/results.ipynb #cell-025
 @patch
 def has_few_positives(
     self: Evaluation,
@@ -144,7 +146,7 @@ def _seed_sd(self: Evaluation, rows: np.ndarray, metric: str, how: str) -> float
     averages = [self.average(rows[seed == k], metric, how, only=1)[0] for k in seed.unique()]
     return np.std(averages, ddof=1) if len(averages) > 1 else np.nan
 
-# %% ../../nbs/evaluation/results.ipynb #cell-027
+# %% ../../nbs/evaluation/results.ipynb #cell-028
 @patch
 def _average_cell(self: Evaluation, metric: str, how: str, kind: str, model: str, fraction: float) -> dict:
     "One row of `averages`."
@@ -175,7 +177,7 @@ def _average_cell(self: Evaluation, metric: str, how: str, kind: str, model: str
         | _interval_columns(values, self.has_few_positives(rows))
     )
 
-# %% ../../nbs/evaluation/results.ipynb #cell-029
+# %% ../../nbs/evaluation/results.ipynb #cell-030
 @patch
 def averages(
     self: Evaluation,
@@ -191,7 +193,7 @@ def averages(
 
     return self.remember(('averages', metric, how), average_cells)
 
-# %% ../../nbs/evaluation/results.ipynb #cell-033
+# %% ../../nbs/evaluation/results.ipynb #cell-034
 class SharedRows(NamedTuple):
     "The rows of two models, fit by fit, over what both have."
 
@@ -216,7 +218,7 @@ def shared_rows(
     first, second = (r[[key in shared for key in of_model]] for r, of_model in zip(rows, keys))
     return SharedRows(first, second, len({seed for _, _, seed in shared}))
 
-# %% ../../nbs/evaluation/results.ipynb #cell-036
+# %% ../../nbs/evaluation/results.ipynb #cell-037
 @patch
 def _compare_cell(self: Evaluation, a: str, b: str, metric: str, how: str, kind: str, fraction: float) -> dict:
     "One row of `compare`."
@@ -241,7 +243,7 @@ def _compare_cell(self: Evaluation, a: str, b: str, metric: str, how: str, kind:
     values = self.average(first, metric, how) - self.average(second, metric, how)
     return row | dict(difference=values[0]) | _interval_columns(values, self.has_few_positives(first))
 
-# %% ../../nbs/evaluation/results.ipynb #cell-038
+# %% ../../nbs/evaluation/results.ipynb #cell-039
 @patch
 def compare(
     self: Evaluation,
@@ -257,7 +259,7 @@ def compare(
     cells = product(self.kinds, self.fractions)
     return pd.DataFrame([self._compare_cell(a, b, metric, how, *cell) for cell in cells])
 
-# %% ../../nbs/evaluation/results.ipynb #cell-044
+# %% ../../nbs/evaluation/results.ipynb #cell-045
 @patch
 def by_task(
     self: Evaluation,
@@ -280,7 +282,7 @@ def by_task(
     by = ['split', 'task_kind', 'task', 'fraction', 'model']
     return pd.DataFrame([dict(zip(by, key)) | row(fits) for key, fits in self.results.groupby(by)])
 
-# %% ../../nbs/evaluation/results.ipynb #cell-047
+# %% ../../nbs/evaluation/results.ipynb #cell-048
 @patch
 def compare_tasks(
     self: Evaluation,
