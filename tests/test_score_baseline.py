@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from rnn_transfer.data import Cohort, PreparedCohort, run_data
+from rnn_transfer.evaluation.scoring import evaluate_run
 from rnn_transfer.experiment.profiles import PROFILES
 from rnn_transfer.learning.fits import FitRequest, LabelledRows, labelled_rows, visible_labels
 from rnn_transfer.learning.score_baseline import FilledScore, calibrate_score, fill_score, fit_score, reason_no_score
@@ -120,6 +121,14 @@ def test_separable_labels_keep_the_order_in_the_files():
     y = (z > 1).astype(float)
     p = fit_score(score, FitRequest(y, LabelledRows(np.arange(60), np.array([], int), np.arange(60)))).p
     assert (np.diff(p.astype(np.float32)) > 0).all()
+
+
+def test_an_evaluation_has_no_row_of_a_score_for_a_phenotype(run):
+    folder, _ = run
+    results = evaluate_run(folder, replicates=20).results
+    kinds = results.groupby("model")["task_kind"].unique()
+    assert set(kinds["SOFA"]) == set(kinds["SAPS-I"]) == {"mortality"}
+    assert set(kinds["LR"]) == {"mortality", "phenotype"}
 
 
 def test_a_score_that_nobody_has_is_no_number_of_anyone(cohort, tmp_path):

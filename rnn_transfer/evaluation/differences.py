@@ -42,6 +42,7 @@ from rnn_transfer.evaluation.plotting import (
 )
 from .results import Evaluation
 from .source_tables import difference_table
+from ..learning.systems import is_score
 from ..utilities.display import figure_text
 
 # %% ../../nbs/evaluation/differences.ipynb #cell-010
@@ -242,6 +243,7 @@ _NOTE = (
 def _tables_of_kind(ev: Evaluation, kind: str) -> list[ReportTable | None]:
     "Differences over patients alone, then over patients, draws and networks."
     pairs = compared_pairs(ev, [*FINE_COMPARISONS, *COMPARISONS_WITH_FURTHER])
+    pairs = [pair for pair in pairs if kind == 'mortality' or not any(map(is_score, pair))]
     return [_difference_table(ev, kind), difference_table(ev, kind, pairs)]
 
 

@@ -22,7 +22,7 @@ from fastcore.basics import patch
 # %% ../../nbs/evaluation/layout.ipynb #cell-004
 from .formats import SYSTEM_GROUPS, display_group, format_percent
 from .results import Evaluation
-from ..learning.systems import describe_system
+from ..learning.systems import SCORE_SYSTEMS, describe_system
 from ..utilities.display import markdown_table
 from ..utilities.errors import BadInput
 from ..utilities.files import write_csv
@@ -180,7 +180,7 @@ SYSTEM_COMPARISONS = [('MN-LR-2', 'RNN-C'), ('MN-LR-2', 'LR'), ('MN-LR-2', 'untr
 COMPARISONS_WITH_FURTHER = SYSTEM_COMPARISONS + [('MN-LR-2', m) for m in SYSTEM_GROUPS['Further']]
 # λ from the fine grid, the primary selection criterion for few labels
 _FINE_RIVALS = ['RNN-C', 'LR:fine', 'untrained-LR-2:fine', 'MN-LR-1:fine', 'masks-LR:fine', 'MN-FT', 'multi-task']
-FINE_COMPARISONS = [('MN-LR-2:fine', m) for m in [*_FINE_RIVALS, 'LR:ridge', 'MN-LR-2:ridge']]
+FINE_COMPARISONS = [('MN-LR-2:fine', m) for m in [*_FINE_RIVALS, *SCORE_SYSTEMS, 'LR:ridge', 'MN-LR-2:ridge']]
 
 
 def compared_pairs(

@@ -27,6 +27,7 @@ from rnn_transfer.evaluation.run_folder import (
     prediction_reader,
     read_step_table,
 )
+from ..learning.systems import is_score
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/evaluation/scoring.ipynb #cell-007
@@ -78,6 +79,8 @@ def evaluate_folder(
     table = read_step_table(folder, 'predictions', PREDICTION_SCHEMA)
     predictions = dict(list(table.groupby(['task', 'model'])))
     for fit in read_step_table(folder, 'fits', FIT_SCHEMA).to_dict('records'):
+        if fit['task_kind'] != 'mortality' and is_score(fit['model']):
+            continue  # a severity score speaks of death alone: not a fit that failed
         where = f'{folder}/predictions.parquet: task {fit["task"]}, model {fit["model"]}'
         found = predictions.pop((fit['task'], fit['model']), None)
         yield _score_fit(fit, found, test, bootstrap, where)

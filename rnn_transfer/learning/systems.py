@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ABLATION_NETWORKS', 'FEATURE_BLOCKS', 'SYSTEMS', 'SAME_TASK_SYSTEMS', 'SITE_SYSTEMS', 'SCORE_SYSTEMS', 'SYSTEM_NAMES',
-           'SELECTION_CRITERIA', 'CROSS_VALIDATED', 'System', 'SystemId', 'parse_model', 'describe_system']
+           'SELECTION_CRITERIA', 'CROSS_VALIDATED', 'System', 'SystemId', 'parse_model', 'describe_system', 'is_score']
 
 # %% ../../nbs/learning/systems.ipynb #cell-003
 import re
@@ -98,7 +98,7 @@ _SAME_TASK = {
     ),
 }
 
-# %% ../../nbs/learning/systems.ipynb #963ff63e
+# %% ../../nbs/learning/systems.ipynb #cell-017
 _SCORES = {
     name: System('control', 'score', f'the severity score {name}, its probabilities by the labelled stays')
     for name in ('SAPS-I', 'SOFA')
@@ -119,7 +119,7 @@ SITE_SYSTEMS = list(_ACROSS_SITES)  # they speak of a network of other sites
 SCORE_SYSTEMS = list(_SCORES)  # they need a cohort with these scores, and speak of mortality alone
 SYSTEM_NAMES = [name for name in SYSTEMS if name not in _SAME_TASK | _SCORES | _ACROSS_SITES]  # those of every run
 
-# %% ../../nbs/learning/systems.ipynb #cell-020
+# %% ../../nbs/learning/systems.ipynb #cell-022
 SELECTION_CRITERIA = {
     '': 'by the labelled validation stays',
     'literal': 'lambda by the labelled validation stays, eq. (2) with its L1 term',
@@ -131,7 +131,7 @@ SELECTION_CRITERIA = {
 }
 CROSS_VALIDATED = ('cv', 'fine', 'ridge')  # linear systems only
 
-# %% ../../nbs/learning/systems.ipynb #cell-022
+# %% ../../nbs/learning/systems.ipynb #cell-024
 @dataclass(frozen=True)
 class SystemId:
     "A model's name, parsed"
@@ -168,7 +168,7 @@ class SystemId:
         network, slash, layer = block.partition('/')
         return f'{network}@{self.init}{slash}{layer}'
 
-# %% ../../nbs/learning/systems.ipynb #cell-023
+# %% ../../nbs/learning/systems.ipynb #cell-025
 def _raise_for_system(name, system: str, criterion: str, init: int):
     "BadInput where a system does not exist, or not with this selection criterion or initialisation"
     if system not in SYSTEMS:
@@ -191,7 +191,7 @@ def _raise_for_system(name, system: str, criterion: str, init: int):
             f'models {name!r}: only systems that read MIMIC-Net, or the untrained network, have other initialisations'
         )
 
-# %% ../../nbs/learning/systems.ipynb #cell-025
+# %% ../../nbs/learning/systems.ipynb #cell-027
 def _split_name(name: str) -> SystemId:
     "A name taken apart, whether or not there is such a system"
     head, _, init = name.partition('@')
@@ -211,7 +211,7 @@ def parse_model(
     _raise_for_system(name, system, criterion, int(init or 0))
     return SystemId(str(name), system, criterion, int(init or 0))
 
-# %% ../../nbs/learning/systems.ipynb #cell-027
+# %% ../../nbs/learning/systems.ipynb #cell-029
 def describe_system(
     name: str,  # as `parse_model`
 ) -> str:  # BadInput as `parse_model`
@@ -223,3 +223,11 @@ def describe_system(
     if m.init:
         text += f'; other initial weights ({m.init})'
     return text
+
+# %% ../../nbs/learning/systems.ipynb #cell-041
+def is_score(
+    model: str,  # a name, also of a system that is not known
+) -> bool:  # True for SAPS-I and SOFA
+    "Whether a model is a severity score, which is compared on mortality alone."
+    found = SYSTEMS.get(parse_model(model, check=False).system)
+    return found is not None and found.kind == 'score'
