@@ -107,7 +107,7 @@ def test_a_hospital_sees_all_that_is_wrong_in_its_files_at_once(ours, tmp_path):
         Cohort.from_wide(hourly(ours), stays.drop(columns="stay_id"), mapping, columns=columns, tasks=["Sepsis"])
     text = str(e.value)
     assert text.startswith("7 problems:\n")
-    for part in ("repeat an earlier stay", "Station: rows", "are no hours", "Sepsis: is missing", "would fit °F"):
+    for part in ("an earlier row has the same stay", "Station: rows", "no hours", "Sepsis: is missing", "would fit °F"):
         assert text.count(part) == 1
     assert text.count("'cmH2O' is not that of Mean blood pressure") == 1
     assert text.count("the known channel is 'Heart Rate'") == 1

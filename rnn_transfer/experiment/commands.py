@@ -151,6 +151,8 @@ def rnn_transfer_cohort(
     columns: str = '',  # table: columns with other names, such as 'stay_id=pid;hour=charttime'
     tasks: str = '',  # table: columns of labels, such as 'sepsis;died' (default: all of 0 and 1)
     first_hour: int | None = None,  # table: what an hourly table calls its first hour, 0 or 1 (default: by its rows)
+    time_unit: str = '',  # table: of numbers in the column of times; hours (default), minutes, days or seconds
+    decimal: str = '',  # table: ',' where a comma is the decimal point (default: so in files with semicolons)
     checkpoint: str = '',  # table: network whose channels are known, and with whose stays to compare
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)
