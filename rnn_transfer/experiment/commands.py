@@ -109,7 +109,10 @@ def _write_draft(given: dict) -> str:
     table = importlib.import_module('rnn_transfer.sources.table')
     draft = table.write_draft(given['events'], given['draft'], table.parse_columns(given['columns']))
     open_names = int((draft['channel'] == '').sum())
-    return f'{given["draft"]}: {len(draft)} names, {open_names} without a channel; fill in channels and units'
+    channels = importlib.import_module('rnn_transfer.cohorts.channels').BENCHMARK_CHANNELS
+    known = ', '.join(f'{c.name} ({c.unit})' if c.unit else c.name for c in channels)
+    said = f'{given["draft"]}: {len(draft)} names, {open_names} without a channel; fill in channels and units'
+    return f'{said}\n  channels that are known, and their units: {known}'
 
 # %% ../../nbs/experiment/commands.ipynb #cell-019
 def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':

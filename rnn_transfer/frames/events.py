@@ -107,10 +107,11 @@ def join_pieces(
     stay, hour, value, code, rank = arrays
     stay, code = stay.astype(np.int64), code.astype(np.int32)
     order = np.lexsort((-rank, code, hour, stay))  # stable: rows of one name stay in the order of the table
-    stay, hour, value, code, rank = stay[order], hour[order], value[order], code[order], rank[order]
+    stay, hour, value, code = stay[order], hour[order], value[order], code[order]
     same = (stay[1:] == stay[:-1]) & (hour[1:] == hour[:-1]) & (code[1:] == code[:-1])
     kept = np.r_[~same, np.ones(min(len(stay), 1), bool)]
-    _lose_merged(pieces, same, value, code, rank, table, findings)
+    if same.any():
+        _lose_merged(pieces, same, value, code, rank[order], table, findings)
     names = [c.name for c in pieces.channels]
     channel = pd.Categorical.from_codes(code[kept], names)
     return pd.DataFrame(dict(stay_id=stay[kept], hour=hour[kept], channel=channel, value=value[kept]))

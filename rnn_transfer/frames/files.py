@@ -9,6 +9,7 @@ __all__ = ['read_table']
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pandas as pd
@@ -49,11 +50,15 @@ def _read_csv(path: Path, identifiers: Collection[str], decimal: str) -> pd.Data
     decimal = ',' if form.delimiter == ';' or decimal == ',' else '.'
     options = dict(keep_default_na=False, na_values=list(MISSING_WORDS), skipinitialspace=True, low_memory=False)
     try:
-        with gzip_checked(path), open_csv(path, 'rt', encoding='utf-8-sig', newline='') as file:
+        with gzip_checked(path), open_csv(path, 'rt', encoding='utf-8-sig', newline='') as file, catch_warnings():
+            simplefilter('error', pd.errors.ParserWarning)  # pandas would cut off what stands right of the last name
             types = dict.fromkeys(are_ids, 'str')
             frame = pd.read_csv(file, sep=form.delimiter, decimal=decimal, index_col=False, dtype=types, **options)
     except UnicodeDecodeError as e:
         raise BadInput(f'{path}: no text in UTF-8; save it as CSV in UTF-8') from e
+    except pd.errors.ParserWarning as e:
+        fix = f'put texts and numbers with {form.delimiter!r} in them in quotes, or separate the fields with semicolons'
+        raise BadInput(f'{path}: lines have more fields than line 1 has names ({len(form.names)}); {fix}') from e
     except pd.errors.ParserError as e:
         reason = ' '.join(str(e).removeprefix('Error tokenizing data. ').split())
         raise BadInput(f'{path}: {reason[:160]}; put texts with {form.delimiter!r} in quotes') from e
@@ -88,7 +93,7 @@ def _read_frame(table: pd.DataFrame, what: str, identifiers: Collection[str], de
     frame.attrs = {name: table.attrs[name] for name in ('name', 'csv') if name in table.attrs}
     return frame
 
-# %% ../../nbs/frames/files.ipynb #cell-014
+# %% ../../nbs/frames/files.ipynb #cell-015
 def read_table(
     table: Any,  # pandas or Polars frame, or the path of a Parquet file or folder, or of a .csv or .csv.gz file
     what: str,  # what it is for, such as events
@@ -109,7 +114,7 @@ def read_table(
         return frame, path.name
     return _read_frame(_read_parquet(path), path.name, identifiers, decimal), path.name
 
-# %% ../../nbs/frames/files.ipynb #cell-015
+# %% ../../nbs/frames/files.ipynb #cell-016
 def _read_parquet(path: Path) -> pd.DataFrame:
     "A Parquet file, or a folder of them; BadInput for anything else."
     import pyarrow as pa

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pandas as pd
 
@@ -135,8 +136,8 @@ def read_mapping(
 
 # %% ../../nbs/frames/mapping.ipynb #cell-025
 def _simplify(name: str) -> str:
-    "Small letters and digits only."
-    return re.sub(r'[^a-z0-9]', '', name.lower())
+    "Small letters and digits only; ö is o, and ß is ss."
+    return re.sub(r'[^a-z0-9]', '', normalize('NFKD', name.casefold()))
 
 
 def match_names(
@@ -202,22 +203,22 @@ def check_spelling(
 
 # %% ../../nbs/frames/mapping.ipynb #cell-036
 _ABBREVIATIONS = {
-    'Diastolic blood pressure': 'dbp diasabp nidiasabp diastolicbp bpdia rrdiast nibpdiastolic systemicdiastolic',
+    'Diastolic blood pressure': 'dbp diasabp nidiasabp diastolicbp bpdia rrdiast rrdia nibpdiastolic systemicdiastolic',
     'Fraction inspired oxygen': 'fio2 inspiredoxygen',
     'Glascow coma scale total': 'gcs gcstotal totalgcs',
     'Glascow coma scale eye opening': 'gcse gcseye gcseyes eyeopening',
     'Glascow coma scale motor response': 'gcsm gcsmotor motorresponse',
     'Glascow coma scale verbal response': 'gcsv gcsverbal verbalresponse',
-    'Glucose': 'gluc glu bloodglucose bloodsugar',
-    'Heart Rate': 'hr pulse puls heartrate',
-    'Height': 'ht bodyheight',
-    'Mean blood pressure': 'map mbp nimap meanbp bpmean meanarterialpressure systemicmean',
-    'Oxygen saturation': 'spo2 o2sat sao2 sat sats o2saturation',
-    'Respiratory rate': 'rr resp resprate breathingrate',
-    'Systolic blood pressure': 'sbp sysabp nisysabp systolicbp bpsys rrsyst nibpsystolic systemicsystolic',
-    'Temperature': 'temp tempc bodytemperature tempf temperaturec temperaturef',
-    'Weight': 'wt bodyweight weightkg',
-    'pH': 'arterialph bloodph',
+    'Glucose': 'gluc glu bloodglucose bloodsugar glukose blutzucker',
+    'Heart Rate': 'hr pulse puls heartrate herzfrequenz hf',
+    'Height': 'ht bodyheight grosse korpergrosse',
+    'Mean blood pressure': 'map mbp nimap meanbp bpmean meanarterialpressure systemicmean mitteldruck',
+    'Oxygen saturation': 'spo2 o2sat sao2 sat sats o2saturation sattigung sauerstoffsattigung',
+    'Respiratory rate': 'rr resp resprate breathingrate atemfrequenz af',
+    'Systolic blood pressure': 'sbp sysabp nisysabp systolicbp bpsys rrsyst rrsys nibpsystolic systemicsystolic',
+    'Temperature': 'temp tempc bodytemperature tempf temperaturec temperaturef temperatur korpertemperatur',
+    'Weight': 'wt bodyweight weightkg gewicht korpergewicht',
+    'pH': 'arterialph bloodph phwert',
     'Capillary refill rate': 'crr caprefill capillaryrefill capillaryrefilltime',
 }
 _BY_ABBREVIATION = {short: name for name, texts in _ABBREVIATIONS.items() for short in texts.split()}
@@ -231,7 +232,8 @@ def draft_mapping(
     if path and Path(path).exists():
         raise BadInput(f'{path}: exists, and a draft replaces nothing; name another file')
     known = {_simplify(c.name): c.name for c in BENCHMARK_CHANNELS} | _BY_ABBREVIATION
-    rows = [dict(name=name, channel=known.get(_simplify(name), '')) for name in map(str, names)]
+    plain = {name: re.sub(r'[(\[].*?[)\]]', '', name) for name in map(str, names)}  # without a unit in brackets
+    rows = [dict(name=name, channel=known.get(_simplify(text), '')) for name, text in plain.items()]
     draft = pd.DataFrame(rows).reindex(columns=list(_COLUMNS[:-1]), fill_value='')
     if path:
         write_csv(draft, Path(path))

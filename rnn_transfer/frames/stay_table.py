@@ -52,7 +52,8 @@ def _check_identifiers(frame: pd.DataFrame, roles: dict[str, str], table: str, c
     if 'stay_id' not in roles:
         stated = columns.get('stay_id')
         fix = f'call it {stated!r} here too, as columns says' if stated else _NAME_IT
-        findings.add(table, 'stay_id', 'is missing: no column names the stay', fix)
+        names = f'; the table has {shorten_list(frame.columns)}'
+        findings.add(table, 'stay_id', 'is missing: no column names the stay', fix + names)
     for role in ('stay_id', 'subject_id', 'site'):
         if role in roles:
             findings.add(table, roles[role], 'empty', 'fill it', frame[roles[role]].isna().to_numpy())

@@ -8,6 +8,7 @@ __all__ = ['find_columns', 'identifier_names', 'check_stated_columns', 'whole_nu
 
 # %% ../../nbs/frames/stays.ipynb #cell-002
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,11 @@ def whole_numbers(
     return texts.to_numpy(object).astype('int64') if texts.str.fullmatch(r'(0|[1-9]\d{0,17})').all() else None
 
 # %% ../../nbs/frames/stays.ipynb #cell-020
+def _as_texts(given: Any) -> list[str]:
+    "Different identifiers as texts: 7 for 7 and 7.0"
+    return list(map(str if pd.api.types.is_integer_dtype(given) else name_text, given))
+
+
 @dataclass(frozen=True)
 class Identifiers:
     "The number of each identifier."
@@ -108,7 +114,7 @@ class Identifiers:
     ) -> np.ndarray:  # (n,) int64; -1 for one that is not known
         "Numbers of a column of identifiers."
         codes, given = pd.factorize(column)  # each is looked up once; an empty cell has the code -1, the last
-        found = np.array([self.number.get(name_text(one), -1) for one in given] + [-1], 'int64')
+        found = np.array([self.number.get(text, -1) for text in _as_texts(given)] + [-1], 'int64')
         return found[codes]
 
     def describe_unknown(
@@ -116,7 +122,7 @@ class Identifiers:
         column: pd.Series,  # identifiers as given
     ) -> str:  # such as `2 of 3 identifiers, such as '7', '8', where the stays have 2, such as '007', '008'`
         "How many identifiers are not known, with examples of both tables."
-        given = [name_text(one) for one in pd.unique(column.dropna())]
+        given = _as_texts(pd.unique(column.dropna()))
         unknown = [text for text in given if text not in self.number]
         if not unknown:
             return f'{np.count_nonzero(column.isna()):,} cells are empty'
@@ -135,7 +141,7 @@ def number_identifiers(
     numbers = whole_numbers(column)
     if numbers is not None:
         return Identifiers({str(n): int(n) for n in numbers}, False)
-    texts = sorted({name_text(one) for one in pd.unique(column)})
+    texts = sorted(set(_as_texts(pd.unique(column))))
     return Identifiers({text: i for i, text in enumerate(texts)}, True)
 
 # %% ../../nbs/frames/stays.ipynb #cell-029
@@ -184,7 +190,7 @@ def _draw_partition(subject: np.ndarray, drawn: dict, table: str, findings: Find
     findings.add(table, 'partition', what, 'add the column if you have partitions of your own', is_error=False)
     return partition
 
-# %% ../../nbs/frames/stays.ipynb #cell-033
+# %% ../../nbs/frames/stays.ipynb #cell-034
 def partition_of_stays(
     frame: pd.DataFrame,  # the table of stays
     roles: dict[str, str],  # as `find_columns`
@@ -208,7 +214,7 @@ def partition_of_stays(
     findings.add(table, roles['partition'], what, 'keep all stays of a subject together', second)
     return column.to_numpy(object)
 
-# %% ../../nbs/frames/stays.ipynb #cell-036
+# %% ../../nbs/frames/stays.ipynb #cell-037
 _DEATH = ('mortality', 'death', 'died', 'dead', 'expire', 'deceased')
 
 
@@ -233,7 +239,7 @@ def _task(name: str, given: Task | str | None) -> Task:
     kind = given or ('mortality' if any(word in name.lower() for word in _DEATH) else 'phenotype')
     return Task(name, kind)
 
-# %% ../../nbs/frames/stays.ipynb #cell-038
+# %% ../../nbs/frames/stays.ipynb #cell-039
 def find_tasks(
     frame: pd.DataFrame,  # the table of stays
     used: set[str],  # columns that have a role

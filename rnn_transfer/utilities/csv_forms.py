@@ -117,6 +117,8 @@ def read_form(
         headers = {delimiter: next(csv.reader([text], delimiter=delimiter)) for delimiter in ',;\t|'}
     except (UnicodeDecodeError, csv.Error) as e:
         raise BadInput(f'{path}: line 1: {NOT_UTF8}') from e
+    if re.fullmatch(r'"?sep=.?"?', text.strip(), re.IGNORECASE):
+        raise BadInput(f'{path}: line 1: {text.strip()!r} is for Excel alone; delete the line')
     delimiter = max(headers, key=lambda d: len(headers[d]))
     return CsvForm([name.strip() for name in headers[delimiter]], delimiter, bool(rest and rest[0].strip()))
 
