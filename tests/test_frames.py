@@ -764,3 +764,23 @@ def test_the_command_takes_the_unit_of_times_and_the_decimal_comma(tmp_path, cap
     rnn_transfer_cohort("table", **options, time_unit="minutes", decimal=",")
     assert Cohort.load(options["out"]).fingerprint == Cohort.from_wide(HOURLY, STAYS, MAPPING).fingerprint
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("stay_id,hour,hr\n1,0,80,5\n2,0,90,5\n", "lines have more fields than line 1 has names (3); put texts"),
+    ("sep=;\nstay_id;hour;hr\n1;0;80,5\n", "line 1: 'sep=;' is for Excel alone; delete the line"),
+])  # fmt: skip
+def test_a_file_that_would_lose_a_field_is_named(tmp_path, text, expected):
+    assert expected in problems(put_csv(tmp_path, "hourly.csv", text), STAYS, HEART_RATE)
+
+
+def test_commas_at_the_ends_of_lines_lose_nothing(tmp_path):
+    text = "stay_id,hour,hr\n1,0,80,\n2,0,90,\n"
+    cohort = Cohort.from_wide(put_csv(tmp_path, "hourly.csv", text), STAYS[:2], HEART_RATE)
+    assert cohort.events["value"].tolist() == [80, 90]
+
+
+def test_a_draft_knows_german_names_with_units_in_brackets():
+    names = ["Temperatur (°F)", "RR syst. [kPa]", "Sättigung", "Größe (cm)", "Kreatinin"]
+    drafted = draft_mapping(names)["channel"].tolist()
+    assert drafted == ["Temperature", "Systolic blood pressure", "Oxygen saturation", "Height", ""]

@@ -146,7 +146,7 @@ def _report_fill(number: np.ndarray, length: np.ndarray, fill: StayFill, hours: 
         )
         findings.add(where.table, where.column, counts, fix, is_error=False, is_first=True)
 
-# %% ../../nbs/frames/time_units.ipynb #cell-024
+# %% ../../nbs/frames/time_units.ipynb #cell-025
 def check_time_unit(
     number: np.ndarray,  # (n,) times of rows, read as hours; may be NaN
     stay: np.ndarray,  # (n,) stay_id; -1: not in the table of stays
