@@ -25,7 +25,7 @@ def _dotted_as_iso(texts: pd.Series) -> pd.Series:
     dotted = texts[is_dotted].str.replace(r'(?<!\d)(\d)(?=[.:])', r'0\1', regex=True)  # two digits for each part
     return texts.where(~is_dotted, dotted.str.replace(_DOTTED, r'\3-\2-\1', regex=True).reindex(texts.index))
 
-# %% ../../nbs/frames/times.ipynb #cell-007
+# %% ../../nbs/frames/times.ipynb #cell-008
 _ISO = r'^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?\s*(Z|[+-]\d{2}:?\d{2})?\s*$'
 
 
@@ -56,7 +56,7 @@ def parse_timestamps(
     parsed = pd.to_datetime(texts.where(is_iso), format='ISO8601', utc=True, errors='coerce')
     return parsed.dt.tz_localize(None)
 
-# %% ../../nbs/frames/times.ipynb #cell-011
+# %% ../../nbs/frames/times.ipynb #cell-012
 def _counted_hours(column: pd.Series) -> np.ndarray | None:
     "(n,) hours of durations, numbers or texts of numbers; None for times of day."
     if pd.api.types.is_timedelta64_dtype(column):
@@ -85,7 +85,7 @@ def hours_since_admission(
     times = parse_timestamps(column, table, findings)
     return ((times.reset_index(drop=True) - admitted.reset_index(drop=True)) / pd.Timedelta(hours=1)).to_numpy(float)
 
-# %% ../../nbs/frames/times.ipynb #cell-015
+# %% ../../nbs/frames/times.ipynb #cell-016
 def first_hour(
     hour: np.ndarray,  # (n,) hours of the rows of an hourly table; may be NaN
 ) -> int:  # 0 where a row has an hour below 1, otherwise 1
@@ -93,7 +93,7 @@ def first_hour(
     known = hour[~np.isnan(hour)]
     return 0 if not len(known) or known.min() < 1 else 1
 
-# %% ../../nbs/frames/times.ipynb #cell-017
+# %% ../../nbs/frames/times.ipynb #cell-018
 def find_first_hour(
     hour: np.ndarray,  # (n,) hours of the rows of an hourly table; may be NaN
     column: str,  # its name
@@ -108,14 +108,14 @@ def find_first_hour(
         findings.add(table, column, what, fix, is_error=False)
     return first
 
-# %% ../../nbs/frames/times.ipynb #cell-020
+# %% ../../nbs/frames/times.ipynb #cell-021
 def is_counted(
     column: pd.Series,  # numbers, durations, timestamps or texts of one of these
 ) -> bool:  # False for times of day
     "Whether hours are counted from admission, so that a table may begin with 0 or 1."
     return _counted_hours(column) is not None
 
-# %% ../../nbs/frames/times.ipynb #cell-023
+# %% ../../nbs/frames/times.ipynb #cell-024
 def middle_of_hour(
     hour: np.ndarray,  # (n,) hours, whole or with a fraction
     first: int = 0,  # what the table calls the first hour
@@ -123,7 +123,7 @@ def middle_of_hour(
     "The middle of the hour that a row stands for."
     return np.floor(hour - first) + 0.5
 
-# %% ../../nbs/frames/times.ipynb #cell-027
+# %% ../../nbs/frames/times.ipynb #cell-028
 def warn_of_whole_hours(
     hour: np.ndarray,  # (n,) hours of single events
     column: str,  # its name
