@@ -55,9 +55,7 @@ class Findings:
 
     problems: list[Problem] = field(default_factory=list)  # errors and warnings, in the order found
     losses: list[Loss] = field(default_factory=list)  # what was dropped, merged, unreadable or imputed
-    files: dict[str, str] = field(
-        default_factory=dict
-    )  # {table: CSV file}, of those whose rows are named by their line
+    files: dict[str, str] = field(default_factory=dict)  # {table: CSV file}, where rows are named by line
 
     @property
     def errors(self) -> list[Problem]:
