@@ -61,7 +61,7 @@ MENU = [
         [
             f"frames/{name}.ipynb"
             for name in (
-                *("tables", "options", "mapping", "stay_table", "stays", "times", "values", "events"),
+                *("tables", "options", "mapping", "stay_table", "stays", "times", "time_units", "values", "events"),
                 *("files", "problems", "input_report", "conversion"),
             )
         ],

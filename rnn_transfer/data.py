@@ -22,7 +22,7 @@ from fastcore.basics import patch
 from .frames.conversion import convert_and_report
 from .utilities.checkpoint_form import read_checkpoint_description
 from .utilities.display import markdown_table
-from .utilities.errors import BadInput
+from .utilities.errors import BadInput, shorten_list
 from .utilities.files import write_atomic
 from .utilities.seeds import seeded_rng
 
@@ -170,15 +170,14 @@ def prevalence(self: Cohort) -> pd.DataFrame:  # index task; columns kind, stays
 @patch
 def __repr__(self: Cohort) -> str:
     line = summary_line(self.stays, self.events, len(self.channels), len(self.tasks), self.meta)
-    rates = ', '.join(f'{task.name} {self.stays[task.name].mean():.3f}' for task in self.tasks[:4])
-    more = ' …' if len(self.tasks) > 4 else ''
-    return f'<Cohort {line}' + (f'; prevalence {rates}{more}>' if rates else '>')
+    rates = shorten_list((f'{task.name} {self.stays[task.name].mean():.3f}' for task in self.tasks), 4)
+    return f'<Cohort {line}' + (f'; prevalence {rates}>' if rates else '>')
 
 
 @patch
 def _repr_markdown_(self: Cohort) -> str:
     line = summary_line(self.stays, self.events, len(self.channels), len(self.tasks), self.meta)
-    channels = ', '.join(c.name for c in self.channels[:20]) + (' …' if len(self.channels) > 20 else '')
+    channels = shorten_list((c.name for c in self.channels), 20)
     return f'**Cohort** {line}\n\nChannels: {channels}\n\n{markdown_table(self.prevalence())}'
 
 # %% ../nbs/00_data.ipynb #cell-030

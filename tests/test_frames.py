@@ -105,7 +105,7 @@ def test_times_of_day_need_an_admission():
     times = long().assign(hour=pd.Timestamp("2019-03-01"))
     assert "no time of admission" in problems(times, STAYS, MAPPING, wide=False)
     text = problems(long().assign(hour="03/01/2019"), STAYS.assign(intime="2019-03-01"), MAPPING, wide=False)
-    assert "column hour: rows 0, 1, 2" in text
+    assert "column hour: rows 0, 1, 2 and 9 more (from 0): no time of the form" in text
     assert "January" in text
 
 
@@ -166,8 +166,8 @@ def test_everything_wrong_is_named_at_once(tmp_path):
         Cohort.from_wide(HOURLY, stays, mapping, report=page)
     text = str(e.value)
     assert text.startswith("3 problems:")
-    assert "column los_hours: rows 1, 3 are no hours" in text
-    assert "column partition: row 3 are not train, val or test" in text
+    assert "column los_hours: rows 1, 3 (from 0): no hours" in text
+    assert "column partition: row 3 (from 0): not train, val or test (such as 'holdout')" in text
     assert "would fit °F" in text
     assert "los_hours" in page.read_text()
     assert str(page) in text
@@ -175,14 +175,18 @@ def test_everything_wrong_is_named_at_once(tmp_path):
 
 def test_losses_are_counted_and_limited():
     rows = pd.concat([long(), long().iloc[[0]].assign(stay_id=99), long().iloc[[0]].assign(hour=-1.0)])
-    losses = {x["reason"]: x["n"] for x in Cohort.from_frames(rows, STAYS, MAPPING).meta["losses"]}
+    with pytest.warns(InputWarning, match=r"1 of 5 identifiers, of the form '99', where the stays have 4"):
+        losses = {x["reason"]: x["n"] for x in Cohort.from_frames(rows, STAYS, MAPPING).meta["losses"]}
     assert losses == {"events: the stay is not in the table of stays": 1, "events: before admission": 1}
     untimed = long().assign(hour=lambda d: d["hour"].where(d.index != d.index[0]))
-    assert "the time is empty or unreadable: 1 of 12 rows" in problems(untimed, STAYS, MAPPING, wide=False)
+    said = problems(untimed, STAYS, MAPPING, wide=False)
+    assert "the time is empty or unreadable (row 0 (from 0)): 1 of 12 rows" in said
     assert len(Cohort.from_frames(untimed, STAYS, MAPPING, allow_loss=True).events) == 11
     assert "no stay of the table of stays" in problems(HOURLY.assign(stay_id=9), STAYS, MAPPING)
     empty = pd.concat([STAYS, STAYS.assign(stay_id=[5, 6, 7, 8])])
-    assert "no event is of this stay: 4 of 8 stays" in problems(HOURLY, empty, MAPPING)
+    assert "no event is of this stay (rows 4, 5, 6 and 1 more (from 0)): 4 of 8 stays" in problems(
+        HOURLY, empty, MAPPING
+    )
 
 
 def test_duplicated_hours_keep_the_last_row_and_are_counted():
@@ -211,7 +215,8 @@ def test_tasks_are_named_or_found():
     assert [(t.name, t.kind) for t in found.tasks] == [("sepsis", "phenotype"), ("died", "mortality")]
     assert "column never: holds only 0" in found.meta["note"]
     assert [t.name for t in Cohort.from_wide(HOURLY, stays, MAPPING, tasks=["died"]).tasks] == ["died"]
-    assert "column age: holds other values" in problems(HOURLY, stays, MAPPING, tasks=["age"])
+    said = problems(HOURLY, stays, MAPPING, tasks=["age"])
+    assert "column age: rows 0, 1, 2 and 1 more (from 0): neither 0, 1 nor empty (such as 60, 70, 80)" in said
     assert "column never: holds only 0" in problems(HOURLY, stays, MAPPING, tasks=["never"])
 
 
@@ -354,7 +359,7 @@ def test_columns_of_stays_that_nobody_reads_are_named():
 def test_deaths_within_the_window_are_said_once():
     stays = STAYS.assign(Death=[1, 0, 0, 1], los_hours=10.0)
     lines = describe_cohort(Cohort.from_wide(HOURLY, stays, MAPPING))
-    assert lines.count("end before hour 48: the input can hold the outcome") == 1 and "with Death = 1" not in lines
+    assert lines.count("before hour 48: the input can hold the outcome") == 1 and "with Death = 1" not in lines
 
 
 @pytest.mark.parametrize("write", [lambda h: h, lambda h: h.astype(str), lambda h: pd.to_timedelta(h, unit="h")])
@@ -377,7 +382,7 @@ def test_what_to_know_of_a_conversion_is_one_warning():
         cohort = Cohort.from_wide(HOURLY.assign(crp=1.0, hr=[88.0, 91, 70, 65, 900]), stays, MAPPING)
     assert len(shown) == 1 and shown[0].filename == __file__
     text = str(shown[0].message)
-    assert text.startswith("4 things to know of the conversion:\n")
+    assert text.startswith("5 things to know of the conversion:\n")
     for line in (
         "stays: column subject_id: is missing",
         "not among those",
@@ -385,13 +390,13 @@ def test_what_to_know_of_a_conversion_is_one_warning():
         "1 of 5 values (20.0%) dropped: events: hr: outside",
     ):
         assert text.count(line) == (0 if line == "not among those" else 1), line
-    assert cohort.meta["note"].splitlines() == [line.strip() for line in text.splitlines()[1:4]]
+    assert cohort.meta["note"].splitlines() == [line.strip() for line in text.splitlines()[1:5]]
 
 
 def test_a_conversion_without_anything_to_know_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Cohort.from_wide(HOURLY, STAYS, MAPPING)
+        Cohort.from_wide(HOURLY, STAYS.assign(partition=["train", "val", "test", "train"]), MAPPING)
 
 
 def write_tables(folder, hourly, stays):
@@ -412,7 +417,7 @@ def test_a_command_prints_each_thing_to_know_once(tmp_path, capsys):
     said = capsys.readouterr()
     assert said.err == ""
     notes = [line for line in said.out.splitlines() if line.startswith("  note: ")]
-    assert len(notes) == 2 and "ward" in notes[0] and "crp" in notes[1]
+    assert len(notes) == 3 and "ward" in notes[1] and "crp" in notes[2]
 
 
 @pytest.mark.parametrize("first, hours", [(0, [1.5, 2.5]), (1, [0.5, 1.5])])
@@ -448,15 +453,15 @@ WRONG_MAPPING = {
     "eyes": dict(channel="Glascow coma scale eye opening", categories={"open": "Open", "shut": "Shut"}),
 }
 EVERY_PROBLEM = [
-    "stays: column stay_id: row 3 are empty",
-    "stays: column stay_id: row 2 repeat an earlier stay",
-    "stays: column site: row 1 are empty",
-    "stays: column partition: row 1 are not train, val or test",
-    "stays: column los_hours: row 1 are no hours",
+    "stays: column stay_id: row 3 (from 0): empty",
+    "stays: column stay_id: row 2 (from 0): an earlier row has the same stay",
+    "stays: column site: row 1 (from 0): empty",
+    "stays: column partition: row 1 (from 0): not train, val or test",
+    "stays: column los_hours: row 1 (from 0): no hours",
     "stays: column age: is missing, which tasks names",
     "mapping: column hr: holds {'chanel': 'Heart Rate'}; expected a channel",
     "mapping: column gcs: read_as is 'points'; expected text, score, index",
-    "events: column temp_f: unit 'stone' is not that of Temperature",
+    "events: column temp_f: rows 0, 2 (from 0): unit 'stone' is not that of Temperature",
     "events: column spo2: the mapping says 'oxygen-saturation', and the known channel is 'Oxygen saturation'",
     "mapping: column eyes: has a wrong category; categories 'Open', 'Shut' are none of",
     "columns: 'place' is no role",
@@ -483,12 +488,12 @@ def test_no_problem_hides_another(tmp_path):
 @pytest.mark.parametrize(
     "hourly, stays, expected",
     [
-        (HOURLY, STAYS.drop(columns="stay_id").assign(partition="all"), ["stay_id: is missing", "are not train", "°F"]),
-        (HOURLY.drop(columns="stay_id"), STAYS.assign(los_hours=-1), ["stay_id: is missing", "are no hours", "°F"]),
+        (HOURLY, STAYS.drop(columns="stay_id").assign(partition="all"), ["stay_id: is missing", "not train", "°F"]),
+        (HOURLY.drop(columns="stay_id"), STAYS.assign(los_hours=-1), ["stay_id: is missing", "no hours", "°F"]),
         (HOURLY.drop(columns="hour"), STAYS[:0], ["hour: is missing", "has no rows", "°F"]),
-        (HOURLY.assign(stay_id=9), STAYS.assign(los_hours=-1), ["has no stay of the table", "are no hours", "°F"]),
+        (HOURLY.assign(stay_id=9), STAYS.assign(los_hours=-1), ["has no stay of the table", "no hours", "°F"]),
         (HOURLY, "nowhere.csv", ["nowhere.csv: no such file", "°F"]),
-        ("nowhere.parquet", STAYS.assign(los_hours=-1), ["nowhere.parquet: no such file", "are no hours"]),
+        ("nowhere.parquet", STAYS.assign(los_hours=-1), ["nowhere.parquet: no such file", "no hours"]),
         (HOURLY.assign(hour="noon"), STAYS.assign(intime="today"), ["intime", "hour", "°F"]),
     ],
 )  # fmt: skip
@@ -502,7 +507,7 @@ def test_a_table_that_cannot_be_placed_is_checked_all_the_same(hourly, stays, ex
 def test_a_long_table_without_its_columns_still_has_its_stays_and_mapping_checked():
     text = problems(long().drop(columns="value"), STAYS.assign(los_hours=-1), {"hr": 7}, wide=False)
     assert text.startswith("3 problems:")
-    assert "column value: is missing" in text and "are no hours" in text and "mapping: column hr" in text
+    assert "column value: is missing" in text and "no hours" in text and "mapping: column hr" in text
 
 
 def test_a_mapping_file_has_all_its_problems_named(tmp_path):
@@ -538,3 +543,258 @@ def test_an_empty_identifier_loses_its_row_alone():
 )
 def test_no_loss_that_is_accepted_makes_a_cohort_of_nothing(hourly):
     assert "no value is left" in problems(hourly, STAYS, MAPPING, allow_loss=True, first_hour=0)
+
+
+def moments(n: int = 40, seed: int = 0, window: float = np.inf) -> tuple[pd.DataFrame, pd.DataFrame]:
+    "A long table of heart rates in hours until the end of each stay or of a window, and its stays of 10 to 200 hours."
+    rng = np.random.default_rng(seed)
+    lengths = rng.uniform(10, 200, n)
+    hours = [np.sort(np.append(rng.uniform(0, min(length, window), 30), min(length, window))) for length in lengths]
+    rows = [pd.DataFrame(dict(stay_id=i, hour=h, variable="hr", value=80.0)) for i, h in enumerate(hours)]
+    stays = pd.DataFrame(dict(stay_id=range(n), subject_id=range(n), los_hours=lengths, shock=np.arange(n) % 2))
+    return pd.concat(rows, ignore_index=True), stays
+
+
+HEART_RATE = {"hr": ("Heart Rate", "bpm")}
+
+
+@pytest.mark.parametrize("window", [np.inf, 48])
+@pytest.mark.parametrize("unit, factor", [("minutes", 60), ("seconds", 3600), ("days", 1 / 24)])
+def test_times_in_another_unit_are_found_and_can_be_stated(unit, factor, window):
+    events, stays = moments(window=window)
+    others = events.assign(hour=events["hour"] * factor)
+    right = Cohort.from_frames(events, stays, HEART_RATE)
+    stated = Cohort.from_frames(others, stays, HEART_RATE, time_unit=unit)
+    assert np.allclose(stated.events["hour"], right.events["hour"])
+    if unit == "days" and window == 48:
+        return  # the first two hours of long stays look the same
+    said = problems(others, stays, HEART_RATE, wide=False)
+    assert said.startswith("events: column hour: no hours: ") and f"say time_unit='{unit}'" in said
+    late = int((others["hour"] > others["stay_id"].map(stays["los_hours"]) + 1).sum())
+    assert f"{late:,} of 1,240 rows ({late / 1240:.0%}) are after the end of their stay" in said
+    assert len(Cohort.from_frames(others, stays, HEART_RATE, time_unit="hours", allow_loss=True).events) > 0
+
+
+def test_lengths_in_days_are_found():
+    events, stays = moments()
+    stays = stays.assign(los_hours=stays["los_hours"] / 24)
+    said = problems(events, stays, HEART_RATE, wide=False)
+    assert "give the lengths of stay in hours: they seem to be days" in said and "say time_unit='hours'" not in said
+
+
+@pytest.mark.parametrize(
+    "stretch",
+    [
+        lambda h, i: h * 8,
+        lambda h, i: h + 400,
+        lambda h, i: np.where(h > 20, h * 30, h),
+        lambda h, i: h * np.random.default_rng(1).lognormal(2, 1.2, 40)[i],  # eight times as long, some sixty times
+        lambda h, i: h.clip(upper=6),
+    ],
+)
+def test_a_table_that_goes_on_after_discharge_is_no_error(stretch):
+    events, stays = moments()
+    stretched = events.assign(hour=stretch(events["hour"], events["stay_id"]))
+    assert len(Cohort.from_frames(stretched, stays, HEART_RATE).events)
+
+
+def test_most_rows_after_discharge_are_the_first_thing_to_know():
+    events, stays = moments()
+    cohort = Cohort.from_frames(events.assign(hour=events["hour"] * 8), stays, HEART_RATE)
+    first = cohort.meta["note"].splitlines()[0]
+    assert re.match(r"events: column hour: 1,\d\d\d of 1,240 rows \(\d\d%\) are after the end of their stay; ", first)
+
+
+def test_an_hourly_table_in_minutes_is_found_without_lengths():
+    hourly = pd.DataFrame(dict(stay_id=np.repeat([1, 2], 20), hour=np.tile(np.arange(20) * 60, 2), hr=80.0))
+    stays = STAYS[:2].drop(columns="los_hours")
+    said = problems(hourly, stays, HEART_RATE)
+    assert "holds minutes, not hours: the rows of a stay are 60 apart" in said and "say time_unit='minutes'" in said
+    cohort = Cohort.from_wide(hourly, stays, HEART_RATE, time_unit="minutes")
+    assert cohort.events["hour"].tolist() == [*(np.arange(20) + 0.5)] * 2
+
+
+def test_without_lengths_a_table_outside_the_window_is_the_first_thing_to_know():
+    events, stays = moments()
+    late = events.assign(hour=events["hour"] * 60)
+    first = Cohort.from_frames(late, stays.drop(columns="los_hours"), HEART_RATE).meta["note"].splitlines()[0]
+    inside = int((late["hour"] <= 48).sum())
+    assert first.startswith(f"events: column hour: only {inside:,} of 1,240 rows (")
+    assert "say time_unit='minutes'" in first
+
+
+def test_a_unit_is_for_numbers_alone():
+    admitted = pd.Timestamp("2019-03-01 13:25")
+    times = long().assign(hour=admitted + pd.to_timedelta(long()["hour"], unit="h"))
+    said = problems(times, STAYS.assign(intime=admitted), MAPPING, wide=False, time_unit="minutes")
+    assert "time_unit='minutes': the column holds durations or times of day" in said
+    assert "expected hours or minutes or days or seconds" in problems(long(), STAYS, MAPPING, False, time_unit="h")
+
+
+@pytest.mark.parametrize("form", ["%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"])
+def test_times_with_dots_begin_with_the_day(form):
+    admitted = pd.Timestamp("2019-03-01 13:25")
+    times = admitted + pd.to_timedelta(long()["hour"], unit="h")
+    stays = STAYS.assign(intime=admitted.strftime(form), outtime="4.3.2019 9:05").drop(columns="los_hours")
+    cohort = Cohort.from_frames(long().assign(hour=times.dt.strftime(form)), stays, MAPPING)
+    assert np.allclose(cohort.events["hour"], Cohort.from_frames(long(), STAYS, MAPPING).events["hour"])
+    assert np.allclose(cohort.stays["los_hours"], 67 + 2 / 3)
+
+
+def put_csv(folder, name: str, text: str):
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+NUMBERED = "Fall,hour,hr\n007,0,80\n7,0,90\n0012,0,70\n12,0,60\n"
+ZEROS = dict(mapping=HEART_RATE, columns=dict(stay_id="Fall", subject_id="Patient"))
+
+
+def test_leading_zeros_make_another_stay(tmp_path):
+    hourly = put_csv(tmp_path, "hourly.csv", NUMBERED)
+    stays = put_csv(tmp_path, "stays.csv", "Fall,Patient,los_hours,y\n007,01,60,1\n7,1,60,0\n0012,01,60,1\n12,2,60,0\n")
+    cohort = Cohort.from_wide(hourly, stays, **ZEROS)
+    names = dict(zip(cohort.stays["stay_id"], cohort.stays["stay_name"]))
+    assert dict(zip(cohort.events["stay_id"].map(names), cohort.events["value"])) == {
+        "007": 80, "7": 90, "0012": 70, "12": 60
+    }  # fmt: skip
+    assert cohort.stays["subject_name"].tolist() == ["01", "1", "01", "2"]
+
+
+def test_identifiers_that_meet_nothing_are_counted_with_examples(tmp_path):
+    hourly = put_csv(tmp_path, "hourly.csv", "Fall,hour,hr\n7,0,80\n12,0,70\n")
+    stays = put_csv(tmp_path, "stays.csv", "Fall,Patient,los_hours,y\n007,1,60,1\n012,2,60,0\n")
+    said = problems(hourly, stays, **ZEROS)
+    assert "2 of 2 identifiers, of the form '9', '99', where the stays have 2, of the form '009', '099'; " in said
+    assert "2 differ in leading zeros alone" in said
+
+
+@pytest.mark.parametrize("given", [["7", "8"], [7, 8], [7.0, 8.0], np.array([7, 8], "int32"), ["7", "8 "]])
+def test_whole_numbers_meet_however_they_are_typed(given):
+    hourly = pd.DataFrame(dict(stay_id=[7, 8, 8], hour=[0, 0, 1], hr=80.0))
+    for ids in (hourly["stay_id"], hourly["stay_id"].astype(str), hourly["stay_id"].astype(float)):
+        stays = STAYS[:2].assign(stay_id=given)
+        assert Cohort.from_wide(hourly.assign(stay_id=ids), stays, HEART_RATE).events["stay_id"].tolist() == [7, 8, 8]
+
+
+def test_numbers_meet_texts_of_a_table_that_has_both():
+    hourly = pd.DataFrame(dict(stay_id=[7.0, np.nan, 8.0], hour=[0, 0, 1], hr=80.0))
+    stays = STAYS[:3].assign(stay_id=["7", "8", "A9"])
+    cohort = Cohort.from_wide(hourly, stays, HEART_RATE, allow_loss=True)
+    assert cohort.events["stay_id"].map(cohort.stays.set_index("stay_id")["stay_name"]).tolist() == ["7", "8"]
+
+
+@pytest.mark.parametrize("name, meant", [
+    ("Hart rate", "Heart Rate"), ("Glucos", "Glucose"), ("heart-rates", "Heart Rate"), ("Temprature", "Temperature"),
+    ("Glasgow coma scale total", "Glascow coma scale total"),
+])  # fmt: skip
+def test_a_channel_misspelt_by_a_letter_is_asked_about(name, meant):
+    said = problems(HOURLY, STAYS, MAPPING | {"hr": (name, "bpm")})
+    assert f"column hr: the mapping says {name!r}, which is no known channel: did you mean {meant!r}?" in said
+    own = MAPPING | {"hr": dict(channel=name, unit="bpm", normal=80.0)}
+    assert Channel(name, "continuous", "bpm", 80.0) in Cohort.from_wide(HOURLY, STAYS, own).channels
+
+
+def test_two_columns_of_one_channel_say_what_was_merged():
+    hourly = HOURLY.assign(cuff=[120.0, 118, 110, np.nan, 100], art=[120.0, 121, np.nan, 115, 103])
+    pressure = "Systolic blood pressure"
+    mapping = {"art": (pressure, "mmHg"), "cuff": (pressure, "mmHg")}
+    cohort = Cohort.from_wide(hourly[["stay_id", "hour", "cuff", "art"]], STAYS, mapping)
+    assert [loss["reason"] for loss in cohort.meta["losses"]] == [
+        f"events: {pressure} is read from art, cuff: 3 times have more than one of them, 2 with different values; "
+        "the first in the mapping is kept"
+    ]
+    assert cohort.events["value"].tolist() == [120, 121, 110, 115, 103]
+
+
+@pytest.mark.parametrize("cells, fix", [
+    (["12,5", "3,1", None, "2"], "say decimal=','"), (["<0.1", "> 40", "3", "2"], "write the limit itself"),
+    (["n. b.", "x", "3", "2"], "write plain numbers"), (["1.234,5", "1.000,0", "3", "2"], "parts the thousands"),
+])  # fmt: skip
+def test_cells_that_are_no_number_are_shown_with_their_lines_and_a_fix(tmp_path, cells, fix):
+    frame = HOURLY[:4].assign(hr=cells)
+    said = problems(put_csv(tmp_path, "hourly.csv", frame.to_csv(index=False)), STAYS, MAPPING)
+    assert f"hourly.csv: hr: is no number (lines 2, 3, such as {cells[0]!r}, {cells[1]!r}): 2 of " in said
+    assert fix in said
+    assert "events: hr: is no number (rows 0, 1 (from 0), such as " in problems(frame, STAYS, MAPPING)
+
+
+@pytest.mark.parametrize("name", ["hourly.csv", "hourly.tsv"])
+def test_a_decimal_comma_is_stated_or_follows_from_semicolons(tmp_path, name):
+    frame = HOURLY.assign(hr=["88,5", "<60", "70,0", "65,5", ""], temp_f=["98,6", "", "101,3", "97,7", "100,4"])
+    frame["spo2"] = ["0,97", "0,98", "", "0,99", "0,95"]
+    options = dict(mapping=MAPPING, allow_loss=True)
+    text = frame.to_csv(index=False, sep="\t" if name.endswith("tsv") else ",")
+    stated = Cohort.from_wide(put_csv(tmp_path, name, text), STAYS, decimal=",", **options)
+    found = Cohort.from_wide(put_csv(tmp_path, "x.csv", frame.to_csv(index=False, sep=";")), STAYS, **options)
+    assert stated.fingerprint == found.fingerprint == Cohort.from_wide(frame, STAYS, decimal=",", **options).fingerprint
+    values = found.events[found.events["channel"] == "Heart Rate"]["value"].tolist()
+    assert values == [88.5, 70.0, 65.5]
+
+
+def test_a_cohort_keeps_no_row_of_a_patient(tmp_path):
+    rows = HOURLY.assign(stay_id=HOURLY["stay_id"].map(lambda i: f"K{i}7"), hr=["n. b.", "x9", 70, 65, 60])
+    rows = pd.concat([rows, rows[-1:].assign(stay_id="K4711", hr=61)])
+    stays = STAYS.assign(stay_id=[f"K{i}7" for i in STAYS["stay_id"]])
+    with pytest.warns(InputWarning) as said:
+        cohort = Cohort.from_wide(rows, stays, MAPPING, allow_loss=True)
+    assert "such as 'n. b.', 'x9'" in str(said[0].message) and "4711" not in str(said[0].message)
+    cohort.save(tmp_path / "c")
+    kept = (tmp_path / "c" / "cohort.json").read_text()
+    assert "is no number" in kept and "n. b." not in kept and "rows 0" not in kept and "4711" not in kept
+
+
+def test_values_outside_a_range_are_shown_with_their_lines(tmp_path):
+    hourly = put_csv(tmp_path, "hourly.csv", HOURLY.to_csv(index=False))
+    said = problems(hourly, STAYS, MAPPING | {"temp_f": "Temperature"})
+    where = "(lines 2, 4, 5 and 1 more, such as 98.6, 101.3, 97.7): 4 of 4 values"
+    assert f"temp_f: outside 25 to 45 °C of Temperature {where}" in said
+
+
+def test_rows_of_a_file_are_named_by_their_line(tmp_path):
+    text = "stay_id,note,los_hours,y\n1,a,50,1\n\n2,\"two\nlines\",x,0\n3,b,-5,1\n"
+    said = problems(HOURLY, put_csv(tmp_path, "stays.csv", text), MAPPING)
+    assert "stays.csv: column los_hours: lines 4, 6: no hours (such as 'x', '-5')" in said
+    rows = pd.read_csv(tmp_path / "stays.csv")
+    assert "stays: column los_hours: rows 1, 2 (from 0): no hours" in problems(HOURLY, rows, MAPPING)
+    rows.to_parquet(tmp_path / "stays.parquet")
+    assert "stays.parquet: column los_hours: rows 1, 2 (from 0)" in problems(
+        HOURLY, tmp_path / "stays.parquet", MAPPING
+    )
+
+
+def test_labels_and_partitions_that_are_missing_are_counted():
+    stays = STAYS.assign(shock=[1, 0, np.nan, np.nan])
+    note = Cohort.from_wide(HOURLY, stays, MAPPING).meta["note"]
+    assert "of 4 stays some have no label and take no part in that task: shock 2;" in note
+    assert "column partition: is missing: stays are drawn by subject with seed 0, 2 for train, 1 for val" in note
+    said = problems(HOURLY, STAYS.assign(partition=["train", None, "test", "hold"]), MAPPING)
+    assert "column partition: row 1 (from 0): empty" in said and "row 3 (from 0): not train" in said
+
+
+def test_the_command_takes_the_unit_of_times_and_the_decimal_comma(tmp_path, capsys):
+    hourly = HOURLY.assign(hour=HOURLY["hour"] * 60, hr=["88,0", "91,0", "70,0", "65,0", ""])
+    options = write_tables(tmp_path, hourly, STAYS)
+    rnn_transfer_cohort("table", **options, time_unit="minutes", decimal=",")
+    assert Cohort.load(options["out"]).fingerprint == Cohort.from_wide(HOURLY, STAYS, MAPPING).fingerprint
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("stay_id,hour,hr\n1,0,80,5\n2,0,90,5\n", "lines have more fields than line 1 has names (3); put texts"),
+    ("sep=;\nstay_id;hour;hr\n1;0;80,5\n", "line 1: 'sep=;' is for Excel alone; delete the line"),
+])  # fmt: skip
+def test_a_file_that_would_lose_a_field_is_named(tmp_path, text, expected):
+    assert expected in problems(put_csv(tmp_path, "hourly.csv", text), STAYS, HEART_RATE)
+
+
+def test_commas_at_the_ends_of_lines_lose_nothing(tmp_path):
+    text = "stay_id,hour,hr\n1,0,80,\n2,0,90,\n"
+    cohort = Cohort.from_wide(put_csv(tmp_path, "hourly.csv", text), STAYS[:2], HEART_RATE)
+    assert cohort.events["value"].tolist() == [80, 90]
+
+
+def test_a_draft_knows_german_names_with_units_in_brackets():
+    names = ["Temperatur (°F)", "RR syst. [kPa]", "Sättigung", "Größe (cm)", "Kreatinin"]
+    drafted = draft_mapping(names)["channel"].tolist()
+    assert drafted == ["Temperature", "Systolic blood pressure", "Oxygen saturation", "Height", ""]

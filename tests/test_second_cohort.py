@@ -107,7 +107,7 @@ def test_a_hospital_sees_all_that_is_wrong_in_its_files_at_once(ours, tmp_path):
         Cohort.from_wide(hourly(ours), stays.drop(columns="stay_id"), mapping, columns=columns, tasks=["Sepsis"])
     text = str(e.value)
     assert text.startswith("7 problems:\n")
-    for part in ("repeat an earlier stay", "Station: rows", "are no hours", "Sepsis: is missing", "would fit °F"):
+    for part in ("an earlier row has the same stay", "Station: rows", "no hours", "Sepsis: is missing", "would fit °F"):
         assert text.count(part) == 1
     assert text.count("'cmH2O' is not that of Mean blood pressure") == 1
     assert text.count("the known channel is 'Heart Rate'") == 1
@@ -119,3 +119,43 @@ def test_the_network_that_ships_learned_the_labels_of_today(whole):
     for name, of in stored["counts"]["labels"].items():
         known = whole.stays.loc[~is_val, name].dropna()
         assert of == dict(n=len(known), positive=int(known.sum()))
+
+
+def test_a_german_export_in_minutes_gives_the_same_features(ours, tmp_path):
+    "Semicolons, decimal commas, dates with dots, identifiers with zeros, minutes: a mapping file and names of columns."
+    table, stays = hourly(ours), ours.stays[["stay_id", "los_hours", "In-hospital mortality"]]
+    number = {name: f"{i:07d}" for i, name in enumerate("F" + stays["stay_id"].astype(str))}
+    table["Fall"], table["Stunde"] = table["Fall"].map(number), table["Stunde"] * 60
+    table = table.rename(columns={"Stunde": "Minute"})
+    admitted = pd.Timestamp("2024-04-02 09:05")
+    ends = admitted + pd.to_timedelta(stays["los_hours"], unit="h")
+    stays = dict(Fall=number.values(), Patient=number.values(), Tod=stays["In-hospital mortality"])
+    stays |= dict(Aufnahme=f"{admitted:%d.%m.%Y %H:%M}", Entlassung=ends.dt.strftime("%d.%m.%Y %H:%M"))
+    for name, frame in (("werte", table), ("faelle", pd.DataFrame(stays))):
+        frame.to_csv(tmp_path / f"{name}.csv", sep=";", decimal=",", index=False)
+    lines = [f"{column};{name};{unit}" for name, (column, unit, _) in THEIRS.items()]
+    (tmp_path / "mapping.csv").write_text("\n".join(["name;channel;unit", *lines, f"GCS;{SCORE};"]), encoding="utf-8")
+    columns = dict(stay_id="Fall", subject_id="Patient", admitted="Aufnahme", discharged="Entlassung", hour="Minute")
+    files = [tmp_path / f"{name}.csv" for name in ("werte", "faelle", "mapping")]
+    with pytest.raises(InputProblems, match="werte.csv: column Minute: holds minutes, not hours") as e:
+        Cohort.from_wide(*files, columns=columns)
+    assert len(e.value.findings.errors) == 1 and "say time_unit='minutes'" in str(e.value)
+    theirs = Cohort.from_wide(*files, columns=columns, time_unit="minutes")
+    assert theirs.stays["stay_name"].tolist() == list(number.values())
+    network = shipped_network()
+    direct = MIMICNetFeatures(network).fit(ours).transform(ours)
+    converted = MIMICNetFeatures(network).fit(theirs).transform(theirs)
+    assert np.abs(direct.to_numpy() - converted.to_numpy()).max() < 1e-5
+
+
+def test_real_stays_in_hours_raise_no_alarm_and_in_minutes_do(ours):
+    "A long table: events of the first 48 hours, lengths of stay in days that the challenge rounds."
+    long = ours.events.rename(columns={"channel": "variable"})
+    names = pd.Series({c.name: c.values for c in ours.channels if c.kind == "categorical"})
+    long = long[~long["variable"].isin(names.index)].assign(variable=lambda d: d["variable"].astype(str))
+    stays = ours.stays[["stay_id", "subject_id", "los_hours", "partition", "In-hospital mortality"]]
+    assert len(Cohort.from_frames(long, stays).events)
+    with pytest.raises(InputProblems, match="say time_unit='minutes'"):
+        Cohort.from_frames(long.assign(hour=long["hour"] * 60), stays)
+    with pytest.raises(InputProblems, match="they seem to be days"):
+        Cohort.from_frames(long, stays.assign(los_hours=long.groupby("stay_id")["hour"].max().to_numpy() / 24))

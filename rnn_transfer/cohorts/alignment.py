@@ -16,7 +16,7 @@ import pandas as pd
 from .channels import BENCHMARK_CHANNELS, Channel
 from .units import convert_values
 from .validation import check_channels
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, shorten_list
 
 # %% ../../nbs/cohorts/alignment.ipynb #cell-006
 @dataclass
@@ -53,7 +53,7 @@ def _align_values(given: Channel, wanted: Channel, value: np.ndarray) -> tuple[n
     if unknown:
         raise BadInput(
             f'channel {wanted.name}: category {unknown[0]!r} is not among those of the network '
-            f'({", ".join(map(str, wanted.values[:6]))} …); map each text to one of them'
+            f'({shorten_list(wanted.values, 6)}); map each text to one of them'
         )
     if given.values == wanted.values:
         return value, ''
@@ -114,12 +114,12 @@ def _raise_for_missing(missing: list[str], given: dict, wanted: Sequence[Channel
     "BadInput where nothing matches, or something is missing that must not be."
     if len(missing) == len(wanted):
         raise BadInput(
-            f'channels: none of the network ({", ".join(missing[:4])} …) is among {", ".join(list(given)[:4])} …; '
+            f'channels: none of the network ({shorten_list(missing, 4)}) is among {shorten_list(given, 4)}; '
             'map your names to them'
         )
     if missing and strict:
         raise BadInput(
-            f'channels: the network reads {", ".join(missing[:4])}{" …" if len(missing) > 4 else ""}, '
+            f'channels: the network reads {shorten_list(missing, 4)}, '
             'which this cohort does not have; add them, or let them count as never measured '
             '(--align, in Python missing="impute")'
         )

@@ -25,11 +25,17 @@ class Loss:
     how: str = 'dropped'  # dropped, unreadable, merged or imputed
     limit: float | None = None  # fraction above which a command stops; None: only reported
     fix: str = ''  # what a user can do
+    examples: str = ''  # the first rows and cells, for who converts the tables; never kept in a cohort
 
     @property
     def fraction(self) -> float:
         "Part that was lost; 0 where there was nothing to lose."
         return self.n / self.of if self.of else 0.0
+
+    @property
+    def text(self) -> str:
+        "The reason, and examples where there are any."
+        return f'{self.reason} ({self.examples})' if self.examples else self.reason
 
     @property
     def is_too_large(self) -> bool:
@@ -38,7 +44,7 @@ class Loss:
 
     def __str__(self) -> str:
         counts = f'{self.n:,} of {self.of:,} {self.unit}'
-        return f'{counts} ({_percent(self.fraction)}) {self.how}: {self.reason}'
+        return f'{counts} ({_percent(self.fraction)}) {self.how}: {self.text}'
 
 
 def _percent(fraction: float) -> str:
@@ -74,7 +80,8 @@ def loss_records(
     losses: Sequence[Loss],  # of a source
 ) -> list[dict]:  # the fields of each loss that occurred, and its fraction
     "Losses as `cohort.json` keeps them."
-    return [asdict(loss) | dict(fraction=round(loss.fraction, 6)) for loss in losses if loss.n]
+    records = [asdict(loss) | dict(fraction=round(loss.fraction, 6)) for loss in losses if loss.n]
+    return [{name: value for name, value in record.items() if name != 'examples'} for record in records]
 
 
 def read_losses(
@@ -84,7 +91,7 @@ def read_losses(
     names = Loss.__dataclass_fields__
     return [Loss(**{name: record[name] for name in names if name in record}) for record in meta.get('losses') or []]
 
-# %% ../../nbs/cohorts/losses.ipynb #cell-019
+# %% ../../nbs/cohorts/losses.ipynb #cell-021
 def describe_losses(
     losses: Sequence[Loss],  # of a source
 ) -> list[str]:  # one line a loss that occurred, the largest fraction first

@@ -10,6 +10,7 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-003
 from ..cohorts.sites import at_sites
+from ..cohorts.statistics import channel_of_statistic
 from ..data import PreparedCohort
 from .formats import SYSTEM_GROUPS, format_estimate, format_percent
 from .intervals import CONFIDENCE_LEVEL
@@ -29,7 +30,7 @@ def missingness(
     here = prepared.statistics[at_sites(prepared.stays, prepared.sites_of_transfer)]
     counts = here.filter(regex=r'\|all100%\|len$')
     unmeasured = (counts.fillna(0) == 0).mean().sort_values(ascending=False)
-    words = [f'{column.rsplit("|", 2)[0]} {100 * v:.1f} %' for column, v in unmeasured.items()]
+    words = [f'{channel_of_statistic(column)} {100 * v:.1f} %' for column, v in unmeasured.items()]
     return f'Stays without any measurement: {_join_words(words)}.' if words else ''
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-011

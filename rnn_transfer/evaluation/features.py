@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 # %% ../../nbs/evaluation/features.ipynb #cell-004
+from ..cohorts.statistics import channel_of_statistic
 from ..data import PreparedCohort
 from .formats import format_estimate, format_percent
 from .layout import ReportTable, Section
@@ -107,10 +108,10 @@ def strongest_statistics(
     for feature in rho:
         r = rho[feature].dropna()
         r = r.iloc[np.argsort(-r.abs().to_numpy(), kind='stable')]
-        channel = pd.Series([name.rsplit('|', 2)[0] for name in r.index], index=r.index)
+        channel = pd.Series([channel_of_statistic(name) for name in r.index], index=r.index)
         best = r[~channel.duplicated()].head(n_channels)
         for k, (name, v) in enumerate(best.items()):
-            rows.append(dict(feature=feature, rank=k + 1, channel=name.rsplit('|', 2)[0], statistic=name, rho=v))
+            rows.append(dict(feature=feature, rank=k + 1, channel=channel_of_statistic(name), statistic=name, rho=v))
     return pd.DataFrame(rows, columns=['feature', 'rank', 'channel', 'statistic', 'rho'])
 
 # %% ../../nbs/evaluation/features.ipynb #cell-023

@@ -109,7 +109,10 @@ def _write_draft(given: dict) -> str:
     table = importlib.import_module('rnn_transfer.sources.table')
     draft = table.write_draft(given['events'], given['draft'], table.parse_columns(given['columns']))
     open_names = int((draft['channel'] == '').sum())
-    return f'{given["draft"]}: {len(draft)} names, {open_names} without a channel; fill in channels and units'
+    channels = importlib.import_module('rnn_transfer.cohorts.channels').BENCHMARK_CHANNELS
+    known = ', '.join(f'{c.name} ({c.unit})' if c.unit else c.name for c in channels)
+    said = f'{given["draft"]}: {len(draft)} names, {open_names} without a channel; fill in channels and units'
+    return f'{said}\n  channels that are known, and their units: {known}'
 
 # %% ../../nbs/experiment/commands.ipynb #cell-019
 def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
@@ -151,6 +154,8 @@ def rnn_transfer_cohort(
     columns: str = '',  # table: columns with other names, such as 'stay_id=pid;hour=charttime'
     tasks: str = '',  # table: columns of labels, such as 'sepsis;died' (default: all of 0 and 1)
     first_hour: int | None = None,  # table: what an hourly table calls its first hour, 0 or 1 (default: by its rows)
+    time_unit: str = '',  # table: of numbers in the column of times; hours (default), minutes, days or seconds
+    decimal: str = '',  # table: ',' where a comma is the decimal point (default: so in files with semicolons)
     checkpoint: str = '',  # table: network whose channels are known, and with whose stays to compare
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)

@@ -33,11 +33,11 @@ def values_of_rule(
     rule: ChannelRule,  # of its name
     channel: Channel,  # as `channel_of_rule`
     table: str,  # the table's name in messages
-    findings: Findings,  # receives problems and losses
+    findings: Findings,  # receives problems and losses; a row is named by the index of `column`
     implausible: str = 'drop',  # as `to_unit`
 ) -> np.ndarray:  # (n,) float64 numbers in the channel's unit, or positions of categories; NaN where there is none
     "Values of one name in its channel."
-    where = Place(table, rule.name)
+    where = Place(table, rule.name, column.index)
     if channel.kind == 'categorical':
         return to_categories(column, rule, channel, where, findings)
     number = read_numbers(column, where, findings)
@@ -53,7 +53,8 @@ class EventPieces:
     hour: list[np.ndarray] = field(default_factory=list)  # hours since admission
     value: list[np.ndarray] = field(default_factory=list)  # numbers or positions
     code: list[np.ndarray] = field(default_factory=list)  # position of the channel
-    rank: list[np.ndarray] = field(default_factory=list)  # of the name; a lower one is kept
+    rank: list[np.ndarray] = field(default_factory=list)  # of the piece; a lower one is kept
+    names: list[str] = field(default_factory=list)  # the name in the table of each piece
 
     def add(
         self,
@@ -61,6 +62,7 @@ class EventPieces:
         hour: np.ndarray,  # (n,) hours
         value: np.ndarray,  # (n,) numbers or positions; NaN is left out
         channel: Channel,  # of all of them
+        name: str = '',  # in the table, for messages; empty: that of the channel
     ) -> None:  # nothing
         "Keep the values of one name."
         if channel.name not in [c.name for c in self.channels]:
@@ -71,8 +73,27 @@ class EventPieces:
             pieces.append(piece[given])
         self.code.append(np.full(given.sum(), code, np.int32))
         self.rank.append(np.full(given.sum(), len(self.rank), np.int32))
+        self.names.append(name or channel.name)
 
 # %% ../../nbs/frames/events.ipynb #cell-012
+def _lose_merged(pieces: EventPieces, same, value, code, rank, table: str, findings: Findings) -> None:
+    "Count the values of sorted events that another one of the same time replaces"
+    lost, ends = np.flatnonzero(same), np.flatnonzero(~np.r_[same, False])
+    kept = ends[np.searchsorted(ends, lost)]  # the value that stands in place of each lost one
+    names = np.array(pieces.names, object)
+    is_other = names[rank[lost]] != names[rank[kept]]
+    reason = f'{table}: a later row has the same stay, time and name, and is kept'
+    findings.lose(reason, np.count_nonzero(~is_other), len(value), unit='values', how='merged')
+    differs = ~np.isclose(value[lost], value[kept], rtol=1e-6)  # 98.6 °F and 37 °C do not
+    for i in np.unique(code[lost[is_other]]):
+        chosen, of = is_other & (code[lost] == i), np.flatnonzero(code == i)
+        n_both, n_differ = (len(np.unique(kept[which])) for which in (chosen, chosen & differs))
+        listed = ', '.join(dict.fromkeys(names[np.unique(rank[of])]))
+        text = f'{pieces.channels[i].name} is read from {listed}: {n_both:,} times have more than one of them, '
+        text += f'{n_differ:,} with different values; the first in the mapping is kept'
+        findings.lose(f'{table}: {text}', np.count_nonzero(chosen), len(of), unit='values', how='merged')
+
+# %% ../../nbs/frames/events.ipynb #cell-014
 def join_pieces(
     pieces: EventPieces,  # of a table
     table: str,  # its name, for the loss
@@ -89,33 +110,40 @@ def join_pieces(
     stay, hour, value, code = stay[order], hour[order], value[order], code[order]
     same = (stay[1:] == stay[:-1]) & (hour[1:] == hour[:-1]) & (code[1:] == code[:-1])
     kept = np.r_[~same, np.ones(min(len(stay), 1), bool)]
-    reason = f'{table}: another value of the same stay, hour and channel'
-    findings.lose(reason, int(same.sum()), len(stay), unit='values', how='merged')
+    if same.any():
+        _lose_merged(pieces, same, value, code, rank[order], table, findings)
     names = [c.name for c in pieces.channels]
     channel = pd.Categorical.from_codes(code[kept], names)
     return pd.DataFrame(dict(stay_id=stay[kept], hour=hour[kept], channel=channel, value=value[kept]))
 
-# %% ../../nbs/frames/events.ipynb #cell-016
+# %% ../../nbs/frames/events.ipynb #cell-018
 def usable_rows(
     stay: np.ndarray,  # (n,) stay_id; -1: not in the table of stays
     hour: np.ndarray,  # (n,) hours since admission; NaN: unreadable
     table: str,  # its name, for messages
     findings: Findings,  # receives problems and losses
+    unknown: str = '',  # which identifiers are not in the table of stays, as `Identifiers.describe_unknown`
 ) -> np.ndarray:  # (n,) bool
     "Which rows have a stay and a time."
     known, timed = stay >= 0, np.isfinite(hour)
+    named = f' ({unknown})' if unknown else ''
     if len(stay) and not known.any():
-        fix = 'use the same identifiers in both tables, or name the column: columns=dict(stay_id=...)'
-        findings.add(table, 'stay_id', 'has no stay of the table of stays', fix)
-    findings.lose(f'{table}: the stay is not in the table of stays', (~known).sum(), len(stay))
-    reason = f'{table}: the time is empty or unreadable'
-    findings.lose(reason, (known & ~timed).sum(), len(stay), limit=ROW_LIMIT, fix='give each row a time')
+        fix = 'write identifiers alike in both tables, or name the column: columns=dict(stay_id=...)'
+        findings.add(table, 'stay_id', f'has no stay of the table of stays{named}', fix)
+    findings.lose(f'{table}: the stay is not in the table of stays', (~known).sum(), len(stay), examples=unknown)
+    untimed = known & ~timed
+    if untimed.any():
+        counts = dict(n=untimed.sum(), of=len(stay), limit=ROW_LIMIT)
+        examples = findings.name_rows(table, np.flatnonzero(untimed))
+        findings.lose(
+            f'{table}: the time is empty or unreadable', **counts, fix='give each row a time', examples=examples
+        )
     early = known & timed & (hour < 0)
     fix = 'check that times count from admission to the ICU'
     findings.lose(f'{table}: before admission', early.sum(), len(stay), limit=CHANNEL_LIMIT, fix=fix)
     return known & timed & ~early
 
-# %% ../../nbs/frames/events.ipynb #cell-020
+# %% ../../nbs/frames/events.ipynb #cell-022
 def events_of_long(
     rows: pd.DataFrame,  # columns stay (stay_id), hour, name, value and perhaps unit; all usable
     rules: list[ChannelRule],  # of the names that stand for channels
@@ -132,7 +160,7 @@ def events_of_long(
         for unit, of_unit in _by_unit(groups[rule.name], rule):
             stated = ChannelRule(rule.name, rule.channel, unit, rule.read_as, rule.categories, rule.normal)
             value = values_of_rule(of_unit['value'], stated, channel, table, findings, implausible)
-            pieces.add(of_unit['stay'].to_numpy(), of_unit['hour'].to_numpy(), value, channel)
+            pieces.add(of_unit['stay'].to_numpy(), of_unit['hour'].to_numpy(), value, channel, rule.name)
     return pieces
 
 
@@ -142,7 +170,7 @@ def _by_unit(rows: pd.DataFrame, rule: ChannelRule) -> list[tuple[str | None, pd
         return [(rule.unit, rows)]
     return [(unit or None, part) for unit, part in rows.groupby(rows['unit'].fillna('').astype(str), sort=False)]
 
-# %% ../../nbs/frames/events.ipynb #cell-023
+# %% ../../nbs/frames/events.ipynb #cell-025
 def events_of_wide(
     frame: pd.DataFrame,  # usable rows, a column for each name
     stay: np.ndarray,  # (n,) stay_id of each row
@@ -157,5 +185,6 @@ def events_of_wide(
     pieces = EventPieces([])
     for rule in rules:
         channel = channel_of_rule(rule, known)
-        pieces.add(stay, hour, values_of_rule(frame[rule.name], rule, channel, table, findings, implausible), channel)
+        value = values_of_rule(frame[rule.name], rule, channel, table, findings, implausible)
+        pieces.add(stay, hour, value, channel, rule.name)
     return pieces

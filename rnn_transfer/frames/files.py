@@ -6,9 +6,12 @@
 __all__ = ['read_table']
 
 # %% ../../nbs/frames/files.ipynb #cell-002
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
+import numpy as np
 import pandas as pd
 
 # %% ../../nbs/frames/files.ipynb #cell-003
@@ -17,23 +20,55 @@ from ..utilities.errors import BadInput
 from ..utilities.gzip_files import gzip_checked
 
 # %% ../../nbs/frames/files.ipynb #cell-006
-def _read_csv(path: Path) -> pd.DataFrame:
+def _identifiers_as_written(column: pd.Series) -> pd.Series:
+    "Texts as whole numbers, where each is the number as it is usually written; else as they are"
+    codes, different = pd.factorize(column)  # an empty cell has the code -1, the last
+    texts = pd.Series(different, dtype='string').str.strip()
+    if texts.str.fullmatch(r'-?(0|[1-9]\d{0,17})(\.0*)?').all():
+        numbers = pd.array([*(int(text.partition('.')[0]) for text in texts), pd.NA], dtype='Int64')[codes]
+        return pd.Series(numbers if (codes < 0).any() else numbers.to_numpy('int64'))
+    return pd.Series(np.append(texts.to_numpy(object), None)[codes])
+
+# %% ../../nbs/frames/files.ipynb #cell-008
+def _with_points(frame: pd.DataFrame, are_ids: Collection[int]) -> pd.DataFrame:
+    "Numbers with a decimal comma, in columns of texts, get a point; positions in `are_ids` are left alone"
+    for i, dtype in enumerate(frame.dtypes):
+        if i in are_ids or not pd.api.types.is_string_dtype(dtype):
+            continue
+        texts = frame.iloc[:, i].astype('string')
+        is_number = texts.str.fullmatch(r'\s*[+-]?\d*,\d+\s*').fillna(False).to_numpy(bool)
+        if is_number.any():
+            points = texts.str.replace(',', '.', regex=False)
+            frame.isetitem(i, frame.iloc[:, i].astype(object).mask(is_number, points))
+    return frame
+
+# %% ../../nbs/frames/files.ipynb #cell-009
+def _read_csv(path: Path, identifiers: Collection[str], decimal: str) -> pd.DataFrame:
     "A CSV file; BadInput where it is damaged or a line has too many fields."
     form = read_form(path)
-    decimal = ',' if form.delimiter == ';' else '.'
+    are_ids = [i for i, name in enumerate(form.names) if name.lower() in identifiers]
+    decimal = ',' if form.delimiter == ';' or decimal == ',' else '.'
     options = dict(keep_default_na=False, na_values=list(MISSING_WORDS), skipinitialspace=True, low_memory=False)
     try:
-        with gzip_checked(path), open_csv(path, 'rt', encoding='utf-8-sig', newline='') as file:
-            frame = pd.read_csv(file, sep=form.delimiter, decimal=decimal, index_col=False, **options)
+        with gzip_checked(path), open_csv(path, 'rt', encoding='utf-8-sig', newline='') as file, catch_warnings():
+            simplefilter('error', pd.errors.ParserWarning)  # pandas would cut off what stands right of the last name
+            types = dict.fromkeys(are_ids, 'str')
+            frame = pd.read_csv(file, sep=form.delimiter, decimal=decimal, index_col=False, dtype=types, **options)
     except UnicodeDecodeError as e:
         raise BadInput(f'{path}: no text in UTF-8; save it as CSV in UTF-8') from e
+    except pd.errors.ParserWarning as e:
+        fix = f'put texts and numbers with {form.delimiter!r} in them in quotes, or separate the fields with semicolons'
+        raise BadInput(f'{path}: lines have more fields than line 1 has names ({len(form.names)}); {fix}') from e
     except pd.errors.ParserError as e:
         reason = ' '.join(str(e).removeprefix('Error tokenizing data. ').split())
         raise BadInput(f'{path}: {reason[:160]}; put texts with {form.delimiter!r} in quotes') from e
     frame.columns = form.names
+    frame = _with_points(frame, are_ids) if decimal == ',' else frame
+    for i in are_ids:
+        frame.isetitem(i, _identifiers_as_written(frame.iloc[:, i]))
     return frame
 
-# %% ../../nbs/frames/files.ipynb #cell-008
+# %% ../../nbs/frames/files.ipynb #cell-011
 def _check_names(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     "The frame with texts as names of its columns; BadInput where a name is empty or there twice."
     frame = frame.set_axis([str(c).strip() for c in frame.columns], axis=1)
@@ -47,27 +82,39 @@ def _check_names(frame: pd.DataFrame, what: str) -> pd.DataFrame:
         raise BadInput(f'{what}: column {names[names.duplicated()][0]} is there twice; leave one out')
     return frame
 
-# %% ../../nbs/frames/files.ipynb #cell-010
+# %% ../../nbs/frames/files.ipynb #cell-013
+def _read_frame(table: pd.DataFrame, what: str, identifiers: Collection[str], decimal: str) -> pd.DataFrame:
+    "A frame with its index as columns, where the index has names; rows are numbered from 0"
+    named = [n for n in table.index.names if n is not None and n not in table.columns]
+    frame = table.reset_index(named) if named else table
+    frame = _check_names(frame.reset_index(drop=True), what)
+    if decimal == ',':
+        frame = _with_points(frame, [i for i, name in enumerate(frame.columns) if name.lower() in identifiers])
+    frame.attrs = {name: table.attrs[name] for name in ('name', 'csv') if name in table.attrs}
+    return frame
+
+# %% ../../nbs/frames/files.ipynb #cell-015
 def read_table(
     table: Any,  # pandas or Polars frame, or the path of a Parquet file or folder, or of a .csv or .csv.gz file
     what: str,  # what it is for, such as events
+    identifiers: Collection[str] = (),  # columns, in small letters, whose leading zeros count
+    decimal: str = '',  # a comma: it is the decimal point in texts too; empty: only in files with semicolons
 ) -> tuple[pd.DataFrame, str]:  # the rows, numbered from 0, and the table's name in messages; BadInput otherwise
     "Read a table."
     if hasattr(table, 'to_pandas'):
         table = table.to_pandas()
     if isinstance(table, pd.DataFrame):
-        index = table.index
-        named = [n for n in index.names if n is not None and n not in table.columns]
-        frame = table.reset_index(named) if named else table
-        return _check_names(frame.reset_index(drop=True), what), table.attrs.get('name', what)
+        return _read_frame(table, what, identifiers, decimal), table.attrs.get('name', what)
     if not isinstance(table, (str, Path)):
         raise BadInput(f'{what}: {type(table).__name__}; expected a data frame, or the path of a Parquet or CSV file')
     path = Path(table).expanduser()
     if path.name.lower().endswith(('.csv', '.csv.gz', '.tsv', '.tsv.gz', '.txt')):
-        return _check_names(_read_csv(path), path.name), path.name
-    return _check_names(_read_parquet(path), path.name), path.name
+        frame = _check_names(_read_csv(path, identifiers, decimal), path.name)
+        frame.attrs['csv'] = (str(path), len(frame))  # where its rows are, for messages
+        return frame, path.name
+    return _read_frame(_read_parquet(path), path.name, identifiers, decimal), path.name
 
-# %% ../../nbs/frames/files.ipynb #cell-011
+# %% ../../nbs/frames/files.ipynb #cell-016
 def _read_parquet(path: Path) -> pd.DataFrame:
     "A Parquet file, or a folder of them; BadInput for anything else."
     import pyarrow as pa

@@ -9,8 +9,10 @@ __all__ = ['ChannelRule', 'name_text', 'read_mapping', 'match_names', 'check_nam
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pandas as pd
 
@@ -18,7 +20,7 @@ import pandas as pd
 from ..cohorts.channels import BENCHMARK_CHANNELS, Channel
 from .files import read_table
 from .problems import Findings, raise_for_errors
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, shorten_list
 from ..utilities.files import write_csv
 
 # %% ../../nbs/frames/mapping.ipynb #cell-006
@@ -60,7 +62,7 @@ def name_text(
     "A name as text: an item number is the same whether its column has whole numbers or not."
     if pd.isna(value):
         return ''
-    is_whole = isinstance(value, float) and value == int(value)
+    is_whole = isinstance(value, float) and value.is_integer()
     return str(int(value) if is_whole else value).strip()
 
 
@@ -134,8 +136,8 @@ def read_mapping(
 
 # %% ../../nbs/frames/mapping.ipynb #cell-025
 def _simplify(name: str) -> str:
-    "Small letters and digits only."
-    return re.sub(r'[^a-z0-9]', '', name.lower())
+    "Small letters and digits only; ö is o, and ß is ss."
+    return re.sub(r'[^a-z0-9]', '', normalize('NFKD', name.casefold()))
 
 
 def match_names(
@@ -163,55 +165,60 @@ def check_names(
     "State the names that stand for nothing."
     absent = [rule.name for rule in rules if rule.name not in names]
     if absent:
-        what = f'has no {", ".join(absent[:6])}{" …" if len(absent) > 6 else ""}, which the mapping names'
+        what = f'has no {shorten_list(absent, 6)}, which the mapping names'
         findings.add(table, '', what, 'correct the name, or leave it out of the mapping', is_error=False)
     used = {rule.name for rule in matched} | {rule.name for rule in rules}
     ignored = [name for name in names if name not in used]
     if not matched:
-        what = f'no name stands for a channel (names: {", ".join(map(str, names[:8]))} …)'
+        what = f'no name stands for a channel (names: {shorten_list(names)})'
         findings.add(
             table, '', what, "map them: mapping={'hr': 'Heart Rate', ...}; `draft_mapping` makes a first draft"
         )
     elif ignored:
-        listed = ', '.join(map(str, ignored[:12])) + (' …' if len(ignored) > 12 else '')
-        findings.add(
-            table, '', f'ignored, as they stand for no channel: {listed}', 'map those that you want', is_error=False
-        )
+        what = f'ignored, as they stand for no channel: {shorten_list(ignored, 12)}'
+        findings.add(table, '', what, 'map those that you want', is_error=False)
 
 # %% ../../nbs/frames/mapping.ipynb #cell-032
+_CLOSE = 0.85  # ratio of difflib; Glucos and Glasgow are above it, and Skin temperature is below
+
+
 def check_spelling(
     rules: Sequence[ChannelRule],  # that stand for channels
     channels: Sequence[Channel],  # that are known
     table: str,  # the table's name in messages
     findings: Findings,  # receives the problems
 ) -> None:  # nothing
-    "Find channels that differ from a known one in case, spaces or punctuation alone."
+    "Find channels that differ from a known one in case, spaces, punctuation or a few letters."
     literal = {c.name for c in channels}
     known = {_simplify(c.name): c.name for c in channels}
-    for rule in rules:
-        meant = known.get(_simplify(rule.channel))
-        if meant and rule.channel not in literal:
-            what = f'the mapping says {rule.channel!r}, and the known channel is {meant!r}'
+    for rule in [rule for rule in rules if rule.channel not in literal]:
+        simple = _simplify(rule.channel)
+        if simple in known:
+            what = f'the mapping says {rule.channel!r}, and the known channel is {known[simple]!r}'
             findings.add(table, rule.name, what, 'write it like that, or give your own channel another name')
+        elif rule.normal is None and (close := get_close_matches(simple, known, 1, _CLOSE)):
+            what = f'the mapping says {rule.channel!r}, which is no known channel: did you mean {known[close[0]]!r}?'
+            own = f'give it its normal value: dict(channel={rule.channel!r}, normal=…), in a file the column normal'
+            findings.add(table, rule.name, what, f'write it like that; if it is a channel of your own, {own}')
 
 # %% ../../nbs/frames/mapping.ipynb #cell-036
 _ABBREVIATIONS = {
-    'Diastolic blood pressure': 'dbp diasabp nidiasabp diastolicbp bpdia rrdiast nibpdiastolic systemicdiastolic',
+    'Diastolic blood pressure': 'dbp diasabp nidiasabp diastolicbp bpdia rrdiast rrdia nibpdiastolic systemicdiastolic',
     'Fraction inspired oxygen': 'fio2 inspiredoxygen',
     'Glascow coma scale total': 'gcs gcstotal totalgcs',
     'Glascow coma scale eye opening': 'gcse gcseye gcseyes eyeopening',
     'Glascow coma scale motor response': 'gcsm gcsmotor motorresponse',
     'Glascow coma scale verbal response': 'gcsv gcsverbal verbalresponse',
-    'Glucose': 'gluc glu bloodglucose bloodsugar',
-    'Heart Rate': 'hr pulse puls heartrate',
-    'Height': 'ht bodyheight',
-    'Mean blood pressure': 'map mbp nimap meanbp bpmean meanarterialpressure systemicmean',
-    'Oxygen saturation': 'spo2 o2sat sao2 sat sats o2saturation',
-    'Respiratory rate': 'rr resp resprate breathingrate',
-    'Systolic blood pressure': 'sbp sysabp nisysabp systolicbp bpsys rrsyst nibpsystolic systemicsystolic',
-    'Temperature': 'temp tempc bodytemperature tempf temperaturec temperaturef',
-    'Weight': 'wt bodyweight weightkg',
-    'pH': 'arterialph bloodph',
+    'Glucose': 'gluc glu bloodglucose bloodsugar glukose blutzucker',
+    'Heart Rate': 'hr pulse puls heartrate herzfrequenz hf',
+    'Height': 'ht bodyheight grosse korpergrosse',
+    'Mean blood pressure': 'map mbp nimap meanbp bpmean meanarterialpressure systemicmean mitteldruck',
+    'Oxygen saturation': 'spo2 o2sat sao2 sat sats o2saturation sattigung sauerstoffsattigung',
+    'Respiratory rate': 'rr resp resprate breathingrate atemfrequenz af',
+    'Systolic blood pressure': 'sbp sysabp nisysabp systolicbp bpsys rrsyst rrsys nibpsystolic systemicsystolic',
+    'Temperature': 'temp tempc bodytemperature tempf temperaturec temperaturef temperatur korpertemperatur',
+    'Weight': 'wt bodyweight weightkg gewicht korpergewicht',
+    'pH': 'arterialph bloodph phwert',
     'Capillary refill rate': 'crr caprefill capillaryrefill capillaryrefilltime',
 }
 _BY_ABBREVIATION = {short: name for name, texts in _ABBREVIATIONS.items() for short in texts.split()}
@@ -225,7 +232,8 @@ def draft_mapping(
     if path and Path(path).exists():
         raise BadInput(f'{path}: exists, and a draft replaces nothing; name another file')
     known = {_simplify(c.name): c.name for c in BENCHMARK_CHANNELS} | _BY_ABBREVIATION
-    rows = [dict(name=name, channel=known.get(_simplify(name), '')) for name in map(str, names)]
+    plain = {name: re.sub(r'[(\[].*?[)\]]', '', name) for name in map(str, names)}  # without a unit in brackets
+    rows = [dict(name=name, channel=known.get(_simplify(text), '')) for name, text in plain.items()]
     draft = pd.DataFrame(rows).reindex(columns=list(_COLUMNS[:-1]), fill_value='')
     if path:
         write_csv(draft, Path(path))

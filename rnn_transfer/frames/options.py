@@ -25,6 +25,8 @@ class ReadOptions:
     tasks: list | dict | None = None  # as `find_tasks`
     whole_hours: str = ''  # times: hour 1 is a moment; bins: it names the hour; empty: by the form of the table
     first_hour: int | None = None  # what an hourly table calls its first hour, 0 or 1; None: as `first_hour` finds it
+    time_unit: str = ''  # of numbers in the column of times: hours, minutes, days, seconds; empty: hours, and checked
+    decimal: str = ''  # a comma: it is the decimal point in texts too; empty: only in files with semicolons
     implausible: str = 'drop'  # as `to_unit`
     seed: int = 0  # draws partitions where the table has none
     val: float = 0.15  # fraction of subjects for validation, where partitions are drawn
@@ -42,7 +44,12 @@ class ReadOptions:
         return replace(self, **{name: ReadOptions.__dataclass_fields__[name].default for name in wrong})
 
 # %% ../../nbs/frames/options.ipynb #cell-007
-_CHOICES = dict(whole_hours=('', 'times', 'bins'), implausible=('drop', 'keep'))
+_CHOICES = dict(
+    whole_hours=('', 'times', 'bins'),
+    time_unit=('', 'hours', 'minutes', 'days', 'seconds'),
+    decimal=('', '.', ','),
+    implausible=('drop', 'keep'),
+)
 
 
 def _wrong_choices(options: ReadOptions) -> dict[str, str]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 # %% ../../nbs/frames/stay_table.ipynb #cell-003
 from ..cohorts.channels import Task
+from .mapping import name_text
 from .options import ReadOptions
 from .problems import Findings
 from rnn_transfer.frames.stays import (
@@ -24,6 +25,7 @@ from rnn_transfer.frames.stays import (
     partition_of_stays,
     stay_lengths,
 )
+from ..utilities.errors import shorten_list
 
 # %% ../../nbs/frames/stay_table.ipynb #cell-006
 STAY_ROLES = ['stay_id', 'subject_id', 'los_hours', 'admitted', 'discharged', 'partition', 'site']  # of columns
@@ -42,21 +44,25 @@ class StayTable:
     left_out: list[str]  # columns without a role or a task
 
 # %% ../../nbs/frames/stay_table.ipynb #cell-008
+_NAME_IT = "name it: columns=dict(stay_id='…'), on the command line --columns 'stay_id=…'"
+
+
 def _check_identifiers(frame: pd.DataFrame, roles: dict[str, str], table: str, columns: dict, findings: Findings):
     "A stay, a subject and a site are named."
     if 'stay_id' not in roles:
         stated = columns.get('stay_id')
-        fix = f'call it {stated!r} here too, as columns says' if stated else 'name it: columns=dict(stay_id=...)'
-        findings.add(table, 'stay_id', 'is missing: no column names the stay', fix)
+        fix = f'call it {stated!r} here too, as columns says' if stated else _NAME_IT
+        names = f'; the table has {shorten_list(frame.columns)}'
+        findings.add(table, 'stay_id', 'is missing: no column names the stay', fix + names)
     for role in ('stay_id', 'subject_id', 'site'):
         if role in roles:
-            findings.add(table, roles[role], 'are empty', 'fill them', frame[roles[role]].isna().to_numpy())
+            findings.add(table, roles[role], 'empty', 'fill it', frame[roles[role]].isna().to_numpy())
 
 
 def _check_repeats(given: pd.Series, stay: np.ndarray, table: str, column: str, findings: Findings):
     "A stay is named once; two texts that differ in spaces alone are one name."
     repeated = given.notna().to_numpy() & pd.Series(stay).duplicated().to_numpy()
-    findings.add(table, column, 'repeat an earlier stay', 'give each stay one row', repeated)
+    findings.add(table, column, 'an earlier row has the same stay', 'give each stay one row', repeated)
 
 # %% ../../nbs/frames/stay_table.ipynb #cell-010
 def _subjects(
@@ -69,7 +75,7 @@ def _subjects(
         return pd.DataFrame(dict(subject_id=stay))
     given = frame[roles['subject_id']]
     ids = number_identifiers(given)
-    names = dict(subject_name=given.astype(str).to_numpy()) if ids.names else {}
+    names = dict(subject_name=given.map(name_text).to_numpy(object)) if ids.names else {}
     subject, empty = ids.apply(given), given.isna().to_numpy()
     subject[empty] = subject.max(initial=0) + 1 + np.arange(empty.sum())  # an error already; each is someone else
     return pd.DataFrame(dict(subject_id=subject, **names))
@@ -96,7 +102,7 @@ def read_stays(
     drawn = dict(seed=options.seed, val=options.val, test=options.test)
     subject = np.asarray(parts['subject_id'])
     parts |= dict(partition=partition_of_stays(frame, roles, subject, drawn, table, findings))
-    parts |= dict(stay_name=given.astype(str).to_numpy()) if ids.names else {}
+    parts |= dict(stay_name=given.map(name_text).to_numpy(object)) if ids.names else {}
     parts |= dict(site=frame[roles['site']].astype(str).to_numpy()) if 'site' in roles else {}
     return _read_rest(frame, roles, parts, ids if 'stay_id' in roles else None, table, options, findings)
 
@@ -119,7 +125,7 @@ def _read_rest(
         admitted = admitted[~admitted.index.duplicated()]
     left_out = [c for c in frame.columns if c not in roles.values() and c not in labels]
     if left_out:
-        listed = ', '.join(left_out[:12]) + (' …' if len(left_out) > 12 else '')
+        listed = shorten_list(left_out, 12)
         what = f'not read, as they are neither tasks of 0 and 1 nor among {", ".join(STAY_ROLES)}: {listed}'
         findings.add(table, '', what, 'state what you need in columns or tasks', is_error=False)
     made = pd.DataFrame({name: parts[name] for name in _ORDER if name in parts}).join(labels)

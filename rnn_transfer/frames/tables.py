@@ -21,9 +21,10 @@ from .events import EventPieces, events_of_long, events_of_wide, join_pieces, us
 from .files import read_table
 from .mapping import ChannelRule, check_names, check_spelling, match_names, name_text, read_mapping
 from .options import ReadOptions
-from .problems import Findings, raise_for_errors
+from .problems import Findings, Place, raise_for_errors
 from .stay_table import StayTable, read_stays
-from .stays import check_stated_columns, find_columns
+from .stays import check_stated_columns, find_columns, identifier_names
+from .time_units import check_time_unit, numbers_to_hours
 from rnn_transfer.frames.times import (
     find_first_hour,
     hours_since_admission,
@@ -32,11 +33,22 @@ from rnn_transfer.frames.times import (
     parse_timestamps,
     warn_of_whole_hours,
 )
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, shorten_list
 
-# %% ../../nbs/frames/tables.ipynb #cell-006
+# %% ../../nbs/frames/tables.ipynb #cell-007
+def _apply_time_unit(hour: np.ndarray, column: pd.Series, unit: str, table: str, findings: Findings) -> np.ndarray:
+    "(n,) hours; a problem where a unit is stated for times that have one of their own"
+    if unit in ('', 'hours'):
+        return hour
+    if not is_counted(column) or pd.api.types.is_timedelta64_dtype(column):
+        what = f'time_unit={unit!r}: the column holds durations or times of day'
+        findings.add(table, column.name, what, 'leave time_unit out')
+        return hour
+    return numbers_to_hours(hour, unit)
+
+# %% ../../nbs/frames/tables.ipynb #cell-008
 def _row_hours(
-    frame, roles: dict, stays: StayTable, stay: np.ndarray, options: ReadOptions, bins: bool, table: str, findings
+    frame, roles: dict, stays: StayTable, stay, options: ReadOptions, bins: bool, hours: int, table: str, findings
 ) -> np.ndarray:
     "(n,) hours since admission of each row; NaN where there is none"
     column, first = frame[roles['hour']], options.first_hour
@@ -44,6 +56,11 @@ def _row_hours(
     if stays.admitted is not None:
         admitted = stays.admitted.reindex(stay).reset_index(drop=True)
     hour = hours_since_admission(column, admitted, table, findings)
+    hour = _apply_time_unit(hour, column, options.time_unit, table, findings)
+    if not options.time_unit:
+        length = stays.frame.set_index('stay_id')['los_hours']
+        length = length[~length.index.duplicated()].reindex(stay).to_numpy()
+        check_time_unit(hour, stay, length, bins, hours, Place(table, roles['hour']), findings)
     if bins:
         if first is None and is_counted(column):
             first = find_first_hour(hour, roles['hour'], table, findings)
@@ -59,12 +76,13 @@ def _find_roles(frame, needed: list[str], options: ReadOptions, table: str, find
     "The columns of needed roles; a problem for each that is missing"
     roles = find_columns(frame, [*needed, 'unit'], options.columns)
     for role in [role for role in needed if role not in roles]:
-        names, stated = ', '.join(map(str, frame.columns[:8])), options.columns.get(role)
-        fix = f'call it {stated!r} here too' if stated else f'name it: columns=dict({role}=...)'
+        names, stated = shorten_list(frame.columns), options.columns.get(role)
+        fix = f"name it: columns=dict({role}='…'), on the command line --columns '{role}=…'"
+        fix = f'call it {stated!r} here too' if stated else fix
         findings.add(table, role, 'is missing', f'{fix}; the table has {names}')
     return roles
 
-# %% ../../nbs/frames/tables.ipynb #cell-008
+# %% ../../nbs/frames/tables.ipynb #cell-010
 @dataclass
 class _Places:
     "Where the rows of a table of events belong"
@@ -80,7 +98,7 @@ class _Places:
 
 
 def _place_rows(
-    frame, roles: dict, stays: StayTable | None, bins: bool, options: ReadOptions, table: str, findings: Findings
+    frame, roles: dict, stays: StayTable | None, bins: bool, options: ReadOptions, hours: int, table: str, findings
 ) -> _Places:
     "Stay and hour of each row"
     nowhere = _Places(np.zeros(len(frame), np.int64), np.zeros(len(frame)), np.ones(len(frame), bool), False)
@@ -89,21 +107,29 @@ def _place_rows(
             parse_timestamps(frame[roles['hour']], table, findings)
         return nowhere
     stay, n_errors = stays.ids.apply(frame[roles['stay_id']]), len(findings.errors)
-    hour = _row_hours(frame, roles, stays, stay, options, bins, table, findings)
+    hour = _row_hours(frame, roles, stays, stay, options, bins, hours, table, findings)
     if len(findings.errors) > n_errors or stays.has_wrong_times:  # what is lost for that reason is no second problem
         hour = np.nan_to_num(hour, nan=0.0)
-    usable = usable_rows(stay, hour, table, findings)
+    unknown = stays.ids.describe_unknown(frame[roles['stay_id']]) if (stay < 0).any() else ''
+    usable = usable_rows(stay, hour, table, findings, unknown)
     return _Places(stay, hour, usable, True) if usable.any() or not len(usable) else nowhere
 
-# %% ../../nbs/frames/tables.ipynb #cell-009
+# %% ../../nbs/frames/tables.ipynb #cell-011
 def _read_events(
-    frame, table: str, stays: StayTable | None, mapping: tuple, is_wide: bool, options: ReadOptions, findings: Findings
+    frame,
+    table: str,
+    stays: StayTable | None,
+    mapping: tuple,
+    is_wide: bool,
+    options: ReadOptions,
+    hours: int,
+    findings,
 ) -> tuple[EventPieces, _Places]:
     "The events of a long or wide table; a mapping is its rules, and whether all of them could be read"
     needed = ['stay_id', 'hour'] if is_wide else ['stay_id', 'hour', 'channel', 'value']
     roles = _find_roles(frame, needed, options, table, findings)
     bins = options.whole_hours == 'bins' or (is_wide and options.whole_hours != 'times')
-    places = _place_rows(frame, roles, stays, bins, options, table, findings)
+    places = _place_rows(frame, roles, stays, bins, options, hours, table, findings)
     if not is_wide and not {'channel', 'value'} <= set(roles):
         return EventPieces([]), places
     rules, is_whole = mapping
@@ -124,7 +150,7 @@ def _read_events(
         pieces = events_of_long(rows, matched, known, table, findings, options.implausible)
     return pieces, places
 
-# %% ../../nbs/frames/tables.ipynb #cell-010
+# %% ../../nbs/frames/tables.ipynb #cell-012
 def _names(column: pd.Series) -> list[str]:
     "The channels that a long table names"
     return [name_text(name) for name in pd.unique(column.dropna())]
@@ -136,7 +162,7 @@ def _long_rows(frame: pd.DataFrame, roles: dict, stay: np.ndarray, hour: np.ndar
     rows = {'stay': stay, 'hour': hour, 'name': names, 'value': frame[roles['value']]}
     return pd.DataFrame(rows | ({'unit': frame[roles['unit']]} if 'unit' in roles else {}))
 
-# %% ../../nbs/frames/tables.ipynb #cell-012
+# %% ../../nbs/frames/tables.ipynb #cell-014
 def _warn_of_units(rules: list[ChannelRule], known: dict, has_units: bool, table: str, findings: Findings) -> None:
     "Name the channels whose unit is not stated"
     open_units = {r.name: known[r.channel].unit for r in rules if r.unit is None and r.channel in known}
@@ -145,15 +171,17 @@ def _warn_of_units(rules: list[ChannelRule], known: dict, has_units: bool, table
         what = f'states no unit: read {", ".join(stated)}'
         findings.add(table, '', what, 'state units in the mapping', is_error=False)
 
-# %% ../../nbs/frames/tables.ipynb #cell-014
+# %% ../../nbs/frames/tables.ipynb #cell-016
 def _finish_stays(stays: StayTable, last: pd.Series, table: str, findings: Findings) -> pd.DataFrame:
     "Stays with a length, and counts of those that have no event or end early"
     frame = stays.frame
     last = last.reindex(frame['stay_id']).to_numpy()
     empty = np.isnan(last) & (frame['stay_id'] != -1).to_numpy()  # -1: its identifier is empty, an error already
     fix = 'check the identifiers of both tables, and whether the mapping names the columns that you want'
-    reason = f'{table}: no event is of this stay'
-    findings.lose(reason, int(empty.sum()), len(frame), unit='stays', how='imputed', limit=CHANNEL_LIMIT, fix=fix)
+    if empty.any():
+        counts = dict(n=int(empty.sum()), of=len(frame), unit='stays', how='imputed', limit=CHANNEL_LIMIT)
+        examples = findings.name_rows(table, np.flatnonzero(empty))
+        findings.lose(f'{table}: no event is of this stay', **counts, fix=fix, examples=examples)
     if not stays.has_length:
         what = 'is missing: a stay ends with its last event'
         fix = 'add los_hours, or admitted and discharged, if stays shorter than the window matter'
@@ -163,35 +191,36 @@ def _finish_stays(stays: StayTable, last: pd.Series, table: str, findings: Findi
         frame = frame.assign(los_hours=np.nan_to_num(last, nan=0.0))
     elif (last > frame['los_hours'] + 1).any():
         late = (last > frame['los_hours'] + 1).to_numpy()
-        findings.add(table, 'los_hours', 'end before their last event', 'check the times', late, is_error=False)
+        what = 'the stay ends before its last event'
+        findings.add(table, 'los_hours', what, 'check the times', late, is_error=False)
     return frame
 
-# %% ../../nbs/frames/tables.ipynb #cell-015
+# %% ../../nbs/frames/tables.ipynb #cell-017
 def _warn_of_labels(frame: pd.DataFrame, tasks: list[Task], table: str, hours: int, findings: Findings) -> None:
     "Labels that may say less, or more, than they seem to"
     phenotypes = [t.name for t in tasks if t.kind == 'phenotype']
     if len(phenotypes) > 4:
         none = (frame[phenotypes] == 0).all(axis=1).to_numpy()
-        what = 'are 0 in every phenotype'
+        what = '0 in every phenotype'
         fix = 'leave labels empty where a stay has no diagnoses on record; 0 says that they were looked for'
         findings.add(table, '', what, fix, none, is_error=False)
     for task in (t for t in tasks if t.kind == 'mortality'):
         early = died_in_window(frame, task, hours)
-        what, fix = f'are positive and end before hour {hours}: the input can hold the outcome', 'leave such stays out'
+        what, fix = f'positive, and ends before hour {hours}: the input can hold the outcome', 'leave such stays out'
         findings.add(table, task.name, what, fix, early, is_error=False)
 
-# %% ../../nbs/frames/tables.ipynb #cell-017
+# %% ../../nbs/frames/tables.ipynb #cell-019
 def _limit_losses(losses: list[Loss], findings: Findings, allow_loss: bool) -> None:
     "Losses above their limits are problems"
     accept = 'or accept it with --allow-loss (in Python, allow_loss=True)'
     for loss in losses:
         if loss.is_too_large and not allow_loss:
-            reason, _, detail = loss.reason.partition(': ')
+            reason, _, detail = loss.text.partition(': ')
             counts = f'{loss.n:,} of {loss.of:,} {loss.unit} ({loss.fraction:.0%})'
             what = f'{detail}: {counts} {loss.how}, above {loss.limit:.0%}'
             findings.add(reason, '', what, f'{loss.fix}, {accept}' if loss.fix else accept)
 
-# %% ../../nbs/frames/tables.ipynb #cell-019
+# %% ../../nbs/frames/tables.ipynb #cell-021
 @dataclass
 class ConvertedTables:
     "The parts of a cohort, and what was found on the way."
@@ -219,14 +248,18 @@ def _order_channels(pieces: EventPieces, options: ReadOptions, findings: Finding
             findings.add('mapping', '', what, fix, is_error=False)
     return sorted(pieces.channels, key=lambda c: known.index(c.name) if c.name in known else len(known))
 
-# %% ../../nbs/frames/tables.ipynb #cell-021
-def _read(table: Any, what: str, findings: Findings) -> tuple[pd.DataFrame | None, str]:
+# %% ../../nbs/frames/tables.ipynb #cell-023
+def _read(table: Any, what: str, options: ReadOptions, findings: Findings) -> tuple[pd.DataFrame | None, str]:
     "A table and its name in messages; a problem, and None, where it cannot be read"
     try:
-        return read_table(table, what)
+        frame, name = read_table(table, what, identifier_names(options.columns), options.decimal)
     except BadInput as e:
         findings.keep(e)
         return None, what
+    path, n_rows = frame.attrs.get('csv', ('', 0))
+    if path and n_rows == len(frame):
+        findings.files[name] = path
+    return frame, name
 
 
 def _check_cohort_names(channels: list[Channel], tasks: list[Task], findings: Findings) -> None:
@@ -240,7 +273,7 @@ def _check_cohort_names(channels: list[Channel], tasks: list[Task], findings: Fi
     for name in sorted({c.name for c in channels} & {t.name for t in tasks}):
         findings.add('stays', name, 'is a label and has the name of a channel', 'rename it')
 
-# %% ../../nbs/frames/tables.ipynb #cell-023
+# %% ../../nbs/frames/tables.ipynb #cell-025
 def convert_tables(
     events: Any,  # as `read_table`: one row an observation, or one row a stay and hour
     stays: Any,  # as `read_table`: one row a stay
@@ -252,7 +285,8 @@ def convert_tables(
     "Convert a hospital's tables."
     findings = Findings() if findings is None else findings
     options = options.check(findings)
-    (events, events_name), (stays, stays_name) = _read(events, 'events', findings), _read(stays, 'stays', findings)
+    events, events_name = _read(events, 'events', options, findings)
+    stays, stays_name = _read(stays, 'stays', options, findings)
     if events is not None and stays is not None:
         check_stated_columns(options.columns, {stays_name: stays, events_name: events}, findings)
     n_errors = len(findings.errors)
@@ -260,7 +294,7 @@ def convert_tables(
     read = None if stays is None else read_stays(stays, stays_name, options, findings)
     pieces, places = EventPieces([]), None
     if events is not None:
-        pieces, places = _read_events(events, events_name, read, mapping, is_wide, options, findings)
+        pieces, places = _read_events(events, events_name, read, mapping, is_wide, options, hours, findings)
     _check_cohort_names(pieces.channels, read.tasks if read else [], findings)
     _limit_losses(findings.losses, findings, options.allow_loss)
     is_placed = read is not None and places is not None and places.are_known
@@ -270,7 +304,7 @@ def convert_tables(
         raise_for_errors(findings)
     return _join(pieces, places, read, (events_name, stays_name), options, hours, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-024
+# %% ../../nbs/frames/tables.ipynb #cell-026
 def _join(
     pieces: EventPieces, places: _Places, read: StayTable, names: tuple[str, str], options, hours: int, findings
 ) -> ConvertedTables:
@@ -287,7 +321,7 @@ def _join(
     made['channel'] = made['channel'].cat.set_categories([c.name for c in channels])
     return ConvertedTables(made, frame, channels, read.tasks, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-033
+# %% ../../nbs/frames/tables.ipynb #cell-035
 def describe_conversion(
     made: ConvertedTables,  # as `convert_tables`
     source: str,  # of the data, such as our ICU

@@ -14,6 +14,18 @@ import pandas as pd
 from .problems import Findings
 
 # %% ../../nbs/frames/times.ipynb #cell-006
+_DOTTED = r'^(\d{1,2})\.(\d{1,2})\.(\d{4})(?= |$)'  # day, month and year; with dots the day comes first everywhere
+
+
+def _dotted_as_iso(texts: pd.Series) -> pd.Series:
+    "01.03.2019 14:05 and 1.3.2019 9:05 in the form of ISO 8601; other texts as they are"
+    is_dotted = texts.str.match(_DOTTED).fillna(False).to_numpy(bool)
+    if not is_dotted.any():
+        return texts
+    dotted = texts[is_dotted].str.replace(r'(?<!\d)(\d)(?=[.:])', r'0\1', regex=True)  # two digits for each part
+    return texts.where(~is_dotted, dotted.str.replace(_DOTTED, r'\3-\2-\1', regex=True).reindex(texts.index))
+
+# %% ../../nbs/frames/times.ipynb #cell-008
 _ISO = r'^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?\s*(Z|[+-]\d{2}:?\d{2})?\s*$'
 
 
@@ -27,18 +39,24 @@ def parse_timestamps(
         return column.dt.tz_convert('UTC').dt.tz_localize(None)
     if pd.api.types.is_datetime64_any_dtype(column):
         return column
-    texts = column.astype('string').str.strip()
+    texts = _dotted_as_iso(column.astype('string').str.strip())
     is_iso = texts.str.match(_ISO).fillna(False).to_numpy(bool)
     is_empty = (texts.isna() | (texts == '')).to_numpy(bool)
-    what = f'hold no time of the form 2019-03-01 14:05 (such as {next(iter(texts[~is_iso & ~is_empty]), "")!r:.40})'
-    findings.add(table, column.name, what, 'write times so; 03/01/2019 could be March or January', ~is_iso & ~is_empty)
+    is_other = ~is_iso & ~is_empty
+    what = 'no time of the form 2019-03-01 14:05 or 01.03.2019 14:05'
+    fix = 'write times so; 03/01/2019 could be March or January'
+    if texts[is_other].str.fullmatch(r'[+-]?\d+,\d+').any():
+        fix = "if these are numbers with a decimal comma, say decimal=','"
+    elif texts[is_other].str.fullmatch(r'\d{1,2}:\d{2}(:\d{2})?').any():
+        fix = 'a time of day needs its date: put both in one column'
+    findings.add(table, column.name, what, fix, is_other, cells=column, rows=column.index)
     has_zone = texts[is_iso].str.contains(r'(?:Z|:\d{2}.*[+-]\d{2}:?\d{2})$', regex=True)
     if has_zone.nunique() > 1:
         findings.add(table, column.name, 'has times with and without a time zone', 'give all of them one, or none')
     parsed = pd.to_datetime(texts.where(is_iso), format='ISO8601', utc=True, errors='coerce')
     return parsed.dt.tz_localize(None)
 
-# %% ../../nbs/frames/times.ipynb #cell-010
+# %% ../../nbs/frames/times.ipynb #cell-012
 def _counted_hours(column: pd.Series) -> np.ndarray | None:
     "(n,) hours of durations, numbers or texts of numbers; None for times of day."
     if pd.api.types.is_timedelta64_dtype(column):
@@ -67,7 +85,7 @@ def hours_since_admission(
     times = parse_timestamps(column, table, findings)
     return ((times.reset_index(drop=True) - admitted.reset_index(drop=True)) / pd.Timedelta(hours=1)).to_numpy(float)
 
-# %% ../../nbs/frames/times.ipynb #cell-014
+# %% ../../nbs/frames/times.ipynb #cell-016
 def first_hour(
     hour: np.ndarray,  # (n,) hours of the rows of an hourly table; may be NaN
 ) -> int:  # 0 where a row has an hour below 1, otherwise 1
@@ -75,7 +93,7 @@ def first_hour(
     known = hour[~np.isnan(hour)]
     return 0 if not len(known) or known.min() < 1 else 1
 
-# %% ../../nbs/frames/times.ipynb #cell-016
+# %% ../../nbs/frames/times.ipynb #cell-018
 def find_first_hour(
     hour: np.ndarray,  # (n,) hours of the rows of an hourly table; may be NaN
     column: str,  # its name
@@ -90,14 +108,14 @@ def find_first_hour(
         findings.add(table, column, what, fix, is_error=False)
     return first
 
-# %% ../../nbs/frames/times.ipynb #cell-019
+# %% ../../nbs/frames/times.ipynb #cell-021
 def is_counted(
     column: pd.Series,  # numbers, durations, timestamps or texts of one of these
 ) -> bool:  # False for times of day
     "Whether hours are counted from admission, so that a table may begin with 0 or 1."
     return _counted_hours(column) is not None
 
-# %% ../../nbs/frames/times.ipynb #cell-022
+# %% ../../nbs/frames/times.ipynb #cell-024
 def middle_of_hour(
     hour: np.ndarray,  # (n,) hours, whole or with a fraction
     first: int = 0,  # what the table calls the first hour
@@ -105,7 +123,7 @@ def middle_of_hour(
     "The middle of the hour that a row stands for."
     return np.floor(hour - first) + 0.5
 
-# %% ../../nbs/frames/times.ipynb #cell-026
+# %% ../../nbs/frames/times.ipynb #cell-028
 def warn_of_whole_hours(
     hour: np.ndarray,  # (n,) hours of single events
     column: str,  # its name

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 # %% ../../nbs/sources/known_sources.ipynb #cell-005
 _MIMIC = ('corrected', 'partitions', 'scratch', 'memory', 'allow_loss')
 _PHYSIONET = ('test', 'seed', 'labels', 'allow_loss')
-_TABLE = ('events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'first_hour', 'checkpoint', 'seed', 'allow_loss')
+_TABLE = ('events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'first_hour', 'time_unit', 'decimal')
+_TABLE += ('checkpoint', 'seed', 'allow_loss')
 
 
 @dataclass(frozen=True)

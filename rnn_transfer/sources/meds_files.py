@@ -17,7 +17,7 @@ import duckdb
 from ..cohorts.losses import RECORD_LIMIT, Loss
 from .duckdb_tables import fetch_value, one_line_duckdb_errors, quote_sql
 from .other_databases import recognize_folder
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, shorten_list
 
 # %% ../../nbs/sources/meds_files.ipynb #cell-006
 _WHOLE = r'U?(TINYINT|SMALLINT|INTEGER|BIGINT)'
@@ -124,7 +124,7 @@ def shard_losses(
         first = min(found | {0}) if len(found) > 1 else min(found)
         missing = sorted(set(range(first, max(found) + 1)) - found)
         if missing:
-            listed = ', '.join(f'{n}.parquet' for n in missing[:3]) + (' …' if len(missing) > 3 else '')
+            listed = shorten_list((f'{n}.parquet' for n in missing), 3)
             reason = f'{place.relative_to(files.folder)}: shards that are not there: {listed}'
             n = len(found) + len(missing)
             losses.append(Loss(reason, len(missing), n, 'shards', 'dropped', RECORD_LIMIT, _SHARD_FIX))

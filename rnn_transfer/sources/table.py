@@ -15,7 +15,7 @@ import pandas as pd
 from ..data import Cohort
 from ..frames.files import read_table
 from ..frames.mapping import draft_mapping
-from ..frames.stays import find_columns
+from ..frames.stays import find_columns, identifier_names
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/table.ipynb #cell-006
@@ -44,7 +44,7 @@ def write_draft(
     columns: dict[str, str],  # {role: name}, as `find_columns`
 ) -> pd.DataFrame:  # as `draft_mapping`
     "Draft a mapping of the names in a table of events."
-    frame, _ = read_table(events, 'events')
+    frame, _ = read_table(events, 'events', identifier_names(columns))
     roles = find_columns(frame, ['stay_id', 'subject_id', 'hour', 'channel', 'value', 'unit'], columns)
     in_rows = is_long(frame, columns)
     names = frame[roles['channel']].dropna().unique() if in_rows else [c for c in frame if c not in roles.values()]
@@ -60,7 +60,7 @@ def cohort(
 ) -> Cohort:  # valid; InputProblems with everything that is wrong
     "The cohort of two tables, long or wide."
     try:
-        frame, name = read_table(events, 'events')
+        frame, name = read_table(events, 'events', identifier_names(columns or {}), options.get('decimal', ''))
     except BadInput:
         return Cohort.from_wide(events, stays, mapping, columns=columns or {}, **options)  # names the rest as well
     make = Cohort.from_frames if is_long(frame, columns or {}) else Cohort.from_wide
