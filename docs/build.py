@@ -102,7 +102,7 @@ MENU = [
                     "linear",
                     "label_evaluation",
                 ),
-                *("precision", "recalibration"),
+                *("precision", "recalibration", "prediction_spread"),
                 *("persistence", "pretraining", "model_card", "onnx_export"),
             )
         ],
