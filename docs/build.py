@@ -50,7 +50,7 @@ MENU = [
             f"cohorts/{name}.ipynb"
             for name in (
                 *("channels", "descriptors", "validation", "description", "storage", "fingerprint"),
-                *("partitions", "label_facts", "summary", "prepared_files", "stay_rows"),
+                *("partitions", "label_facts", "summary", "prepared_files", "stay_rows", "own_labels"),
                 *("units", "alignment", "sites"),
                 *("hourly", "statistics", "normalization", "losses"),
             )

@@ -94,11 +94,24 @@ def _remarks(rows: pd.DataFrame, name: str) -> list[str]:
     constant = known.index[known['constant'] > 0].tolist()
     if constant:
         found.append(f'One number for everybody is predicted by all or some fits of {", ".join(constant)}.')
+    found += _narrow_systems(known[known['constant'] == 0])
     failed = rows[rows['auroc'].isna()]
     found += [f'{system} was not fitted: {reason}.' for system, reason in failed['reason'].items()]
     return found
 
-# %% ../../nbs/apply/answer.ipynb #cell-019
+# %% ../../nbs/apply/answer.ipynb #cell-017
+def _narrow_systems(rows: pd.DataFrame) -> list[str]:
+    "A sentence for each system with fits at the strongest penalty, or whose predictions hardly differ"
+    found = []
+    for name, row in rows[(rows['at_strongest'] > 0) | (rows['narrow'] > 0)].iterrows():
+        why = {'chosen at the strongest penalty': row['at_strongest'], 'predictions that hardly differ': row['narrow']}
+        parts = ' and '.join(f'{text} in {part:.0%} of fits' for text, part in why.items() if part > 0)
+        digits = 3 if row['predicted_to'] - row['predicted_from'] < 0.02 else 2
+        ends = f'between {row["predicted_from"]:.{digits}f} and {row["predicted_to"]:.{digits}f}'
+        found.append(f'{name}: {parts}: test stays are predicted {ends}.')
+    return found
+
+# %% ../../nbs/apply/answer.ipynb #cell-021
 def explain_precision(
     scores: pd.DataFrame,  # of one label, as `score_label`
     width: float = 0.1,  # of the interval of an AUROC that is wanted, from end to end
@@ -119,7 +132,7 @@ def explain_precision(
         )
     return found
 
-# %% ../../nbs/apply/answer.ipynb #cell-022
+# %% ../../nbs/apply/answer.ipynb #cell-024
 def explain_divisions(
     scores: pd.DataFrame,  # of one label, as `score_label`
 ) -> list[str]:  # sentences; empty where models learned from several sets of many positives
@@ -137,7 +150,7 @@ def explain_divisions(
         )
     return found
 
-# %% ../../nbs/apply/answer.ipynb #cell-025
+# %% ../../nbs/apply/answer.ipynb #cell-027
 MIN_DRAWS = 6  # the sign test can show a difference at the 5 % level from here on: 2 / 2**6 = .031
 
 

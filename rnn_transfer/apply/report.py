@@ -6,7 +6,7 @@
 __all__ = ['ApplyResult', 'table_of_scores', 'answer_sections', 'render_apply_html', 'render_apply_markdown']
 
 # %% ../../nbs/apply/report.ipynb #cell-002
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ class ApplyResult:
     settings: dict  # folds, repeats, scale, seed, replicates, width …
     n_made: int = 0  # fits made now
     n_kept: int = 0  # fits that were there
+    left_out: list[str] = field(default_factory=list)  # a sentence for each label that could not be used
 
     @property
     def labels(self) -> list[str]:
@@ -79,7 +80,8 @@ def answer_sections(
     "The report as sections of sentences, tables and figures."
     of = {label: result.of_label(label) for label in result.labels}
     answers = [text for scores in of.values() for text in answer_label(scores)]
-    limits = [text for scores in of.values() for text in _limits(scores, result)]
+    limits = [f'Left out: {line}.' for line in result.left_out]
+    limits += [text for scores in of.values() for text in _limits(scores, result)]
     tables = [table_of_scores(scores, f'scores-{k}') for k, scores in enumerate(of.values())]
     sections = [Section('Your label: which model', answers), Section('The labels', [_table_of_labels(result)])]
     sections += [Section('What these labels cannot show', limits), Section('Every system', tables)]

@@ -7,12 +7,16 @@ __all__ = ['StayRows', 'RowIndexer']
 
 # %% ../../nbs/cohorts/stay_rows.ipynb #cell-002
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
+from fastcore.basics import patch
 
 # %% ../../nbs/cohorts/stay_rows.ipynb #cell-003
-from ..utilities.errors import BadInput
+from .losses import loss_records
+from .own_labels import join_labels, read_label_table
+from ..utilities.errors import BadInput, warn_user
 
 # %% ../../nbs/cohorts/stay_rows.ipynb #cell-006
 class StayRows:
@@ -54,3 +58,21 @@ class RowIndexer:
 
     def __getitem__(self, key) -> StayRows:
         return self.rows.take(np.arange(len(self.rows))[key])
+
+# %% ../../nbs/cohorts/stay_rows.ipynb #cell-015
+@patch
+def with_labels(
+    self: StayRows,
+    labels: Any,  # frame, series by identifier, or CSV or Parquet file: an identifier, and 0, 1 or empty for each label
+    names: Sequence[str] | None = None,  # columns that are labels; None: all but the identifier
+    id_column: str = '',  # of the identifier; empty: stay_id or stay_name, else the index of a frame, else the first
+) -> Self:  # with a task for each label; BadInput for values, names or identifiers that do not fit
+    "The same stays with labels from another table, found by the hospital's own identifiers."
+    joined = join_labels(self.stays, read_label_table(labels, names, id_column))
+    stays, meta = pd.concat([self.stays, joined.columns], axis=1), dict(self.meta)
+    if joined.losses:
+        meta['losses'] = [*(meta.get('losses') or []), *loss_records(joined.losses)]
+    if joined.notes:
+        meta['note'] = '\n'.join([*filter(None, [meta.get('note')]), *joined.notes])
+        warn_user('\n'.join(joined.notes))
+    return type(self)(self.events, stays, self.channels, [*self.tasks, *joined.tasks], meta)
