@@ -459,7 +459,7 @@ def test_what_does_not_match_is_counted(toy, folder, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'options', 'says'),
     [
-        (dict(Own='yes'), {}, 'column Own: rows 0, 1, 2 and'),
+        (dict(Own='perhaps'), {}, 'column Own: rows 0, 1, 2 and'),
         (dict(Own=1), {}, 'column Own: every label is 1'),
         (dict(Fall='12345x'), {}, 'ids is a stay of this cohort, such as'),
         ({}, dict(label='Ohn'), "did you mean 'Own'?"),
@@ -473,6 +473,14 @@ def test_a_wrong_file_of_labels_is_one_line(toy, folder, tmp_path, monkeypatch, 
     code, text = fails(monkeypatch, capsys, tmp_path, options)
     assert code == 2 and text.startswith('error: ') and text.count('\n') == 1 and says in text, text
     assert not (tmp_path / 'out').exists()
+
+
+def test_truth_values_are_labels(toy, tmp_path):
+    frame = pd.DataFrame(dict(case=toy.stays['stay_id'], Own=toy.stays[LABEL] == 1))
+    frame.assign(Own=frame['Own'].astype(object).where(frame.index > 0)).to_csv(tmp_path / 'labels.csv', index=False)
+    expected = frame['Own'].astype(float).to_numpy()
+    np.testing.assert_array_equal(toy.with_labels(tmp_path / 'labels.csv').stays['Own'][1:], expected[1:])
+    np.testing.assert_array_equal(toy.with_labels(frame).stays['Own'], expected)
 
 
 def test_two_labels_of_one_stay_must_agree(toy):

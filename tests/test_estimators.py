@@ -992,3 +992,16 @@ def test_accuracy_leaves_missing_labels_out(toy, checkpoint):
     assert model.score(toy, y) == pytest.approx(expected) == model.score(toy, pd.Series(y, toy.stays['stay_id']))
     weights = np.r_[np.zeros(60), np.ones(len(y) - 60)]
     assert model.score(toy, y, weights) == pytest.approx((model.predict(toy)[60:] == y[60:])[~np.isnan(y[60:])].mean())
+
+
+@pytest.mark.parametrize('block', [MIMICNetFeatures, StatisticalFeatures])
+def test_features_of_what_is_no_cohort_are_one_line(toy, checkpoint, block):
+    transformer = block(checkpoint) if block is MIMICNetFeatures else block()
+    for call in (transformer.fit, transformer.fit(toy).transform):
+        with pytest.raises(BadInput, match='expected a Cohort'):
+            call('cohorts/ours')
+
+
+def test_features_without_a_network_are_one_line(toy):
+    with pytest.raises(BadInput, match='checkpoint is missing: name the file of a network'):
+        MIMICNetFeatures().fit(toy)

@@ -81,7 +81,7 @@ def parse_labels(
     for name in names:
         labels_of(cohort, name)
     if not names:
-        raise BadInput(f'--label is missing: one of {", ".join(known[:8])}')
+        raise BadInput(f'--label is missing: name one of {", ".join(known[:8])}')
     return list(dict.fromkeys(names))
 
 # %% ../../nbs/apply/run.ipynb #cell-013

@@ -100,9 +100,20 @@ def read_label_table(
             raise BadInput(f'{file}: column {name} is missing; {listed}')
     if not names or not len(frame):
         raise BadInput(f'{file}: no labels; expected a column of identifiers, and one of 0, 1 or empty for each label')
-    return LabelTable(frame[id_column].tolist(), frame[names].reset_index(drop=True), file)
+    labels = frame[names].reset_index(drop=True).apply(_without_words)
+    return LabelTable(frame[id_column].tolist(), labels, file)
 
 # %% ../../nbs/cohorts/own_labels.ipynb #cell-013
+_WORDS = dict(true=1, false=0)
+
+
+def _without_words(column: pd.Series) -> pd.Series:
+    "True and False, in any spelling of their letters, as 1 and 0; everything else as it is"
+    if column.dtype.kind in 'biuf':
+        return column
+    return column.map(lambda v: _WORDS.get(v.strip().lower(), v) if isinstance(v, str) else v)
+
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-015
 def _as_frame(table: Any) -> pd.DataFrame:
     "A table with texts as names of its columns, each once; BadInput for what is no table"
     if hasattr(table, 'to_pandas'):
@@ -124,7 +135,7 @@ def _as_frame(table: Any) -> pd.DataFrame:
         raise BadInput(f'labels: column {frame.columns[frame.columns.duplicated()][0]} is there twice; leave one out')
     return frame
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-017
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-019
 class JoinedLabels(NamedTuple):
     "The labels of a cohort's stays."
 
@@ -133,7 +144,7 @@ class JoinedLabels(NamedTuple):
     losses: list[Loss]  # rows that were left out or merged
     notes: list[str]  # the same, and stays without a row, one line a thing; empty: everything fits
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-019
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-021
 def join_labels(
     stays: pd.DataFrame,  # of a cohort
     table: LabelTable,  # as `read_label_table`
@@ -157,7 +168,7 @@ def join_labels(
     tasks = [Task(name, definition=f'a label of {table.file}') for name in columns]
     return JoinedLabels(columns, tasks, *_describe_match(rows, table, len(stays)))
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-020
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-022
 def _merge_rows(numbers: pd.DataFrame, rows: np.ndarray, table: LabelTable) -> pd.DataFrame:
     "One row a stay; BadInput where two rows contradict each other"
     by_stay = numbers.groupby(rows)
@@ -171,7 +182,7 @@ def _merge_rows(numbers: pd.DataFrame, rows: np.ndarray, table: LabelTable) -> p
         )
     return by_stay.first()
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-021
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-023
 def _describe_match(rows: np.ndarray, table: LabelTable, n_stays: int) -> tuple[list[Loss], list[str]]:
     "Losses, and one line a thing"
     is_empty = np.array([not _id_text(i) for i in table.ids])
