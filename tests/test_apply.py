@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from browser import Browser, chromium, complaints
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from rnn_transfer.apply import fitting
+from rnn_transfer.apply.answer import explain_draws
 from rnn_transfer.apply.divisions import divide_by_folds, divide_by_partition, divide_by_size, subject_subset
 from rnn_transfer.apply.fitting import fit_division, fit_key
 from rnn_transfer.apply.material import Material
@@ -258,7 +260,8 @@ def test_a_killed_run_leaves_whole_files_and_goes_on(folder, tmp_path):
 def test_the_report_answers_first_and_has_no_stay(applied, folder):
     text = (folder / 'out' / 'report.md').read_text(encoding='utf-8')
     page = (folder / 'out' / 'report.html').read_text(encoding='utf-8')
-    assert '# Your label: which model' in text.splitlines()[2] and LABEL in text.splitlines()[4]
+    first = text.split('## The labels')[0]
+    assert '# Your label: which model' in text.splitlines()[2] and LABEL in first and 'Mortality' in first
     assert 'Channels: 4 matched.' in text and 'trained on 2 tasks' in text and 'fits are held fixed' in text
     assert 'labelled test stays' in text and 'An untrained network' in text
     assert page.startswith('<!doctype html>') and 'src="http' not in page and 'href="http' not in page
@@ -531,3 +534,32 @@ def test_ridge_at_its_strongest_penalty_is_said_in_the_report(toy, folder, tmp_p
     assert row['constant'] == 0 and row['at_strongest'] > 0 and row['narrow'] > 0
     text = (tmp_path / 'out' / 'report.md').read_text()
     assert 'network-ridge: chosen at the strongest penalty in' in text and 'test stays are predicted between' in text
+
+
+def test_sentences_of_several_labels_are_written_once(applied, folder):
+    text = (folder / 'out' / 'report.md').read_text(encoding='utf-8')
+    assert text.count('every system was fitted once, to one set of labels') == 1
+    assert 'All 2 labels: every system was fitted once' in text
+    assert '| Label | Use | With the network | Best without it |' in text
+    assert f'{LABEL}: An untrained network' in text and 'Mortality: An untrained network' in text
+
+
+def test_a_curve_without_a_draw_says_so():
+    curve = pd.DataFrame(dict(label='Rare', system=['network-ridge', 'LR'], labels=50, n_draws=[0, 0]))
+    (sentence,) = explain_draws(curve, 10)
+    assert sentence.startswith('Rare: network-ridge, LR: no draw has') and 'probability' not in sentence
+
+
+@pytest.mark.skipif(chromium() is None, reason='needs Chromium')
+def test_a_phone_reads_the_report_without_scrolling_sideways(applied, folder):
+    with Browser(390, 844) as browser:
+        browser.ask(
+            'Emulation.setDeviceMetricsOverride',
+            browser.session,
+            width=390,
+            height=844,
+            deviceScaleFactor=1,
+            mobile=True,
+        )
+        assert complaints(browser.open((folder / 'out' / 'report.html').as_uri())) == []
+        assert browser.value('[document.documentElement.scrollWidth, window.innerWidth]') == [390, 390]
