@@ -128,7 +128,7 @@ def _merge_labels(sentences: dict[str, list[str]]) -> list[str]:
         merged.append(f'{named}: {text}')
     return merged
 
-# %% ../../nbs/apply/report.ipynb #cell-016
+# %% ../../nbs/apply/report.ipynb #cell-018
 def _table_of_answers(of: dict[str, pd.DataFrame]) -> ReportTable:
     "One row a label: what to use, and the two AUROCs that say so"
     rows = []
@@ -149,7 +149,7 @@ def _table_of_answers(of: dict[str, pd.DataFrame]) -> ReportTable:
         'answers', 'Your labels: which model', frame, frame, 'AUROC of the test stays, and its difference.'
     )
 
-# %% ../../nbs/apply/report.ipynb #cell-017
+# %% ../../nbs/apply/report.ipynb #cell-019
 def _table_of_labels(result: ApplyResult) -> ReportTable:
     "Stays, subjects and positives of each label"
     columns = dict(label='Label', design='Divided by', n_labels='Labels learned from', n_positive='Positive')
@@ -177,7 +177,7 @@ def _curve_items(result: ApplyResult) -> list:
         items += [plot_label_curve(curve, f'label-curve-{k}'), table]
     return items
 
-# %% ../../nbs/apply/report.ipynb #cell-018
+# %% ../../nbs/apply/report.ipynb #cell-020
 def _channel_items(result: ApplyResult) -> list:
     "What happened to each channel"
     table, status = result.alignment, result.alignment['status'].value_counts()
@@ -205,7 +205,7 @@ def _network_sentences(description: dict) -> list[str]:
     found.append('Stays that the network has seen in training must not be among those predicted here.')
     return found
 
-# %% ../../nbs/apply/report.ipynb #cell-019
+# %% ../../nbs/apply/report.ipynb #cell-021
 def _method_sentences(result: ApplyResult) -> list[str]:
     "How fits, intervals and differences were made"
     crossed = result.scores['design'].ne('partitions').any()
@@ -232,7 +232,7 @@ def _method_sentences(result: ApplyResult) -> list[str]:
     found.append(f'Settings: {described}.')
     return [*found, f'Seconds of the fits: {", ".join(f"{name} {s:.1f}" for name, s in seconds.items())}.']
 
-# %% ../../nbs/apply/report.ipynb #cell-032
+# %% ../../nbs/apply/report.ipynb #cell-034
 _CSS = """
 body{font:16px/1.55 system-ui,sans-serif;color:#22303a;margin:0 auto;padding:2rem 1.5rem;max-width:76rem}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.4rem;border-top:1px solid #dfe4e8;padding-top:1rem}
@@ -256,7 +256,7 @@ def _section_element(section: Section, first: bool, source: str):
     heading = ft('h1' if first else 'h2', section.title)
     return ft('section', heading, *body)
 
-# %% ../../nbs/apply/report.ipynb #cell-034
+# %% ../../nbs/apply/report.ipynb #cell-036
 def render_apply_html(
     sections: list[Section],  # as `answer_sections`
     synthetic: bool = False,  # True: a notice says that the patients are invented
@@ -275,7 +275,7 @@ def render_apply_html(
     body = ft('body', *notice, *parts, ft('footer', 'Made by rnn_transfer. For research, not for care.'))
     return to_xml((ft('!doctype', html=True, void_=True), ft('html', head, body, lang='en')), indent=False)
 
-# %% ../../nbs/apply/report.ipynb #cell-036
+# %% ../../nbs/apply/report.ipynb #cell-038
 def render_apply_markdown(
     sections: list[Section],  # as `answer_sections`
     synthetic: bool = False,  # True: a notice says that the patients are invented

@@ -73,7 +73,7 @@ def _read_file(path: Path) -> pd.DataFrame:
         raise BadInput(f'{path}: no Parquet file ({reason}); expected .parquet, .csv or .csv.gz') from None
     return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-011
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-012
 class LabelTable(NamedTuple):
     "A table of labels, not yet joined to stays."
 
@@ -103,7 +103,7 @@ def read_label_table(
     labels = frame[names].reset_index(drop=True).apply(_without_words)
     return LabelTable(frame[id_column].tolist(), labels, file)
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-013
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-014
 _WORDS = dict(true=1, false=0)
 
 
@@ -113,7 +113,7 @@ def _without_words(column: pd.Series) -> pd.Series:
         return column
     return column.map(lambda v: _WORDS.get(v.strip().lower(), v) if isinstance(v, str) else v)
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-015
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-016
 def _as_frame(table: Any) -> pd.DataFrame:
     "A table with texts as names of its columns, each once; BadInput for what is no table"
     if hasattr(table, 'to_pandas'):
@@ -135,7 +135,7 @@ def _as_frame(table: Any) -> pd.DataFrame:
         raise BadInput(f'labels: column {frame.columns[frame.columns.duplicated()][0]} is there twice; leave one out')
     return frame
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-019
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-020
 class JoinedLabels(NamedTuple):
     "The labels of a cohort's stays."
 
@@ -144,7 +144,7 @@ class JoinedLabels(NamedTuple):
     losses: list[Loss]  # rows that were left out or merged
     notes: list[str]  # the same, and stays without a row, one line a thing; empty: everything fits
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-021
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-022
 def join_labels(
     stays: pd.DataFrame,  # of a cohort
     table: LabelTable,  # as `read_label_table`
@@ -168,7 +168,7 @@ def join_labels(
     tasks = [Task(name, definition=f'a label of {table.file}') for name in columns]
     return JoinedLabels(columns, tasks, *_describe_match(rows, table, len(stays)))
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-022
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-023
 def _merge_rows(numbers: pd.DataFrame, rows: np.ndarray, table: LabelTable) -> pd.DataFrame:
     "One row a stay; BadInput where two rows contradict each other"
     by_stay = numbers.groupby(rows)
@@ -182,7 +182,7 @@ def _merge_rows(numbers: pd.DataFrame, rows: np.ndarray, table: LabelTable) -> p
         )
     return by_stay.first()
 
-# %% ../../nbs/cohorts/own_labels.ipynb #cell-023
+# %% ../../nbs/cohorts/own_labels.ipynb #cell-024
 def _describe_match(rows: np.ndarray, table: LabelTable, n_stays: int) -> tuple[list[Loss], list[str]]:
     "Losses, and one line a thing"
     is_empty = np.array([not _id_text(i) for i in table.ids])
