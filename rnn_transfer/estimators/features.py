@@ -204,6 +204,7 @@ class StatisticalFeatures(TransformerMixin, BaseEstimator):
 @patch
 def _check_channels(self: StatisticalFeatures, X: Cohort):
     "BadInput where a cohort lacks a channel that was given to `fit`"
+    _check_input(X)
     given = set(statistics_columns(X.channels))
     lacking = list(dict.fromkeys(name.rsplit('|', 2)[0] for name in self.names_ if name not in given))
     if lacking:
