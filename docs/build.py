@@ -50,7 +50,7 @@ MENU = [
             f"cohorts/{name}.ipynb"
             for name in (
                 *("channels", "descriptors", "validation", "description", "storage", "fingerprint"),
-                *("partitions", "label_facts", "summary", "prepared_files", "stay_rows"),
+                *("partitions", "label_facts", "summary", "prepared_files"),
                 *("units", "alignment", "sites"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
@@ -62,7 +62,7 @@ MENU = [
             f"frames/{name}.ipynb"
             for name in (
                 *("tables", "options", "mapping", "stay_table", "stays", "times", "time_units", "values", "events"),
-                *("files", "problems", "input_report", "conversion"),
+                *("files", "problems", "input_report", "conversion", "own_labels", "stay_rows"),
             )
         ],
     ),
@@ -102,7 +102,7 @@ MENU = [
                     "linear",
                     "label_evaluation",
                 ),
-                *("precision", "recalibration"),
+                *("precision", "recalibration", "prediction_spread"),
                 *("persistence", "pretraining", "model_card", "onnx_export"),
             )
         ],

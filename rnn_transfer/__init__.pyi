@@ -30,6 +30,7 @@ from .utilities.errors import InputWarning as InputWarning
 from .apply.run import ApplySettings as ApplySettings
 from .apply.run import apply_network as apply_network
 from .estimators.classifier import TransferClassifier as TransferClassifier
+from .estimators.classifier import labelled_stays as labelled_stays
 from .estimators.extraction import extract_cohort_features as extract_cohort_features
 from .estimators.features import MIMICNetFeatures as MIMICNetFeatures
 from .estimators.features import StatisticalFeatures as StatisticalFeatures

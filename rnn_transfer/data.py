@@ -43,7 +43,6 @@ from rnn_transfer.cohorts.prepared_files import (
 )
 from .cohorts.sites import at_sites, check_roles, needs_own_scale, normalize_sites
 from .cohorts.statistics import cohort_statistics, statistics_columns
-from .cohorts.stay_rows import StayRows
 from .cohorts.storage import CohortFiles, read_cohort_files, write_cohort_files
 from .cohorts.summary import summary_line
 from rnn_transfer.cohorts.validation import (
@@ -56,6 +55,7 @@ from rnn_transfer.cohorts.validation import (
     check_name,
     check_stays,
 )
+from .frames.stay_rows import StayRows
 
 # %% ../nbs/00_data.ipynb #cell-008
 class Cohort(StayRows):

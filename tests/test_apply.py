@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from browser import Browser, chromium, complaints
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from rnn_transfer.apply import fitting
+from rnn_transfer.apply.answer import explain_draws
 from rnn_transfer.apply.divisions import divide_by_folds, divide_by_partition, divide_by_size, subject_subset
 from rnn_transfer.apply.fitting import fit_division, fit_key
 from rnn_transfer.apply.material import Material
@@ -29,7 +31,7 @@ from rnn_transfer.experiment.apply_command import rnn_transfer_apply
 from rnn_transfer.model import init_network, load_checkpoint, save_checkpoint
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.utilities import code_hashes
-from rnn_transfer.utilities.errors import BadInput
+from rnn_transfer.utilities.errors import BadInput, InputWarning
 
 LABEL = 'Phenotype A'
 LINEAR = ('network-ridge', 'statistics-ridge', 'LR', 'untrained-ridge')
@@ -258,7 +260,8 @@ def test_a_killed_run_leaves_whole_files_and_goes_on(folder, tmp_path):
 def test_the_report_answers_first_and_has_no_stay(applied, folder):
     text = (folder / 'out' / 'report.md').read_text(encoding='utf-8')
     page = (folder / 'out' / 'report.html').read_text(encoding='utf-8')
-    assert '# Your label: which model' in text.splitlines()[2] and LABEL in text.splitlines()[4]
+    first = text.split('## The labels')[0]
+    assert '# Your label: which model' in text.splitlines()[2] and LABEL in first and 'Mortality' in first
     assert 'Channels: 4 matched.' in text and 'trained on 2 tasks' in text and 'fits are held fixed' in text
     assert 'labelled test stays' in text and 'An untrained network' in text
     assert page.startswith('<!doctype html>') and 'src="http' not in page and 'href="http' not in page
@@ -413,3 +416,153 @@ def test_a_network_that_reads_some_columns_has_an_untrained_twin(toy, folder, tm
     for block in ('network', 'untrained'):
         found = [Material(cohort, tmp_path / 'masks.safetensors').features(block) for cohort in (toy, changed)]
         np.testing.assert_array_equal(*found)
+
+
+# ---- labels of a file
+
+
+def write_labels(toy, path, **changes):
+    "A file of labels: identifiers with leading zeros, in another order."
+    ids = [f'{stay:09d}' for stay in toy.stays['stay_id']]
+    frame = pd.DataFrame(dict(Fall=ids, Own=toy.stays[LABEL].to_numpy(), Other=toy.stays['Mortality'].to_numpy()))
+    frame = frame.sample(frac=1, random_state=0).assign(**changes)
+    frame.to_csv(path, index=False) if path.suffix == '.csv' else frame.to_parquet(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize('suffix', ['.csv', '.parquet'])
+def test_labels_of_a_file_are_those_of_the_cohort(toy, folder, tmp_path, suffix):
+    labels = write_labels(toy, tmp_path / f'labels{suffix}')
+    args = ['--checkpoint', folder / 'net.safetensors', '--cohort', folder / 'cohort', '--labels', labels]
+    args += ['--out', 'out', '--systems', 'network-ridge', '--replicates', 50]
+    done = run_command(tmp_path, *args)
+    assert done.returncode == 0 and '2 fits made' in done.stdout, done.stderr
+    results = pd.read_parquet(tmp_path / 'out' / 'results.parquet').set_index('label')
+    settings = replace(FAST, systems=('network-ridge',), replicates=50)
+    direct = apply_network(folder / 'net.safetensors', toy, [LABEL, 'Mortality'], tmp_path / 'direct', settings)
+    np.testing.assert_array_equal(results['auroc'], direct.scores['auroc'])
+    again = run_command(tmp_path, *args, '--label', 'Other,Mortality')
+    assert '1 fits made, 1 kept' in again.stdout or '0 fits made, 2 kept' in again.stdout, again.stderr
+
+
+def test_what_does_not_match_is_counted(toy, folder, tmp_path):
+    ids = [f'{stay:09d}' for stay in toy.stays['stay_id']]
+    frame = pd.DataFrame(dict(Fall=ids, Own=toy.stays[LABEL].to_numpy())).iloc[10:]
+    frame = pd.concat([frame, frame.iloc[[0]], pd.DataFrame(dict(Fall=['x1', 'x2', None], Own=[1.0, 0.0, 1.0]))])
+    frame.to_csv(tmp_path / 'labels.csv', index=False)
+    args = ['--checkpoint', folder / 'net.safetensors', '--cohort', folder / 'cohort', '--labels', 'labels.csv']
+    done = run_command(tmp_path, *args, '--out', 'out', '--systems', 'network-ridge', '--replicates', 50)
+    n = len(frame)
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"note: 2 of {n} rows ({2 / n:.1%}) dropped: labels.csv: no stay of this cohort, of the form 'A9'"
+        in done.stderr
+    )
+    assert f'note: 1 of {n} rows' in done.stderr and 'no identifier' in done.stderr and 'merged' in done.stderr
+    assert f'labels.csv: 10 of {len(toy.stays)} stays have no row, and no label' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('changes', 'options', 'says'),
+    [
+        (dict(Own='perhaps'), {}, 'column Own: rows 0, 1, 2 and'),
+        (dict(Own=1), {}, 'column Own: every label is 1'),
+        (dict(Fall='12345x'), {}, 'ids is a stay of this cohort: theirs are of the form'),
+        ({}, dict(label='Ohn'), "did you mean 'Own'?"),
+        ({}, dict(labels='none.csv'), 'none.csv: no such file'),
+        (dict(los_hours=1), {}, 'column los_hours: the cohort has one of this name'),
+    ],
+)
+def test_a_wrong_file_of_labels_is_one_line(toy, folder, tmp_path, monkeypatch, capsys, changes, options, says):
+    options = dict(labels=write_labels(toy, tmp_path / 'labels.csv', **changes)) | options
+    options |= dict(checkpoint=folder / 'net.safetensors', cohort=folder / 'cohort', out='out')
+    code, text = fails(monkeypatch, capsys, tmp_path, options)
+    assert code == 2 and text.startswith('error: ') and text.count('\n') == 1 and says in text, text
+    assert not (tmp_path / 'out').exists()
+
+
+def test_truth_values_are_labels(toy, tmp_path):
+    frame = pd.DataFrame(dict(case=toy.stays['stay_id'], Own=toy.stays[LABEL] == 1))
+    frame.assign(Own=frame['Own'].astype(object).where(frame.index > 0)).to_csv(tmp_path / 'labels.csv', index=False)
+    expected = frame['Own'].astype(float).to_numpy()
+    np.testing.assert_array_equal(toy.with_labels(tmp_path / 'labels.csv').stays['Own'][1:], expected[1:])
+    np.testing.assert_array_equal(toy.with_labels(frame).stays['Own'], expected)
+
+
+def test_two_labels_of_one_stay_must_agree(toy):
+    one = str(toy.stays['stay_id'].iloc[0])
+    rows = pd.DataFrame(dict(case=[one, f'00{one}', *toy.stays['stay_id'].astype(str).iloc[1:3]], Own=[1, 0, 1, 0]))
+    with pytest.raises(BadInput, match="labels: column Own: 1 stays have both 0 and 1, the first in rows 0, 1"):
+        toy.with_labels(rows)
+
+
+def test_leading_zeros_of_texts_count(toy):
+    named = Cohort(toy.events, toy.stays.assign(stay_name=[f'{i:05d}' for i in range(240)]), toy.channels, toy.tasks)
+    rows = pd.DataFrame(dict(case=['00001', '1', '00002'], Own=[1, 0, 0]))
+    with pytest.warns(InputWarning, match="no stay of this cohort, of the form '9'"):
+        found = named.with_labels(rows)
+    assert found.stays['Own'].iloc[:4].tolist()[1:3] == [1, 0] and found.stays['Own'].notna().sum() == 2
+    assert found.tasks[-1].name == 'Own' and found.meta['losses'][0]['n'] == 1 and 'have no row' in found.meta['note']
+
+
+def test_a_classifier_learns_labels_of_a_frame_and_the_cohort_can_be_saved(toy, folder, tmp_path):
+    own = toy.stays.set_index('stay_id')[LABEL].rename('Own')
+    joined = toy.with_labels(own)
+    by_task = TransferClassifier(folder / 'net.safetensors', repeats=1).fit(joined, 'Own')
+    direct = TransferClassifier(folder / 'net.safetensors', repeats=1).fit(toy, LABEL)
+    np.testing.assert_array_equal(by_task.coef_, direct.coef_)
+    assert Cohort.load(joined.save(tmp_path / 'cohort')).tasks[-1].name == 'Own'
+    assert by_task.evaluate(joined, replicates=20).n > 0
+
+
+# ---- labels and fits that say little
+
+
+def test_a_label_with_too_few_subjects_is_left_out_and_said(toy, folder, tmp_path):
+    stays = toy.stays.assign(Rare=(np.arange(len(toy.stays)) == 0).astype(float))
+    cohort = Cohort(toy.events, stays, toy.channels, [*toy.tasks, replace(toy.tasks[0], name='Rare')], toy.meta)
+    settings = replace(FAST, systems=('network-ridge',))
+    with pytest.warns(InputWarning, match="left out: label 'Rare'"):
+        result = apply_network(folder / 'net.safetensors', cohort, [LABEL, 'Rare'], tmp_path / 'out', settings)
+    assert result.labels == [LABEL] and "Left out: label 'Rare'" in (tmp_path / 'out' / 'report.md').read_text()
+
+
+def test_ridge_at_its_strongest_penalty_is_said_in_the_report(toy, folder, tmp_path):
+    by_chance = np.random.default_rng(0).integers(0, 6, len(toy.stays)) == 0
+    settings = replace(FAST, systems=('network-ridge', 'statistics-ridge'), folds=3, repeats=1)
+    result = apply_network(
+        folder / 'net.safetensors', with_labels(toy, by_chance.astype(float)), [LABEL], tmp_path / 'out', settings
+    )
+    row = result.scores.set_index('system').loc['network-ridge']
+    assert row['constant'] == 0 and row['at_strongest'] > 0 and row['narrow'] > 0
+    text = (tmp_path / 'out' / 'report.md').read_text()
+    assert 'network-ridge: chosen at the strongest penalty in' in text and 'test stays are predicted between' in text
+
+
+def test_sentences_of_several_labels_are_written_once(applied, folder):
+    text = (folder / 'out' / 'report.md').read_text(encoding='utf-8')
+    assert text.count('every system was fitted once, to one set of labels') == 1
+    assert 'All 2 labels: every system was fitted once' in text
+    assert '| Label | Use | With the network | Best without it |' in text
+    assert f'{LABEL}: An untrained network' in text and 'Mortality: An untrained network' in text
+
+
+def test_a_curve_without_a_draw_says_so():
+    curve = pd.DataFrame(dict(label='Rare', system=['network-ridge', 'LR'], labels=50, n_draws=[0, 0]))
+    (sentence,) = explain_draws(curve, 10)
+    assert sentence.startswith('Rare: network-ridge, LR: no draw has') and 'probability' not in sentence
+
+
+@pytest.mark.skipif(chromium() is None, reason='needs Chromium')
+def test_a_phone_reads_the_report_without_scrolling_sideways(applied, folder):
+    with Browser(390, 844) as browser:
+        browser.ask(
+            'Emulation.setDeviceMetricsOverride',
+            browser.session,
+            width=390,
+            height=844,
+            deviceScaleFactor=1,
+            mobile=True,
+        )
+        assert complaints(browser.open((folder / 'out' / 'report.html').as_uri())) == []
+        assert browser.value('[document.documentElement.scrollWidth, window.innerWidth]') == [390, 390]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -18,7 +19,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from rnn_transfer.cohorts.alignment import align_channels, network_channels
 from rnn_transfer.cohorts.normalization import Normalizer
 from rnn_transfer.data import Cohort
-from rnn_transfer.estimators.classifier import TransferClassifier, labels_of
+from rnn_transfer.estimators.classifier import TransferClassifier, labelled_stays, labels_of
 from rnn_transfer.estimators.features import MIMICNetFeatures, StatisticalFeatures
 from rnn_transfer.estimators.label_evaluation import evaluate_label
 from rnn_transfer.estimators.linear import FewLabelClassifier, L1LogisticPath
@@ -356,9 +357,10 @@ def other(value):
 
 KEYS = ['format', 'settings', 'label', 'feature_names', 'scaled_columns', 'statistics', 'recalibration', 'n_positive']
 KEYS += ['n_negative', 'penalty_strength', 'constant', 'version', 'sha256', 'network_sha256', 'description_sha256']
-KEYS += ['channels', 'n_unlabelled']
+KEYS += ['channels', 'n_unlabelled', 'hours', 'spread']
 INNER = [('recalibration', key) for key in ('intercept', 'slope', 'note')]
-INNER += [('settings', key) for key in ('features', 'layers', 'missing', 'scale', 'recalibrate', 'repeats')]
+INNER += [('settings', key) for key in ('recalibrate', 'repeats', 'random_state')]
+INNER += [('spread', 'sd')]
 
 
 def test_every_key_of_a_classifier_is_among_those_that_are_edited(saved_classifier):
@@ -382,7 +384,10 @@ def edited_line(saved_classifier, tmp_path, change):
 @pytest.mark.parametrize('key', KEYS)
 def test_an_edited_key_of_a_classifier_is_found_out(saved_classifier, tmp_path, key):
     line = edited_line(saved_classifier, tmp_path, lambda stored: stored.update({key: other(stored[key])}))
-    assert ('expected' if key == 'format' else 'was edited') in line
+    by_form = dict(format='expected', settings='settings.checkpoint', spread='spread.low') | dict.fromkeys(
+        ['sha256', 'network_sha256'], 'string should match pattern'
+    )
+    assert by_form.get(key, 'was edited') in line
 
 
 @pytest.mark.parametrize(('outer', 'key'), INNER)
@@ -475,16 +480,19 @@ def test_stays_without_a_label_are_counted(named, checkpoint, tmp_path):
     assert load_classifier(save_classifier(model, tmp_path / 'model')).n_unlabelled_ == model.n_unlabelled_
     note = model.evaluate(named, own, replicates=20).note
     assert f'{(is_test & ~labelled).sum():,} of {is_test.sum():,} stays have no label and are left out' in note
-    with pytest.raises(BadInput, match='give its values, as y'):
+    with pytest.raises(BadInput, match='y is missing: .* give them again'):
         model.evaluate(named)
 
 
 @pytest.mark.parametrize(
     'labels, says',
     [
-        ({'K-0001': 1, 'x': 0, 'y': 0}, "2 of 3 ids are no stays of this cohort, such as 'x', where"),
-        (pd.Series([1, 0, 1], ['K-0001', 'K-0002', 'K-0001']), "1 ids occur twice, such as 'K-0001'"),
-        ({1: 1, 2: 0}, "2 of 2 ids are no stays of this cohort, such as '1'"),
+        (
+            {'K-0001': 1, 'x': 0, 'y': 0},
+            "2 of 3 ids are no stays of this cohort: they are of the form 'A', those of the cohort 'A-9999'",
+        ),
+        (pd.Series([1, 0, 1], ['K-0001', 'K-0002', 'K-0001']), "1 ids occur twice, first in row 2 (from 0)"),
+        ({1: 1, 2: 0}, "2 of 2 ids are no stays of this cohort: they are of the form '9'"),
         ({'K-0001': 'yes', 'K-0002': 0}, 'are not 0, 1 or null'),
         ({'K-0001': 1}, 'every label is 1'),
         ({}, 'every label is null'),
@@ -501,7 +509,7 @@ def test_numbers_and_their_texts_are_one_id_and_leading_zeros_count(toy):
     for index in (toy.stays['stay_id'], toy.stays['stay_id'].astype(str), toy.stays['stay_id'].astype(float)):
         np.testing.assert_array_equal(labels_of(toy, pd.Series(y, index.to_numpy())), y)
     stays = toy.stays.assign(stay_name=[f'{i:05d}' for i in range(len(toy.stays))])
-    with pytest.raises(BadInput, match="such as '1'"):
+    with pytest.raises(BadInput, match="of the form '9', those of the cohort '0000"):
         labels_of(Cohort(toy.events, stays, toy.channels, toy.tasks), {1: 1, 2: 0})
 
 
@@ -552,7 +560,7 @@ def test_recalibration_needs_positives_for_a_slope():
     y = np.zeros(100)
     y[-7:] = 1
     found = fit_recalibration(x, y)
-    assert found.slope == 1 and 'intercept only' in found.note
+    assert found.slope == 1 and 'intercept only: 7 of the rarer class' in found.note
     assert np.isclose(found.apply(x).mean(), 0.07)
     assert fit_recalibration(x, np.zeros(100)).note.startswith('not recalibrated')
 
@@ -570,7 +578,7 @@ def test_cross_fitting_never_predicts_what_it_learned_from():
 
         return predict
 
-    assert cross_fit_logits(fit, y, subject).shape == (60,)
+    assert cross_fit_logits(fit, y, subject, repeats=2).shape == (60, 2)
 
 
 def test_the_standard_error_of_an_auroc_is_that_of_simulation():
@@ -641,7 +649,8 @@ def test_channel_summary_counts_what_a_few_lines_count(toy):
 def test_statistics_end_where_the_network_does(checkpoint, toy):
     model = TransferClassifier(checkpoint, features='both', repeats=1)
     hours = json.loads(checkpoint.with_suffix('.json').read_text())['hours']
-    assert [block.hours for block in model._blocks()[1:]] == [hours]
+    model.fit(toy, toy.tasks[0].name)
+    assert [block.hours for block in model.blocks_[1:]] == [hours] == [model.hours_]
 
 
 def test_a_classifier_needs_train_stays_and_one_column_of_labels(checkpoint, toy):
@@ -669,3 +678,333 @@ def test_a_fit_of_few_labels_says_what_is_wrong(penalty, changed, words):
     Z = np.random.default_rng(0).normal(size=(60, 5))
     with pytest.raises(BadInput, match=words):
         fit_few_labels(**dict(Z=Z, y=(np.arange(60) % 3 == 0).astype(float), penalty=penalty) | changed)
+
+
+# ---- what a model that hardly says anything is called
+
+
+def test_ridge_at_the_edge_of_its_grid_is_said(toy, checkpoint, tmp_path):
+    by_chance = pd.Series(np.random.default_rng(0).integers(0, 6, len(toy.stays)) == 0, toy.stays['stay_id'])
+    model = TransferClassifier(checkpoint, repeats=1)
+    with pytest.warns(
+        InputWarning, match='chosen at the strongest penalty of the grid: predictions lie between'
+    ) as seen:
+        model.fit(toy, by_chance)
+    assert len(seen) == 1 and seen[0].filename == __file__
+    assert not model.constant_ and model.spread_.edge == 'strongest' and model.spread_.is_narrow
+    p = model.predict_proba(toy)[:, 1]
+    assert model.spread_.low <= np.median(p) <= model.spread_.high and model.spread_.high - model.spread_.low < 0.05
+    line = model.spread_.describe()
+    assert line in str(seen[0].message) and line in model.evaluate(toy, by_chance, replicates=20).note
+    assert load_classifier(save_classifier(model, tmp_path / 'model')).spread_ == model.spread_
+
+
+def test_a_model_that_says_something_is_not_warned_of(toy, checkpoint):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)
+        model = TransferClassifier(checkpoint, features='statistics', repeats=1).fit(toy, toy.tasks[0].name)
+    assert model.spread_.describe() == '' and model.spread_.sd > 0.1
+
+
+def test_a_constant_model_is_said_once(toy, checkpoint):
+    labels = pd.Series(np.random.default_rng(3).integers(0, 6, len(toy.stays)) == 0, toy.stays['stay_id'])
+    with pytest.warns(InputWarning) as seen:
+        model = TransferClassifier(checkpoint, penalty='lasso', repeats=1).fit(toy, labels)
+    assert model.constant_ and str(seen[0].message).startswith('predicts one number for everybody')
+    assert 'strongest' not in str(seen[0].message)
+
+
+def related(n, slope, seed=0):
+    "Logits, and labels whose log-odds are a multiple of them."
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    return x, (rng.random(n) < 1 / (1 + np.exp(1 - slope * x))).astype(float)
+
+
+@pytest.mark.parametrize(
+    ('slope', 'says'),
+    [
+        (0.1, 'pulls predictions to the prevalence'),
+        (-1.0, 'do not rise with the label'),
+        (12.0, 'far apart'),
+        (1.0, ''),
+    ],
+)
+def test_the_note_of_a_recalibration_names_an_odd_slope(slope, says):
+    found = fit_recalibration(*related(8000, slope))
+    assert (says in found.note) if says else found.note == ''
+    assert found.slope > 0
+
+
+def test_repeats_of_a_recalibration_are_all_used():
+    x, y = related(400, 1.0)
+    shifted = np.column_stack([x, x + 1.0])
+    found, one = fit_recalibration(shifted, y), fit_recalibration(x, y)
+    assert np.isclose(fit_recalibration(np.column_stack([x, x]), y).slope, one.slope, atol=1e-4)
+    assert found.intercept < one.intercept - 0.2
+    few = y.copy()
+    few[np.flatnonzero(y)[7:]] = 0
+    assert '7 of the rarer class' in fit_recalibration(np.column_stack([x, x, x]), few).note
+
+
+def test_the_classifier_recalibrates_with_the_repeats_it_was_given(toy, checkpoint, monkeypatch):
+    from rnn_transfer.estimators import classifier
+
+    asked = []
+
+    def cross_fit(fit, y, groups, repeats, key):
+        asked.append(repeats)
+        return np.zeros((len(y), repeats))
+
+    monkeypatch.setattr(classifier, 'cross_fit_logits', cross_fit)
+    with pytest.warns(InputWarning, match='recalibrated by the intercept only'):
+        model = TransferClassifier(checkpoint, recalibrate=True, repeats=2).fit(toy, toy.tasks[0].name)
+    assert asked == [2] and model.recalibration_slope_ == 1.0
+    assert model.recalibration_intercept_ == model.recalibration_.intercept
+
+
+def first_of_subjects(cohort):
+    "The first train stay of each subject."
+    train = cohort.stays[cohort.stays['partition'] == 'train']
+    return train.index[~train['subject_id'].duplicated()].to_numpy()
+
+
+def test_two_positive_subjects_are_fitted_and_not_recalibrated(toy, checkpoint):
+    train = toy.stays['partition'] == 'train'
+    values = np.where(train, 0.0, np.nan)
+    values[first_of_subjects(toy)[:2]] = 1
+    with pytest.warns(InputWarning, match='not recalibrated: 2 subjects of the rarer class, 3 needed') as seen:
+        model = TransferClassifier(checkpoint, recalibrate=True, repeats=1).fit(toy, values)
+    assert len(seen) == 1 and model.recalibration_slope_ == 1 and np.isfinite(model.predict_proba(toy)).all()
+
+
+# ---- a classifier.json whose hash was made again
+
+
+WRONG = ['x', '', 3, -1, 0, 0.5, 1e300, True, None, [], ['x'], [[]], [['x']], {}, {'x': 1}, 10**30, 'ridge\x00', '1']
+FIELDS = [(key,) for key in KEYS if key not in ('description_sha256',)]
+FIELDS += [('settings', key) for key in TransferClassifier().get_params()]
+FIELDS += [('recalibration', key) for key in ('intercept', 'slope', 'note')]
+FIELDS += [('spread', key) for key in ('low', 'high', 'sd', 'edge')]
+
+
+def with_hash(folder, change):
+    "A change of classifier.json that its hash does not show."
+    file = folder / 'classifier.json'
+    stored = json.loads(file.read_text())
+    change(stored)
+    stored['description_sha256'] = hash_description(stored)
+    file.write_text(json.dumps(stored))
+
+
+@pytest.mark.parametrize('place', FIELDS, ids='.'.join)
+@pytest.mark.parametrize('features', ['both', 'statistics'])
+def test_no_value_of_a_classifier_ends_in_a_traceback(
+    toy, saved_classifier, saved_statistics, tmp_path, place, features
+):
+    "Every value is rejected in one line that names file and field, or gives a model that predicts."
+    source = dict(both=saved_classifier, statistics=saved_statistics)[features]
+    original = json.loads((source / 'classifier.json').read_text())
+    n_rejected = 0
+    for i, value in enumerate(WRONG):
+        folder = shutil.copytree(source, tmp_path / str(i))
+
+        def change(stored, value=value):
+            inner = stored if len(place) == 1 else stored[place[0]]
+            inner[place[-1]] = value
+
+        with_hash(folder, change)
+        try:
+            model = load_classifier(folder)
+        except BadInput as e:
+            n_rejected += 1
+            line = str(e)
+            field = 'feature_names' if place[-1] == 'statistics' and value == [['x']] else place[-1]
+            assert '\n' not in line and 'classifier.json' in line and field in line, line
+        else:
+            old = original.get(place[0], '') if len(place) == 1 else original[place[0]][place[-1]]
+            assert old is None or isinstance(value, type(old)) or {type(value), type(old)} <= {int, float, str}
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', InputWarning)
+                assert np.isfinite(model.predict_proba(toy)).all()
+    assert n_rejected >= len(WRONG) // 3
+
+
+@pytest.fixture(scope='module')
+def saved_statistics(toy, tmp_path_factory):
+    model = TransferClassifier(features='statistics', repeats=1).fit(toy, toy.tasks[0].name)
+    return save_classifier(model, tmp_path_factory.mktemp('statistics') / 'model')
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (lambda s: s['settings'].update(features='tea'), "settings.features: input should be 'network', 'statistics'"),
+        (lambda s: s['settings'].update(features='statistics'), 'network_sha256'),
+        (lambda s: s['settings'].update(features='network'), 'statistics: 1 lists'),
+        (lambda s: s['settings'].update(layers='top'), 'feature_names'),
+        (lambda s: s['settings'].update(hours=24), 'settings.hours: 24 where hours is 48'),
+        (lambda s: s.update(n_positive=-1), 'n_positive: input should be greater'),
+        (lambda s: s.update(n_positive='12'), 'n_positive: input should be a valid integer'),
+        (lambda s: s.update(n_positive=0), 'n_positive: 0'),
+        (lambda s: s.update(feature_names=s['feature_names'][1:]), 'feature_names'),
+        (lambda s: s.update(feature_names=s['feature_names'][::-1]), 'feature_names'),
+        (lambda s: s.update(scaled_columns=s['scaled_columns'][1:]), 'scaled_columns'),
+        (lambda s: s.update(statistics=[]), 'statistics: 0 lists'),
+        (lambda s: s['spread'].update(low=1.0), 'low 1.0 is above high'),
+    ],
+)
+def test_values_that_contradict_each_other_are_named(saved_classifier, tmp_path, change, says):
+    folder = shutil.copytree(saved_classifier, tmp_path / 'copy')
+    with_hash(folder, change)
+    with pytest.raises(BadInput) as e:
+        load_classifier(folder)
+    assert says in str(e.value) and 'classifier.json' in str(e.value) and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('text', ['NaN', 'Infinity', '1e400'])
+def test_a_number_that_is_none_is_rejected(saved_classifier, tmp_path, text):
+    folder = shutil.copytree(saved_classifier, tmp_path / 'copy')
+    file = folder / 'classifier.json'
+    file.write_text(re.sub(r'"penalty_strength": [^,]*', f'"penalty_strength": {text}', file.read_text()))
+    with pytest.raises(BadInput, match='classifier.json') as e:
+        load_classifier(folder)
+    assert '\n' not in str(e.value)
+
+
+# ---- the window of statistics
+
+
+def test_statistics_alone_read_the_window_asked_for(toy, tmp_path):
+    task = toy.tasks[0].name
+    day = Cohort(toy.events, toy.stays, toy.channels, toy.tasks, dict(hours=24))
+    early = Cohort(toy.events[toy.events['hour'] <= 24], toy.stays, toy.channels, toy.tasks, dict(hours=24))
+    model = TransferClassifier(features='statistics', repeats=1).fit(day, task)
+    assert model.hours_ == 24
+    np.testing.assert_array_equal(model.predict_proba(day), model.predict_proba(early))
+    assert TransferClassifier(features='statistics', repeats=1).fit(toy, task).hours_ == 48
+    stated = TransferClassifier(features='statistics', repeats=1, hours=12).fit(day, task)
+    loaded = load_classifier(save_classifier(stated, tmp_path / 'model'))
+    assert stated.hours_ == loaded.hours_ == 12
+    np.testing.assert_allclose(loaded.predict_proba(toy), stated.predict_proba(day), atol=1e-12)
+
+
+def test_a_network_has_a_window_of_its_own(toy, checkpoint):
+    with pytest.raises(BadInput, match='hours 24: the network reads 48; leave hours out'):
+        TransferClassifier(checkpoint, features='both', hours=24).fit(toy, toy.tasks[0].name)
+
+
+# ---- what a user may do wrong
+
+
+@pytest.mark.parametrize(
+    ('settings', 'says'),
+    [
+        (dict(checkpoint=''), 'checkpoint is missing: name the file of a network, such as rt.shipped_network()'),
+        (dict(repeats=0), 'repeats 0: expected a whole number of 1 or more'),
+        (dict(repeats=1.5), 'repeats 1.5: expected'),
+        (dict(features='all'), "features 'all': expected network, statistics or both"),
+        (dict(layers='low'), "layers 'low': expected all or top"),
+        (dict(missing='drop'), "missing 'drop': expected impute or strict"),
+        (dict(scale='ours'), "scale 'ours': expected source or target"),
+        (dict(penalty='l2'), "penalty 'l2': expected ridge"),
+        (dict(hours=0), 'hours 0: expected'),
+    ],
+)
+def test_a_wrong_setting_is_one_line(toy, checkpoint, settings, says):
+    with pytest.raises(BadInput) as e:
+        TransferClassifier(**dict(checkpoint=checkpoint) | settings).fit(toy, toy.tasks[0].name)
+    assert says in str(e.value) and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('X', ['cohorts/ours', np.zeros((3, 2)), pd.DataFrame(dict(a=[1])), None])
+def test_what_is_no_cohort_is_one_line(toy, checkpoint, X):
+    model = TransferClassifier(checkpoint, repeats=1)
+    with pytest.raises(BadInput, match='expected a Cohort'):
+        model.fit(X, 'Mortality')
+    model.fit(toy, toy.tasks[0].name)
+    for call in (model.predict_proba, model.predict, model.predict_stays, model.evaluate):
+        with pytest.raises(BadInput, match='expected a Cohort'):
+            call(X)
+
+
+def test_a_classifier_that_was_not_fitted_says_so(toy, checkpoint, tmp_path):
+    model = TransferClassifier(checkpoint)
+    calls = [lambda: save_classifier(model, tmp_path / 'm'), lambda: model.predict(toy), lambda: model.evaluate(toy)]
+    for call in calls:
+        with pytest.raises(NotFittedError):
+            call()
+    assert not (tmp_path / 'm').exists()
+
+
+def test_a_label_that_is_misspelt_is_recognised(toy, checkpoint):
+    with pytest.raises(BadInput, match="label 'mortality': no task of this cohort; did you mean 'Mortality'"):
+        TransferClassifier(checkpoint).fit(toy, 'mortality')
+    with pytest.raises(BadInput, match='no task of this cohort; it has Phenotype A'):
+        TransferClassifier(checkpoint).fit(toy, 'qqq')
+
+
+@pytest.mark.parametrize('n_positive', [0, 1, 2, 3, 4])
+def test_few_positives_are_one_line_or_a_model(toy, checkpoint, n_positive):
+    "Folds of cross-validation are at most as many as subjects of the rarer class."
+    values = np.zeros(len(toy.stays))
+    values[first_of_subjects(toy)[:n_positive]], values[toy.stays['partition'] == 'test'] = 1, np.nan
+    values[np.flatnonzero(toy.stays['partition'] == 'test')[0]] = 1
+    stays = toy.stays.assign(Rare=values)
+    cohort = Cohort(toy.events, stays, toy.channels, [replace(toy.tasks[0], name='Rare')])
+    model = TransferClassifier(checkpoint, repeats=1)
+    if n_positive < 2:
+        with pytest.raises(
+            BadInput,
+            match=f"label 'Rare': .* {n_positive} of them positive, .*: {n_positive}; two",
+        ):
+            model.fit(cohort, 'Rare')
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', InputWarning)
+            model.fit(cohort, 'Rare')
+        assert f'{n_positive} positive, which is few' in model.evaluate(cohort, replicates=20).note
+
+
+def test_scikit_learn_takes_the_stays_that_have_a_label(toy, checkpoint):
+    values = pd.Series(labels_of(toy, toy.tasks[0].name), toy.stays['stay_id'])
+    values.iloc[::3] = np.nan
+    part, y, groups = labelled_stays(toy, values)
+    assert len(part) == len(y) == len(groups) and set(y) == {0, 1} and 'test' not in set(part.stays['partition'])
+    model = TransferClassifier(checkpoint, repeats=1)
+    scores = cross_val_score(model, part, y, groups=groups, cv=GroupKFold(3), scoring='roc_auc')
+    search = GridSearchCV(model, dict(penalty=['ridge', 0.5]), cv=GroupKFold(2)).fit(part, y, groups=groups)
+    assert np.isfinite(scores).all() and search.best_estimator_.predict(toy).shape == (len(toy),)
+    with pytest.raises(BadInput, match='no stay has a label'):
+        labelled_stays(toy, values, ('none',))
+
+
+def test_a_search_may_be_saved(toy, checkpoint, tmp_path):
+    part, y, groups = labelled_stays(toy, toy.tasks[0].name)
+    settings = dict(penalty=np.array([0.0, 0.5]), repeats=np.array([1]))
+    search = GridSearchCV(TransferClassifier(checkpoint), settings, cv=GroupKFold(2)).fit(part, y, groups=groups)
+    loaded = load_classifier(save_classifier(search.best_estimator_, tmp_path / 'model'))
+    assert np.abs(loaded.predict_proba(toy) - search.predict_proba(toy)).max() < 1e-12
+
+
+def test_accuracy_leaves_missing_labels_out(toy, checkpoint):
+    y = labels_of(toy, toy.tasks[0].name).copy()
+    y[:50] = np.nan
+    model = TransferClassifier(checkpoint, repeats=1).fit(toy, y)
+    expected = (model.predict(toy)[50:] == y[50:])[~np.isnan(y[50:])].mean()
+    assert model.score(toy, y) == pytest.approx(expected) == model.score(toy, pd.Series(y, toy.stays['stay_id']))
+    weights = np.r_[np.zeros(60), np.ones(len(y) - 60)]
+    assert model.score(toy, y, weights) == pytest.approx((model.predict(toy)[60:] == y[60:])[~np.isnan(y[60:])].mean())
+
+
+@pytest.mark.parametrize('block', [MIMICNetFeatures, StatisticalFeatures])
+def test_features_of_what_is_no_cohort_are_one_line(toy, checkpoint, block):
+    transformer = block(checkpoint) if block is MIMICNetFeatures else block()
+    for call in (transformer.fit, transformer.fit(toy).transform):
+        with pytest.raises(BadInput, match='expected a Cohort'):
+            call('cohorts/ours')
+
+
+def test_features_without_a_network_are_one_line(toy):
+    with pytest.raises(BadInput, match='checkpoint is missing: name the file of a network'):
+        MIMICNetFeatures().fit(toy)

@@ -20,6 +20,7 @@ from .divisions import Division
 from .material import Material, hash_parts
 from .systems import APPLIED_SYSTEMS
 from ..cohorts.normalization import Normalizer
+from ..estimators.prediction_spread import prediction_spread
 from ..learning.few_labels import fit_few_labels
 from ..learning.fits import FitRequest, LabelledRows
 from ..learning.l1_logistic import LAMBDAS
@@ -77,7 +78,9 @@ def _fit_linear(name: str, material: Material, y: np.ndarray, division: Division
     how = dict(lambdas=LAMBDAS, repeats=1) if system.kind == 'lasso' else dict()
     Z, key = scaler.transform(F[fit]), ('classifier', seed)
     found = fit_few_labels(Z, y[fit], _subjects(material)[fit], system.kind, key=key, **how)
+    spread = prediction_spread(found.fit.logits(Z), found.fit.lam, found.lambdas)
     info = {'lambda': float(found.fit.lam), 'constant': bool(found.constant), 'n_features': Z.shape[1]}
+    info |= dict(at_strongest=spread.edge == 'strongest', narrow=spread.is_narrow)
     return found.predict(scaler.transform(F[division.test])), info
 
 # %% ../../nbs/apply/fitting.ipynb #cell-010

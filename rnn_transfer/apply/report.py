@@ -6,14 +6,22 @@
 __all__ = ['ApplyResult', 'table_of_scores', 'answer_sections', 'render_apply_html', 'render_apply_markdown']
 
 # %% ../../nbs/apply/report.ipynb #cell-002
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from fastcore.xml import NotStr, ft, to_xml
 
 # %% ../../nbs/apply/report.ipynb #cell-003
-from .answer import answer_label, explain_divisions, explain_draws, explain_precision, format_interval
+from rnn_transfer.apply.answer import (
+    answer_label,
+    explain_divisions,
+    explain_draws,
+    explain_precision,
+    format_interval,
+    primary_system,
+    short_verdict,
+)
 from .label_curves import plot_label_curve
 from .systems import APPLIED_SYSTEMS
 from ..evaluation.layout import ReportTable, Section
@@ -34,6 +42,7 @@ class ApplyResult:
     settings: dict  # folds, repeats, scale, seed, replicates, width …
     n_made: int = 0  # fits made now
     n_kept: int = 0  # fits that were there
+    left_out: list[str] = field(default_factory=list)  # a sentence for each label that could not be used
 
     @property
     def labels(self) -> list[str]:
@@ -78,8 +87,10 @@ def answer_sections(
 ) -> list[Section]:  # the first holds the answer
     "The report as sections of sentences, tables and figures."
     of = {label: result.of_label(label) for label in result.labels}
-    answers = [text for scores in of.values() for text in answer_label(scores)]
-    limits = [text for scores in of.values() for text in _limits(scores, result)]
+    answers = [_table_of_answers(of)] if len(of) > 1 else []
+    answers += _merge_labels({label: answer_label(scores) for label, scores in of.items()})
+    limits = [f'Left out: {line}.' for line in result.left_out]
+    limits += _merge_labels({label: _limits(scores, result) for label, scores in of.items()})
     tables = [table_of_scores(scores, f'scores-{k}') for k, scores in enumerate(of.values())]
     sections = [Section('Your label: which model', answers), Section('The labels', [_table_of_labels(result)])]
     sections += [Section('What these labels cannot show', limits), Section('Every system', tables)]
@@ -98,7 +109,47 @@ def _limits(scores: pd.DataFrame, result: ApplyResult) -> list[str]:
         found += explain_draws(curve, result.settings['draws']) if len(curve) else []
     return found
 
-# %% ../../nbs/apply/report.ipynb #cell-014
+# %% ../../nbs/apply/report.ipynb #cell-015
+_NAMED = 6  # labels before a sentence; of more the number is said
+
+
+def _merge_labels(sentences: dict[str, list[str]]) -> list[str]:
+    "The sentences of each label, where several labels have the same one, with their names; of one label as they are"
+    labels_of: dict[str, list[str]] = {}
+    for label, found in sentences.items():
+        for text in found:
+            labels_of.setdefault(text.removeprefix(f'{label}: '), []).append(label)
+    if len(sentences) == 1:
+        return [text for found in sentences.values() for text in found]
+    merged = []
+    for text, labels in labels_of.items():
+        more = f' and {len(labels) - _NAMED} more' if len(labels) > _NAMED else ''
+        named = f'All {len(labels)} labels' if len(labels) == len(sentences) else ', '.join(labels[:_NAMED]) + more
+        merged.append(f'{named}: {text}')
+    return merged
+
+# %% ../../nbs/apply/report.ipynb #cell-018
+def _table_of_answers(of: dict[str, pd.DataFrame]) -> ReportTable:
+    "One row a label: what to use, and the two AUROCs that say so"
+    rows = []
+    for label, scores in of.items():
+        by_name, name = scores.set_index('system', drop=False), primary_system(scores)
+        row = by_name.loc[name] if name else scores.iloc[0].reindex(scores.columns)
+        other = by_name.loc[row['versus']] if name and row['versus'] else None
+        shown = {
+            'Label': label,
+            'Use': short_verdict(scores),
+            'With the network': _interval(row, 'auroc') if name else '–',
+        }
+        shown |= {'Best without it': '–' if other is None else f'{_interval(other, "auroc")} ({other["system"]})'}
+        shown |= {'Difference': '–' if other is None else _interval(row, 'difference', sign=True)}
+        rows.append(shown | {'Positives': f'{row["n_test_positive"]:,} of {row["n_test"]:,}'})
+    frame = pd.DataFrame(rows)
+    return ReportTable(
+        'answers', 'Your labels: which model', frame, frame, 'AUROC of the test stays, and its difference.'
+    )
+
+# %% ../../nbs/apply/report.ipynb #cell-019
 def _table_of_labels(result: ApplyResult) -> ReportTable:
     "Stays, subjects and positives of each label"
     columns = dict(label='Label', design='Divided by', n_labels='Labels learned from', n_positive='Positive')
@@ -126,7 +177,7 @@ def _curve_items(result: ApplyResult) -> list:
         items += [plot_label_curve(curve, f'label-curve-{k}'), table]
     return items
 
-# %% ../../nbs/apply/report.ipynb #cell-015
+# %% ../../nbs/apply/report.ipynb #cell-020
 def _channel_items(result: ApplyResult) -> list:
     "What happened to each channel"
     table, status = result.alignment, result.alignment['status'].value_counts()
@@ -154,7 +205,7 @@ def _network_sentences(description: dict) -> list[str]:
     found.append('Stays that the network has seen in training must not be among those predicted here.')
     return found
 
-# %% ../../nbs/apply/report.ipynb #cell-016
+# %% ../../nbs/apply/report.ipynb #cell-021
 def _method_sentences(result: ApplyResult) -> list[str]:
     "How fits, intervals and differences were made"
     crossed = result.scores['design'].ne('partitions').any()
@@ -181,16 +232,18 @@ def _method_sentences(result: ApplyResult) -> list[str]:
     found.append(f'Settings: {described}.')
     return [*found, f'Seconds of the fits: {", ".join(f"{name} {s:.1f}" for name, s in seconds.items())}.']
 
-# %% ../../nbs/apply/report.ipynb #cell-029
+# %% ../../nbs/apply/report.ipynb #cell-034
 _CSS = """
 body{font:16px/1.55 system-ui,sans-serif;color:#22303a;margin:0 auto;padding:2rem 1.5rem;max-width:76rem}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.4rem;border-top:1px solid #dfe4e8;padding-top:1rem}
-p,li{max-width:46rem}figure{margin:1.2rem 0}figure svg{width:100%;max-width:52rem;height:auto}
+p,li,figcaption{max-width:46rem;overflow-wrap:anywhere}
+figure{margin:1.2rem 0}figure svg{width:100%;max-width:52rem;height:auto}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.82rem;font-variant-numeric:tabular-nums}
 th,td{padding:.32rem .7rem .32rem 0;text-align:left;white-space:nowrap;border-bottom:1px solid #dfe4e8}
 td.text{white-space:normal;min-width:14rem}figcaption,footer{color:#5d6b75;font-size:.86rem;max-width:60rem}
 .answer{background:#f2f7fb;border-left:4px solid #0072b2;padding:.6rem 1rem;max-width:48rem}
 .notice{background:#fff7e6;border-left:4px solid #e69f00;padding:.6rem 1rem;max-width:46rem}
+@media(max-width:40rem){body{padding:1rem}}
 """
 
 
@@ -203,7 +256,7 @@ def _section_element(section: Section, first: bool, source: str):
     heading = ft('h1' if first else 'h2', section.title)
     return ft('section', heading, *body)
 
-# %% ../../nbs/apply/report.ipynb #cell-031
+# %% ../../nbs/apply/report.ipynb #cell-036
 def render_apply_html(
     sections: list[Section],  # as `answer_sections`
     synthetic: bool = False,  # True: a notice says that the patients are invented
@@ -214,6 +267,7 @@ def render_apply_html(
     head = ft(
         'head',
         ft('meta', charset='utf-8', void_=True),
+        ft('meta', name='viewport', content='width=device-width, initial-scale=1', void_=True),
         ft('title', 'rnn_transfer: your label'),
         ft('link', rel='icon', href='data:,', void_=True),
         ft('style', NotStr(_CSS)),
@@ -221,7 +275,7 @@ def render_apply_html(
     body = ft('body', *notice, *parts, ft('footer', 'Made by rnn_transfer. For research, not for care.'))
     return to_xml((ft('!doctype', html=True, void_=True), ft('html', head, body, lang='en')), indent=False)
 
-# %% ../../nbs/apply/report.ipynb #cell-033
+# %% ../../nbs/apply/report.ipynb #cell-038
 def render_apply_markdown(
     sections: list[Section],  # as `answer_sections`
     synthetic: bool = False,  # True: a notice says that the patients are invented

@@ -33,7 +33,7 @@ from .systems import APPLIED_SYSTEMS, choose_systems
 from ..data import Cohort
 from ..estimators.classifier import labels_of
 from ..evaluation.plotting import ReportFigure
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, warn_user
 from ..utilities.files import write_atomic, write_csv
 
 # %% ../../nbs/apply/run.ipynb #cell-007
@@ -81,7 +81,7 @@ def parse_labels(
     for name in names:
         labels_of(cohort, name)
     if not names:
-        raise BadInput(f'--label is missing: one of {", ".join(known[:8])}')
+        raise BadInput(f'--label is missing: name one of {", ".join(known[:8])}')
     return list(dict.fromkeys(names))
 
 # %% ../../nbs/apply/run.ipynb #cell-013
@@ -109,6 +109,23 @@ def plan_label(
     return LabelFits(label, y, whole, {}, curve, {})
 
 # %% ../../nbs/apply/run.ipynb #cell-015
+def _plan_labels(labels: list[str], cohort: Cohort, settings: ApplySettings) -> tuple[list[LabelFits], list[str]]:
+    "The plans of the labels that can be used, and a sentence for each of the others"
+    plans, left_out = [], []
+    for label in labels:
+        try:
+            plans.append(plan_label(label, cohort, settings))
+        except BadInput as e:
+            if len(labels) == 1:
+                raise
+            left_out.append(str(e))
+    if not plans:
+        raise BadInput(f'none of {len(labels)} labels can be used, such as {left_out[0]}')
+    if left_out:
+        warn_user('\n'.join(f'left out: {line}' for line in left_out))
+    return plans, left_out
+
+# %% ../../nbs/apply/run.ipynb #cell-017
 def _wanted(of: LabelFits, system: str) -> list[Division | None]:
     "Divisions of a system: the whole ones, then the subsets; None for a draw it leaves out"
     slow = APPLIED_SYSTEMS[system].kind in ('trees', 'recurrent')
@@ -133,7 +150,7 @@ def _fit_all(plans: list[LabelFits], material: Material, settings: ApplySettings
         of.curve_fits = {system: found[of.label, system][n:] for system in settings.systems}
     return counts
 
-# %% ../../nbs/apply/run.ipynb #cell-016
+# %% ../../nbs/apply/run.ipynb #cell-018
 def _fit_or_read(system, material, y, division, seed: int, folder: Path, stay_ids) -> tuple[AppliedFit, bool]:
     "A fit, and whether it was made now"
     key, tested = fit_key(system, material, y, division, seed), stay_ids[division.test]
@@ -151,7 +168,7 @@ def _progress_bar(jobs: list, progress: bool | None) -> Iterable:
 
     return tqdm(jobs, unit='fit', disable=None if progress is None else not progress)
 
-# %% ../../nbs/apply/run.ipynb #cell-018
+# %% ../../nbs/apply/run.ipynb #cell-020
 def apply_network(
     checkpoint: str | Path,  # file NAME.safetensors, with NAME.json next to it
     cohort: Cohort | str | Path,  # or its folder
@@ -164,16 +181,18 @@ def apply_network(
     "Compare every system on the labels of a cohort, and write the report."
     cohort, out = cohort if isinstance(cohort, Cohort) else Cohort.load(cohort), Path(out)
     settings = settings or ApplySettings()
-    plans = [plan_label(label, cohort, settings) for label in labels]
+    plans, left_out = _plan_labels(labels, cohort, settings)
     material = Material(cohort, checkpoint, settings.scale, settings.missing, settings.seed)
     with guard or nullcontext():
         made, kept = _fit_all(plans, material, settings, out, progress)
-        result = _summarise(plans, material, settings, (made, kept))
+        result = _summarise(plans, material, settings, (made, kept), left_out)
         _write(result, _predictions(plans, cohort.stays), out)
     return result
 
-# %% ../../nbs/apply/run.ipynb #cell-019
-def _summarise(plans: list[LabelFits], material: Material, settings: ApplySettings, counts: tuple) -> ApplyResult:
+# %% ../../nbs/apply/run.ipynb #cell-021
+def _summarise(
+    plans: list[LabelFits], material: Material, settings: ApplySettings, counts: tuple, left_out: list[str]
+) -> ApplyResult:
     "Measures of all labels, and what the report says of cohort and network"
     cohort = material.cohort
     subject, how = cohort.stays['subject_id'].to_numpy(), (settings.replicates, settings.seed)
@@ -181,9 +200,9 @@ def _summarise(plans: list[LabelFits], material: Material, settings: ApplySettin
     curves = [draw_label_curve(of, subject, *how) for of in plans if of.curve_divisions]
     curves = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
     described = material.description, _describe_cohort(cohort), asdict(settings)
-    return ApplyResult(scores, curves, material.alignment, *described, *counts)
+    return ApplyResult(scores, curves, material.alignment, *described, *counts, left_out)
 
-# %% ../../nbs/apply/run.ipynb #cell-020
+# %% ../../nbs/apply/run.ipynb #cell-022
 def _describe_cohort(cohort: Cohort) -> dict:
     "What the report says of a cohort"
     meta = {key: cohort.meta.get(key, '') for key in ('source', 'licence', 'synthetic')}
@@ -203,7 +222,7 @@ def _predictions(plans: list[LabelFits], stays: pd.DataFrame) -> pd.DataFrame:
             found.append(rows.assign(y=of.y[pooled.rows], p=pooled.p))
     return pd.concat(found, ignore_index=True)
 
-# %% ../../nbs/apply/run.ipynb #cell-021
+# %% ../../nbs/apply/run.ipynb #cell-023
 def _write(result: ApplyResult, predictions: pd.DataFrame, out: Path):
     "The files of a run; the report comes last"
     tables = dict(results=result.scores) | (dict(label_curves=result.curves) if len(result.curves) else {})

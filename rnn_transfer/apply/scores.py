@@ -126,7 +126,7 @@ def describe_fits(
     self: LabelFits,
     name: str,  # a system
     subject: np.ndarray,  # (n_stays,) subject of each stay
-) -> dict:  # label, system, role, counts, constant, lambda, seconds and reason, as columns
+) -> dict:  # label, system, role, counts, constant, narrow, predicted_from, lambda, seconds, reason …
     "What was fitted, and to how many stays."
     infos = [fit.info for fit in self.fits[name]]
     tested = np.unique(np.concatenate([d.test for d in self.divisions]))
@@ -136,8 +136,15 @@ def describe_fits(
     row |= dict(n_positive=round(np.mean([self.y[d.fit].sum() for d in self.divisions])))
     row |= dict(n_test=len(tested), n_test_positive=int(self.y[tested].sum()))
     row |= dict(n_test_subjects=len(np.unique(subject[tested])), constant=_mean(infos, 'constant'))
+    row |= dict(at_strongest=_mean(infos, 'at_strongest'), narrow=_mean(infos, 'narrow'))
+    row |= dict(zip(('predicted_from', 'predicted_to'), _ends([fit.p for fit in self.fits[name]])))
     row |= {'lambda': _mean(infos, 'lambda'), 'seconds': sum(info.get('seconds', 0.0) for info in infos)}
     return row | dict(reason=next((info['reason'] for info in infos if info.get('reason')), None))
+
+
+def _ends(p: list[np.ndarray]) -> np.ndarray:
+    "The ends of the middle 95 % of all predictions of test stays; NaN where a fit was not possible"
+    return np.quantile(np.concatenate(p), [0.025, 0.975])
 
 
 def _mean(infos: list[dict], key: str) -> float:

@@ -51,6 +51,7 @@ class MIMICNetFeatures(TransformerMixin, BaseEstimator):
     ) -> pd.DataFrame:  # (n, L*h or h) float32, index stay_id, columns z1[0] …
         "Hidden states of every stay."
         check_is_fitted(self)
+        _check_input(X)
         ids = X.stays['stay_id'].to_numpy() if isinstance(X, Cohort) else X.stay_ids
         states = self._cohort_states(X) if isinstance(X, Cohort) else self._grid_states(X)
         return pd.DataFrame(states, pd.Index(ids, name='stay_id'), self.get_feature_names_out())
@@ -66,6 +67,7 @@ def fit(
     for name, allowed in (('layers', ('all', 'top')), ('scale', ('source', 'target'))):
         if getattr(self, name) not in allowed:
             raise BadInput(f'{name} {getattr(self, name)!r}: expected {" or ".join(allowed)}')
+    _check_input(X, self.checkpoint)
     self.network_ = load_checkpoint(self.checkpoint)
     self.normalizer_ = Normalizer(self.network_.meta.get('scale') or {})
     if isinstance(X, Cohort):
@@ -116,8 +118,19 @@ def _raw_grid(self: MIMICNetFeatures, X: Cohort | Grid) -> Grid:
     if isinstance(X, Cohort):
         X = align_to_network(X, meta, self.missing)[0].grid(meta['hours'], meta['masks'], meta['short'])
     if X.columns != meta['columns']:
-        raise BadInput(f'grid: its {len(X.columns)} columns are not the {len(meta["columns"])} of the network')
+        raise BadInput(
+            f'grid: its {len(X.columns)} columns are not the {len(meta["columns"])} of the network; '
+            'give the cohort, whose channels are matched by name'
+        )
     return X
+
+
+def _check_input(X: Any, checkpoint: str | Path = 'none'):
+    "BadInput for what is neither cohort nor grid, and for a network that is not named"
+    if not isinstance(X, (Cohort, Grid)):
+        raise BadInput(f'X: {type(X).__name__}, expected a Cohort; rt.Cohort.load reads its folder')
+    if not str(checkpoint):
+        raise BadInput('checkpoint is missing: name the file of a network, such as rt.shipped_network()')
 
 # %% ../../nbs/estimators/features.ipynb #cell-015
 @patch
@@ -167,6 +180,7 @@ class StatisticalFeatures(TransformerMixin, BaseEstimator):
         y: Any = None,  # ignored
     ) -> 'StatisticalFeatures':  # itself
         "Keep the names of the statistics."
+        _check_input(X)
         self.names_ = statistics_columns(X.channels)
         return self
 
@@ -190,6 +204,7 @@ class StatisticalFeatures(TransformerMixin, BaseEstimator):
 @patch
 def _check_channels(self: StatisticalFeatures, X: Cohort):
     "BadInput where a cohort lacks a channel that was given to `fit`"
+    _check_input(X)
     given = set(statistics_columns(X.channels))
     lacking = list(dict.fromkeys(name.rsplit('|', 2)[0] for name in self.names_ if name not in given))
     if lacking:

@@ -18,6 +18,7 @@ import numpy as np
 import rnn_transfer
 from .classifier import TransferClassifier
 from .precision import expected_precision
+from .prediction_spread import PredictionSpread
 from .recalibration import Recalibration
 from ..learning.linear import Standardizer
 from ..utilities.checkpoint_form import check_description_hash, hash_description
@@ -26,7 +27,7 @@ from ..utilities.files import write_atomic
 from ..utilities.json_files import check_form, read_json
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-007
-_FORMAT = 'rnn_transfer classifier 3'  # 1 had no hash of classifier.json, 2 no channels
+_FORMAT = 'rnn_transfer classifier 4'  # 1 had no hash of classifier.json, 2 no channels, 3 no spread and no hours
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-008
 _NETWORK = 'network.safetensors'
@@ -35,10 +36,12 @@ _NETWORK = 'network.safetensors'
 def save_classifier(
     model: TransferClassifier,  # fitted
     out: str | Path,  # folder to write; replaced if it holds a classifier, rejected if it holds anything else
-) -> Path:  # the folder; it appears whole or not at all
+) -> Path:  # the folder; it appears whole or not at all; NotFittedError of scikit-learn before `fit`
     "Write a fitted classifier."
     from safetensors.numpy import save
+    from sklearn.utils.validation import check_is_fitted
 
+    check_is_fitted(model)
     out = Path(out)
     if out.exists() and not (out / 'classifier.json').exists():
         raise BadInput(f'{out}: exists and holds no classifier; name another folder')
@@ -66,7 +69,7 @@ def _arrays(model: TransferClassifier) -> dict[str, np.ndarray]:
 # %% ../../nbs/estimators/persistence.ipynb #cell-013
 def _describe(model: TransferClassifier) -> dict:
     "The object of classifier.json, without hashes"
-    settings = model.get_params() | dict(checkpoint=_NETWORK)
+    settings = {name: _plain(value) for name, value in model.get_params().items()} | dict(checkpoint=_NETWORK)
     precision = model.precision_
     scaled = [list(block.normalizer_.scale) for block in model.blocks_ if hasattr(block, 'normalizer_')]
     return dict(
@@ -76,15 +79,22 @@ def _describe(model: TransferClassifier) -> dict:
         feature_names=model.feature_names_in_.tolist(),
         scaled_columns=scaled[0] if scaled else [],
         statistics=[block.names_ for block in model.blocks_ if hasattr(block, 'names_')],
-        recalibration=model.recalibration_._asdict(),
+        hours=model.hours_,
+        recalibration={name: _plain(value) for name, value in model.recalibration_._asdict().items()},
+        spread=model.spread_._asdict(),
         n_positive=precision.n_positive,
         n_negative=precision.n_negative,
-        penalty_strength=model.lambda_,
+        penalty_strength=float(model.lambda_),
         constant=model.constant_,
         channels=model.channels_,
         n_unlabelled=model.n_unlabelled_,
         version=rnn_transfer.__version__,
     )
+
+
+def _plain(value: Any) -> Any:
+    "A number of NumPy, as a search over settings gives it, as one of Python"
+    return value.item() if isinstance(value, np.generic) else value
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-015
 def _copy_network(checkpoint: Path, folder: Path) -> str:
@@ -95,61 +105,96 @@ def _copy_network(checkpoint: Path, folder: Path) -> str:
     return hashlib.sha256(description).hexdigest()
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-018
-def _setting_forms() -> tuple[type, type]:
-    "The forms of the settings and of the recalibration."
+def _settings_form() -> type:
+    "The form of the settings: what `TransferClassifier` takes."
+    from typing import Annotated, Literal
+
     from pydantic import BaseModel, ConfigDict, Field
 
+    Fraction = Annotated[float, Field(ge=0, le=1)]
+
     class Settings(BaseModel):
-        model_config = ConfigDict(extra='forbid', strict=True)
-        checkpoint: str
-        features: str
-        penalty: str | float
-        layers: str
-        missing: str
-        scale: str
+        model_config = ConfigDict(extra='forbid', strict=True, allow_inf_nan=False)
+        checkpoint: Literal['network.safetensors']
+        features: Literal['network', 'statistics', 'both']
+        penalty: Literal['ridge', 'elastic_net', 'lasso'] | Fraction
+        layers: Literal['all', 'top']
+        missing: Literal['impute', 'strict']
+        scale: Literal['source', 'target']
         recalibrate: bool
         repeats: int = Field(ge=1, le=1000)
-        random_state: int
+        random_state: int = Field(ge=-(2**63), lt=2**63)
+        hours: int | None = Field(ge=1, le=10_000)
+
+    return Settings
+
+# %% ../../nbs/estimators/persistence.ipynb #cell-019
+def _found_forms() -> tuple[type, type]:
+    "The forms of the recalibration and of the spread of the predictions."
+    from typing import Annotated, Literal
+
+    from pydantic import BaseModel, ConfigDict, Field
+
+    Logit, Fraction = Annotated[float, Field(ge=-1e6, le=1e6)], Annotated[float, Field(ge=0, le=1)]
 
     class Correction(BaseModel):
         model_config = ConfigDict(extra='forbid', strict=True, allow_inf_nan=False)
-        intercept: float
-        slope: float
-        note: str
+        intercept: Logit
+        slope: Annotated[float, Field(gt=0, le=1e6)]
+        note: str = Field(max_length=1000)
 
-    return Settings, Correction
+    class Spread(BaseModel):
+        model_config = ConfigDict(extra='forbid', strict=True, allow_inf_nan=False)
+        low: Fraction
+        high: Fraction
+        sd: Annotated[float, Field(ge=0, le=1e6)]
+        edge: Literal['', 'strongest', 'weakest']
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-019
-def _description_type() -> type:
-    "The form of classifier.json; unknown keys and other types are rejected"
-    from pydantic import ConfigDict, Field, create_model
-
-    settings, correction = _setting_forms()
-    names = list[str], Field(max_length=100_000)
-    count = int, Field(ge=0)
-    return create_model(
-        'Description',
-        __config__=ConfigDict(extra='forbid', strict=True, allow_inf_nan=False),
-        format=(str, ...),
-        settings=(settings, ...),
-        label=(str, Field(max_length=1000)),
-        feature_names=names,
-        scaled_columns=names,
-        statistics=(list[list[str]], Field(max_length=1)),
-        recalibration=(correction, ...),
-        n_positive=count,
-        n_negative=count,
-        penalty_strength=(float, ...),
-        constant=(bool, ...),
-        channels=names,
-        n_unlabelled=count,
-        version=(str, ...),
-        sha256=(str, ...),
-        network_sha256=(str, ''),
-        description_sha256=(str | None, None),  # `check_description_hash` names a missing one
-    )
+    return Correction, Spread
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-020
+def _description_type() -> type:
+    "The form of classifier.json; unknown keys and other types are rejected"
+    from typing import Annotated, Literal
+
+    from pydantic import ConfigDict, Field, create_model
+
+    correction, spread = _found_forms()
+    digest = Annotated[str, Field(pattern=r'^[0-9a-f]{64}$')]
+    name = Annotated[str, Field(min_length=1, max_length=1000)]
+    block = Annotated[list[name], Field(min_length=1, max_length=100_000)]
+    names, count = (list[name], Field(max_length=100_000)), (int, Field(ge=0, le=10_000_000))
+    fields = dict(format=(Literal[_FORMAT], ...), settings=(_settings_form(), ...))
+    fields |= dict(label=(str, Field(max_length=1000)), feature_names=(block, ...))
+    fields |= dict(scaled_columns=names, statistics=(list[block], Field(max_length=1)), channels=names)
+    fields |= dict(hours=(int, Field(ge=1, le=10_000)), recalibration=(correction, ...), spread=(spread, ...))
+    fields |= dict(n_positive=count, n_negative=count, n_unlabelled=count, constant=(bool, ...))
+    fields |= dict(penalty_strength=(float, Field(gt=0)), version=(name, ...))
+    fields |= dict(sha256=(digest, ...), network_sha256=(digest | Literal[''], ''))
+    fields |= dict(description_sha256=(str | None, None))  # `check_description_hash` names a missing one
+    config = ConfigDict(extra='forbid', strict=True, allow_inf_nan=False)
+    return create_model('Description', __config__=config, **fields)
+
+# %% ../../nbs/estimators/persistence.ipynb #cell-022
+def _check_parts(found: Any, path: Path):
+    "BadInput for keys that contradict each other"
+    kind, spread, stated, read = found.settings.features, found.spread, found.settings.hours, found.hours
+    alone, n, p = kind == 'statistics', found.n_negative, found.n_positive
+    n_lists = len(found.statistics)
+    wrong = {
+        f'statistics: {n_lists} lists of names for features {kind}': (n_lists > 0) != (kind != 'network'),
+        f'network_sha256: is empty for features {kind}': not alone and not found.network_sha256,
+        'network_sha256: is there for features statistics': alone and found.network_sha256 != '',
+        'scaled_columns: are there for features statistics': alone and len(found.scaled_columns) > 0,
+        f'settings.hours: {stated} where hours is {read}': stated not in (None, read),
+        f'n_positive: {p}, n_negative: {n}, where both are needed': not (p and n),
+        f'spread: low {spread.low} is above high {spread.high}': spread.low > spread.high,
+    }
+    for problem, is_wrong in wrong.items():
+        if is_wrong:
+            raise BadInput(f'{path}: {problem}; fetch or save the classifier again')
+
+# %% ../../nbs/estimators/persistence.ipynb #cell-023
 def _read_description(path: Path) -> Any:
     "classifier.json; BadInput for another format, a wrong key, or an edit"
     fix = 'fetch or save the classifier again'
@@ -159,9 +204,10 @@ def _read_description(path: Path) -> Any:
         raise BadInput(f'{path}: format {found!r}, expected {_FORMAT!r}; save the classifier with this version')
     described = check_form(stored, _description_type, path, fix)
     check_description_hash(stored, path, fix)
+    _check_parts(described, path)
     return described
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-022
+# %% ../../nbs/estimators/persistence.ipynb #cell-025
 def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
     "The arrays, after their hash was checked"
     from safetensors import SafetensorError
@@ -180,9 +226,13 @@ def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
     missing = {'coef', 'intercept', 'kept', 'mean', 'std'} - set(arrays)
     if missing or not all(np.isfinite(a).all() for a in arrays.values()):
         raise BadInput(f'{path}: {min(missing) if missing else "a number"} is missing or not finite; save it again')
+    if set(arrays) - {'coef', 'intercept', 'kept', 'mean', 'std', 'scale'}:
+        raise BadInput(f'{path}: holds arrays of another kind; save it again')
+    if (arrays['std'] <= 0).any() or (arrays.get('scale', np.ones((1, 2)))[..., -1] <= 0).any():
+        raise BadInput(f'{path}: std or scale has a number that is not above 0; save it again')
     return arrays
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-023
+# %% ../../nbs/estimators/persistence.ipynb #cell-026
 def load_classifier(
     path: str | Path,  # folder that `save_classifier` wrote
 ) -> TransferClassifier:  # fitted; BadInput in one line for anything damaged, changed or unknown
@@ -190,31 +240,43 @@ def load_classifier(
     path = Path(path)
     found = _read_description(path / 'classifier.json')
     arrays = _read_arrays(path / 'classifier.safetensors', found.sha256)
-    n_kept, n_names = int(arrays['kept'].sum()), len(found.feature_names)
-    sizes = [arrays[name].size for name in ('coef', 'mean', 'std')]
-    if sizes != [n_kept] * 3 or arrays['kept'].size != n_names or arrays['intercept'].size != 1:
-        raise BadInput(f'{path}: weights, scaler and names of features do not fit each other; save it again')
+    _check_sizes(found, arrays, path / 'classifier.json')
     model = TransferClassifier(**found.settings.model_dump() | dict(checkpoint=path / _NETWORK))
     if found.settings.features != 'statistics':
         _check_network(path, found.network_sha256)
     _restore(model, found, arrays, path)
     return model
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-025
+# %% ../../nbs/estimators/persistence.ipynb #cell-028
 def _check_network(path: Path, sha256: str):
     "BadInput where the network's description is not the one that was saved"
     file = (path / _NETWORK).with_suffix('.json')
     if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
         raise BadInput(f'{file}: missing or changed since the classifier was saved; fetch or save it again')
 
-# %% ../../nbs/estimators/persistence.ipynb #cell-027
+# %% ../../nbs/estimators/persistence.ipynb #cell-029
+def _check_sizes(found: Any, arrays: dict, file: Path):
+    "BadInput where names and arrays differ in number"
+    n_kept, n_names = int(arrays['kept'].astype(bool).sum()), len(found.feature_names)
+    if arrays['kept'].size != n_names:
+        raise BadInput(f'{file}: feature_names: {n_names} names for {arrays["kept"].size} features; save it again')
+    sizes = [arrays[name].size for name in ('coef', 'mean', 'std')]
+    if sizes != [n_kept] * 3 or arrays['intercept'].size != 1:
+        raise BadInput(f'{file}: the weights do not fit the scaler; fetch or save the classifier again')
+    scale = arrays.get('scale', np.empty((0, 2)))
+    if scale.shape != (len(found.scaled_columns), 2):
+        n = len(found.scaled_columns)
+        raise BadInput(f'{file}: scaled_columns: {n} names for {len(scale)} scales; save it again')
+
+# %% ../../nbs/estimators/persistence.ipynb #cell-031
 def _restore(model: TransferClassifier, found: Any, arrays: dict, path: Path):
     "The attributes of a fitted classifier"
     model.classes_, model.label_ = np.array([0, 1]), found.label
     model.scaler_ = Standardizer(arrays['kept'].astype(bool), arrays['mean'], arrays['std'])
     model.coef_, model.intercept_ = arrays['coef'].reshape(1, -1), arrays['intercept'].reshape(1)
     model.lambda_, model.constant_ = found.penalty_strength, found.constant
-    model.n_unlabelled_ = found.n_unlabelled
+    model.n_unlabelled_, model.hours_ = found.n_unlabelled, found.hours
+    model.spread_ = PredictionSpread(**found.spread.model_dump())
     model.channels_ = found.channels
     model.feature_names_in_ = np.array(found.feature_names, object)
     model.recalibration_ = Recalibration(**found.recalibration.model_dump())
@@ -225,3 +287,13 @@ def _restore(model: TransferClassifier, found: Any, arrays: dict, path: Path):
             block._restore(found.scaled_columns, arrays.get('scale'))
         else:
             block.names_ = list(found.statistics[0])
+    _check_names(model, path / 'classifier.json')
+
+
+def _check_names(model: TransferClassifier, file: Path):
+    "BadInput where the features of network and statistics are not those that were saved"
+    given = [name for block in model.blocks_ for name in block.get_feature_names_out()]
+    saved = model.feature_names_in_.tolist()
+    if given != saved:
+        first = next((f'{b!r:.60}' for a, b in zip(given, saved) if a != b), f'{len(saved)} names')
+        raise BadInput(f'{file}: feature_names: {first} where the blocks give {len(given)} others; save it again')

@@ -77,7 +77,7 @@ def expected_precision(
     y = np.asarray(y, float)
     n_positive, n_negative = int((y == 1).sum()), int((y == 0).sum())
     fewest = min(n_positive, n_negative)
-    which = 'positives' if n_positive <= n_negative else 'negatives'
+    which = ('positive' if n_positive <= n_negative else 'negative') + ('' if fewest == 1 else 's')
     if fewest < MIN_POSITIVES_INTERVAL:
         message = f'{fewest} {which}: too few for an interval; label until there are {MIN_POSITIVES} or more'
         return Precision(n_positive, n_negative, Interval(np.nan, np.nan), message)

@@ -20,12 +20,15 @@ from ..learning.zero_shot import fit_correction
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/estimators/recalibration.ipynb #cell-006
+_SLOPES = (0.2, 5.0)  # outside, the note of a recalibration names its slope
+
+
 class Recalibration(NamedTuple):
     "A correction of logits."
 
     intercept: float  # a
     slope: float  # b; 1: not fitted
-    note: str = ''  # why the slope, or both, were not fitted; empty where they were
+    note: str = ''  # why the slope, or both, were not fitted, or what is odd about them; empty: nothing
 
     def apply(
         self,
@@ -34,9 +37,23 @@ class Recalibration(NamedTuple):
         "Corrected probabilities"
         return expit(self.intercept + self.slope * np.asarray(logits, float))
 
+# %% ../../nbs/estimators/recalibration.ipynb #cell-008
+def _with_slope(x: np.ndarray, y: np.ndarray) -> Recalibration:
+    "Intercept and slope; the note names a slope that is odd."
+    slope = fit_correction(x, y).slope
+    if slope == 1.0:  # `fit_correction` found none above 0
+        unlike = 'predictions of stays that were not learned from do not rise with the label'
+        return Recalibration(fit_intercept(x, y), 1.0, f'recalibrated by the intercept only: {unlike}')
+    note = ''
+    if slope < _SLOPES[0]:
+        note = f'the slope of the recalibration is {slope:.2f}: it pulls predictions to the prevalence'
+    if slope > _SLOPES[1]:
+        note = f'the slope of the recalibration is {slope:.1f}: it pulls predictions far apart'
+    return Recalibration(fit_intercept(slope * x, y), slope, note)
 
+# %% ../../nbs/estimators/recalibration.ipynb #cell-009
 def fit_recalibration(
-    logits: np.ndarray,  # (n,) of stays that the model has not learned from
+    logits: np.ndarray,  # (n,) or (n, repeats), of stays that the model has not learned from
     y: np.ndarray,  # (n,) labels 0 or 1
 ) -> Recalibration:  # the identity, with a note, where one class is missing
     "Intercept and slope of a new site."
@@ -44,30 +61,31 @@ def fit_recalibration(
     fewest = int(min((y == 1).sum(), (y == 0).sum()))
     if not fewest:
         return Recalibration(0.0, 1.0, 'not recalibrated: the labels have one class')
+    if x.ndim == 2:  # one line through the predictions of all repeats
+        x, y = x.ravel(), np.repeat(y, x.shape[1])
+    if fewest < MIN_POSITIVES:
+        few = f'{fewest} of the rarer class, {MIN_POSITIVES} needed for a slope'
+        return Recalibration(fit_intercept(x, y), 1.0, f'recalibrated by the intercept only: {few}')
     if x[y == 1].min() > x[y == 0].max():  # the likelihood of a slope has no maximum
-        return Recalibration(fit_intercept(x, y), 1.0, 'intercept only: the predictions separate the classes')
-    correction = fit_correction(x, y)
-    if correction.slope != 1.0:
-        return Recalibration(fit_intercept(correction.slope * x, y), correction.slope)
-    few = f'{fewest} of the rarer class, {MIN_POSITIVES} needed'
-    note = few if fewest < MIN_POSITIVES else 'the slope is not above 0, or not defined'
-    return Recalibration(correction.intercept, 1.0, f'intercept only: {note}')
+        separated = 'recalibrated by the intercept only: the predictions separate the classes'
+        return Recalibration(fit_intercept(x, y), 1.0, separated)
+    return _with_slope(x, y)
 
-# %% ../../nbs/estimators/recalibration.ipynb #cell-012
+# %% ../../nbs/estimators/recalibration.ipynb #cell-017
 def cross_fit_logits(
     fit: Callable,  # (rows to learn from) -> function of (rows) that gives their logits
     y: np.ndarray,  # (n,) labels 0 or 1
     groups: np.ndarray,  # (n,) subject of each stay
-    repeats: int = 3,  # divisions into folds; the logits are averaged
+    repeats: int = 3,  # divisions into folds
     key: tuple = (),  # names the divisions
-) -> np.ndarray:  # (n,) logits of models that have not seen the stay; BadInput for too few subjects
-    "Out-of-fold logits of the labelled stays."
-    total = np.zeros(len(y))
+) -> np.ndarray:  # (n, repeats) logits of models that have not seen the stay; BadInput for too few subjects
+    "Out-of-fold logits of the labelled stays, for each division."
+    logits = np.empty((len(y), repeats))
     for repeat in range(repeats):
         fold = subject_folds(y, groups, 'recalibration', *key, repeat)
         if not len(fold):
             raise BadInput('labels: recalibration needs two subjects of each class; label more stays')
         for k in range(fold.max() + 1):
             held_out = np.flatnonzero(fold == k)
-            total[held_out] += fit(np.flatnonzero(fold != k))(held_out)
-    return total / repeats
+            logits[held_out, repeat] = fit(np.flatnonzero(fold != k))(held_out)
+    return logits

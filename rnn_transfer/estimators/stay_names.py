@@ -14,6 +14,8 @@ import pandas as pd
 # %% ../../nbs/estimators/stay_names.ipynb #cell-003
 from ..data import Cohort
 from ..frames.mapping import name_text
+from ..frames.own_labels import match_stays
+from ..frames.stays import list_forms
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/estimators/stay_names.ipynb #cell-006
@@ -31,16 +33,19 @@ def match_labels(
 ) -> np.ndarray:  # (n_stays,) labels as given, missing where a stay has none; BadInput for an unknown identifier
     "The label of each stay, found by its identifier."
     labels = pd.Series(labels)
-    given = np.array([name_text(name) for name in labels.index], object)
-    wanted = np.array([name_text(name) for name in stay_names(cohort)], object)
-    unknown = ~np.isin(given, wanted)
+    rows, given = match_stays(cohort.stays, labels.index), labels.index.to_numpy()
+    unknown = rows < 0
     if unknown.any():
-        example = f'{given[unknown][0]!r}, where those of the cohort are such as {wanted[0]!r}'
+        forms = [list_forms(map(name_text, ids)) for ids in (given[unknown], stay_names(cohort))]
         raise BadInput(
-            f'label: {unknown.sum():,} of {len(given):,} ids are no stays of this cohort, such as {example}; '
-            'correct or leave them out, or give an array in the order of `stays`'
+            f'labels: {unknown.sum():,} of {len(given):,} ids are no stays of this cohort: they are of the form '
+            f'{forms[0]}, those of the cohort {forms[1]}; '
+            'correct or leave them out, give an array in the order of `stays`, or take cohort.with_labels'
         )
-    twice = pd.Series(given).duplicated()
+    twice = pd.Series(rows).duplicated().to_numpy()
     if twice.any():
-        raise BadInput(f'label: {twice.sum():,} ids occur twice, such as {given[twice][0]!r}; give each stay one value')
-    return labels.set_axis(given).reindex(wanted).to_numpy()
+        first = np.flatnonzero(twice)[0]
+        raise BadInput(
+            f'labels: {twice.sum():,} ids occur twice, first in row {first} (from 0); give each stay one value'
+        )
+    return labels.set_axis(rows).reindex(range(len(cohort.stays))).to_numpy()

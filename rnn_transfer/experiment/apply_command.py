@@ -6,6 +6,8 @@
 __all__ = ['rnn_transfer_apply']
 
 # %% ../../nbs/experiment/apply_command.ipynb #cell-002
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +21,12 @@ from typing import TYPE_CHECKING
 from .commandline import command, one_line_errors
 from .profiles import parse_number_list
 from .store import only_driver
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, InputWarning
 
 # %% ../../nbs/experiment/apply_command.ipynb #cell-005
 if TYPE_CHECKING:
     from rnn_transfer.apply.report import ApplyResult
+    from rnn_transfer.data import Cohort
 
 # %% ../../nbs/experiment/apply_command.ipynb #cell-008
 @contextmanager
@@ -49,7 +52,8 @@ def _describe_result(result: 'ApplyResult', out: str) -> str:
 def rnn_transfer_apply(
     checkpoint: str = '',  # NAME.safetensors of a pre-trained network, next to NAME.json
     cohort: str = '',  # cohort folder with your labels
-    label: str = '',  # name of a task of the cohort, or names with commas
+    label: str = '',  # name of a task or label, or names with commas (default: all labels of --labels)
+    labels: str = '',  # CSV or Parquet file of your labels: the stays' own ids, then a column of 0, 1 or empty for each
     out: str = '',  # folder to write; the same one again makes only the fits that are missing
     folds: int = 0,  # cross-validate over subjects (default: use the partitions; 5 where they cannot be used)
     repeats: int = 3,  # repeats of the cross-validation
@@ -66,21 +70,40 @@ def rnn_transfer_apply(
 ) -> None:
     "Say which model to use for your own label: with a pre-trained network, or without it"
     with one_line_errors(debug, 'the same command goes on from here'):
-        for name, given in (('checkpoint', checkpoint), ('cohort', cohort), ('label', label), ('out', out)):
+        needed = (('checkpoint', checkpoint), ('cohort', cohort), ('label', label or labels), ('out', out))
+        for name, given in needed:
             if not given:
                 raise BadInput(f'--{name} is missing; see --help')
         sizes = tuple(parse_number_list(to_labels, int, 'to-labels'))
         options = dict(folds=folds, repeats=repeats, to_labels=sizes, draws=draws, scale=scale)
         options |= dict(missing=missing, seed=seed, replicates=replicates, width=width)
-        print(_describe_result(_apply(checkpoint, cohort, label, out, systems, not no_gru, options), out))
+        print(_describe_result(_apply(checkpoint, cohort, (label, labels), out, systems, not no_gru, options), out))
 
 # %% ../../nbs/experiment/apply_command.ipynb #cell-014
-def _apply(checkpoint, cohort, label, out, systems: str, gru: bool, options: dict) -> 'ApplyResult':
+def _apply(checkpoint, cohort, label: tuple, out, systems: str, gru: bool, options: dict) -> 'ApplyResult':
     "Check the options, read the cohort, and run."
-    from rnn_transfer.apply.run import ApplySettings, apply_network, parse_labels
+    from rnn_transfer.apply.run import ApplySettings, apply_network
     from rnn_transfer.apply.systems import choose_systems
     from rnn_transfer.data import Cohort
 
     settings = ApplySettings(systems=tuple(choose_systems(systems, gru)), **options)
-    own = Cohort.load(cohort)
-    return apply_network(checkpoint, own, parse_labels(label, own), out, settings, guard=_alone_in(Path(out)))
+    own, names = _read_labels(Cohort.load(cohort), *label)
+    return apply_network(checkpoint, own, names, out, settings, guard=_alone_in(Path(out)))
+
+
+def _read_labels(own: 'Cohort', text: str, file: str) -> tuple['Cohort', list[str]]:
+    "A cohort with the labels of a file, and the names that --label means."
+    from rnn_transfer.apply.run import parse_labels
+    from rnn_transfer.frames.own_labels import read_label_table
+
+    if not file:
+        return own, parse_labels(text, own)
+    listed, stated = list(read_label_table(file).labels), {text, *(name.strip() for name in text.split(','))}
+    chosen = [name for name in listed if name in stated or not text] or listed
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', InputWarning)
+        joined = own.with_labels(file, chosen)
+    before = (own.meta.get('note') or '').splitlines()
+    for line in (joined.meta.get('note') or '').splitlines()[len(before) :]:
+        print(f'note: {line}', file=sys.stderr)
+    return joined, parse_labels(text, joined) if text else chosen

@@ -65,7 +65,7 @@ def _parser(func: Callable, complete: Callable | None = None) -> ArgumentParser:
 
 
 _PATHS = ('path', 'out', 'cohort', 'run', 'scratch', 'partitions', 'checkpoint', 'export', 'hashes', 'pretrained')
-_PATHS += ('events', 'stays', 'mapping', 'draft')
+_PATHS += ('events', 'stays', 'mapping', 'draft', 'labels')
 
 
 def _expand_home(options: dict) -> dict:

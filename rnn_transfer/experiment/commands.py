@@ -140,6 +140,13 @@ def _make_cohort(source: str, out: str, given: dict) -> None:
     if source == 'table':
         print(f'what came in, channel by channel: {out}-input.html')
 
+
+def _make_cohort_of(options: dict) -> None:
+    "Build the cohort that the options of the command name; an error is one line, unless `debug`."
+    source, out, debug = (options.pop(name) for name in ('source', 'out', 'debug'))
+    with one_line_errors(debug):
+        _make_cohort(source, out or f'cohorts/{source}', options)
+
 # %% ../../nbs/experiment/commands.ipynb #cell-023
 @command(complete=complete_comment)
 def rnn_transfer_cohort(
@@ -170,9 +177,7 @@ def rnn_transfer_cohort(
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
     "Build a cohort (events.parquet, stays.parquet, cohort.json) from a source"
-    given = {name: value for name, value in locals().items() if name not in ('source', 'out', 'debug')}
-    with one_line_errors(debug):
-        _make_cohort(source, out or f'cohorts/{source}', given)
+    _make_cohort_of(locals())
 
 # %% ../../nbs/experiment/commands.ipynb #cell-027
 def _check_paper_options(profile: str, options: dict, cohort: str, workers: int, dry_run: bool) -> None:

@@ -116,7 +116,7 @@ def add(
     self.problems.insert(0 if is_first else len(self.problems), problem)
     return True
 
-
+# %% ../../nbs/frames/problems.ipynb #cell-023
 @patch
 def lose(
     self: Findings,
@@ -129,7 +129,7 @@ def lose(
     if n:
         self.losses.append(Loss(reason, int(n), int(of), **more))
 
-# %% ../../nbs/frames/problems.ipynb #cell-028
+# %% ../../nbs/frames/problems.ipynb #cell-030
 class InputProblems(BadInput):
     "Tables that cannot be converted; `findings` has every problem."
 
@@ -151,7 +151,7 @@ def raise_for_errors(
     if findings.errors:
         raise InputProblems(findings)
 
-# %% ../../nbs/frames/problems.ipynb #cell-032
+# %% ../../nbs/frames/problems.ipynb #cell-034
 @patch
 def keep(
     self: Findings,

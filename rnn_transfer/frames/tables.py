@@ -71,7 +71,7 @@ def _row_hours(
     warn_of_whole_hours(hour, roles['hour'], table, findings)
     return hour
 
-
+# %% ../../nbs/frames/tables.ipynb #cell-010
 def _find_roles(frame, needed: list[str], options: ReadOptions, table: str, findings: Findings) -> dict[str, str]:
     "The columns of needed roles; a problem for each that is missing"
     roles = find_columns(frame, [*needed, 'unit'], options.columns)
@@ -82,7 +82,7 @@ def _find_roles(frame, needed: list[str], options: ReadOptions, table: str, find
         findings.add(table, role, 'is missing', f'{fix}; the table has {names}')
     return roles
 
-# %% ../../nbs/frames/tables.ipynb #cell-010
+# %% ../../nbs/frames/tables.ipynb #cell-012
 @dataclass
 class _Places:
     "Where the rows of a table of events belong"
@@ -114,7 +114,17 @@ def _place_rows(
     usable = usable_rows(stay, hour, table, findings, unknown)
     return _Places(stay, hour, usable, True) if usable.any() or not len(usable) else nowhere
 
-# %% ../../nbs/frames/tables.ipynb #cell-011
+# %% ../../nbs/frames/tables.ipynb #cell-013
+def _match_channels(names: list[str], mapping: tuple, known: dict, table: str, findings) -> list[ChannelRule]:
+    "The rules of names that stand for channels; a mapping is its rules, and whether all of them could be read"
+    rules, is_whole = mapping
+    matched = match_names(names, rules, list(known.values()))
+    if matched or is_whole:
+        check_names(names, rules, matched, table, findings)
+    check_spelling(matched, list(known.values()), table, findings)
+    return matched
+
+# %% ../../nbs/frames/tables.ipynb #cell-015
 def _read_events(
     frame,
     table: str,
@@ -125,20 +135,16 @@ def _read_events(
     hours: int,
     findings,
 ) -> tuple[EventPieces, _Places]:
-    "The events of a long or wide table; a mapping is its rules, and whether all of them could be read"
+    "The events of a long or wide table"
     needed = ['stay_id', 'hour'] if is_wide else ['stay_id', 'hour', 'channel', 'value']
     roles = _find_roles(frame, needed, options, table, findings)
     bins = options.whole_hours == 'bins' or (is_wide and options.whole_hours != 'times')
     places = _place_rows(frame, roles, stays, bins, options, hours, table, findings)
     if not is_wide and not {'channel', 'value'} <= set(roles):
         return EventPieces([]), places
-    rules, is_whole = mapping
     known = {c.name: c for c in options.channels or BENCHMARK_CHANNELS}
     names = [c for c in frame.columns if c not in roles.values()] if is_wide else _names(frame[roles['channel']])
-    matched = match_names(names, rules, list(known.values()))
-    if matched or is_whole:
-        check_names(names, rules, matched, table, findings)
-    check_spelling(matched, list(known.values()), table, findings)
+    matched = _match_channels(names, mapping, known, table, findings)
     _warn_of_units(matched, known, 'unit' in roles and not is_wide, table, findings)
     stay, hour, frame = places.stay[places.usable], places.hour[places.usable], frame[places.usable]
     if is_wide:
@@ -150,7 +156,7 @@ def _read_events(
         pieces = events_of_long(rows, matched, known, table, findings, options.implausible)
     return pieces, places
 
-# %% ../../nbs/frames/tables.ipynb #cell-012
+# %% ../../nbs/frames/tables.ipynb #cell-016
 def _names(column: pd.Series) -> list[str]:
     "The channels that a long table names"
     return [name_text(name) for name in pd.unique(column.dropna())]
@@ -162,7 +168,7 @@ def _long_rows(frame: pd.DataFrame, roles: dict, stay: np.ndarray, hour: np.ndar
     rows = {'stay': stay, 'hour': hour, 'name': names, 'value': frame[roles['value']]}
     return pd.DataFrame(rows | ({'unit': frame[roles['unit']]} if 'unit' in roles else {}))
 
-# %% ../../nbs/frames/tables.ipynb #cell-014
+# %% ../../nbs/frames/tables.ipynb #cell-018
 def _warn_of_units(rules: list[ChannelRule], known: dict, has_units: bool, table: str, findings: Findings) -> None:
     "Name the channels whose unit is not stated"
     open_units = {r.name: known[r.channel].unit for r in rules if r.unit is None and r.channel in known}
@@ -171,7 +177,7 @@ def _warn_of_units(rules: list[ChannelRule], known: dict, has_units: bool, table
         what = f'states no unit: read {", ".join(stated)}'
         findings.add(table, '', what, 'state units in the mapping', is_error=False)
 
-# %% ../../nbs/frames/tables.ipynb #cell-016
+# %% ../../nbs/frames/tables.ipynb #cell-020
 def _finish_stays(stays: StayTable, last: pd.Series, table: str, findings: Findings) -> pd.DataFrame:
     "Stays with a length, and counts of those that have no event or end early"
     frame = stays.frame
@@ -195,7 +201,7 @@ def _finish_stays(stays: StayTable, last: pd.Series, table: str, findings: Findi
         findings.add(table, 'los_hours', what, 'check the times', late, is_error=False)
     return frame
 
-# %% ../../nbs/frames/tables.ipynb #cell-017
+# %% ../../nbs/frames/tables.ipynb #cell-021
 def _warn_of_labels(frame: pd.DataFrame, tasks: list[Task], table: str, hours: int, findings: Findings) -> None:
     "Labels that may say less, or more, than they seem to"
     phenotypes = [t.name for t in tasks if t.kind == 'phenotype']
@@ -209,7 +215,7 @@ def _warn_of_labels(frame: pd.DataFrame, tasks: list[Task], table: str, hours: i
         what, fix = f'positive, and ends before hour {hours}: the input can hold the outcome', 'leave such stays out'
         findings.add(table, task.name, what, fix, early, is_error=False)
 
-# %% ../../nbs/frames/tables.ipynb #cell-019
+# %% ../../nbs/frames/tables.ipynb #cell-023
 def _limit_losses(losses: list[Loss], findings: Findings, allow_loss: bool) -> None:
     "Losses above their limits are problems"
     accept = 'or accept it with --allow-loss (in Python, allow_loss=True)'
@@ -220,7 +226,7 @@ def _limit_losses(losses: list[Loss], findings: Findings, allow_loss: bool) -> N
             what = f'{detail}: {counts} {loss.how}, above {loss.limit:.0%}'
             findings.add(reason, '', what, f'{loss.fix}, {accept}' if loss.fix else accept)
 
-# %% ../../nbs/frames/tables.ipynb #cell-021
+# %% ../../nbs/frames/tables.ipynb #cell-025
 @dataclass
 class ConvertedTables:
     "The parts of a cohort, and what was found on the way."
@@ -248,7 +254,7 @@ def _order_channels(pieces: EventPieces, options: ReadOptions, findings: Finding
             findings.add('mapping', '', what, fix, is_error=False)
     return sorted(pieces.channels, key=lambda c: known.index(c.name) if c.name in known else len(known))
 
-# %% ../../nbs/frames/tables.ipynb #cell-023
+# %% ../../nbs/frames/tables.ipynb #cell-027
 def _read(table: Any, what: str, options: ReadOptions, findings: Findings) -> tuple[pd.DataFrame | None, str]:
     "A table and its name in messages; a problem, and None, where it cannot be read"
     try:
@@ -273,7 +279,7 @@ def _check_cohort_names(channels: list[Channel], tasks: list[Task], findings: Fi
     for name in sorted({c.name for c in channels} & {t.name for t in tasks}):
         findings.add('stays', name, 'is a label and has the name of a channel', 'rename it')
 
-# %% ../../nbs/frames/tables.ipynb #cell-025
+# %% ../../nbs/frames/tables.ipynb #cell-029
 def convert_tables(
     events: Any,  # as `read_table`: one row an observation, or one row a stay and hour
     stays: Any,  # as `read_table`: one row a stay
@@ -304,7 +310,7 @@ def convert_tables(
         raise_for_errors(findings)
     return _join(pieces, places, read, (events_name, stays_name), options, hours, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-026
+# %% ../../nbs/frames/tables.ipynb #cell-030
 def _join(
     pieces: EventPieces, places: _Places, read: StayTable, names: tuple[str, str], options, hours: int, findings
 ) -> ConvertedTables:
@@ -321,7 +327,7 @@ def _join(
     made['channel'] = made['channel'].cat.set_categories([c.name for c in channels])
     return ConvertedTables(made, frame, channels, read.tasks, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-035
+# %% ../../nbs/frames/tables.ipynb #cell-039
 def describe_conversion(
     made: ConvertedTables,  # as `convert_tables`
     source: str,  # of the data, such as our ICU
