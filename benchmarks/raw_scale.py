@@ -1,7 +1,7 @@
 """Time and memory of reading raw tables of growing size, and an estimate for the whole of MIMIC-III or MIMIC-IV.
 
     python benchmarks/raw_scale.py WORK [--source mimic3] [--rows 3e6 30e6 100e6] [--others 5] [--threads N] [--seed 0]
-        [--keep]
+        [--plain] [--keep]
 
 writes the synthetic tables of each size under WORK (about 90 bytes a row; 100 million rows need 10 GB free), reads them
 with the cohort of the source in a process of its own, .csv and then .csv.gz, times DuckDB's count(*) over the same
@@ -190,9 +190,9 @@ def format_row(r: dict) -> str:
 
 
 def measure(work: Path, rows: float, args: argparse.Namespace) -> list:
-    "One size, plain and packed."
+    "One size, plain and, unless left out, packed."
     n, measured = stays_for(rows, args.others, args.seed), []
-    for compression in (None, "gzip"):
+    for compression in (None,) if args.plain else (None, "gzip"):
         measured.append(measure_tables(work, rows, n, compression, args))
         print(format_row(measured[-1]), flush=True)
     return measured
@@ -202,7 +202,7 @@ def print_estimates(measured: list, source: str):
     "The exponents of the rows, and estimates for the whole of the database."
     database, n_rows = dict(mimic3="MIMIC-III", mimic4="MIMIC-IV")[source], SIZES[source]
     print(f"\n| tables | measure | exponent of the rows | at {database}'s size |\n|:--|:--|--:|--:|")
-    for tables in (".csv", ".csv.gz"):
+    for tables in dict.fromkeys(r["tables"] for r in measured):
         builds = [r["build"] for r in measured if r["tables"] == tables]
         rows = np.array([r["all"] for r in measured if r["tables"] == tables], float)
         for name, key in (("seconds", "seconds"), ("CPU seconds", "cpu"), ("peak MB", "peak")):
@@ -228,6 +228,7 @@ def main():
     parser.add_argument("--others", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plain", action="store_true", help="leave out the packed tables, which take long to write")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--only")
     parser.add_argument("--with", dest="given", type=json.loads)

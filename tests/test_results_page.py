@@ -45,6 +45,14 @@ def test_estimates_are_those_of_a_recomputation(run, results, kind, model, netwo
     assert weighted_mean(fits, draws, {str(i) for i in range(networks)}) == pytest.approx(row["estimate"], abs=1e-9)
 
 
+@pytest.mark.parametrize("score", ["SAPS-I", "SOFA"])
+def test_severity_scores_rank_alike_whatever_the_labels_and_have_no_phenotype(run, results, score):
+    fits = results[results["model"] == score]
+    assert set(fits["task_kind"]) == {"mortality"} and fits["auroc"].nunique() == 1
+    rows = sources(run, "mortality").loc[score]
+    assert rows["estimate"].to_numpy() == pytest.approx(np.full(5, fits["auroc"].iloc[0]), abs=1e-12)
+
+
 def test_intervals_over_three_sources_are_no_narrower_than_the_spread_of_draws(run, results):
     row = sources(run, "phenotype").loc["RNN-C", 0.1]
     fits = results[(results["task_kind"] == "phenotype") & (results["fraction"] == 0.1) & (results["model"] == "RNN-C")]
