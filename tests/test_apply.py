@@ -465,8 +465,8 @@ def test_what_does_not_match_is_counted(toy, folder, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'options', 'says'),
     [
-        (dict(Own='perhaps'), {}, 'column Own: rows 0, 1, 2 and'),
-        (dict(Own=1), {}, 'column Own: every label is 1'),
+        (dict(Own='perhaps'), dict(label='Own'), 'column Own: rows 0, 1, 2 and'),
+        (dict(Own=1), dict(label='Own'), 'column Own: every label is 1'),
         (dict(Fall='12345x'), {}, 'ids is a stay of this cohort: theirs are of the form'),
         ({}, dict(label='Ohn'), "did you mean 'Own'?"),
         ({}, dict(labels='none.csv'), 'none.csv: no such file'),
@@ -494,6 +494,44 @@ def test_two_labels_of_one_stay_must_agree(toy):
     rows = pd.DataFrame(dict(case=[one, f'00{one}', *toy.stays['stay_id'].astype(str).iloc[1:3]], Own=[1, 0, 1, 0]))
     with pytest.raises(BadInput, match="labels: column Own: 1 stays have both 0 and 1, the first in rows 0, 1"):
         toy.with_labels(rows)
+
+
+def test_an_index_of_numbers_is_no_identifier(toy):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(dict(case=rng.permutation(toy.stays['stay_id']), side=rng.normal(size=len(toy.stays))))
+    frame['late'] = (frame['case'] < toy.stays['stay_id'].median()).astype(int)
+    expected = (toy.stays['stay_id'] < toy.stays['stay_id'].median()).astype(float)
+    for given, options in [
+        (frame, {}),
+        (frame.sort_values('side'), {}),
+        (frame.sort_values('side'), dict(id_column='case')),
+    ]:
+        found = toy.with_labels(given, ['late'], **options).stays['late']
+        np.testing.assert_array_equal(found, expected)
+    by_index = frame.set_index('case').sort_values('side')
+    np.testing.assert_array_equal(toy.with_labels(by_index, ['late']).stays['late'], expected)
+    with pytest.raises(BadInput, match='no column of identifiers'):
+        toy.with_labels(pd.DataFrame(dict(late=expected, early=1 - expected)).iloc[::-1])
+
+
+def test_columns_that_are_no_labels_are_left_out_unless_they_were_named(toy):
+    stays = toy.stays['stay_id']
+    frame = pd.DataFrame(dict(STAY_ID=stays, stay_name=stays, a=toy.stays[LABEL], b=0, comment='fine'))
+    with pytest.warns(InputWarning) as said:
+        found = toy.with_labels(frame)
+    assert [task.name for task in found.tasks[len(toy.tasks) :]] == ['a']
+    assert 'left out: labels: column b: every label is 0' in str(said[0].message) and 'comment' in str(said[0].message)
+    assert any('column b' in note for note in found.meta['label_notes'])
+    with pytest.raises(BadInput, match='column b: every label is 0'):
+        toy.with_labels(frame, ['a', 'b'])
+    with pytest.raises(BadInput, match='every label is 0'):
+        toy.with_labels(frame[['STAY_ID', 'b']])
+
+
+def test_the_index_that_pandas_writes_is_no_identifier(toy, tmp_path):
+    frame = pd.DataFrame(dict(stay_id=toy.stays['stay_id'], own=toy.stays[LABEL]))
+    frame.to_csv(tmp_path / 'labels.csv')
+    np.testing.assert_array_equal(toy.with_labels(tmp_path / 'labels.csv').stays['own'], toy.stays[LABEL])
 
 
 def test_leading_zeros_of_texts_count(toy):

@@ -504,6 +504,19 @@ def test_labels_that_do_not_fit_are_one_line(named, labels, says):
     assert '\n' not in str(e.value)
 
 
+@pytest.mark.parametrize('setting', [dict(random_state=None), dict(recalibrate=1), dict(random_state=np.int64(3))])
+def test_every_setting_that_fits_can_be_kept(toy, tmp_path, setting):
+    model = TransferClassifier(features='statistics', **setting).fit(toy, toy.tasks[0].name)
+    again = load_classifier(save_classifier(model, tmp_path / 'model'))
+    np.testing.assert_allclose(again.predict_proba(toy), model.predict_proba(toy), rtol=0, atol=1e-12)
+
+
+def test_hours_and_repeats_have_a_limit(toy):
+    for setting in (dict(hours=20_000), dict(repeats=1001)):
+        with pytest.raises(BadInput, match='expected a whole number from 1 to'):
+            TransferClassifier(features='statistics', **setting).fit(toy, toy.tasks[0].name)
+
+
 def test_numbers_and_their_texts_are_one_id_and_leading_zeros_count(toy):
     y = labels_of(toy, toy.tasks[0].name)
     for index in (toy.stays['stay_id'], toy.stays['stay_id'].astype(str), toy.stays['stay_id'].astype(float)):
@@ -901,7 +914,7 @@ def test_a_network_has_a_window_of_its_own(toy, checkpoint):
     ('settings', 'says'),
     [
         (dict(checkpoint=''), 'checkpoint is missing: name the file of a network, such as rt.shipped_network()'),
-        (dict(repeats=0), 'repeats 0: expected a whole number of 1 or more'),
+        (dict(repeats=0), 'repeats 0: expected a whole number from 1 to 1,000'),
         (dict(repeats=1.5), 'repeats 1.5: expected'),
         (dict(features='all'), "features 'all': expected network, statistics or both"),
         (dict(layers='low'), "layers 'low': expected all or top"),

@@ -732,6 +732,16 @@ def test_a_decimal_comma_is_stated_or_follows_from_semicolons(tmp_path, name):
     assert values == [88.5, 70.0, 65.5]
 
 
+def test_what_a_cohort_keeps_of_a_warning_has_counts_and_no_row(tmp_path):
+    stays = STAYS.assign(los_hours=[3.0, 90, 90, 90], **{"In-hospital mortality": [1, 0, 0, 0]})
+    with pytest.warns(InputWarning) as said:
+        cohort = Cohort.from_wide(HOURLY, stays, MAPPING)
+    assert "row 0 (from 0)" in str(said[0].message)
+    note = cohort.meta["note"]
+    assert "ends before hour 48" in note and "fewer than 5 of 4 rows" in note
+    assert not re.search(r"\b(rows?|lines?) \d", note), note
+
+
 def test_a_cohort_keeps_no_row_of_a_patient(tmp_path):
     rows = HOURLY.assign(stay_id=HOURLY["stay_id"].map(lambda i: f"K{i}7"), hr=["n. b.", "x9", 70, 65, 60])
     rows = pd.concat([rows, rows[-1:].assign(stay_id="K4711", hr=61)])

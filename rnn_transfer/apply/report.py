@@ -38,7 +38,7 @@ class ApplyResult:
     curves: pd.DataFrame  # as `draw_label_curve`, all labels; empty: not asked for
     alignment: pd.DataFrame  # channel, status, note
     description: dict  # of the checkpoint
-    cohort: dict  # source, licence, synthetic, stays, subjects, fingerprint
+    cohort: dict  # source, licence, synthetic, stays, subjects, fingerprint, label_notes
     settings: dict  # folds, repeats, scale, seed, replicates, width …
     n_made: int = 0  # fits made now
     n_kept: int = 0  # fits that were there
@@ -89,7 +89,8 @@ def answer_sections(
     of = {label: result.of_label(label) for label in result.labels}
     answers = [_table_of_answers(of)] if len(of) > 1 else []
     answers += _merge_labels({label: answer_label(scores) for label, scores in of.items()})
-    limits = [f'Left out: {line}.' for line in result.left_out]
+    limits = [f'Labels: {line}.' for line in result.cohort.get('label_notes', [])]
+    limits += [f'Left out: {line}.' for line in result.left_out]
     limits += _merge_labels({label: _limits(scores, result) for label, scores in of.items()})
     tables = [table_of_scores(scores, f'scores-{k}') for k, scores in enumerate(of.values())]
     sections = [Section('Your label: which model', answers), Section('The labels', [_table_of_labels(result)])]

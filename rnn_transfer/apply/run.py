@@ -207,7 +207,8 @@ def _describe_cohort(cohort: Cohort) -> dict:
     "What the report says of a cohort"
     meta = {key: cohort.meta.get(key, '') for key in ('source', 'licence', 'synthetic')}
     sizes = dict(stays=len(cohort.stays), subjects=int(cohort.stays['subject_id'].nunique()))
-    return meta | sizes | dict(fingerprint=cohort.fingerprint)
+    notes = list(cohort.meta.get('label_notes') or [])
+    return meta | sizes | dict(fingerprint=cohort.fingerprint, label_notes=notes)
 
 
 def _predictions(plans: list[LabelFits], stays: pd.DataFrame) -> pd.DataFrame:

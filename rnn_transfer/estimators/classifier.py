@@ -165,9 +165,9 @@ def _check_settings(self: TransferClassifier, X: Any):
             "or use features='statistics', which need none"
         )
     hours = 1 if self.hours is None else self.hours
-    for name, value in (('repeats', self.repeats), ('hours', hours)):
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise BadInput(f'{name} {value!r}: expected a whole number of 1 or more')
+    for name, value, most in (('repeats', self.repeats, 1000), ('hours', hours, 10_000)):
+        if not isinstance(value, (int, np.integer)) or not 1 <= value <= most:
+            raise BadInput(f'{name} {value!r}: expected a whole number from 1 to {most:,}')
 
 
 def _check_cohort(X: Any):

@@ -53,6 +53,7 @@ def save_classifier(
             described['network_sha256'] = _copy_network(Path(model.checkpoint), tmp)
         described['description_sha256'] = hash_description(described)
         text = json.dumps(described, indent=1, ensure_ascii=False)
+        check_form(json.loads(text), _description_type, out, 'correct this setting')  # what is kept can be read
         (tmp / 'classifier.json').write_text(text, encoding='utf-8')
     return out
 
@@ -63,13 +64,14 @@ def _arrays(model: TransferClassifier) -> dict[str, np.ndarray]:
     arrays |= dict(mean=model.scaler_.mean, std=model.scaler_.std)
     for block in model.blocks_:
         if hasattr(block, 'normalizer_'):
-            arrays['scale'] = np.array(list(block.normalizer_.scale.values()), float)
+            arrays['scale'] = np.array(list(block.normalizer_.scale.values()), float).reshape(-1, 2)
     return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
 
 # %% ../../nbs/estimators/persistence.ipynb #cell-013
 def _describe(model: TransferClassifier) -> dict:
     "The object of classifier.json, without hashes"
-    settings = {name: _plain(value) for name, value in model.get_params().items()} | dict(checkpoint=_NETWORK)
+    settings = {name: _plain(value) for name, value in model.get_params().items()}
+    settings |= dict(checkpoint=_NETWORK, recalibrate=bool(model.recalibrate))
     precision = model.precision_
     scaled = [list(block.normalizer_.scale) for block in model.blocks_ if hasattr(block, 'normalizer_')]
     return dict(
@@ -123,7 +125,7 @@ def _settings_form() -> type:
         scale: Literal['source', 'target']
         recalibrate: bool
         repeats: int = Field(ge=1, le=1000)
-        random_state: int = Field(ge=-(2**63), lt=2**63)
+        random_state: int | None = Field(ge=-(2**63), lt=2**63)
         hours: int | None = Field(ge=1, le=10_000)
 
     return Settings
@@ -228,7 +230,10 @@ def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
         raise BadInput(f'{path}: {min(missing) if missing else "a number"} is missing or not finite; save it again')
     if set(arrays) - {'coef', 'intercept', 'kept', 'mean', 'std', 'scale'}:
         raise BadInput(f'{path}: holds arrays of another kind; save it again')
-    if (arrays['std'] <= 0).any() or (arrays.get('scale', np.ones((1, 2)))[..., -1] <= 0).any():
+    scale = arrays.get('scale', np.ones((1, 2)))
+    if scale.shape[1:] != (2,):
+        raise BadInput(f'{path}: scale has shape {scale.shape}, expected two numbers a column; save it again')
+    if (arrays['std'] <= 0).any() or (scale[:, 1] <= 0).any():
         raise BadInput(f'{path}: std or scale has a number that is not above 0; save it again')
     return arrays
 

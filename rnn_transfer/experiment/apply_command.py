@@ -98,12 +98,16 @@ def _read_labels(own: 'Cohort', text: str, file: str) -> tuple['Cohort', list[st
 
     if not file:
         return own, parse_labels(text, own)
-    listed, stated = list(read_label_table(file).labels), {text, *(name.strip() for name in text.split(','))}
-    chosen = [name for name in listed if name in stated or not text] or listed
+    listed, stated = list(read_label_table(file).labels), {text, *map(str.strip, text.split(','))}
+    chosen = [name for name in listed if name in stated]
+    tasks, names = [task.name for task in own.tasks], [name.strip() for name in text.split(',')]
+    if text in tasks or all(name in tasks for name in names):
+        return own, parse_labels(text, own)  # the file has no part in it
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', InputWarning)
-        joined = own.with_labels(file, chosen)
+        joined = own.with_labels(file, chosen or None)
     before = (own.meta.get('note') or '').splitlines()
     for line in (joined.meta.get('note') or '').splitlines()[len(before) :]:
         print(f'note: {line}', file=sys.stderr)
-    return joined, parse_labels(text, joined) if text else chosen
+    added = [task.name for task in joined.tasks[len(own.tasks) :]]
+    return joined, parse_labels(text, joined) if text else added

@@ -39,16 +39,16 @@ def match_stays(
     return np.array([place.get(name, -1) for name in given], int)
 
 # %% ../../nbs/frames/own_labels.ipynb #cell-010
+_ID_COLUMNS = ('stay_name', 'stay_id')  # in small letters; the first that is there has the identifiers
+
+
 def _read_file(path: Path, id_column: str) -> pd.DataFrame:
     "A CSV or Parquet file; without a name, the first column of a CSV file may hold identifiers"
-    names = {id_column.lower()} if id_column else {'stay_id', 'stay_name'}
-    first = read_form(path).names[0].strip() if is_csv(path) and path.exists() else 'none'
-    if not first:
+    given = [name.strip() for name in read_form(path).names] if is_csv(path) and path.exists() else []
+    names = {id_column.lower()} if id_column else {*_ID_COLUMNS, *(name.lower() for name in given[:1])}
+    if given and not given[0] and not names & {name.lower() for name in given[1:]}:
         raise BadInput(f'{path.name}: column 1 has no name; name it stay_id, or as id_column says')
-    if not id_column:
-        names.add(first.lower())
-    frame, _ = read_table(path, 'labels', names)
-    return frame
+    return read_table(path, 'labels', names)[0]
 
 # %% ../../nbs/frames/own_labels.ipynb #cell-012
 class LabelTable(NamedTuple):
@@ -57,19 +57,21 @@ class LabelTable(NamedTuple):
     ids: list  # (n,) identifiers, as given
     labels: pd.DataFrame  # (n, n_labels) as given
     file: str  # its name in messages
+    is_stated: bool = True  # whether the labels were named; False: a column that is no label is left out
 
 
 def read_label_table(
     table: Any,  # pandas or Polars frame, series by identifier, or the path of a CSV or Parquet file
-    names: Sequence[str] | None = None,  # columns to take; None: every column but the identifier
+    names: Sequence[str] | None = None,  # columns to take; None: every column that is a label
     id_column: str = '',  # of the identifier; empty: stay_id or stay_name, else the index of a frame, else the first
 ) -> LabelTable:  # BadInput for a column that is not there
     "Read a table of labels."
     file = Path(table).name if isinstance(table, (str, Path)) else 'labels'
     frame = _as_frame(table, id_column)
-    if not id_column:
-        id_column = next((c for c in ('stay_name', 'stay_id') if c in frame), frame.columns[0])
-    names = [c for c in frame.columns if c != id_column] if names is None else list(names)
+    of_ids = {c.lower(): c for c in frame if c.lower() in _ID_COLUMNS}
+    id_column = id_column or next((of_ids[name] for name in _ID_COLUMNS if name in of_ids), frame.columns[0])
+    is_stated, others = names is not None, [c for c in frame if c not in (id_column, *of_ids.values())]
+    names = list(names) if is_stated else others
     for name in (id_column, *names):
         if name not in frame:
             near = get_close_matches(name, list(frame.columns), 1, 0.6)
@@ -78,7 +80,7 @@ def read_label_table(
     if not names or not len(frame):
         raise BadInput(f'{file}: no labels; expected a column of identifiers, and one of 0, 1 or empty for each label')
     labels = frame[names].reset_index(drop=True).apply(_without_words)
-    return LabelTable(frame[id_column].tolist(), labels, file)
+    return LabelTable(frame[id_column].tolist(), labels, file, is_stated)
 
 # %% ../../nbs/frames/own_labels.ipynb #cell-014
 _WORDS = dict(true=1, false=0)
@@ -91,16 +93,27 @@ def _without_words(column: pd.Series) -> pd.Series:
     return column.map(lambda v: _WORDS.get(v.strip().lower(), v) if isinstance(v, str) else v)
 
 # %% ../../nbs/frames/own_labels.ipynb #cell-016
+def _with_index(table: pd.DataFrame, id_column: str) -> pd.DataFrame:
+    "A frame with its identifiers in a column, where they are in the index; BadInput where they are nowhere"
+    index, names = table.index, {str(c).strip() for c in table.columns}
+    has_ids = id_column in names if id_column else any(name.lower() in _ID_COLUMNS for name in names)
+    if not has_ids and (index.name is not None or not pd.api.types.is_integer_dtype(index)):
+        return table.rename_axis(index=index.name or id_column or 'stay_id').reset_index()
+    first = table.iloc[:, 0] if len(table.columns) else pd.Series(dtype=float)
+    if not has_ids and not id_column and len(first) and first.dropna().isin([0, 1]).all():
+        raise BadInput('labels: no column of identifiers; give the index a name, or state id_column')
+    return table
+
+
 def _as_frame(table: Any, id_column: str) -> pd.DataFrame:
     "A table with texts as names of its columns, each once; BadInput for what is no table"
     if hasattr(table, 'to_pandas'):
         table = table.to_pandas()
     if isinstance(table, pd.Series):
-        table = table.to_frame(table.name if isinstance(table.name, str) else 'label')
-    if isinstance(table, pd.DataFrame):
-        is_named = table.index.name is not None or not isinstance(table.index, pd.RangeIndex)
-        by_index = is_named and not {'stay_id', 'stay_name'} & set(table.columns)
-        frame = table.rename_axis(index=table.index.name or 'stay_id').reset_index() if by_index else table
+        name = table.name if isinstance(table.name, str) else 'label'
+        frame = table.to_frame(name).rename_axis(index=table.index.name or 'stay_id').reset_index()
+    elif isinstance(table, pd.DataFrame):
+        frame = _with_index(table, id_column)
     elif isinstance(table, (str, Path)):
         frame = _read_file(Path(table).expanduser(), id_column)
     else:
@@ -122,6 +135,21 @@ class JoinedLabels(NamedTuple):
     notes: list[str]  # the same, and stays without a row, one line a thing; empty: everything fits
 
 # %% ../../nbs/frames/own_labels.ipynb #cell-022
+def _leave_out(table: LabelTable, columns: pd.DataFrame, place: str) -> tuple[LabelTable, list[str]]:
+    "The labels that can be used, and a line for each other one; BadInput for one that was named, or for all"
+    problems = {}
+    for name in table.labels:
+        try:
+            check_labels(columns[name], place.format(name))
+        except BadInput as e:
+            problems[name] = str(e)
+    if problems and (table.is_stated or len(problems) == len(table.labels.columns)):
+        raise BadInput(next(iter(problems.values())))
+    return table._replace(labels=table.labels.drop(columns=list(problems))), [
+        f'left out: {p}' for p in problems.values()
+    ]
+
+
 def join_labels(
     stays: pd.DataFrame,  # of a cohort
     table: LabelTable,  # as `read_label_table`
@@ -130,8 +158,9 @@ def join_labels(
     for name in table.labels:
         check_name(name, f'{table.file}: column')
         if name in stays or name == 'n_bins':
-            raise BadInput(f'{table.file}: column {name}: the cohort has one of this name; rename it, or leave it out')
-        check_labels(table.labels[name], f'{table.file}: column {name}')
+            fix = 'rename it, or say which columns are labels (names=, --label)'
+            raise BadInput(f'{table.file}: column {name}: the cohort has one of this name; {fix}')
+    table, not_labels = _leave_out(table, table.labels, f'{table.file}: column {{}}')
     rows, n = match_stays(stays, table.ids), len(table.ids)
     if (rows < 0).all():
         own = stays['stay_name' if 'stay_name' in stays else 'stay_id']
@@ -141,10 +170,11 @@ def join_labels(
     numbers = table.labels.apply(pd.to_numeric).astype(float)
     columns = _merge_rows(numbers[rows >= 0], rows[rows >= 0], table)
     columns = columns.reindex(range(len(stays))).set_axis(stays.index)
-    for name in columns:
-        check_labels(columns[name], f'{table.file}: column {name}, of the stays of this cohort')
+    table, one_class = _leave_out(table, columns, f'{table.file}: column {{}}, of the stays of this cohort')
+    columns = columns[list(table.labels)]
     tasks = [Task(name, definition=f'a label of {table.file}') for name in columns]
-    return JoinedLabels(columns, tasks, *_describe_match(rows, table, len(stays)))
+    losses, notes = _describe_match(rows, table, len(stays))
+    return JoinedLabels(columns, tasks, losses, [*notes, *not_labels, *one_class])
 
 # %% ../../nbs/frames/own_labels.ipynb #cell-023
 def _merge_rows(numbers: pd.DataFrame, rows: np.ndarray, table: LabelTable) -> pd.DataFrame:

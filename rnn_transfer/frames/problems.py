@@ -20,6 +20,9 @@ from ..utilities.csv_forms import line_numbers
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/frames/problems.ipynb #cell-006
+_FEW = 5  # smaller counts of rows are not kept with a cohort, as in tables of labels
+
+
 @dataclass(frozen=True)
 class Problem:
     "What is wrong with a column, and the fix."
@@ -32,12 +35,26 @@ class Problem:
     n: int = 0  # rows that are wrong; 0: not of single rows
     of: int = 0  # rows of the table
     is_error: bool = True  # False: a warning
+    examples: str = ''  # the first wrong cells, as `list_examples`
+
+    @property
+    def kept(self) -> str:
+        "What a cohort keeps of it: how many rows, and none of them."
+        n = f'{self.n:,}' if self.n >= _FEW else f'fewer than {_FEW}'
+        counted = f'{n} of {self.of:,} rows: ' if self.n else ''
+        return f'{self._place}: {counted}{self.what}' + (f'; {self.fix}' if self.fix else '')
+
+    @property
+    def _place(self) -> str:
+        "The table, and the column where there is one."
+        return f'{self.table}: column {self.column}' if self.column else self.table
 
     def __str__(self) -> str:
-        place = f'{self.table}: column {self.column}' if self.column else self.table
-        return f'{place}: {f"{self.rows}: " if self.rows else ""}{self.what}' + (f'; {self.fix}' if self.fix else '')
+        shown = f' (such as {self.examples})' if self.examples else ''
+        rows = f'{self.rows}: ' if self.rows else ''
+        return f'{self._place}: {rows}{self.what}{shown}' + (f'; {self.fix}' if self.fix else '')
 
-# %% ../../nbs/frames/problems.ipynb #cell-008
+# %% ../../nbs/frames/problems.ipynb #cell-009
 class Place(NamedTuple):
     "A name in a table."
 
@@ -48,7 +65,7 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         return f'{self.table}: {self.column}'
 
-# %% ../../nbs/frames/problems.ipynb #cell-014
+# %% ../../nbs/frames/problems.ipynb #cell-015
 @dataclass
 class Findings:
     "Problems and losses found so far."
@@ -67,7 +84,7 @@ class Findings:
         "Problems that are only stated."
         return [p for p in self.problems if not p.is_error]
 
-# %% ../../nbs/frames/problems.ipynb #cell-016
+# %% ../../nbs/frames/problems.ipynb #cell-017
 def list_examples(
     cells: Iterable[object],  # wrong ones; empty cells are left out
     max_examples: int = 3,  # how many different ones to show
@@ -91,7 +108,7 @@ def name_rows(
     more = f' and {n_more:,} more' if n_more > 0 else ''
     return f'{word}{"s" if len(rows) > 1 else ""} {", ".join(map(str, lines or shown))}{more}{note}'
 
-# %% ../../nbs/frames/problems.ipynb #cell-021
+# %% ../../nbs/frames/problems.ipynb #cell-022
 @patch
 def add(
     self: Findings,
@@ -111,12 +128,12 @@ def add(
         return False
     named = self.name_rows(table, wrong if rows is None else np.asarray(rows)[wrong]) if len(wrong) else ''
     examples = '' if cells is None else list_examples(np.asarray(cells, object)[wrong])
-    what += f' (such as {examples})' if examples else ''
-    problem = Problem(table, column, what, fix, named, len(wrong), 0 if bad is None else len(bad), is_error)
+    of = 0 if bad is None else len(bad)
+    problem = Problem(table, column, what, fix, named, len(wrong), of, is_error, examples)
     self.problems.insert(0 if is_first else len(self.problems), problem)
     return True
 
-# %% ../../nbs/frames/problems.ipynb #cell-023
+# %% ../../nbs/frames/problems.ipynb #cell-024
 @patch
 def lose(
     self: Findings,
@@ -129,7 +146,7 @@ def lose(
     if n:
         self.losses.append(Loss(reason, int(n), int(of), **more))
 
-# %% ../../nbs/frames/problems.ipynb #cell-030
+# %% ../../nbs/frames/problems.ipynb #cell-031
 class InputProblems(BadInput):
     "Tables that cannot be converted; `findings` has every problem."
 
@@ -151,7 +168,7 @@ def raise_for_errors(
     if findings.errors:
         raise InputProblems(findings)
 
-# %% ../../nbs/frames/problems.ipynb #cell-034
+# %% ../../nbs/frames/problems.ipynb #cell-035
 @patch
 def keep(
     self: Findings,

@@ -74,5 +74,6 @@ def with_labels(
         meta['losses'] = [*(meta.get('losses') or []), *loss_records(joined.losses)]
     if joined.notes:
         meta['note'] = '\n'.join([*filter(None, [meta.get('note')]), *joined.notes])
+        meta['label_notes'] = [*(meta.get('label_notes') or []), *joined.notes]  # for the report of a run on them
         warn_user('\n'.join(joined.notes))
     return type(self)(self.events, stays, self.channels, [*self.tasks, *joined.tasks], meta)

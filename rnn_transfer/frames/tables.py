@@ -334,6 +334,6 @@ def describe_conversion(
     licence: str,  # under which the data may be used
 ) -> dict:  # keys of a cohort's meta
     "What a cohort keeps of its conversion."
-    warnings = [str(p) for p in made.findings.warnings]
+    warnings = [p.kept for p in made.findings.warnings]
     meta = dict(source=source, licence=licence, losses=loss_records(made.findings.losses))
     return meta | (dict(note='\n'.join(warnings)) if warnings else {})
