@@ -356,7 +356,7 @@ class LabelledStays(NamedTuple):
 
 def labelled_stays(
     cohort: Cohort,  # with labels of some stays
-    label: str | dict | pd.Series | np.ndarray,  # as `labels_of`
+    label: str | dict | pd.Series | np.ndarray,  # a task, or 0, 1 or missing for each stay or by identifier
     partitions: tuple[str, ...] = ('train', 'val'),  # of the stays
 ) -> LabelledStays:  # in the order of `stays`; BadInput where no stay has a label
     "The stays of a cohort that have a label, for scikit-learn."
@@ -372,7 +372,7 @@ def labelled_stays(
 def score(
     self: TransferClassifier,
     X: Cohort,  # stays to predict
-    y: str | dict | pd.Series | np.ndarray,  # as `labels_of`; stays without a label are left out
+    y: str | dict | pd.Series | np.ndarray,  # a task, or 0, 1 or missing for each stay or by identifier
     sample_weight: np.ndarray | None = None,  # (n_stays,); None: all alike
 ) -> float:  # from 0 to 1
     "The fraction of stays whose class is predicted, as scikit-learn has it; `evaluate` says more."
