@@ -595,7 +595,7 @@ def with_training_auroc(ev, gap):
     "The same results, the AUROC of training stays higher by a gap where labels are few."
     train = [a + gap * (f < 1) for a, f in zip(ev.results["auroc"], ev.results["fraction"])]
     recurrent = ev.results["model"].str.startswith(("MN-FT", "RNN-C"))
-    return replace(ev, results=ev.results.assign(auroc_train=np.where(recurrent, train, np.nan)), _cache={})
+    return replace(ev, results=ev.results.assign(auroc_train=np.where(recurrent, train, np.nan)))
 
 
 @pytest.mark.parametrize("gap,verdict", [(0.1, "supported"), (0.0, "contradicted"), (-0.1, "contradicted")])
@@ -613,7 +613,7 @@ def test_overfitting_needs_networks_and_a_training_auroc():
     ev = evaluation_of(lambda model, kind, fraction: 0.8, models=("MN-FT", "RNN-C"), sd=0.0005)
     one_network = claims_table(with_training_auroc(ev, 0.1), claims=claims_of("fine-tuning")).iloc[0]
     assert one_network["verdict"] == TOO_FEW
-    for older in (ev, replace(ev, results=ev.results.assign(auroc_train=np.nan), _cache={})):
+    for older in (ev, replace(ev, results=ev.results.assign(auroc_train=np.nan))):
         row = claims_table(older, claims=claims_of("fine-tuning")).iloc[0]
         assert row["verdict"] == "not run"
         assert "no AUROC on the training stays" in row["reason"]

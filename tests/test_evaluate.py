@@ -304,7 +304,7 @@ def test_captions_say_what_was_changed_of_a_profile(done, profile_of_run, said):
     (run / 'manifest.json').write_text(json.dumps(profile_of_run))
     about = run_info(run, PreparedCohort.load(run)) | dict(replicates=60)
     (run / 'manifest.json').write_text(json.dumps(dict(profile='quick')))
-    again = Evaluation(ev.results, ev.values, ev.positives, about, ev._cache)
+    again = Evaluation(ev.results, ev.values, ev.positives, about)
     assert said in data_caption(again) and 'fewer splits' not in data_caption(again)
     assert (', changed' in figure_2(again)._suptitle.get_text()) == bool(profile_of_run.get('changed'))
 

@@ -79,10 +79,10 @@ def evaluate_folder(
     table = read_step_table(folder, 'predictions', PREDICTION_SCHEMA)
     predictions = dict(list(table.groupby(['task', 'model'])))
     for fit in read_step_table(folder, 'fits', FIT_SCHEMA).to_dict('records'):
-        if fit['task_kind'] != 'mortality' and is_score(fit['model']):
-            continue  # a severity score speaks of death alone: not a fit that failed
         where = f'{folder}/predictions.parquet: task {fit["task"]}, model {fit["model"]}'
         found = predictions.pop((fit['task'], fit['model']), None)
+        if fit['task_kind'] != 'mortality' and is_score(fit['model']):
+            continue  # a severity score speaks of death alone: not a fit that failed
         yield _score_fit(fit, found, test, bootstrap, where)
     if predictions:
         extra = next(iter(predictions))
