@@ -798,3 +798,76 @@ def test_a_draft_knows_german_names_with_units_in_brackets():
     names = ["Temperatur (°F)", "RR syst. [kPa]", "Sättigung", "Größe (cm)", "Kreatinin"]
     drafted = draft_mapping(names)["channel"].tolist()
     assert drafted == ["Temperature", "Systolic blood pressure", "Oxygen saturation", "Height", ""]
+
+
+def after_discharge(unit: str = "timestamps") -> tuple[pd.DataFrame, pd.DataFrame]:
+    "Rows every six hours to day 30 as timestamps or durations, and ICU stays of 10 to 60 hours."
+    lengths, admitted = np.linspace(10, 60, 20), pd.Timestamp("2019-03-01 13:25")
+    hours = pd.to_timedelta(np.tile(np.arange(0, 720, 6), 20), unit="h")
+    times = hours + admitted if unit == "timestamps" else hours
+    events = pd.DataFrame(dict(stay_id=np.repeat(range(20), 120), hour=times, variable="hr", value=80.0))
+    stays = pd.DataFrame(dict(stay_id=range(20), subject_id=range(20), los_hours=lengths, shock=np.arange(20) % 2))
+    return events, stays.assign(intime=admitted)
+
+
+@pytest.mark.parametrize("unit", ["timestamps", "durations"])
+def test_timestamps_and_durations_are_never_asked_for_their_unit(unit):
+    events, stays = after_discharge(unit)
+    note = Cohort.from_frames(events, stays, HEART_RATE).meta["note"]
+    assert "are after the end of their stay; check that times and lengths count from the same admission\n" in note
+    assert "time_unit" not in note
+    wide = events.drop(columns="variable").rename(columns=dict(value="hr"))
+    assert "time_unit" not in Cohort.from_wide(wide, stays, HEART_RATE).meta["note"]
+    late = events.assign(hour=events["hour"] + pd.Timedelta(hours=100))
+    assert "time_unit" not in Cohort.from_frames(late, stays.drop(columns="los_hours"), HEART_RATE).meta["note"]
+
+
+def test_lengths_in_days_are_found_by_timestamps():
+    events, stays = moments()
+    events = events.assign(hour=pd.Timestamp("2019-03-01") + pd.to_timedelta(events["hour"], unit="h"))
+    stays = stays.assign(intime="2019-03-01", los_hours=stays["los_hours"] / 24)
+    said = problems(events, stays, HEART_RATE, wide=False)
+    assert "in days; give the lengths of stay in hours: they seem to be days" in said and "time_unit" not in said
+
+
+def test_lengths_between_two_timestamps_are_no_days():
+    events, stays = after_discharge()
+    lengths = pd.to_timedelta(np.linspace(29, 31, 20), unit="h")
+    stays = stays.assign(outtime=stays["intime"] + lengths).drop(columns="los_hours")
+    assert len(Cohort.from_frames(events, stays, HEART_RATE).events)
+
+
+def to_a_horizon(last: int, step: int, seed: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
+    "Rows of every stay to the same hour, and stays of about 48 hours."
+    lengths, hours = np.random.default_rng(seed).lognormal(np.log(48), 0.75, 200), np.arange(0, last + 1, step)
+    rows = dict(stay_id=np.repeat(range(200), len(hours)), hour=np.tile(hours, 200), hr=80.0)
+    stays = dict(stay_id=range(200), subject_id=range(200), los_hours=lengths, shock=np.arange(200) % 2)
+    return pd.DataFrame(rows), pd.DataFrame(stays)
+
+
+@pytest.mark.parametrize("last, step", [(720, 1), (1440, 1), (1440, 6), (2880, 6), (2880, 1), (168, 1), (1152, 1)])
+def test_a_table_of_the_same_hours_for_every_stay_is_only_warned_of(last, step):
+    hourly, stays = to_a_horizon(last, step)
+    for convert, events in ((Cohort.from_wide, hourly), (Cohort.from_frames, long(hourly))):
+        first = convert(events, stays, HEART_RATE).meta["note"].splitlines()[0]
+        assert re.match(
+            r"events: column hour: [\d,]+ of [\d,]+ rows \(\d\d%\) are after the end of their stay; ", first
+        )
+
+
+@pytest.mark.parametrize("window", [24, 48, 72])
+def test_minutes_of_a_window_are_found(window):
+    events, stays = moments(window=window)
+    minutes = events.assign(hour=events["hour"] * 60)
+    assert "say time_unit='minutes'" in problems(minutes, stays, HEART_RATE, wide=False)
+
+
+@pytest.mark.parametrize("digits", [4, 5, 6, 9])
+@pytest.mark.parametrize("unit, factor", [("days", 1 / 24), ("minutes", 60), ("seconds", 3600)])
+def test_rounded_parts_of_another_unit_are_the_hour_that_they_name(unit, factor, digits):
+    hours = np.arange(48)
+    hourly = pd.DataFrame(dict(stay_id=1, hour=np.round(hours * factor, digits), hr=80.0))
+    cohort = Cohort.from_wide(hourly, STAYS[:1], HEART_RATE, time_unit=unit)
+    assert cohort.events["hour"].tolist() == [*(hours + 0.5)]
+    from_1 = hourly.assign(hour=np.round((hours + 1) * factor, digits))
+    assert Cohort.from_wide(from_1, STAYS[:1], HEART_RATE, time_unit=unit).events["hour"].tolist() == [*(hours + 0.5)]

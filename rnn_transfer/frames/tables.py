@@ -24,7 +24,7 @@ from .options import ReadOptions
 from .problems import Findings, Place, raise_for_errors
 from .stay_table import StayTable, read_stays
 from .stays import check_stated_columns, find_columns, identifier_names
-from .time_units import check_time_unit, numbers_to_hours
+from .time_units import check_time_unit, numbers_to_hours, snap_to_hours
 from rnn_transfer.frames.times import (
     find_first_hour,
     hours_since_admission,
@@ -36,15 +36,18 @@ from rnn_transfer.frames.times import (
 from ..utilities.errors import BadInput, shorten_list
 
 # %% ../../nbs/frames/tables.ipynb #cell-007
-def _apply_time_unit(hour: np.ndarray, column: pd.Series, unit: str, table: str, findings: Findings) -> np.ndarray:
+def _apply_time_unit(
+    hour: np.ndarray, column: pd.Series, has_unit: bool, unit: str, bins: bool, table: str, findings: Findings
+) -> np.ndarray:
     "(n,) hours; a problem where a unit is stated for times that have one of their own"
     if unit in ('', 'hours'):
         return hour
-    if not is_counted(column) or pd.api.types.is_timedelta64_dtype(column):
+    if has_unit:
         what = f'time_unit={unit!r}: the column holds durations or times of day'
         findings.add(table, column.name, what, 'leave time_unit out')
         return hour
-    return numbers_to_hours(hour, unit)
+    hour = numbers_to_hours(hour, unit)
+    return snap_to_hours(hour) if bins else hour
 
 # %% ../../nbs/frames/tables.ipynb #cell-008
 def _row_hours(
@@ -56,13 +59,16 @@ def _row_hours(
     if stays.admitted is not None:
         admitted = stays.admitted.reindex(stay).reset_index(drop=True)
     hour = hours_since_admission(column, admitted, table, findings)
-    hour = _apply_time_unit(hour, column, options.time_unit, table, findings)
+    counted = is_counted(column)
+    has_unit = not counted or pd.api.types.is_timedelta64_dtype(column)
+    hour = _apply_time_unit(hour, column, has_unit, options.time_unit, bins, table, findings)
     if not options.time_unit:
+        are_open = not has_unit, stays.states_hours
         length = stays.frame.set_index('stay_id')['los_hours']
         length = length[~length.index.duplicated()].reindex(stay).to_numpy()
-        check_time_unit(hour, stay, length, bins, hours, Place(table, roles['hour']), findings)
+        check_time_unit(hour, stay, length, bins, hours, Place(table, roles['hour']), findings, are_open)
     if bins:
-        if first is None and is_counted(column):
+        if first is None and counted:
             first = find_first_hour(hour, roles['hour'], table, findings)
         return middle_of_hour(hour, first or 0)
     if first is not None:
