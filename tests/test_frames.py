@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rnn_transfer.frames.problems as frame_problems
 from rnn_transfer import BadInput, Channel, Cohort, Task
 from rnn_transfer.cohorts.channels import BENCHMARK_CHANNELS
+from rnn_transfer.cohorts.units import find_conversion
 from rnn_transfer.estimators.features import MIMICNetFeatures
 from rnn_transfer.estimators.input_check import check_input
 from rnn_transfer.estimators.pretraining import pretrain_network
@@ -19,6 +21,7 @@ from rnn_transfer.experiment.commands import describe_cohort, rnn_transfer_cohor
 from rnn_transfer.frames.mapping import draft_mapping
 from rnn_transfer.frames.problems import InputProblems
 from rnn_transfer.learning.training import TrainSettings
+from rnn_transfer.utilities.csv_forms import line_starts
 from rnn_transfer.utilities.errors import InputWarning
 
 KNOWN = {c.name: c for c in BENCHMARK_CHANNELS}
@@ -221,7 +224,9 @@ def test_tasks_are_named_or_found():
 
 
 def test_channels_of_ones_own():
-    cohort = Cohort.from_wide(HOURLY.assign(crp=[1.0, 3, 5, 7, 9]), STAYS, MAPPING | {"crp": ("CRP", "mg/L")})
+    hourly = HOURLY.assign(stay_id=range(1, 6), crp=[1.0, 3, 5, 7, 9])
+    stays = pd.concat([STAYS, STAYS[:1].assign(stay_id=5, subject_id=5)])
+    cohort = Cohort.from_wide(hourly, stays, MAPPING | {"crp": ("CRP", "mg/L")})
     assert cohort.channels[-1] == Channel("CRP", "continuous", "mg/L", 5.0)
     assert "CRP is a channel of your own, whose normal value is its median, 5" in cohort.meta["note"]
     assert "name the channel that it is: " in cohort.meta["note"] and "Respiratory rate" in cohort.meta["note"]
@@ -871,3 +876,94 @@ def test_rounded_parts_of_another_unit_are_the_hour_that_they_name(unit, factor,
     assert cohort.events["hour"].tolist() == [*(hours + 0.5)]
     from_1 = hourly.assign(hour=np.round((hours + 1) * factor, digits))
     assert Cohort.from_wide(from_1, STAYS[:1], HEART_RATE, time_unit=unit).events["hour"].tolist() == [*(hours + 0.5)]
+
+
+def test_a_name_in_two_units_says_which_is_kept():
+    alike = 5 * find_conversion("mmol/L", "mg/dL", "Glucose")[0]
+    rows = [(1, 0.5, "mmol/L", 5.0), (1, 0.5, "mg/dL", alike), (2, 0.5, "mg/dL", 120.0), (2, 0.5, "mmol/L", 5.0)]
+    rows += [(3, 0.5, "mmol/L", 4.0), (3, 0.5, "mmol/L", 6.0)]
+    events = pd.DataFrame(rows, columns=["stay_id", "hour", "unit", "value"]).assign(variable="Glucose")
+    cohort = Cohort.from_frames(events, STAYS[:3], allow_loss=True)
+    assert cohort.events["value"].round(1).tolist() == [90.1, 90.1, 108.1]  # the unit met first
+    lost = {loss["reason"]: loss["n"] for loss in cohort.meta["losses"]}
+    assert lost == {
+        "events: a later row has the same stay, time and name, and is kept": 1,
+        "events: Glucose: another row has the same stay and time in another unit, 1 with a different value; "
+        "the unit that the table has first is kept": 2,
+    }
+
+
+def test_a_decimal_comma_in_categories_is_read(tmp_path):
+    frame = HOURLY.assign(hr=["88,5", None, "70,0", "65,5", "60"])
+    frame.astype({"hr": "category"}).to_parquet(tmp_path / "hourly.parquet")
+    right = Cohort.from_wide(frame, STAYS, MAPPING, decimal=",")
+    for table in (frame.astype({"hr": "category"}), tmp_path / "hourly.parquet"):
+        assert Cohort.from_wide(table, STAYS, MAPPING, decimal=",").fingerprint == right.fingerprint
+
+
+def test_thousands_next_to_a_decimal_comma_are_no_small_numbers(tmp_path):
+    frame = HOURLY[:4].assign(hr=["187,5", "1.234", "70,0", "65"])
+    said = problems(put_csv(tmp_path, "x.csv", frame.to_csv(index=False, sep=";", decimal=",")), STAYS, MAPPING)
+    assert "x.csv: hr: is no number (line 3, such as '1.234 (thousands?)'): 1 of 4 values" in said
+    assert "leave out the points of thousands" in said
+    points = HOURLY.assign(hr=["187.5", "1.234", "70.0", "65", "60"])
+    assert len(Cohort.from_wide(points, STAYS, MAPPING, decimal=",", implausible="keep").events) == 13
+
+
+def test_a_decimal_point_can_be_stated_for_semicolons(tmp_path):
+    commas = HOURLY.assign(hr=["88,5", "91,5", "70", "65", "60"])
+    path = put_csv(tmp_path, "x.csv", commas.to_csv(index=False, sep=";"))
+    assert "say decimal=','" in problems(path, STAYS, MAPPING, decimal=".")
+    numbers = put_csv(tmp_path, "y.csv", HOURLY.to_csv(index=False, sep=";"))
+    right = Cohort.from_wide(HOURLY, STAYS, MAPPING)
+    assert Cohort.from_wide(numbers, STAYS, MAPPING, decimal=".").fingerprint == right.fingerprint
+
+
+@pytest.mark.parametrize("name", [
+    "Temperature 2", "Heart rate 2", "Height2", "Respiratory rate set", "Systolic blood pressure right",
+    "Fraction expired oxygen", "Pupillary refill rate", "PT", "Heart rate L", "Skin temperature",
+])  # fmt: skip
+def test_a_channel_of_ones_own_may_resemble_a_known_one(name):
+    hourly = pd.DataFrame(dict(stay_id=range(6), hour=0, own=80.0))
+    stays = pd.DataFrame(dict(stay_id=range(6), subject_id=range(6), los_hours=50.0, y=[0, 1] * 3))
+    assert [c.name for c in Cohort.from_wide(hourly, stays, {"own": (name, "x")}).channels] == [name]
+
+
+def test_a_draft_leaves_abbreviations_of_two_things_open():
+    assert draft_mapping(["AF", "HF", "RR", "af", "hr"])["channel"].tolist() == ["", "", "", "", "Heart Rate"]
+
+
+def test_leading_zeros_of_a_site_are_kept(tmp_path):
+    for column, columns in (("hospital", {}), ("Klinik", dict(site="Klinik"))):
+        stays = put_csv(tmp_path, "stays.csv", STAYS.assign(**{column: ["007", "7", "007", "12"]}).to_csv(index=False))
+        sites = Cohort.from_wide(HOURLY, stays, MAPPING, columns=columns).stays["site"].tolist()
+        assert sites == ["007", "7", "007", "12"]
+
+
+def test_the_value_of_one_patient_is_no_normal_value():
+    stays = pd.concat([STAYS, STAYS.assign(stay_id=STAYS["stay_id"] + 4, subject_id=STAYS["subject_id"] + 4)])
+    hourly = pd.concat([HOURLY, HOURLY.assign(stay_id=HOURLY["stay_id"] + 4)]).reset_index(drop=True)
+    mapping = MAPPING | {"crp": ("CRP", "mg/L")}
+    few = hourly.assign(crp=np.where(hourly["stay_id"] < 5, 4.0, np.nan))
+    said = problems(few, stays, mapping)
+    assert said.startswith("mapping: column crp: CRP is a channel of your own with values of 4 stays: ")
+    assert "state one: dict(channel='CRP', normal=…), in a file the column normal" in said
+    stated = MAPPING | {"crp": dict(channel="CRP", unit="mg/L", normal=3.0)}
+    assert Cohort.from_wide(few, stays, stated).channels[-1].normal == 3.0
+    enough = few.assign(crp=few["crp"].mask(few["stay_id"] == 5, 4.0))
+    assert Cohort.from_wide(enough, stays, mapping).channels[-1].normal == 4.0
+
+
+def test_a_file_is_read_for_its_lines_once_and_by_its_path(tmp_path, monkeypatch):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    hourly = HOURLY.assign(hr=["x", "y", 70, 65, 60], spo2=[0.97, 3, 97, 99, 0.95], temp_f="z")
+    events = put_csv(tmp_path / "a", "data.csv", hourly.to_csv(index=False))
+    text = STAYS.assign(los_hours=[50, -1, 50, "x"]).to_csv(index=False).replace("\n", "\n\n", 1)  # a blank line
+    stays = put_csv(tmp_path / "b", "data.csv", text)
+    read = []
+    monkeypatch.setattr(frame_problems, "line_starts", lambda path: read.append(path) or line_starts(path))
+    said = problems(events, stays, MAPPING)
+    assert "data.csv: hr: is no number (lines 2, 3, such as 'x', 'y')" in said
+    assert "b/data.csv: column los_hours: lines 4, 6: no hours" in said
+    assert sorted(read) == [str(events), str(stays)]

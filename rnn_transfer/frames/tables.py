@@ -7,6 +7,7 @@ __all__ = ['ConvertedTables', 'convert_tables', 'describe_conversion']
 
 # %% ../../nbs/frames/tables.ipynb #cell-002
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,23 @@ def _limit_losses(losses: list[Loss], findings: Findings, allow_loss: bool) -> N
             findings.add(reason, '', what, f'{loss.fix}, {accept}' if loss.fix else accept)
 
 # %% ../../nbs/frames/tables.ipynb #cell-025
+_FEW_STAYS = 5  # the median of fewer would be the value of one patient
+
+
+def _check_own_channels(pieces: EventPieces, findings: Findings) -> None:
+    "A channel of one's own that few stays have states its normal value"
+    is_wrong = {problem.column for problem in findings.errors}  # such as a known channel that is misspelt
+    for i, channel in enumerate(pieces.channels):
+        of_channel = [k for k, code in enumerate(pieces.code) if len(code) and code[0] == i]
+        n_stays = len(np.unique(np.concatenate([pieces.stay[k] for k in of_channel]))) if of_channel else 0
+        named = pieces.names[of_channel[0]] if of_channel else ''
+        if channel.normal is None and 0 < n_stays < _FEW_STAYS and named not in is_wrong:
+            what = f'{channel.name} is a channel of your own with values of {n_stays} stays: the median as its normal '
+            what += 'value would be that of a patient, which a cohort does not keep'
+            fix = f'state one: dict(channel={channel.name!r}, normal=…), in a file the column normal'
+            findings.add('mapping', named, what, fix)
+
+# %% ../../nbs/frames/tables.ipynb #cell-027
 @dataclass
 class ConvertedTables:
     "The parts of a cohort, and what was found on the way."
@@ -260,7 +278,7 @@ def _order_channels(pieces: EventPieces, options: ReadOptions, findings: Finding
             findings.add('mapping', '', what, fix, is_error=False)
     return sorted(pieces.channels, key=lambda c: known.index(c.name) if c.name in known else len(known))
 
-# %% ../../nbs/frames/tables.ipynb #cell-027
+# %% ../../nbs/frames/tables.ipynb #cell-029
 def _read(table: Any, what: str, options: ReadOptions, findings: Findings) -> tuple[pd.DataFrame | None, str]:
     "A table and its name in messages; a problem, and None, where it cannot be read"
     try:
@@ -269,6 +287,8 @@ def _read(table: Any, what: str, options: ReadOptions, findings: Findings) -> tu
         findings.keep(e)
         return None, what
     path, n_rows = frame.attrs.get('csv', ('', 0))
+    if findings.files.get(name, path) != path:  # another folder has a file of the same name
+        name = f'{Path(path).parent.name or what}/{name}'
     if path and n_rows == len(frame):
         findings.files[name] = path
     return frame, name
@@ -285,7 +305,7 @@ def _check_cohort_names(channels: list[Channel], tasks: list[Task], findings: Fi
     for name in sorted({c.name for c in channels} & {t.name for t in tasks}):
         findings.add('stays', name, 'is a label and has the name of a channel', 'rename it')
 
-# %% ../../nbs/frames/tables.ipynb #cell-029
+# %% ../../nbs/frames/tables.ipynb #cell-031
 def convert_tables(
     events: Any,  # as `read_table`: one row an observation, or one row a stay and hour
     stays: Any,  # as `read_table`: one row a stay
@@ -316,7 +336,7 @@ def convert_tables(
         raise_for_errors(findings)
     return _join(pieces, places, read, (events_name, stays_name), options, hours, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-030
+# %% ../../nbs/frames/tables.ipynb #cell-032
 def _join(
     pieces: EventPieces, places: _Places, read: StayTable, names: tuple[str, str], options, hours: int, findings
 ) -> ConvertedTables:
@@ -328,12 +348,13 @@ def _join(
     frame = _finish_stays(read, last, names[1], findings)
     _warn_of_labels(frame, read.tasks, names[1], hours, findings)
     _limit_losses(findings.losses[n_losses:], findings, options.allow_loss)
+    _check_own_channels(pieces, findings)
     raise_for_errors(findings)
     channels = _order_channels(pieces, options, findings)
     made['channel'] = made['channel'].cat.set_categories([c.name for c in channels])
     return ConvertedTables(made, frame, channels, read.tasks, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-039
+# %% ../../nbs/frames/tables.ipynb #cell-041
 def describe_conversion(
     made: ConvertedTables,  # as `convert_tables`
     source: str,  # of the data, such as our ICU

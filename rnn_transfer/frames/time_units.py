@@ -209,7 +209,7 @@ def check_time_unit(
     elif are_open[0]:
         _report_window(number, stay, hours, where, findings)
 
-
+# %% ../../nbs/frames/time_units.ipynb #cell-030
 def _report_window(number: np.ndarray, stay: np.ndarray, hours: int, where: Place, findings: Findings) -> None:
     "A warning where hardly a row is in the input window"
     n_inside = np.count_nonzero(number <= hours)
