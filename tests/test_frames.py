@@ -20,6 +20,7 @@ from rnn_transfer.estimators.pretraining import pretrain_network
 from rnn_transfer.experiment.commands import describe_cohort, rnn_transfer_cohort
 from rnn_transfer.frames.mapping import draft_mapping
 from rnn_transfer.frames.problems import InputProblems
+from rnn_transfer.frames.time_units import fill_of_stays, guess_time_units
 from rnn_transfer.learning.training import TrainSettings
 from rnn_transfer.utilities.csv_forms import line_starts
 from rnn_transfer.utilities.errors import InputWarning
@@ -967,3 +968,33 @@ def test_a_file_is_read_for_its_lines_once_and_by_its_path(tmp_path, monkeypatch
     assert "data.csv: hr: is no number (lines 2, 3, such as 'x', 'y')" in said
     assert "b/data.csv: column los_hours: lines 4, 6: no hours" in said
     assert sorted(read) == [str(events), str(stays)]
+
+
+@pytest.fixture(scope="module")
+def charted(shared) -> pd.DataFrame:
+    "Rows of charts of MIMIC-III's demo: stay, hours since admission, and length of stay in hours."
+    folder = shared / "data" / "mimic3-demo"
+    rows = pd.read_csv(folder / "CHARTEVENTS.csv.gz", low_memory=False).rename(columns=str.lower)
+    rows = rows[["icustay_id", "charttime"]].assign(charttime=pd.to_datetime(rows["charttime"]))
+    stays = pd.read_csv(folder / "ICUSTAYS.csv.gz").rename(columns=str.lower)
+    stays = stays[["icustay_id", "los"]].assign(intime=pd.to_datetime(stays["intime"]))
+    rows = rows.merge(stays, on="icustay_id")
+    rows = rows.assign(hour=(rows["charttime"] - rows["intime"]) / pd.Timedelta(hours=1), length=rows["los"] * 24)
+    return rows.rename(columns=dict(icustay_id="stay"))[["stay", "hour", "length"]].query("hour >= 0")
+
+
+@pytest.mark.parametrize("window", [24, 48, 72, 10_000])
+@pytest.mark.parametrize("unit, factor", [("", 1), ("minutes", 60), ("seconds", 3600)])
+def test_units_of_real_times_are_found(charted, window, unit, factor):
+    rows = charted[charted["hour"] <= window]
+    stay, number, length = (rows[name].to_numpy(float) for name in ("stay", "hour", "length"))
+    fill = fill_of_stays(number * factor, stay, length)
+    assert guess_time_units(number * factor, length, fill) == (unit, "")
+
+
+@pytest.mark.parametrize("last, step", [(720, 1), (1440, 1), (1440, 6), (2160, 1), (2880, 1)])
+def test_real_stays_and_a_fixed_horizon_are_no_minutes(charted, last, step):
+    lengths, hours = charted.groupby("stay")["length"].first(), np.arange(0.0, last + 1, step)
+    number, stay = np.tile(hours, len(lengths)), np.repeat(lengths.index.to_numpy(), len(hours))
+    length = np.repeat(lengths.to_numpy(), len(hours))
+    assert guess_time_units(number, length, fill_of_stays(number, stay, length)) == ("", "")

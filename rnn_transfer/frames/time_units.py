@@ -98,8 +98,9 @@ def _is_cut(fill: StayFill, factor: float, unit: str) -> bool:
     in_hours = _HOURS[unit or 'hours']
     is_window = any(abs(usual * in_hours / hours - 1) <= 0.05 for hours in _WINDOWS)
     ratio, is_short = fill.ratio / factor, fill.lengths < 0.9 * usual / factor
-    are_within = not is_short.any() or np.mean(ratio[is_short] <= 1.1) >= _NEARLY_ALL
-    some_full = 0.8 <= np.quantile(ratio, 0.95) <= 1.1
+    short = ratio[is_short]
+    are_within = not len(short) or np.mean(short <= 1.1) >= _NEARLY_ALL
+    some_full = 0.8 <= (np.median(short) if len(short) else np.quantile(ratio, 0.95)) <= 1.1
     return bool(is_window and last <= 1.1 * usual and are_within and some_full and fill.step * in_hours >= _SHORT_STEP)
 
 # %% ../../nbs/frames/time_units.ipynb #cell-019
