@@ -10,15 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rnn_transfer.frames.problems as frame_problems
 from rnn_transfer import BadInput, Channel, Cohort, Task
 from rnn_transfer.cohorts.channels import BENCHMARK_CHANNELS
+from rnn_transfer.cohorts.units import find_conversion
 from rnn_transfer.estimators.features import MIMICNetFeatures
 from rnn_transfer.estimators.input_check import check_input
 from rnn_transfer.estimators.pretraining import pretrain_network
 from rnn_transfer.experiment.commands import describe_cohort, rnn_transfer_cohort
 from rnn_transfer.frames.mapping import draft_mapping
 from rnn_transfer.frames.problems import InputProblems
+from rnn_transfer.frames.time_units import fill_of_stays, guess_time_units
 from rnn_transfer.learning.training import TrainSettings
+from rnn_transfer.utilities.csv_forms import line_starts
 from rnn_transfer.utilities.errors import InputWarning
 
 KNOWN = {c.name: c for c in BENCHMARK_CHANNELS}
@@ -221,7 +225,9 @@ def test_tasks_are_named_or_found():
 
 
 def test_channels_of_ones_own():
-    cohort = Cohort.from_wide(HOURLY.assign(crp=[1.0, 3, 5, 7, 9]), STAYS, MAPPING | {"crp": ("CRP", "mg/L")})
+    hourly = HOURLY.assign(stay_id=range(1, 6), crp=[1.0, 3, 5, 7, 9])
+    stays = pd.concat([STAYS, STAYS[:1].assign(stay_id=5, subject_id=5)])
+    cohort = Cohort.from_wide(hourly, stays, MAPPING | {"crp": ("CRP", "mg/L")})
     assert cohort.channels[-1] == Channel("CRP", "continuous", "mg/L", 5.0)
     assert "CRP is a channel of your own, whose normal value is its median, 5" in cohort.meta["note"]
     assert "name the channel that it is: " in cohort.meta["note"] and "Respiratory rate" in cohort.meta["note"]
@@ -808,3 +814,197 @@ def test_a_draft_knows_german_names_with_units_in_brackets():
     names = ["Temperatur (°F)", "RR syst. [kPa]", "Sättigung", "Größe (cm)", "Kreatinin"]
     drafted = draft_mapping(names)["channel"].tolist()
     assert drafted == ["Temperature", "Systolic blood pressure", "Oxygen saturation", "Height", ""]
+
+
+def after_discharge(unit: str = "timestamps") -> tuple[pd.DataFrame, pd.DataFrame]:
+    "Rows every six hours to day 30 as timestamps or durations, and ICU stays of 10 to 60 hours."
+    lengths, admitted = np.linspace(10, 60, 20), pd.Timestamp("2019-03-01 13:25")
+    hours = pd.to_timedelta(np.tile(np.arange(0, 720, 6), 20), unit="h")
+    times = hours + admitted if unit == "timestamps" else hours
+    events = pd.DataFrame(dict(stay_id=np.repeat(range(20), 120), hour=times, variable="hr", value=80.0))
+    stays = pd.DataFrame(dict(stay_id=range(20), subject_id=range(20), los_hours=lengths, shock=np.arange(20) % 2))
+    return events, stays.assign(intime=admitted)
+
+
+@pytest.mark.parametrize("unit", ["timestamps", "durations"])
+def test_timestamps_and_durations_are_never_asked_for_their_unit(unit):
+    events, stays = after_discharge(unit)
+    note = Cohort.from_frames(events, stays, HEART_RATE).meta["note"]
+    assert "are after the end of their stay; check that times and lengths count from the same admission\n" in note
+    assert "time_unit" not in note
+    wide = events.drop(columns="variable").rename(columns=dict(value="hr"))
+    assert "time_unit" not in Cohort.from_wide(wide, stays, HEART_RATE).meta["note"]
+    late = events.assign(hour=events["hour"] + pd.Timedelta(hours=100))
+    assert "time_unit" not in Cohort.from_frames(late, stays.drop(columns="los_hours"), HEART_RATE).meta["note"]
+
+
+def test_lengths_in_days_are_found_by_timestamps():
+    events, stays = moments()
+    events = events.assign(hour=pd.Timestamp("2019-03-01") + pd.to_timedelta(events["hour"], unit="h"))
+    stays = stays.assign(intime="2019-03-01", los_hours=stays["los_hours"] / 24)
+    said = problems(events, stays, HEART_RATE, wide=False)
+    assert "in days; give the lengths of stay in hours: they seem to be days" in said and "time_unit" not in said
+
+
+def test_lengths_between_two_timestamps_are_no_days():
+    events, stays = after_discharge()
+    lengths = pd.to_timedelta(np.linspace(29, 31, 20), unit="h")
+    stays = stays.assign(outtime=stays["intime"] + lengths).drop(columns="los_hours")
+    assert len(Cohort.from_frames(events, stays, HEART_RATE).events)
+
+
+def to_a_horizon(last: int, step: int, seed: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
+    "Rows of every stay to the same hour, and stays of about 48 hours."
+    lengths, hours = np.random.default_rng(seed).lognormal(np.log(48), 0.75, 200), np.arange(0, last + 1, step)
+    rows = dict(stay_id=np.repeat(range(200), len(hours)), hour=np.tile(hours, 200), hr=80.0)
+    stays = dict(stay_id=range(200), subject_id=range(200), los_hours=lengths, shock=np.arange(200) % 2)
+    return pd.DataFrame(rows), pd.DataFrame(stays)
+
+
+@pytest.mark.parametrize("last, step", [(720, 1), (1440, 1), (1440, 6), (2880, 6), (2880, 1), (168, 1), (1152, 1)])
+def test_a_table_of_the_same_hours_for_every_stay_is_only_warned_of(last, step):
+    hourly, stays = to_a_horizon(last, step)
+    for convert, events in ((Cohort.from_wide, hourly), (Cohort.from_frames, long(hourly))):
+        first = convert(events, stays, HEART_RATE).meta["note"].splitlines()[0]
+        assert re.match(
+            r"events: column hour: [\d,]+ of [\d,]+ rows \(\d\d%\) are after the end of their stay; ", first
+        )
+
+
+@pytest.mark.parametrize("window", [24, 48, 72])
+def test_minutes_of_a_window_are_found(window):
+    events, stays = moments(window=window)
+    minutes = events.assign(hour=events["hour"] * 60)
+    assert "say time_unit='minutes'" in problems(minutes, stays, HEART_RATE, wide=False)
+
+
+@pytest.mark.parametrize("digits", [4, 5, 6, 9])
+@pytest.mark.parametrize("unit, factor", [("days", 1 / 24), ("minutes", 60), ("seconds", 3600)])
+def test_rounded_parts_of_another_unit_are_the_hour_that_they_name(unit, factor, digits):
+    hours = np.arange(48)
+    hourly = pd.DataFrame(dict(stay_id=1, hour=np.round(hours * factor, digits), hr=80.0))
+    cohort = Cohort.from_wide(hourly, STAYS[:1], HEART_RATE, time_unit=unit)
+    assert cohort.events["hour"].tolist() == [*(hours + 0.5)]
+    from_1 = hourly.assign(hour=np.round((hours + 1) * factor, digits))
+    assert Cohort.from_wide(from_1, STAYS[:1], HEART_RATE, time_unit=unit).events["hour"].tolist() == [*(hours + 0.5)]
+
+
+def test_a_name_in_two_units_says_which_is_kept():
+    alike = 5 * find_conversion("mmol/L", "mg/dL", "Glucose")[0]
+    rows = [(1, 0.5, "mmol/L", 5.0), (1, 0.5, "mg/dL", alike), (2, 0.5, "mg/dL", 120.0), (2, 0.5, "mmol/L", 5.0)]
+    rows += [(3, 0.5, "mmol/L", 4.0), (3, 0.5, "mmol/L", 6.0)]
+    events = pd.DataFrame(rows, columns=["stay_id", "hour", "unit", "value"]).assign(variable="Glucose")
+    cohort = Cohort.from_frames(events, STAYS[:3], allow_loss=True)
+    assert cohort.events["value"].round(1).tolist() == [90.1, 90.1, 108.1]  # the unit met first
+    lost = {loss["reason"]: loss["n"] for loss in cohort.meta["losses"]}
+    assert lost == {
+        "events: a later row has the same stay, time and name, and is kept": 1,
+        "events: Glucose: another row has the same stay and time in another unit, 1 with a different value; "
+        "the unit that the table has first is kept": 2,
+    }
+
+
+def test_a_decimal_comma_in_categories_is_read(tmp_path):
+    frame = HOURLY.assign(hr=["88,5", None, "70,0", "65,5", "60"])
+    frame.astype({"hr": "category"}).to_parquet(tmp_path / "hourly.parquet")
+    right = Cohort.from_wide(frame, STAYS, MAPPING, decimal=",")
+    for table in (frame.astype({"hr": "category"}), tmp_path / "hourly.parquet"):
+        assert Cohort.from_wide(table, STAYS, MAPPING, decimal=",").fingerprint == right.fingerprint
+
+
+def test_thousands_next_to_a_decimal_comma_are_no_small_numbers(tmp_path):
+    frame = HOURLY[:4].assign(hr=["187,5", "1.234", "70,0", "65"])
+    said = problems(put_csv(tmp_path, "x.csv", frame.to_csv(index=False, sep=";", decimal=",")), STAYS, MAPPING)
+    assert "x.csv: hr: is no number (line 3, such as '1.234 (thousands?)'): 1 of 4 values" in said
+    assert "leave out the points of thousands" in said
+    points = HOURLY.assign(hr=["187.5", "1.234", "70.0", "65", "60"])
+    assert len(Cohort.from_wide(points, STAYS, MAPPING, decimal=",", implausible="keep").events) == 13
+
+
+def test_a_decimal_point_can_be_stated_for_semicolons(tmp_path):
+    commas = HOURLY.assign(hr=["88,5", "91,5", "70", "65", "60"])
+    path = put_csv(tmp_path, "x.csv", commas.to_csv(index=False, sep=";"))
+    assert "say decimal=','" in problems(path, STAYS, MAPPING, decimal=".")
+    numbers = put_csv(tmp_path, "y.csv", HOURLY.to_csv(index=False, sep=";"))
+    right = Cohort.from_wide(HOURLY, STAYS, MAPPING)
+    assert Cohort.from_wide(numbers, STAYS, MAPPING, decimal=".").fingerprint == right.fingerprint
+
+
+@pytest.mark.parametrize("name", [
+    "Temperature 2", "Heart rate 2", "Height2", "Respiratory rate set", "Systolic blood pressure right",
+    "Fraction expired oxygen", "Pupillary refill rate", "PT", "Heart rate L", "Skin temperature",
+])  # fmt: skip
+def test_a_channel_of_ones_own_may_resemble_a_known_one(name):
+    hourly = pd.DataFrame(dict(stay_id=range(6), hour=0, own=80.0))
+    stays = pd.DataFrame(dict(stay_id=range(6), subject_id=range(6), los_hours=50.0, y=[0, 1] * 3))
+    assert [c.name for c in Cohort.from_wide(hourly, stays, {"own": (name, "x")}).channels] == [name]
+
+
+def test_a_draft_leaves_abbreviations_of_two_things_open():
+    assert draft_mapping(["AF", "HF", "RR", "af", "hr"])["channel"].tolist() == ["", "", "", "", "Heart Rate"]
+
+
+def test_leading_zeros_of_a_site_are_kept(tmp_path):
+    for column, columns in (("hospital", {}), ("Klinik", dict(site="Klinik"))):
+        stays = put_csv(tmp_path, "stays.csv", STAYS.assign(**{column: ["007", "7", "007", "12"]}).to_csv(index=False))
+        sites = Cohort.from_wide(HOURLY, stays, MAPPING, columns=columns).stays["site"].tolist()
+        assert sites == ["007", "7", "007", "12"]
+
+
+def test_the_value_of_one_patient_is_no_normal_value():
+    stays = pd.concat([STAYS, STAYS.assign(stay_id=STAYS["stay_id"] + 4, subject_id=STAYS["subject_id"] + 4)])
+    hourly = pd.concat([HOURLY, HOURLY.assign(stay_id=HOURLY["stay_id"] + 4)]).reset_index(drop=True)
+    mapping = MAPPING | {"crp": ("CRP", "mg/L")}
+    few = hourly.assign(crp=np.where(hourly["stay_id"] < 5, 4.0, np.nan))
+    said = problems(few, stays, mapping)
+    assert said.startswith("mapping: column crp: CRP is a channel of your own with values of 4 stays: ")
+    assert "state one: dict(channel='CRP', normal=…), in a file the column normal" in said
+    stated = MAPPING | {"crp": dict(channel="CRP", unit="mg/L", normal=3.0)}
+    assert Cohort.from_wide(few, stays, stated).channels[-1].normal == 3.0
+    enough = few.assign(crp=few["crp"].mask(few["stay_id"] == 5, 4.0))
+    assert Cohort.from_wide(enough, stays, mapping).channels[-1].normal == 4.0
+
+
+def test_a_file_is_read_for_its_lines_once_and_by_its_path(tmp_path, monkeypatch):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    hourly = HOURLY.assign(hr=["x", "y", 70, 65, 60], spo2=[0.97, 3, 97, 99, 0.95], temp_f="z")
+    events = put_csv(tmp_path / "a", "data.csv", hourly.to_csv(index=False))
+    text = STAYS.assign(los_hours=[50, -1, 50, "x"]).to_csv(index=False).replace("\n", "\n\n", 1)  # a blank line
+    stays = put_csv(tmp_path / "b", "data.csv", text)
+    read = []
+    monkeypatch.setattr(frame_problems, "line_starts", lambda path: read.append(path) or line_starts(path))
+    said = problems(events, stays, MAPPING)
+    assert "data.csv: hr: is no number (lines 2, 3, such as 'x', 'y')" in said
+    assert "b/data.csv: column los_hours: lines 4, 6: no hours" in said
+    assert sorted(read) == [str(events), str(stays)]
+
+
+@pytest.fixture(scope="module")
+def charted(shared) -> pd.DataFrame:
+    "Rows of charts of MIMIC-III's demo: stay, hours since admission, and length of stay in hours."
+    folder = shared / "data" / "mimic3-demo"
+    rows = pd.read_csv(folder / "CHARTEVENTS.csv.gz", low_memory=False).rename(columns=str.lower)
+    rows = rows[["icustay_id", "charttime"]].assign(charttime=pd.to_datetime(rows["charttime"]))
+    stays = pd.read_csv(folder / "ICUSTAYS.csv.gz").rename(columns=str.lower)
+    stays = stays[["icustay_id", "los"]].assign(intime=pd.to_datetime(stays["intime"]))
+    rows = rows.merge(stays, on="icustay_id")
+    rows = rows.assign(hour=(rows["charttime"] - rows["intime"]) / pd.Timedelta(hours=1), length=rows["los"] * 24)
+    return rows.rename(columns=dict(icustay_id="stay"))[["stay", "hour", "length"]].query("hour >= 0")
+
+
+@pytest.mark.parametrize("window", [24, 48, 72, 10_000])
+@pytest.mark.parametrize("unit, factor", [("", 1), ("minutes", 60), ("seconds", 3600)])
+def test_units_of_real_times_are_found(charted, window, unit, factor):
+    rows = charted[charted["hour"] <= window]
+    stay, number, length = (rows[name].to_numpy(float) for name in ("stay", "hour", "length"))
+    fill = fill_of_stays(number * factor, stay, length)
+    assert guess_time_units(number * factor, length, fill) == (unit, "")
+
+
+@pytest.mark.parametrize("last, step", [(720, 1), (1440, 1), (1440, 6), (2160, 1), (2880, 1)])
+def test_real_stays_and_a_fixed_horizon_are_no_minutes(charted, last, step):
+    lengths, hours = charted.groupby("stay")["length"].first(), np.arange(0.0, last + 1, step)
+    number, stay = np.tile(hours, len(lengths)), np.repeat(lengths.index.to_numpy(), len(hours))
+    length = np.repeat(lengths.to_numpy(), len(hours))
+    assert guess_time_units(number, length, fill_of_stays(number, stay, length)) == ("", "")

@@ -75,7 +75,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         scale: str = 'source',  # means and deviations of: source, the network's stays; target, the cohort's train stays
         recalibrate: bool = False,  # correct intercept and slope by cross-fitting on the same labels
         repeats: int = 3,  # divisions into folds, for the penalty and for the recalibration
-        random_state: int = 0,  # names the divisions
+        random_state: int | None = 0,  # names the divisions; None is a name like any other
         hours: int | None = None,  # window of statistics alone; None: the cohort's, or 48. A network has its own
     ):
         self.checkpoint, self.features, self.penalty = checkpoint, features, penalty

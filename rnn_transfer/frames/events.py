@@ -76,15 +76,24 @@ class EventPieces:
         self.names.append(name or channel.name)
 
 # %% ../../nbs/frames/events.ipynb #cell-012
+def _lose_units(names, is_unit, differs, n_values: int, table: str, findings: Findings) -> None:
+    "Count the values of a name that one in another unit, at the same time, replaces"
+    listed, n_differ = ', '.join(dict.fromkeys(names[is_unit])), np.count_nonzero(is_unit & differs)
+    text = f'{table}: {listed}: another row has the same stay and time in another unit, {n_differ:,} with a different '
+    text += 'value; the unit that the table has first is kept'
+    findings.lose(text, np.count_nonzero(is_unit), n_values, unit='values', how='merged')
+
+
 def _lose_merged(pieces: EventPieces, same, value, code, rank, table: str, findings: Findings) -> None:
     "Count the values of sorted events that another one of the same time replaces"
     lost, ends = np.flatnonzero(same), np.flatnonzero(~np.r_[same, False])
     kept = ends[np.searchsorted(ends, lost)]  # the value that stands in place of each lost one
     names = np.array(pieces.names, object)
-    is_other = names[rank[lost]] != names[rank[kept]]
+    is_other, is_unit = names[rank[lost]] != names[rank[kept]], rank[lost] != rank[kept]
     reason = f'{table}: a later row has the same stay, time and name, and is kept'
-    findings.lose(reason, np.count_nonzero(~is_other), len(value), unit='values', how='merged')
+    findings.lose(reason, np.count_nonzero(~is_unit), len(value), unit='values', how='merged')
     differs = ~np.isclose(value[lost], value[kept], rtol=1e-6)  # 98.6 °F and 37 °C do not
+    _lose_units(names[rank[lost]], is_unit & ~is_other, differs, len(value), table, findings)
     for i in np.unique(code[lost[is_other]]):
         chosen, of = is_other & (code[lost] == i), np.flatnonzero(code == i)
         n_both, n_differ = (len(np.unique(kept[which])) for which in (chosen, chosen & differs))

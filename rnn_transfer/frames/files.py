@@ -30,16 +30,23 @@ def _identifiers_as_written(column: pd.Series) -> pd.Series:
     return pd.Series(np.append(texts.to_numpy(object), None)[codes])
 
 # %% ../../nbs/frames/files.ipynb #cell-008
+_GROUPED = r'\s*[+-]?\d{1,3}(\.\d{3})+\s*'  # 1.234 next to 187,5 is more than a thousand
+_THOUSANDS = ' (thousands?)'  # after such a cell, so that it is no number
+
+
 def _with_points(frame: pd.DataFrame, are_ids: Collection[int]) -> pd.DataFrame:
     "Numbers with a decimal comma, in columns of texts, get a point; positions in `are_ids` are left alone"
     for i, dtype in enumerate(frame.dtypes):
-        if i in are_ids or not pd.api.types.is_string_dtype(dtype):
+        of_cells = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
+        if i in are_ids or not pd.api.types.is_string_dtype(of_cells):
             continue
         texts = frame.iloc[:, i].astype('string')
         is_number = texts.str.fullmatch(r'\s*[+-]?\d*,\d+\s*').fillna(False).to_numpy(bool)
         if is_number.any():
             points = texts.str.replace(',', '.', regex=False)
-            frame.isetitem(i, frame.iloc[:, i].astype(object).mask(is_number, points))
+            column = frame.iloc[:, i].astype(object).mask(is_number, points)
+            is_grouped = texts.str.fullmatch(_GROUPED).fillna(False).to_numpy(bool)
+            frame.isetitem(i, column.mask(is_grouped, texts.str.strip() + _THOUSANDS))
     return frame
 
 # %% ../../nbs/frames/files.ipynb #cell-009
@@ -47,7 +54,7 @@ def _read_csv(path: Path, identifiers: Collection[str], decimal: str) -> pd.Data
     "A CSV file; BadInput where it is damaged or a line has too many fields."
     form = read_form(path)
     are_ids = [i for i, name in enumerate(form.names) if name.lower() in identifiers]
-    decimal = ',' if form.delimiter == ';' or decimal == ',' else '.'
+    decimal = decimal or (',' if form.delimiter == ';' else '.')
     options = dict(keep_default_na=False, na_values=list(MISSING_WORDS), skipinitialspace=True, low_memory=False)
     try:
         with gzip_checked(path), open_csv(path, 'rt', encoding='utf-8-sig', newline='') as file, catch_warnings():
@@ -105,7 +112,7 @@ def read_table(
     table: Any,  # pandas or Polars frame, or the path of a Parquet file or folder, or of a .csv or .csv.gz file
     what: str,  # what it is for, such as events
     identifiers: Collection[str] = (),  # columns, in small letters, whose leading zeros count
-    decimal: str = '',  # a comma: it is the decimal point in texts too; empty: only in files with semicolons
+    decimal: str = '',  # what the decimal point is, in texts too: , or .; empty: a comma in files with semicolons
 ) -> tuple[pd.DataFrame, str]:  # the rows, numbered from 0, and the table's name in messages; BadInput otherwise
     "Read a table."
     if hasattr(table, 'to_pandas'):

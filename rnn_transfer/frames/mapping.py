@@ -9,7 +9,6 @@ __all__ = ['ChannelRule', 'name_text', 'read_mapping', 'match_names', 'check_nam
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -179,9 +178,44 @@ def check_names(
         findings.add(table, '', what, 'map those that you want', is_error=False)
 
 # %% ../../nbs/frames/mapping.ipynb #cell-032
-_CLOSE = 0.85  # ratio of difflib; Glucos and Glasgow are above it, and Skin temperature is below
+def _edit_distance(a: str, b: str) -> int:
+    "Letters to change, add, leave out, or swap with the next one (Damerau and Levenshtein)"
+    rows = [list(range(len(b) + 1))]
+    for i, letter in enumerate(a, 1):
+        row = [i]
+        for j, other in enumerate(b, 1):
+            row.append(min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != other)))
+            if i > 1 and j > 1 and letter == b[j - 2] and other == a[i - 2]:
+                row[-1] = min(row[-1], rows[-2][j - 2] + 1)
+        rows.append(row)
+    return rows[-1][-1]
+
+# %% ../../nbs/frames/mapping.ipynb #cell-033
+_MAX_EDITS = 2  # letters of a slip of the pen
 
 
+def _is_misspelt(name: str, known: str) -> bool:
+    "Whether a name may be another one with a slip: one letter in four at most, and no word or digit more"
+    simple, meant = _simplify(name), _simplify(known)
+    if re.sub(r'\D', '', simple) != re.sub(r'\D', '', meant) or len(_words(name)) > len(_words(known)):
+        return False
+    if abs(len(simple) - len(meant)) > _MAX_EDITS:
+        return False
+    n = _edit_distance(simple, meant)
+    return n <= min(_MAX_EDITS, len(meant) // 4) and (n == 1 or simple[:1] == meant[:1])  # Pupillary is not Capillary
+
+
+def _words(name: str) -> list[str]:
+    "Words of a name"
+    return re.findall(r'[^\W_]+', name)
+
+
+def _misspelt_channel(name: str, known: Sequence[str]) -> str:
+    "The channel that a name may be meant for; empty: none"
+    close = {one: _edit_distance(_simplify(name), _simplify(one)) for one in known if _is_misspelt(name, one)}
+    return min(close, key=close.get, default='')
+
+# %% ../../nbs/frames/mapping.ipynb #cell-035
 def check_spelling(
     rules: Sequence[ChannelRule],  # that stand for channels
     channels: Sequence[Channel],  # that are known
@@ -196,13 +230,13 @@ def check_spelling(
         if simple in known:
             what = f'the mapping says {rule.channel!r}, and the known channel is {known[simple]!r}'
             findings.add(table, rule.name, what, 'write it like that, or give your own channel another name')
-        elif rule.normal is None and (close := get_close_matches(simple, known, 1, _CLOSE)):
-            what = f'the mapping says {rule.channel!r}, which is no known channel: did you mean {known[close[0]]!r}?'
+        elif rule.normal is None and (meant := _misspelt_channel(rule.channel, sorted(literal))):
+            what = f'the mapping says {rule.channel!r}, which is no known channel: did you mean {meant!r}?'
             own = f'give it its normal value: dict(channel={rule.channel!r}, normal=…), in a file the column normal'
             findings.add(table, rule.name, what, f'write it like that; if it is a channel of your own, {own}')
 
-# %% ../../nbs/frames/mapping.ipynb #cell-036
-_ABBREVIATIONS = {
+# %% ../../nbs/frames/mapping.ipynb #cell-039
+_ABBREVIATIONS = {  # without AF, HF and RR: atrial fibrillation, heart failure, and blood pressure in German
     'Diastolic blood pressure': 'dbp diasabp nidiasabp diastolicbp bpdia rrdiast rrdia nibpdiastolic systemicdiastolic',
     'Fraction inspired oxygen': 'fio2 inspiredoxygen',
     'Glascow coma scale total': 'gcs gcstotal totalgcs',
@@ -210,11 +244,11 @@ _ABBREVIATIONS = {
     'Glascow coma scale motor response': 'gcsm gcsmotor motorresponse',
     'Glascow coma scale verbal response': 'gcsv gcsverbal verbalresponse',
     'Glucose': 'gluc glu bloodglucose bloodsugar glukose blutzucker',
-    'Heart Rate': 'hr pulse puls heartrate herzfrequenz hf',
+    'Heart Rate': 'hr pulse puls heartrate herzfrequenz',
     'Height': 'ht bodyheight grosse korpergrosse',
     'Mean blood pressure': 'map mbp nimap meanbp bpmean meanarterialpressure systemicmean mitteldruck',
     'Oxygen saturation': 'spo2 o2sat sao2 sat sats o2saturation sattigung sauerstoffsattigung',
-    'Respiratory rate': 'rr resp resprate breathingrate atemfrequenz af',
+    'Respiratory rate': 'resp resprate breathingrate atemfrequenz',
     'Systolic blood pressure': 'sbp sysabp nisysabp systolicbp bpsys rrsyst rrsys nibpsystolic systemicsystolic',
     'Temperature': 'temp tempc bodytemperature tempf temperaturec temperaturef temperatur korpertemperatur',
     'Weight': 'wt bodyweight weightkg gewicht korpergewicht',
@@ -223,7 +257,7 @@ _ABBREVIATIONS = {
 }
 _BY_ABBREVIATION = {short: name for name, texts in _ABBREVIATIONS.items() for short in texts.split()}
 
-# %% ../../nbs/frames/mapping.ipynb #cell-038
+# %% ../../nbs/frames/mapping.ipynb #cell-041
 def draft_mapping(
     names: Sequence[str],  # of a table: columns, or the channels of a long one
     path: str | Path = '',  # CSV file to write; empty: none. BadInput where it exists

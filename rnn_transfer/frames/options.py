@@ -26,7 +26,7 @@ class ReadOptions:
     whole_hours: str = ''  # times: hour 1 is a moment; bins: it names the hour; empty: by the form of the table
     first_hour: int | None = None  # what an hourly table calls its first hour, 0 or 1; None: as `first_hour` finds it
     time_unit: str = ''  # of numbers in the column of times: hours, minutes, days, seconds; empty: hours, and checked
-    decimal: str = ''  # a comma: it is the decimal point in texts too; empty: only in files with semicolons
+    decimal: str = ''  # what the decimal point is, in texts too: , or .; empty: a comma in files with semicolons
     implausible: str = 'drop'  # as `to_unit`
     seed: int = 0  # draws partitions where the table has none
     val: float = 0.15  # fraction of subjects for validation, where partitions are drawn

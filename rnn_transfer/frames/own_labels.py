@@ -145,11 +145,10 @@ def _leave_out(table: LabelTable, columns: pd.DataFrame, place: str) -> tuple[La
             problems[name] = str(e)
     if problems and (table.is_stated or len(problems) == len(table.labels.columns)):
         raise BadInput(next(iter(problems.values())))
-    return table._replace(labels=table.labels.drop(columns=list(problems))), [
-        f'left out: {p}' for p in problems.values()
-    ]
+    usable = table.labels.drop(columns=list(problems))
+    return table._replace(labels=usable), [f'left out: {problem}' for problem in problems.values()]
 
-
+# %% ../../nbs/frames/own_labels.ipynb #cell-024
 def join_labels(
     stays: pd.DataFrame,  # of a cohort
     table: LabelTable,  # as `read_label_table`
@@ -176,7 +175,7 @@ def join_labels(
     losses, notes = _describe_match(rows, table, len(stays))
     return JoinedLabels(columns, tasks, losses, [*notes, *not_labels, *one_class])
 
-# %% ../../nbs/frames/own_labels.ipynb #cell-023
+# %% ../../nbs/frames/own_labels.ipynb #cell-025
 def _merge_rows(numbers: pd.DataFrame, rows: np.ndarray, table: LabelTable) -> pd.DataFrame:
     "One row a stay; BadInput where two rows contradict each other"
     by_stay = numbers.groupby(rows)
@@ -190,7 +189,7 @@ def _merge_rows(numbers: pd.DataFrame, rows: np.ndarray, table: LabelTable) -> p
         )
     return by_stay.first()
 
-# %% ../../nbs/frames/own_labels.ipynb #cell-024
+# %% ../../nbs/frames/own_labels.ipynb #cell-026
 def _describe_match(rows: np.ndarray, table: LabelTable, n_stays: int) -> tuple[list[Loss], list[str]]:
     "Losses, and one line a thing"
     is_empty = np.array([not name_text(i) for i in table.ids])

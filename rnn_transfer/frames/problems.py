@@ -16,7 +16,7 @@ from fastcore.basics import patch
 
 # %% ../../nbs/frames/problems.ipynb #cell-003
 from ..cohorts.losses import Loss
-from ..utilities.csv_forms import line_numbers
+from ..utilities.csv_forms import line_starts
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/frames/problems.ipynb #cell-006
@@ -73,6 +73,7 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)  # errors and warnings, in the order found
     losses: list[Loss] = field(default_factory=list)  # what was dropped, merged, unreadable or imputed
     files: dict[str, str] = field(default_factory=dict)  # {table: CSV file}, where rows are named by line
+    starts: dict[str, Sequence[int]] = field(default_factory=dict, repr=False)  # {CSV file: line of each row}
 
     @property
     def errors(self) -> list[Problem]:
@@ -103,7 +104,11 @@ def name_rows(
 ) -> str:  # such as `lines 3, 8 and 4 more`, or `rows 1, 6 and 4 more (from 0)`
     "The first rows as text."
     shown, n_more = [int(row) for row in rows[:max_rows]], len(rows) - max_rows
-    lines = line_numbers(self.files[table], shown) if table in self.files else []
+    path = self.files.get(table, '')
+    if path and path not in self.starts:
+        self.starts[path] = line_starts(path)
+    starts = self.starts.get(path, [])
+    lines = [starts[row] for row in shown] if max(shown) < len(starts) else []
     word, note = ('line', '') if lines else ('row', ' (from 0)')
     more = f' and {n_more:,} more' if n_more > 0 else ''
     return f'{word}{"s" if len(rows) > 1 else ""} {", ".join(map(str, lines or shown))}{more}{note}'

@@ -41,6 +41,7 @@ class StayTable:
     has_wrong_times: bool  # whether a time of admission cannot be read
     tasks: list[Task]  # each with a column in `frame`
     has_length: bool  # whether the table states the length of stay
+    states_hours: bool  # whether it does so by a number of hours, and not by the time of discharge
     left_out: list[str]  # columns without a role or a task
 
 # %% ../../nbs/frames/stay_table.ipynb #cell-008
@@ -129,4 +130,5 @@ def _read_rest(
         what = f'not read, as they are neither tasks of 0 and 1 nor among {", ".join(STAY_ROLES)}: {listed}'
         findings.add(table, '', what, 'state what you need in columns or tasks', is_error=False)
     made = pd.DataFrame({name: parts[name] for name in _ORDER if name in parts}).join(labels)
-    return StayTable(made, ids, admitted, wrong_times, tasks, length is not None, left_out)
+    has_length, states_hours = length is not None, 'los_hours' in roles
+    return StayTable(made, ids, admitted, wrong_times, tasks, has_length, states_hours, left_out)

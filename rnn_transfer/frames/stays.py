@@ -64,8 +64,8 @@ def find_columns(
 def identifier_names(
     columns: dict[str, str],  # {role: name in the table}, as the user states it
 ) -> set[str]:  # in small letters
-    "The columns that may hold identifiers of stays and subjects."
-    roles = ('stay_id', 'subject_id')
+    "The columns that may hold identifiers of stays, subjects and sites."
+    roles = ('stay_id', 'subject_id', 'site')
     usual = ' '.join(_ROLES[role] for role in roles).split()
     return {*usual, *(str(columns[role]).lower() for role in roles if role in columns)}
 

@@ -7,6 +7,7 @@ __all__ = ['ConvertedTables', 'convert_tables', 'describe_conversion']
 
 # %% ../../nbs/frames/tables.ipynb #cell-002
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from .options import ReadOptions
 from .problems import Findings, Place, raise_for_errors
 from .stay_table import StayTable, read_stays
 from .stays import check_stated_columns, find_columns, identifier_names
-from .time_units import check_time_unit, numbers_to_hours
+from .time_units import check_time_unit, numbers_to_hours, snap_to_hours
 from rnn_transfer.frames.times import (
     find_first_hour,
     hours_since_admission,
@@ -36,15 +37,18 @@ from rnn_transfer.frames.times import (
 from ..utilities.errors import BadInput, shorten_list
 
 # %% ../../nbs/frames/tables.ipynb #cell-007
-def _apply_time_unit(hour: np.ndarray, column: pd.Series, unit: str, table: str, findings: Findings) -> np.ndarray:
+def _apply_time_unit(
+    hour: np.ndarray, column: pd.Series, has_unit: bool, unit: str, bins: bool, table: str, findings: Findings
+) -> np.ndarray:
     "(n,) hours; a problem where a unit is stated for times that have one of their own"
     if unit in ('', 'hours'):
         return hour
-    if not is_counted(column) or pd.api.types.is_timedelta64_dtype(column):
+    if has_unit:
         what = f'time_unit={unit!r}: the column holds durations or times of day'
         findings.add(table, column.name, what, 'leave time_unit out')
         return hour
-    return numbers_to_hours(hour, unit)
+    hour = numbers_to_hours(hour, unit)
+    return snap_to_hours(hour) if bins else hour
 
 # %% ../../nbs/frames/tables.ipynb #cell-008
 def _row_hours(
@@ -56,13 +60,16 @@ def _row_hours(
     if stays.admitted is not None:
         admitted = stays.admitted.reindex(stay).reset_index(drop=True)
     hour = hours_since_admission(column, admitted, table, findings)
-    hour = _apply_time_unit(hour, column, options.time_unit, table, findings)
+    counted = is_counted(column)
+    has_unit = not counted or pd.api.types.is_timedelta64_dtype(column)
+    hour = _apply_time_unit(hour, column, has_unit, options.time_unit, bins, table, findings)
     if not options.time_unit:
+        are_open = not has_unit, stays.states_hours
         length = stays.frame.set_index('stay_id')['los_hours']
         length = length[~length.index.duplicated()].reindex(stay).to_numpy()
-        check_time_unit(hour, stay, length, bins, hours, Place(table, roles['hour']), findings)
+        check_time_unit(hour, stay, length, bins, hours, Place(table, roles['hour']), findings, are_open)
     if bins:
-        if first is None and is_counted(column):
+        if first is None and counted:
             first = find_first_hour(hour, roles['hour'], table, findings)
         return middle_of_hour(hour, first or 0)
     if first is not None:
@@ -227,6 +234,23 @@ def _limit_losses(losses: list[Loss], findings: Findings, allow_loss: bool) -> N
             findings.add(reason, '', what, f'{loss.fix}, {accept}' if loss.fix else accept)
 
 # %% ../../nbs/frames/tables.ipynb #cell-025
+_FEW_STAYS = 5  # the median of fewer would be the value of one patient
+
+
+def _check_own_channels(pieces: EventPieces, findings: Findings) -> None:
+    "A channel of one's own that few stays have states its normal value"
+    is_wrong = {problem.column for problem in findings.errors}  # such as a known channel that is misspelt
+    for i, channel in enumerate(pieces.channels):
+        of_channel = [k for k, code in enumerate(pieces.code) if len(code) and code[0] == i]
+        n_stays = len(np.unique(np.concatenate([pieces.stay[k] for k in of_channel]))) if of_channel else 0
+        named = pieces.names[of_channel[0]] if of_channel else ''
+        if channel.normal is None and 0 < n_stays < _FEW_STAYS and named not in is_wrong:
+            what = f'{channel.name} is a channel of your own with values of {n_stays} stays: the median as its normal '
+            what += 'value would be that of a patient, which a cohort does not keep'
+            fix = f'state one: dict(channel={channel.name!r}, normal=…), in a file the column normal'
+            findings.add('mapping', named, what, fix)
+
+# %% ../../nbs/frames/tables.ipynb #cell-027
 @dataclass
 class ConvertedTables:
     "The parts of a cohort, and what was found on the way."
@@ -254,7 +278,7 @@ def _order_channels(pieces: EventPieces, options: ReadOptions, findings: Finding
             findings.add('mapping', '', what, fix, is_error=False)
     return sorted(pieces.channels, key=lambda c: known.index(c.name) if c.name in known else len(known))
 
-# %% ../../nbs/frames/tables.ipynb #cell-027
+# %% ../../nbs/frames/tables.ipynb #cell-029
 def _read(table: Any, what: str, options: ReadOptions, findings: Findings) -> tuple[pd.DataFrame | None, str]:
     "A table and its name in messages; a problem, and None, where it cannot be read"
     try:
@@ -263,6 +287,8 @@ def _read(table: Any, what: str, options: ReadOptions, findings: Findings) -> tu
         findings.keep(e)
         return None, what
     path, n_rows = frame.attrs.get('csv', ('', 0))
+    if findings.files.get(name, path) != path:  # another folder has a file of the same name
+        name = f'{Path(path).parent.name or what}/{name}'
     if path and n_rows == len(frame):
         findings.files[name] = path
     return frame, name
@@ -279,7 +305,7 @@ def _check_cohort_names(channels: list[Channel], tasks: list[Task], findings: Fi
     for name in sorted({c.name for c in channels} & {t.name for t in tasks}):
         findings.add('stays', name, 'is a label and has the name of a channel', 'rename it')
 
-# %% ../../nbs/frames/tables.ipynb #cell-029
+# %% ../../nbs/frames/tables.ipynb #cell-031
 def convert_tables(
     events: Any,  # as `read_table`: one row an observation, or one row a stay and hour
     stays: Any,  # as `read_table`: one row a stay
@@ -310,7 +336,7 @@ def convert_tables(
         raise_for_errors(findings)
     return _join(pieces, places, read, (events_name, stays_name), options, hours, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-030
+# %% ../../nbs/frames/tables.ipynb #cell-032
 def _join(
     pieces: EventPieces, places: _Places, read: StayTable, names: tuple[str, str], options, hours: int, findings
 ) -> ConvertedTables:
@@ -322,12 +348,13 @@ def _join(
     frame = _finish_stays(read, last, names[1], findings)
     _warn_of_labels(frame, read.tasks, names[1], hours, findings)
     _limit_losses(findings.losses[n_losses:], findings, options.allow_loss)
+    _check_own_channels(pieces, findings)
     raise_for_errors(findings)
     channels = _order_channels(pieces, options, findings)
     made['channel'] = made['channel'].cat.set_categories([c.name for c in channels])
     return ConvertedTables(made, frame, channels, read.tasks, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-039
+# %% ../../nbs/frames/tables.ipynb #cell-041
 def describe_conversion(
     made: ConvertedTables,  # as `convert_tables`
     source: str,  # of the data, such as our ICU

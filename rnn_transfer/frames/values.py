@@ -56,6 +56,7 @@ def name_cells(
 _WHY_NO_NUMBER = {  # form of a cell: what to do
     r'\s*[+-]?\d*,\d+\s*': "say decimal=',' if a comma is the decimal point",
     r'\s*[+-]?\d{1,3}([. \']\d{3})+(,\d+)?\s*|\s*\d{1,3}(,\d{3})+\.\d+\s*': 'leave out what parts the thousands',
+    r'[+-]?\d{1,3}(\.\d{3})+ \(thousands\?\)': 'leave out the points of thousands, or write decimals alike',
     r'\s*[<>≤≥].*': 'write the limit itself, or leave the cell empty',
 }
 
