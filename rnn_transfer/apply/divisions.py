@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/apply/divisions.ipynb #cell-003
+from ..estimators.precision import count_rarer_subjects
 from ..learning.linear import subject_folds
 from ..utilities.errors import BadInput
 from ..utilities.seeds import seeded_rng
@@ -30,12 +31,6 @@ class Division(NamedTuple):
     draw: int = 0  # of that size
 
 # %% ../../nbs/apply/divisions.ipynb #cell-009
-def _subjects_of_rarer_class(y: np.ndarray, subject: np.ndarray) -> int:
-    "How many subjects the class with fewer of them has."
-    positive = np.unique(subject[y == 1])
-    return min(len(positive), len(np.setdiff1d(subject[y == 0], positive)))
-
-
 def partitions_usable(
     y: np.ndarray,  # (n_stays,) 0, 1 or NaN
     stays: pd.DataFrame,  # of the cohort
@@ -43,7 +38,7 @@ def partitions_usable(
     "Whether the partitions of a cohort can fit and test a label."
     is_test = (stays['partition'] == 'test').to_numpy()
     to_fit = ~is_test & ~np.isnan(y)
-    fewest = _subjects_of_rarer_class(y[to_fit], stays['subject_id'].to_numpy()[to_fit])
+    fewest = count_rarer_subjects(y[to_fit], stays['subject_id'].to_numpy()[to_fit])
     return fewest >= 2 and {0, 1} <= set(y[is_test])
 
 
@@ -72,7 +67,7 @@ def divide_by_folds(
 ) -> list[Division]:  # folds × repeats; BadInput for too few subjects of a class
     "Repeated cross-validation over subjects, stratified by label."
     known, subject = np.flatnonzero(~np.isnan(y)), stays['subject_id'].to_numpy()
-    fewest = _subjects_of_rarer_class(y[known], subject[known])
+    fewest = count_rarer_subjects(y[known], subject[known])
     if fewest < MIN_SUBJECTS:
         n = f'{len(known)} labelled stays, {int((y[known] == 1).sum())} positive, {fewest} subjects of the rarer class'
         raise BadInput(f'label {label!r}: {n}; a model and its test need {MIN_SUBJECTS} or more: label more stays')

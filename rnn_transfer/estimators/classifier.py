@@ -22,7 +22,7 @@ from ..cohorts.validation import check_labels
 from ..data import Cohort
 from .features import MIMICNetFeatures, StatisticalFeatures
 from .label_evaluation import LabelEvaluation, evaluate_label
-from .precision import MIN_POSITIVES, expected_precision
+from .precision import MIN_POSITIVES, count_rarer_subjects, expected_precision
 from .prediction_spread import prediction_spread
 from .recalibration import Recalibration, cross_fit_logits, fit_recalibration
 from .stay_names import match_labels, stay_names
@@ -180,8 +180,7 @@ def _check_cohort(X: Any):
 @patch
 def _check_classes(self: TransferClassifier, y: np.ndarray, subject: np.ndarray):
     "BadInput with counts where there is one class, or two subjects of each are not there"
-    positive = np.unique(subject[y == 1])
-    n_subjects = min(len(positive), len(np.setdiff1d(subject, positive)))
+    n_subjects = count_rarer_subjects(y, subject)
     if n_subjects < 2:
         name = f'label {self.label_!r}' if self.label_ else 'labels'
         counts = f'{len(y):,} labelled train and val stays, {int((y == 1).sum()):,} of them positive'
@@ -240,8 +239,7 @@ _AS_IT_IS = 'not asked for'
 @patch
 def _fit_recalibration(self: TransferClassifier, fit, y: np.ndarray, subject: np.ndarray) -> Recalibration:
     "Intercept and slope of models of the other folds"
-    positive = np.unique(subject[y == 1])
-    n_subjects = min(len(positive), len(np.setdiff1d(subject, positive)))
+    n_subjects = count_rarer_subjects(y, subject)
     if n_subjects < 3:
         return Recalibration(0.0, 1.0, f'not recalibrated: {n_subjects} subjects of the rarer class, 3 needed')
     key = 'classifier', self.random_state

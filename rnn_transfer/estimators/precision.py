@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_POSITIVES', 'MIN_POSITIVES_INTERVAL', 'auroc_standard_error', 'labels_for_width', 'Precision',
-           'expected_precision']
+           'expected_precision', 'count_rarer_subjects']
 
 # %% ../../nbs/estimators/precision.ipynb #cell-002
 from typing import NamedTuple
@@ -95,3 +95,12 @@ def _advice(fewest: int, which: str, y: np.ndarray, auroc: float, width: float) 
         f'{fewest} {which}: an AUROC is known to about ±{width / 2:.2f}, too little to compare models; '
         f'half that width needs about {needed:,} labelled stays like these'
     )
+
+# %% ../../nbs/estimators/precision.ipynb #cell-019
+def count_rarer_subjects(
+    y: np.ndarray,  # (n,) 0, 1 or NaN
+    subject: np.ndarray,  # (n,) subject of each stay
+) -> int:  # a subject with a positive stay is a positive one
+    "How many subjects the class with fewer of them has."
+    positive = np.unique(subject[y == 1])
+    return min(len(positive), len(np.setdiff1d(subject[y == 0], positive)))

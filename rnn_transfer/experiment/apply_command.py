@@ -98,11 +98,10 @@ def _read_labels(own: 'Cohort', text: str, file: str) -> tuple['Cohort', list[st
 
     if not file:
         return own, parse_labels(text, own)
-    listed, stated = list(read_label_table(file).labels), {text, *map(str.strip, text.split(','))}
-    chosen = [name for name in listed if name in stated]
     tasks, names = [task.name for task in own.tasks], [name.strip() for name in text.split(',')]
     if text in tasks or all(name in tasks for name in names):
         return own, parse_labels(text, own)  # the file has no part in it
+    chosen = [name for name in read_label_table(file).labels if name in (text, *names)] if text else None
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', InputWarning)
         joined = own.with_labels(file, chosen or None)
