@@ -13,6 +13,7 @@ import pandas as pd
 # %% ../../nbs/apply/answer.ipynb #cell-003
 from .systems import APPLIED_SYSTEMS
 from ..estimators.precision import MIN_POSITIVES, expected_precision, labels_for_width
+from ..estimators.prediction_spread import format_ends
 
 # %% ../../nbs/apply/answer.ipynb #cell-006
 def primary_system(
@@ -106,8 +107,7 @@ def _narrow_systems(rows: pd.DataFrame) -> list[str]:
     for name, row in rows[(rows['at_strongest'] > 0) | (rows['narrow'] > 0)].iterrows():
         why = {'chosen at the strongest penalty': row['at_strongest'], 'predictions that hardly differ': row['narrow']}
         parts = ' and '.join(f'{text} in {part:.0%} of fits' for text, part in why.items() if part > 0)
-        digits = 3 if row['predicted_to'] - row['predicted_from'] < 0.02 else 2
-        ends = f'between {row["predicted_from"]:.{digits}f} and {row["predicted_to"]:.{digits}f}'
+        ends = format_ends(row['predicted_from'], row['predicted_to'])
         found.append(f'{name}: {parts}: test stays are predicted {ends}.')
     return found
 
