@@ -130,7 +130,7 @@ MENU = [
             f"evaluation/{name}.ipynb"
             for name in (
                 *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
-                *("components", "component_coverage", "pooled", "null_fits", "three_sources", "source_tables"),
+                *("components", "component_coverage", "sums", "null_fits", "three_sources", "source_tables"),
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
                 *("label_notes", "hospitals", "learning_curves", "differences", "difference_tests", "labels_saved"),
                 *("controls", "variance", "stability", "sparsity", "features", "per_task"),

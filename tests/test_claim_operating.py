@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from rnn_transfer.evaluation.claim_operating import SIMULATED, InventedRun, operating_characteristics, simulate_verdicts
-from rnn_transfer.evaluation.pooled import FractionTables, pooled_interval
+from rnn_transfer.evaluation.sums import FractionTables, interval_of_sum
 from rnn_transfer.utilities.seeds import seeded_rng
 
 TABLE = Path(__file__).parents[1] / "docs" / "rules" / "claims-2026-11-operating.csv"
@@ -52,7 +52,7 @@ def test_a_sum_over_fractions_equals_a_recomputation_in_few_lines():
     few, many, patients = rng.normal(0, 0.03, (12, 4)), rng.normal(0, 0.01, (5, 4)), rng.normal(0, 0.006, 400)
     few, many = few + rng.normal(0, 0.03, (1, 4)), many + rng.normal(0, 0.03, (1, 4))
     tables = [FractionTables(t[None], np.arange(len(t)), np.arange(4)) for t in (few, many)]
-    found = pooled_interval(tables, patients)
+    found = interval_of_sum(tables, patients)
     parts = strata_by_hand(few, many)
     parts.append((4 * ((few.mean(0) + many.mean(0)) / 4).var(ddof=1), 3))
     rests = []
@@ -72,10 +72,10 @@ def test_a_sum_over_fractions_equals_a_recomputation_in_few_lines():
 
 def test_one_draw_of_a_drawn_system_leaves_no_interval():
     tables = [FractionTables(np.full((1, J, 1), 0.1), np.arange(J), np.arange(1), True, False) for J in (6, 1)]
-    assert np.isnan(pooled_interval(tables, np.zeros(50)).interval.low)
+    assert np.isnan(interval_of_sum(tables, np.zeros(50)).interval.low)
 
 
-def test_intervals_of_pooled_sums_hold_the_truth():
+def test_intervals_of_sums_hold_the_truth():
     hits, rng, n = 0, seeded_rng("pooled coverage"), 400
     for _ in range(n):
         shared, networks = rng.normal(0, 0.02, (20, 1)), rng.normal(0, 0.02, (1, 5))
@@ -83,6 +83,6 @@ def test_intervals_of_pooled_sums_hold_the_truth():
         few = shared + rng.normal(0, 0.02, (20, 1)) + networks + rng.normal(0, 0.01, (20, 5)) + patient
         many = shared[:5] / 2 + networks + rng.normal(0, 0.005, (5, 5)) + patient
         tables = [FractionTables(t[None] / 2, np.arange(len(t)), np.arange(5)) for t in (few, many)]
-        low, high = pooled_interval(tables, rng.normal(0, 0.006, 200)).interval
+        low, high = interval_of_sum(tables, rng.normal(0, 0.006, 200)).interval
         hits += low <= 0 <= high
     assert 0.92 <= hits / n <= 0.98

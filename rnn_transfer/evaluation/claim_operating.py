@@ -23,7 +23,7 @@ from .claim_run import SMALL, fraction_counts
 from .claim_tests import part_row
 from .claims import gather_evidence, judge_families
 from .components import ThreeSourceInterval
-from .pooled import FractionTables, pooled_interval
+from .sums import FractionTables, interval_of_sum
 from .three_sources import Term, system_sources
 from ..utilities.seeds import seeded_rng
 
@@ -165,7 +165,7 @@ def _combine_invented(self: InventedRun, kind: str, terms: tuple, random_tasks: 
     order = list(DRAWS_SD)
     replicates = sum(t.factor * _fits(self, kind, t.model)[1][order.index(t.fraction)] for t in terms)
     random_tasks = random_tasks and len(replicates) > 1
-    found = pooled_interval(tables, replicates, random_tasks=random_tasks)
+    found = interval_of_sum(tables, replicates, random_tasks=random_tasks)
     if not random_tasks:
         return found
     these = sum(t.factor * _fits(self, kind, t.model)[2] for t in terms)  # how these tasks differ from all
@@ -235,7 +235,7 @@ class _CertainRun(InventedRun):
         total = sum(t.factor * true_auroc(self.world, t.model, kind, t.fraction) for t in terms)
         zeros = np.zeros((1, 5, 5))
         table = FractionTables(zeros + total, np.arange(5), np.arange(5))
-        return pooled_interval([table], np.zeros(2))
+        return interval_of_sum([table], np.zeros(2))
 
 
 def claim_holds(

@@ -17,8 +17,8 @@ import pandas as pd
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-004
 from .components import ThreeSourceInterval, logit_interval, three_source_interval
 from .null_fits import is_null_fit, null_columns
-from .pooled import FractionTables, pooled_interval
 from .results import Evaluation
+from .sums import FractionTables, interval_of_sum
 from ..learning.systems import parse_model
 from ..utilities.errors import BadInput
 
@@ -173,7 +173,7 @@ def combined_interval(
         return None
     replicates = found.replicates if random_tasks else found.averages[1:]
     if len(found.tables) > 1:
-        return pooled_interval(found.tables, replicates, found.weights, random_tasks)
+        return interval_of_sum(found.tables, replicates, found.weights, random_tasks)
     sources = found.tables[0].drawn, found.tables[0].networked
     if random_tasks:
         return three_source_interval(found.tables[0].values, replicates, found.weights, *sources, random_tasks=True)
