@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnn_transfer.evaluation import labels_saved, learning_curves
-from rnn_transfer.evaluation.layout import ReportTable, Section
+from rnn_transfer.evaluation.layout import ReportTable, Section, name_fractions
 from rnn_transfer.evaluation.plotting import LineEnd, label_ends, new_figure, spread_labels
 from rnn_transfer.evaluation.toy import toy_evaluation
 
@@ -71,3 +71,15 @@ def test_a_sentence_holds_up_to_the_next_one():
     a, b, c = (ReportTable(name, name, frame, frame) for name in 'abc')
     section = Section('Question', [a, 'One.', 'Two.', b, 'Three.', c])
     assert [section.sentences_for(name) for name in 'abc'] == ['', 'One. Two.', 'Three.']
+
+
+def test_labels_of_a_fraction_are_counted_once_however_many_systems_saw_them():
+    ev = toy_evaluation({"LR": 0.4, "pooled-LR": 0.4})
+    known = name_fractions(toy_evaluation({"LR": 0.4}))
+    rows = ev.results
+    rows.loc[rows["model"] == "pooled-LR", ["n_train", "n_positive"]] = [12_887, 1_596]
+    twice = rows[(rows["model"] == "LR") & (rows["task"] == rows["task"].iloc[0])].assign(
+        model="SAPS-I", n_train=np.nan
+    )
+    ev.results = pd.concat([twice, twice.assign(model="SOFA"), rows], ignore_index=True)
+    assert name_fractions(ev) == known

@@ -22,7 +22,7 @@ from fastcore.basics import patch
 # %% ../../nbs/evaluation/layout.ipynb #cell-004
 from .formats import SYSTEM_GROUPS, display_group, format_percent
 from .results import Evaluation
-from ..learning.systems import SCORE_SYSTEMS, describe_system
+from ..learning.systems import SCORE_SYSTEMS, describe_system, parse_model
 from ..utilities.display import markdown_table
 from ..utilities.errors import BadInput
 from ..utilities.files import write_csv
@@ -112,6 +112,14 @@ def pivot_by_fraction(
     return shown.rename_axis(index='Model', columns=None).reset_index()
 
 # %% ../../nbs/evaluation/layout.ipynb #cell-026
+def _count_once(results: pd.DataFrame) -> pd.DataFrame:
+    "One row of each task and draw, however many systems were fitted to it; systems of both sites see other labels too."
+    pooled = [parse_model(name, check=False).system.startswith('pooled') for name in results['model']]
+    draw = ['split', 'task', 'seed', 'fraction']
+    own = results[~np.array(pooled, bool)].reindex(columns=[*draw, 'n_train', 'n_positive'])
+    return own.groupby(draw, as_index=False, dropna=False).first()
+
+
 def name_fractions(
     ev: Evaluation,  # of a run
     kind: str = '',  # of task; empty: every kind
@@ -119,7 +127,7 @@ def name_fractions(
 ) -> dict[float, str]:  # fraction -> labels (positives) · fraction; the fraction alone where labels were not counted
     "What tables and axes call a fraction: medians of the training labels and of the positives among them."
     r = ev.results[ev.results['task_kind'] == kind] if kind else ev.results
-    counts = r.reindex(columns=['fraction', 'n_train', 'n_positive']).groupby('fraction').median()
+    counts = _count_once(r)[['fraction', 'n_train', 'n_positive']].groupby('fraction').median()
     rows = counts.itertuples(name=None)
     return {f: f'{n:,.0f} ({k:,.0f}){separator}' * bool(n == n) + format_percent(f) for f, n, k in rows}
 
