@@ -7,6 +7,7 @@ as it is, and fails on a broken link, a missing anchor, a warning of smalldocs o
 import argparse
 import ast
 import functools
+import hashlib
 import html
 import json
 import logging
@@ -504,10 +505,21 @@ class Links(HTMLParser):
             self.loads.append(attrs["href"])
 
 
+PARSED: dict[bytes, Links] = {}  # by the hash of a page's text
+
+
+def read_links(text: str) -> Links:
+    "As `Links`; a page that is read again is not parsed again, wherever it lies."
+    key = hashlib.sha256(text.encode()).digest()
+    if key not in PARSED:
+        PARSED[key] = Links(text)
+    return PARSED[key]
+
+
 def link_to_classes(site: Path) -> None:
     "A method has no heading of its own: a link to it leads to its class."
     pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
-    ids = {path: Links(text).ids for path, text in pages.items()}
+    ids = {path: read_links(text).ids for path, text in pages.items()}
 
     def link(m, path):
         target = (path.parent / unquote(m[1])).resolve() if m[1] else path
@@ -523,7 +535,8 @@ def link_to_classes(site: Path) -> None:
 
 def broken(site: Path) -> list[str]:
     "Every link, anchor and file that a page asks for and the site lacks, and what it would load from elsewhere."
-    pages = {p.relative_to(site).as_posix(): Links(p.read_text(encoding="utf-8")) for p in sorted(site.rglob("*.html"))}
+    paths = sorted(site.rglob("*.html"))
+    pages = {path.relative_to(site).as_posix(): read_links(path.read_text(encoding="utf-8")) for path in paths}
     found = []
     for name, page in pages.items():
         for href in page.loads:
@@ -549,8 +562,10 @@ def broken(site: Path) -> list[str]:
 
 def render(proc: Path) -> Path:
     "smalldocs over the processed notebooks; its warnings are errors."
+    from smalldocs import highlight
     from smalldocs.site import build as smalldocs
 
+    highlight.css_class = functools.cache(highlight.css_class)  # asked for half a million words, mostly the same
     made = smalldocs(proc, quiet=True)
     if made.warnings:
         raise SiteError("\n".join(made.warnings))

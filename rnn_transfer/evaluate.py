@@ -41,7 +41,12 @@ from .utilities.files import write_atomic, write_csv
 def report_sections(
     ev: Evaluation,  # of a run
 ) -> list[Section]:  # in the order of the report; those without items are left out
-    "Everything that the report of a run holds."
+    "Everything that the report of a run holds; made once."
+    return ev.remember(('sections',), lambda: _answer_questions(ev))
+
+
+def _answer_questions(ev: Evaluation) -> list[Section]:
+    "As `report_sections`."
     questions = [
         claims,
         label_notes,

@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from execnb.shell import CaptureShell
+from shells import forget_shells
 
 from rnn_transfer.experiment import cluster, execute
 from rnn_transfer.experiment.provenance import first_line, software_versions
@@ -55,6 +56,7 @@ def execute_in_order(steps, run, cohort, *_, **__):
 @contextmanager
 def in_this_process():
     "Within the block `run_experiment` starts neither workers nor kernels."
+    forget_shells()
     with pytest.MonkeyPatch.context() as patch:
         for name in ('IN_TEST', 'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
             patch.setenv(name, os.environ.get(name, '1'))  # a step sets them; afterwards they are as before

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from shells import forget_shells
 
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT / "nbs"
@@ -55,6 +56,7 @@ def saved_text(cell: dict) -> str:
 def test_runs(path, monkeypatch):
     from nbdev.test import test_nb as run
 
+    forget_shells()
     monkeypatch.setenv("IN_TEST", "1")
     monkeypatch.chdir(ROOT)
     passed, _ = run(path.resolve(), skip_flags=["slow"], basepath=ROOT)

@@ -13,8 +13,9 @@ from browser import Browser, chromium, complaints, requests
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@functools.cache
 def builder():
-    "docs/build.py as a module."
+    "docs/build.py as a module; it remembers the links of pages that it has read."
     spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

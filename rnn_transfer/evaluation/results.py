@@ -8,6 +8,7 @@ __all__ = ['Evaluation', 'nested_mean', 'SharedRows']
 # %% ../../nbs/evaluation/results.ipynb #cell-002
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -256,8 +257,8 @@ def compare(
     for model in (a, b):
         if model not in self.models:
             raise BadInput(f'no model {model!r} in the results; there are {", ".join(self.models)}')
-    cells = product(self.kinds, self.fractions)
-    return pd.DataFrame([self._compare_cell(a, b, metric, how, *cell) for cell in cells])
+    cells = [(a, b, metric, how, *cell) for cell in product(self.kinds, self.fractions)]
+    return pd.DataFrame([self.remember(('compare', *cell), partial(self._compare_cell, *cell)) for cell in cells])
 
 # %% ../../nbs/evaluation/results.ipynb #cell-045
 @patch

@@ -7,6 +7,7 @@ __all__ = ['Sources', 'system_sources', 'Term', 'combined_interval', 'sum_by_tas
            'three_source_frame', 'three_source_differences']
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-002
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ def _network_number(model: str) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def _fits_of(ev: Evaluation, model: str, kind: str, fraction: float) -> pd.DataFrame:
+def _find_fits(ev: Evaluation, model: str, kind: str, fraction: float) -> pd.DataFrame:
     "The fits of a system with all its networks: split, task, draw, network, and position in the results."
     alone = _network_number(model) > 0
     same = [m for m in ev.models if m == model or (not alone and m.partition('@')[0] == model)]
@@ -62,6 +63,11 @@ def _fits_of(ev: Evaluation, model: str, kind: str, fraction: float) -> pd.DataF
     keep = r['model'].isin(same) & (r['task_kind'] == kind) & (r['fraction'] == fraction) & r['auroc'].notna()
     fits = r.loc[keep, [*_TASK, 'seed']].rename(columns=dict(seed='draw'))
     return fits.assign(network=[_network_number(m) for m in r['model'][keep]], position=np.flatnonzero(keep))
+
+
+def _fits_of(ev: Evaluation, model: str, kind: str, fraction: float) -> pd.DataFrame:
+    "As `_find_fits`, looked for once."
+    return ev.remember(('fits', model, kind, fraction), lambda: _find_fits(ev, model, kind, fraction))
 
 
 def _complete_tasks(fits: pd.DataFrame) -> pd.DataFrame:
@@ -88,13 +94,14 @@ class _Tables(NamedTuple):
 
 def _tables(ev: Evaluation, fits: pd.DataFrame, values: np.ndarray) -> _Tables:
     "Tables of (fits, 1 + replicates) values; column 0 is the estimate."
-    estimates = pd.Series(values[:, 0], pd.MultiIndex.from_frame(fits[_TASK + _CELL])).sort_index()
     tasks = pd.MultiIndex.from_frame(fits[_TASK].drop_duplicates())
-    tables = [estimates.loc[task].unstack('network').to_numpy() for task in tasks]
     which = tasks.get_indexer(pd.MultiIndex.from_frame(fits[_TASK]))
+    (draws, draw), (networks, network) = (np.unique(fits[c], return_inverse=True) for c in _CELL)
+    tables = np.full((len(tasks), len(draws), len(networks)), np.nan)
+    tables[which, draw, network] = values[:, 0]
     replicates = [values[which == i, 1:].mean(0) for i in range(len(tasks))]
     n_tasks = tasks.get_level_values('task').nunique()
-    return _Tables(np.stack(tables), np.stack(replicates), _task_weights(ev, tasks), n_tasks)
+    return _Tables(tables, np.stack(replicates), _task_weights(ev, tasks), n_tasks)
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-019
 class Term(NamedTuple):
@@ -160,15 +167,18 @@ def _gather(ev: Evaluation, kind: str, terms: list[Term]) -> _Gathered | None:
     replicates = sum(f.replicates for f in found)
     return _Gathered(list(tables), sum(averages), replicates, found[0].weights, tasks)
 
-# %% ../../nbs/evaluation/three_sources.ipynb #cell-024
-def combined_interval(
-    ev: Evaluation,  # of a run
-    kind: str,  # of task
-    terms: list[Term],  # whose weighted AUROC, each times its factor, is added up
-    random_tasks: bool = False,  # True: for other tasks of the kind; False: for these
-) -> ThreeSourceInterval | None:  # None where the terms share no fit, or one task and others are asked about
-    "A sum of averages, draw by draw and network by network, with its interval over patients, draws and networks."
-    found = _gather(ev, kind, terms)
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-023
+def _gather_once(ev: Evaluation, kind: str, terms: list[Term]) -> _Gathered | None:
+    "As `_gather`; the last one is kept, for these tasks and others are asked about one after the other."
+    key, last = (kind, tuple(terms)), ev._cache.get('gathered')
+    if last is None or last[0] != key:
+        last = ev._cache['gathered'] = key, _gather(ev, kind, terms)
+    return last[1]
+
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-025
+def _combine(ev: Evaluation, kind: str, terms: list[Term], random_tasks: bool) -> ThreeSourceInterval | None:
+    "As `combined_interval`."
+    found = _gather_once(ev, kind, terms)
     if found is None or (random_tasks and found.tasks.get_level_values('task').nunique() < 2):
         return None
     replicates = found.replicates if random_tasks else found.averages[1:]
@@ -179,6 +189,17 @@ def combined_interval(
         return three_source_interval(found.tables[0].values, replicates, found.weights, *sources, random_tasks=True)
     table = np.tensordot(found.weights, found.tables[0].values, 1)
     return three_source_interval(table, replicates, None, *sources)
+
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-027
+def combined_interval(
+    ev: Evaluation,  # of a run
+    kind: str,  # of task
+    terms: list[Term],  # whose weighted AUROC, each times its factor, is added up
+    random_tasks: bool = False,  # True: for other tasks of the kind; False: for these
+) -> ThreeSourceInterval | None:  # None where the terms share no fit, or one task and others are asked about
+    "A sum of averages, draw by draw and network by network, with its interval over patients, draws and networks."
+    key = ('combined interval', kind, tuple(terms), random_tasks)
+    return ev.remember(key, lambda: _combine(ev, kind, terms, random_tasks))
 
 
 def sum_by_task(
@@ -193,7 +214,7 @@ def sum_by_task(
     sums = sum(np.nanmean(t.values, axis=(1, 2)) for t in found.tables)
     return pd.Series(sums, found.tasks).groupby(level='task').mean()
 
-# %% ../../nbs/evaluation/three_sources.ipynb #cell-026
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-029
 def system_interval(
     ev: Evaluation,  # of a run
     model: str,  # a system; its networks @1, @2 ... are part of it
@@ -205,7 +226,7 @@ def system_interval(
     found = combined_interval(ev, kind, [Term(1, model, fraction)], random_tasks)
     return None if found is None else logit_interval(found)
 
-# %% ../../nbs/evaluation/three_sources.ipynb #cell-030
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-033
 def difference_interval(
     ev: Evaluation,  # of a run
     a: str,  # a system
@@ -217,7 +238,7 @@ def difference_interval(
     "Paired difference of two systems, with its interval over patients, draws and networks."
     return combined_interval(ev, kind, [Term(1, a, fraction), Term(-1, b, fraction)], random_tasks)
 
-# %% ../../nbs/evaluation/three_sources.ipynb #cell-041
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-044
 def _interval_columns(these: ThreeSourceInterval | None, other: ThreeSourceInterval | None) -> dict:
     "The columns of an interval for these tasks and for others; null where there is none."
     these = three_source_interval([[np.nan]], [np.nan]) if these is None else these
@@ -251,7 +272,7 @@ def three_source_frame(
         rows.append(row | _interval_columns(these, other) | _task_count(fits) | nulls)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/evaluation/three_sources.ipynb #cell-044
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-047
 def _paired_null_columns(ev: Evaluation, fits: pd.DataFrame) -> dict:
     "The difference where both fits have weights, and the share of pairs in which one has none."
     first, second = fits[0].to_numpy(), fits[1].to_numpy()
@@ -260,6 +281,17 @@ def _paired_null_columns(ev: Evaluation, fits: pd.DataFrame) -> dict:
     n_linear = max(one['n_linear'], two['n_linear'])
     share = one['n_null'] / n_linear if n_linear else np.nan
     return dict(fitted=one['fitted'] - two['fitted'], n_null=one['n_null'], n_linear=n_linear, null_share=share)
+
+# %% ../../nbs/evaluation/three_sources.ipynb #cell-049
+def _difference_row(ev: Evaluation, a: str, b: str, kind: str, fraction: float) -> dict:
+    "One row of `three_source_differences`; several sections show it."
+    patients = ev.compare(a, b).set_index(['task_kind', 'fraction']).loc[(kind, fraction)]
+    row = dict(task_kind=kind, fraction=fraction, model=a, versus=b)
+    row |= dict(patients_value=patients['difference'], patients_low=patients['low'], patients_high=patients['high'])
+    other = difference_interval(ev, a, b, kind, fraction, random_tasks=True) if kind == 'phenotype' else None
+    row |= _interval_columns(difference_interval(ev, a, b, kind, fraction), other)
+    fits = _join_fits(ev, kind, [Term(1, a, fraction), Term(-1, b, fraction)])
+    return row | _task_count(fits) | _paired_null_columns(ev, fits)
 
 
 def three_source_differences(
@@ -270,15 +302,7 @@ def three_source_differences(
 ) -> pd.DataFrame:  # a row for each pair, kind and fraction; a pair is null where one of its two fits is
     "Paired differences with intervals over patients alone and over three sources, and their null models."
     rows = []
-    for a, b in pairs:
-        names = dict(difference='patients_value', low='patients_low', high='patients_high')
-        patients = ev.compare(a, b).rename(columns=names).set_index(['task_kind', 'fraction'])
-        for of_kind, fraction in product([kind] if kind else ev.kinds, fractions or ev.fractions):
-            key = dict(task_kind=of_kind, fraction=fraction, model=a, versus=b)
-            key |= {name: patients.loc[(of_kind, fraction), name] for name in names.values()}
-            cell = a, b, of_kind, fraction
-            other = difference_interval(ev, *cell, random_tasks=True) if of_kind == 'phenotype' else None
-            columns = _interval_columns(difference_interval(ev, *cell), other)
-            fits = _join_fits(ev, of_kind, [Term(1, a, fraction), Term(-1, b, fraction)])
-            rows.append(key | columns | _task_count(fits) | _paired_null_columns(ev, fits))
+    for (a, b), of_kind, fraction in product(pairs, [kind] if kind else ev.kinds, fractions or ev.fractions):
+        cell = a, b, of_kind, fraction
+        rows.append(ev.remember(('three-source difference', *cell), partial(_difference_row, ev, *cell)))
     return pd.DataFrame(rows)

@@ -107,6 +107,19 @@ def kkt_violation(
     return float(np.where(w != 0, of_nonzero, of_zero).max(initial=0))
 
 # %% ../../nbs/learning/l1_logistic.ipynb #cell-029
+def _solve_symmetric(
+    A: np.ndarray,  # (k, k) symmetric and positive definite; overwritten
+    b: np.ndarray,  # (k,)
+) -> np.ndarray:  # (k,); LinAlgError where a column is a combination of others
+    "The x with A x = b, by Cholesky; LAPACK is called directly, since a path solves hundreds of such systems."
+    from scipy.linalg.lapack import dpotrf, dpotrs
+
+    factor, failed = dpotrf(A.T, lower=False, overwrite_a=True, clean=False)  # A.T has the order that LAPACK wants
+    if failed:
+        raise np.linalg.LinAlgError(f'{failed}-th leading minor of the array is not positive definite')
+    return dpotrs(factor, b, lower=False)[0]
+
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-031
 def _active_set_step(
     G: np.ndarray,  # (m, m) X'X
     c: np.ndarray,  # (m,) X't
@@ -114,13 +127,10 @@ def _active_set_step(
     lam: float,  # lambda
 ) -> np.ndarray:  # (m,) never worse than `u`
     "Minimise the lasso over the non-zero weights, signs kept; the first weight that reaches zero stays there"
-    from scipy.linalg import cho_factor, cho_solve
-
     u, active = u.copy(), np.flatnonzero(u)
     while len(active):
         sign = np.sign(u[active])
-        factor = cho_factor(G[np.ix_(active, active)], check_finite=False)
-        move = cho_solve(factor, c[active] - lam * sign, check_finite=False) - u[active]
+        move = _solve_symmetric(G.take(active, 0).take(active, 1), c[active] - lam * sign) - u[active]
         keeps_sign = (u[active] + move) * sign > 0
         if keeps_sign.all():
             u[active] += move
@@ -131,7 +141,7 @@ def _active_set_step(
         active = np.flatnonzero(u)
     return u
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-034
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-036
 def _coordinate_descent(X, t, G, c, u, lam: float) -> np.ndarray:
     "50 passes over the weights of the lasso"
     from sklearn.linear_model import enet_path
@@ -164,7 +174,7 @@ def _weighted_lasso(
             break
     return u
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-038
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-040
 def _working_set(gradient: np.ndarray, w: np.ndarray, lam: float) -> np.ndarray:  # positions, sorted
     "Non-zero weights, and the zeros that violate their KKT condition most"
     violating = np.flatnonzero((w == 0) & (np.abs(gradient) > lam))
@@ -199,7 +209,7 @@ def _newton_step(Z, y, w, eta, lam: float, present: DualityGap, ridge: float) ->
             return w + step * d, moved
     return w, eta
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-040
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-042
 @dataclass
 class L1LogisticFit:
     "One model of the path"
@@ -225,7 +235,7 @@ class L1LogisticFit:
         "Logits of other stays"
         return Z @ self.coef + self.intercept
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-042
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-044
 def raise_for_problem(
     Z: np.ndarray,  # (n, m) features
     y: np.ndarray,  # (n,) labels
@@ -242,7 +252,7 @@ def raise_for_problem(
     if not np.isfinite(Z).all():
         raise BadInput('features: missing or infinite values; impute and standardise first')
 
-# %% ../../nbs/learning/l1_logistic.ipynb #cell-046
+# %% ../../nbs/learning/l1_logistic.ipynb #cell-048
 def l1_logistic_path(
     Z: np.ndarray,  # (n, m) standardised features
     y: np.ndarray,  # (n,) 0 or 1
