@@ -51,7 +51,7 @@ MENU = [
             for name in (
                 *("channels", "descriptors", "validation", "description", "storage", "fingerprint"),
                 *("partitions", "label_facts", "summary", "prepared_files"),
-                *("units", "alignment", "sites"),
+                *("units", "alignment", "sites", "joining"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
         ],
@@ -164,6 +164,7 @@ MENU = [
                 *("physionet2012_outcomes", "physionet2012_descriptors", "physionet2012_losses", "threshold_tasks"),
                 *("physionet2019", "physionet2019_files", "physionet2019_rows", "physionet2019_descriptors"),
                 "physionet2019_losses",
+                "join",
                 "archive_files",
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
                 *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),
