@@ -61,7 +61,7 @@ MENU = [
         [
             f"frames/{name}.ipynb"
             for name in (
-                *("tables", "options", "mapping", "stay_table", "stays", "times", "time_units", "values", "events"),
+                *("tables", "options", "mapping", "stay_table", "stays", "times", "dates", "time_units", "values", "events"),
                 *("files", "problems", "input_report", "conversion", "own_labels", "stay_rows"),
             )
         ],
@@ -180,7 +180,7 @@ MENU = [
         [
             f"utilities/{name}.ipynb"
             for name in (
-                *("errors", "seeds", "ranking", "files", "csv_forms", "gzip_files", "json_files"),
+                *("errors", "seeds", "ranking", "files", "encodings", "csv_forms", "gzip_files", "json_files"),
                 *("checkpoint_form", "run_records", "code_hashes", "help_texts", "display"),
             )
         ]

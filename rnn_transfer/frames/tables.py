@@ -18,6 +18,7 @@ from ..cohorts.channels import BENCHMARK_CHANNELS, Channel, Task
 from ..cohorts.losses import CHANNEL_LIMIT, Loss, loss_records
 from ..cohorts.summary import died_in_window
 from ..cohorts.validation import check_name
+from .dates import join_date_and_time
 from .events import EventPieces, events_of_long, events_of_wide, join_pieces, usable_rows
 from .files import read_table
 from .mapping import ChannelRule, check_names, check_spelling, match_names, name_text, read_mapping
@@ -81,7 +82,7 @@ def _row_hours(
 # %% ../../nbs/frames/tables.ipynb #cell-010
 def _find_roles(frame, needed: list[str], options: ReadOptions, table: str, findings: Findings) -> dict[str, str]:
     "The columns of needed roles; a problem for each that is missing"
-    roles = find_columns(frame, [*needed, 'unit'], options.columns)
+    roles = find_columns(frame, [*needed, 'unit', 'date'], options.columns)
     for role in [role for role in needed if role not in roles]:
         names, stated = shorten_list(frame.columns), options.columns.get(role)
         fix = f"name it: columns=dict({role}='…'), on the command line --columns '{role}=…'"
@@ -145,6 +146,8 @@ def _read_events(
     "The events of a long or wide table"
     needed = ['stay_id', 'hour'] if is_wide else ['stay_id', 'hour', 'channel', 'value']
     roles = _find_roles(frame, needed, options, table, findings)
+    frame = join_date_and_time(frame, roles, 'date' in options.columns, table, findings)
+    roles.pop('date', None)
     bins = options.whole_hours == 'bins' or (is_wide and options.whole_hours != 'times')
     places = _place_rows(frame, roles, stays, bins, options, hours, table, findings)
     if not is_wide and not {'channel', 'value'} <= set(roles):
