@@ -36,7 +36,7 @@ class Standardizer:
         observed = ~np.isnan(F)
         mean = np.where(observed, F, 0).sum(0) / np.maximum(observed.sum(0), 1)
         std = np.sqrt((np.where(observed, F - mean, 0) ** 2).mean(0))
-        kept = std > 1e-6 * np.abs(mean)
+        kept = std > np.maximum(1e-6 * np.abs(mean), 1e-9)  # below: rounding, such as the skewness of equal values
         return cls(kept, mean[kept], std[kept])
 
     def transform(
