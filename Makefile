@@ -39,7 +39,8 @@ help:
 	@echo '              SOURCE=physionet2012 DATA=FOLDER for open ICU data; PROFILE=quick|open|repeated|paper OUT=FOLDER'
 	@echo '              SOURCE=physionet2019 DATA=FOLDER from hospital A to hospital B; FROM=B TO=A the other way round'
 	@echo '              SPLITS= FRACTIONS= SEEDS= WORKERS= SCHEDULER= DEVICE= ARGS="..." go to rnn_transfer_paper'
-	@echo 'make network  the network that ships, with its card: DATA=FOLDER with sets a and b of PhysioNet 2012, and no other set'
+	@echo 'make network  the network that ships, with its card: DATA=FOLDER with sets a and b of PhysioNet 2012, and no other set,'
+	@echo '              DATA2019=FOLDER with training_setA of PhysioNet 2019; another hospital there is not trained on'
 	@echo 'make test     style, library, notebooks, README and site: every check but those of make slow'
 	@echo 'make lint     the style alone: ruff over notebooks, tests, docs and benchmarks; export in step'
 	@echo 'make slow     the checks that take minutes: killed runs, coverage of intervals'
@@ -71,10 +72,15 @@ paper: $(INSTALLED)
 	@$(BIN)/rnn_transfer_paper --cohort "$(COHORT)" --out "$(OUT)" $(DEFAULTS) $(FLAGS)
 
 network: $(INSTALLED)
-	@$(BIN)/rnn_transfer_cohort physionet2012 --path "$(DATA)" --out cohorts/network-physionet2012
-	@$(BIN)/rnn_transfer_pretrain --cohort cohorts/network-physionet2012 --out rnn_transfer/resources/network_physionet2012.safetensors \
-		--kind phenotype --hidden 100 --channel-dropout 0.2 --lr 1e-3 --max-updates 3000 \
-		--title "MIMIC-Net on PhysioNet 2012, sets a and b" --limits docs/networks/physionet2012.md
+	@test -n "$(DATA)" -a -n "$(DATA2019)" || { echo 'error: make network DATA=FOLDER DATA2019=FOLDER; see make help' >&2; exit 1; }
+	@$(BIN)/rnn_transfer_cohort physionet2012 --path "$(DATA)" --out cohorts/network-2012
+	@$(BIN)/rnn_transfer_cohort physionet2019 --path "$(DATA2019)" --hours 48 --out cohorts/network-2019
+	@$(BIN)/rnn_transfer_cohort join --path "cohorts/network-2012;cohorts/network-2019" --out cohorts/network \
+		--names "PhysioNet 2012;PhysioNet 2019" --apart "Raised transaminases;Marked myocardial injury" \
+		--same "Hyperbilirubinaemia;Severe anaemia;Hypercapnia;Hypokalaemia;Hyperkalaemia;Hypomagnesaemia"
+	@$(BIN)/rnn_transfer_pretrain --cohort cohorts/network --sites "PhysioNet 2012,A" --out rnn_transfer/resources/network_physionet.safetensors \
+		--kind phenotype --hidden 100 --lr 1e-3 --max-updates 4000 \
+		--title "MIMIC-Net on PhysioNet 2012 and hospital A of PhysioNet 2019" --limits docs/networks/physionet.md
 
 style: $(INSTALLED)
 	@$(BIN)/ruff check --quiet $(CHECKED)

@@ -52,7 +52,7 @@ MENU = [
             for name in (
                 *("channels", "descriptors", "validation", "description", "storage", "fingerprint"),
                 *("partitions", "label_facts", "summary", "prepared_files"),
-                *("units", "alignment", "sites"),
+                *("units", "alignment", "sites", "joining"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
         ],
@@ -62,7 +62,18 @@ MENU = [
         [
             f"frames/{name}.ipynb"
             for name in (
-                *("tables", "options", "mapping", "stay_table", "stays", "times", "time_units", "values", "events"),
+                *(
+                    "tables",
+                    "options",
+                    "mapping",
+                    "stay_table",
+                    "stays",
+                    "times",
+                    "dates",
+                    "time_units",
+                    "values",
+                    "events",
+                ),
                 *("files", "problems", "input_report", "conversion", "own_labels", "stay_rows"),
             )
         ],
@@ -165,6 +176,7 @@ MENU = [
                 *("physionet2012_outcomes", "physionet2012_descriptors", "physionet2012_losses", "threshold_tasks"),
                 *("physionet2019", "physionet2019_files", "physionet2019_rows", "physionet2019_descriptors"),
                 "physionet2019_losses",
+                "join",
                 "archive_files",
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),
                 *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),
@@ -180,7 +192,7 @@ MENU = [
         [
             f"utilities/{name}.ipynb"
             for name in (
-                *("errors", "seeds", "ranking", "files", "csv_forms", "gzip_files", "json_files"),
+                *("errors", "seeds", "ranking", "files", "encodings", "csv_forms", "gzip_files", "json_files"),
                 *("checkpoint_form", "run_records", "code_hashes", "help_texts", "display"),
             )
         ]

@@ -49,3 +49,4 @@ from .transfer import run_transfer as run_transfer
 from .estimators.input_check import check_input as check_input
 from .frames.mapping import draft_mapping as draft_mapping
 from .estimators.shipped import shipped_network as shipped_network
+from .sources.join import join_cohorts as join_cohorts

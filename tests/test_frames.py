@@ -1008,3 +1008,14 @@ def test_real_stays_and_a_fixed_horizon_are_no_minutes(charted, last, step):
     number, stay = np.tile(hours, len(lengths)), np.repeat(lengths.index.to_numpy(), len(hours))
     length = np.repeat(lengths.to_numpy(), len(hours))
     assert guess_time_units(number, length, fill_of_stays(number, stay, length)) == ("", "")
+
+
+def test_several_channels_of_ones_own_are_one_line():
+    own = {name: (name, "U/L") for name in ("CRP", "PCT", "Amylase")}
+    hourly = pd.concat(
+        [HOURLY.assign(stay_id=HOURLY["stay_id"] + 4 * k, CRP=5.0, PCT=1.5, Amylase=60.0) for k in range(3)]
+    )
+    stays = pd.concat([STAYS.assign(stay_id=STAYS["stay_id"] + 4 * k) for k in range(3)]).assign(subject_id=range(12))
+    note = Cohort.from_wide(hourly, stays, MAPPING | own).meta["note"]
+    assert "CRP (5), PCT (1.5), Amylase (60) are channels of your own, whose normal values are their medians" in note
+    assert note.count("channels of your own") == note.count("channel of your own") + 1 == 1

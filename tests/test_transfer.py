@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit
+from scipy.stats import skew
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -281,6 +282,16 @@ def test_standardiser_by_hand():
     assert s.kept.tolist() == [True, False, False, False]
     np.testing.assert_allclose(s.mean, [2]), np.testing.assert_allclose(s.std, [(2 / 3) ** 0.5])
     np.testing.assert_allclose(s.transform(np.array([[nan, 1, 1, 1], [4, nan, nan, nan]])), [[0], [2 / (2 / 3) ** 0.5]])
+
+
+def test_a_skewness_that_is_0_but_for_rounding_sends_no_stay_far_away():
+    few = pd.DataFrame(dict(a=[0.1, 0.2, 0.30], b=[0.7, 0.1, 0.4])).T.to_numpy()
+    pairs = np.array([skew([x, x + 0.1]) for x in np.arange(1, 40) / 7])  # 0 by hand, and by scipy only nearly
+    assert pairs.any() and np.abs(pairs).max() < 1e-6
+    F = np.c_[np.arange(39.0), pairs]
+    s = Standardizer.fit(F)
+    assert s.kept.tolist() == [True, False]
+    assert np.abs(s.transform(np.c_[[3.0, 4], skew(few, axis=1)])).max() < 40
 
 
 @pytest.fixture(scope='module')

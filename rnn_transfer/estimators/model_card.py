@@ -72,6 +72,7 @@ def _section_stays(info: dict) -> str:
         [key, cohort[key]] for key in ('source', 'version', 'licence', 'synthetic', 'url', 'citation') if key in cohort
     ]
     rows += [[key.replace('_', ' '), f'{counts[key]:,}'] for key in ('train', 'val', 'train_subjects') if key in counts]
+    rows += [['sites', ', '.join(info['pretrain_sites'])]] if info.get('pretrain_sites') else []
     rows.append(['fingerprint of the cohort', info.get('fingerprint', 'unknown')])
     return '## Stays it learned from\n\n' + _table(['what', 'value'], rows)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/estimators/shipped.ipynb #cell-006
-SHIPPED = ('physionet2012',)  # names of the networks that come with the package
+SHIPPED = ('physionet',)  # names of the networks that come with the package
 
 
 def shipped_network(
-    name: str = 'physionet2012',  # one of `SHIPPED`
+    name: str = 'physionet',  # one of `SHIPPED`
 ) -> Path:  # file NAME.safetensors; NAME.json and its card NAME.md lie next to it
     "The checkpoint of a network that comes with the package."
     if name not in SHIPPED:

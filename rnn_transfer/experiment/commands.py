@@ -151,7 +151,7 @@ def _make_cohort_of(options: dict) -> None:
 @command(complete=complete_comment)
 def rnn_transfer_cohort(
     source: str,  # one of SOURCES; --help lists them
-    path: str = '',  # folder with the source's files; synthetic and table need none
+    path: str = '',  # folder with the source's files, of join cohort folders with semicolons; synthetic, table: none
     events: str = '',  # table: Parquet or CSV file, a row for each observation, or for each stay and hour
     stays: str = '',  # table, meds: Parquet or CSV file, a row for each stay (meds: by codes of admission)
     mapping: str = '',  # table: CSV file of names, channels, units and categories
@@ -164,6 +164,9 @@ def rnn_transfer_cohort(
     time_unit: str = '',  # table: of numbers in the column of times; hours (default), minutes, days or seconds
     decimal: str = '',  # table: ',' where a comma is the decimal point (default: so in files with semicolons)
     checkpoint: str = '',  # table: network whose channels are known, and with whose stays to compare
+    names: str = '',  # join: names of the cohorts, with semicolons (default: their sources)
+    same: str = '',  # join: tasks that are one rule in different words, with semicolons
+    apart: str = '',  # join: tasks of one name that stay two, with semicolons
     out: str = '',  # cohort folder to write (default: cohorts/SOURCE)
     n: int | None = None,  # synthetic: number of stays (default: 2000)
     test: str = '',  # physionet2012, physionet2019: the set or hospital to test on (default: the last; drawn)

@@ -14,6 +14,7 @@ from fastcore.script import store_true
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-004
 from .commandline import command, one_line_errors
+from .hospitals import parse_sites
 from .profiles import parse_number_list
 from ..utilities.errors import BadInput
 
@@ -62,6 +63,7 @@ def rnn_transfer_pretrain(
     out: str = '',  # NAME.safetensors to write; NAME.json and NAME.md are written next to it
     tasks: str = '',  # names with semicolons, such as 'sepsis;shock' (default: all tasks)
     kind: str = '',  # phenotype, mortality or other: of the tasks only those of this kind (default: all)
+    sites: str = '',  # of a cohort of several hospitals: train on stays of these alone, such as A,B (default: all)
     hidden: str = '100',  # units in a layer; of several, with commas, the one with the lowest validation loss is kept
     start: str = '',  # checkpoint to go on from (default: initial weights by --seed)
     keep_test: store_true = False,  # leave the test stays unused (default: they are trained on)
@@ -84,19 +86,33 @@ def rnn_transfer_pretrain(
         settings = dict(lr=lr, max_updates=max_updates, patience=patience)
         more = dict(start=start or None, keep_test=keep_test, hours=hours, dropout_of_channels=channel_dropout)
         more |= dict(seed=seed, threads=threads)
-        made = _pretrain(cohort, (tasks, kind), parse_hidden(hidden), settings, **more)
+        made = _pretrain(cohort, (tasks, kind), sites, parse_hidden(hidden), settings, **more)
         _save_with_card(made, out, title, limits)
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-016
-def _pretrain(cohort: str, tasks: tuple[str, str], hidden: list[int], settings: dict, **more) -> 'Pretrained':
-    "Load the cohort and train on the tasks of these names and this kind"
+def _pretrain(
+    cohort: str, tasks: tuple[str, str], sites: str, hidden: list[int], settings: dict, **more
+) -> 'Pretrained':
+    "Load the cohort and train on the tasks of these names and this kind, in stays of these sites"
     from rnn_transfer.data import Cohort
     from rnn_transfer.estimators.pretraining import pretrain_network
     from rnn_transfer.learning.training import TrainSettings
 
     stays = Cohort.load(cohort)
-    names = _chosen_tasks(stays, *tasks)
-    return pretrain_network(stays, names, hidden, TrainSettings(**settings), **more)
+    names, sites = _chosen_tasks(stays, *tasks), parse_sites(sites or None, 'sites')
+    made = pretrain_network(_of_sites(stays, sites), names, hidden, TrainSettings(**settings), **more)
+    made.net.meta |= dict(pretrain_sites=sites) if sites else {}
+    return made
+
+
+def _of_sites(cohort: 'Cohort', sites: list[str] | None) -> 'Cohort':
+    "The stays of these sites; BadInput for a site that is not there or lacks train or validation stays"
+    from rnn_transfer.cohorts.sites import at_sites, check_roles
+
+    if not sites:
+        return cohort
+    check_roles(cohort.stays, sites)
+    return cohort.iloc[at_sites(cohort.stays, sites)]
 
 
 def _chosen_tasks(cohort: 'Cohort', tasks: str, kind: str) -> list[str]:

@@ -16,6 +16,7 @@ import pandas as pd
 
 # %% ../../nbs/frames/files.ipynb #cell-003
 from ..utilities.csv_forms import MISSING_WORDS, open_csv, read_form
+from ..utilities.encodings import describe_encoding, first_line_not_utf8
 from ..utilities.errors import BadInput
 from ..utilities.gzip_files import gzip_checked
 
@@ -62,7 +63,9 @@ def _read_csv(path: Path, identifiers: Collection[str], decimal: str) -> pd.Data
             types = dict.fromkeys(are_ids, 'str')
             frame = pd.read_csv(file, sep=form.delimiter, decimal=decimal, index_col=False, dtype=types, **options)
     except UnicodeDecodeError as e:
-        raise BadInput(f'{path}: no text in UTF-8; save it as CSV in UTF-8') from e
+        with open_csv(path, 'rb') as file:
+            number, line = first_line_not_utf8(file)
+        raise BadInput(f'{path}: line {number}: {describe_encoding(line)}') from e
     except pd.errors.ParserWarning as e:
         fix = f'put texts and numbers with {form.delimiter!r} in them in quotes, or separate the fields with semicolons'
         raise BadInput(f'{path}: lines have more fields than line 1 has names ({len(form.names)}); {fix}') from e

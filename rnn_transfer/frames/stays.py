@@ -36,6 +36,7 @@ _ROLES = {  # usual names, in small letters
     'partition': 'partition',
     'site': 'site hospital',
     'hour': 'hour hours iculos charttime time timestamp observation_time',
+    'date': 'date chartdate chart_date observation_date',
     'channel': 'channel variable item parameter label',
     'value': 'value valuenum',
     'unit': 'unit valueuom',

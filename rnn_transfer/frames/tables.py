@@ -18,6 +18,7 @@ from ..cohorts.channels import BENCHMARK_CHANNELS, Channel, Task
 from ..cohorts.losses import CHANNEL_LIMIT, Loss, loss_records
 from ..cohorts.summary import died_in_window
 from ..cohorts.validation import check_name
+from .dates import join_date_and_time
 from .events import EventPieces, events_of_long, events_of_wide, join_pieces, usable_rows
 from .files import read_table
 from .mapping import ChannelRule, check_names, check_spelling, match_names, name_text, read_mapping
@@ -81,7 +82,7 @@ def _row_hours(
 # %% ../../nbs/frames/tables.ipynb #cell-010
 def _find_roles(frame, needed: list[str], options: ReadOptions, table: str, findings: Findings) -> dict[str, str]:
     "The columns of needed roles; a problem for each that is missing"
-    roles = find_columns(frame, [*needed, 'unit'], options.columns)
+    roles = find_columns(frame, [*needed, 'unit', 'date'], options.columns)
     for role in [role for role in needed if role not in roles]:
         names, stated = shorten_list(frame.columns), options.columns.get(role)
         fix = f"name it: columns=dict({role}='…'), on the command line --columns '{role}=…'"
@@ -145,6 +146,8 @@ def _read_events(
     "The events of a long or wide table"
     needed = ['stay_id', 'hour'] if is_wide else ['stay_id', 'hour', 'channel', 'value']
     roles = _find_roles(frame, needed, options, table, findings)
+    frame = join_date_and_time(frame, roles, 'date' in options.columns, table, findings)
+    roles.pop('date', None)
     bins = options.whole_hours == 'bins' or (is_wide and options.whole_hours != 'times')
     places = _place_rows(frame, roles, stays, bins, options, hours, table, findings)
     if not is_wide and not {'channel', 'value'} <= set(roles):
@@ -262,20 +265,29 @@ class ConvertedTables:
     findings: Findings  # warnings and losses; no errors
 
 
+def _warn_of_own_channels(own: dict[str, float], free: list[str], findings: Findings) -> None:
+    "One line on channels of one's own and their medians; `free` are known channels that nothing stands for"
+    if not own:
+        return
+    what = 'is a channel of your own, whose normal value is its median,'
+    what = f'{next(iter(own))} {what} {next(iter(own.values())):g}'
+    if len(own) > 1:
+        listed = shorten_list((f'{name} ({normal:g})' for name, normal in own.items()), 20)
+        what = f'{listed} are channels of your own, whose normal values are their medians'
+    fix = 'state another as normal'
+    fix += f', or name the channel that it is: {shorten_list(free, 12)}' if free else ''
+    findings.add('mapping', '', what, fix, is_error=False)
+
+
 def _order_channels(pieces: EventPieces, options: ReadOptions, findings: Findings) -> list[Channel]:
     "Channels in the order in which they are known; the normal value of one's own is the median"
-    known = [c.name for c in options.channels or BENCHMARK_CHANNELS]
-    given = [c.name for c in pieces.channels]
+    known, own = [c.name for c in options.channels or BENCHMARK_CHANNELS], {}
     for i, channel in enumerate(pieces.channels):
         if channel.normal is None:
             values = [v for v, code in zip(pieces.value, pieces.code) if len(code) and code[0] == i]
-            normal = float(np.median(np.concatenate(values))) if values else 0.0
-            channel.normal = normal
-            free = ', '.join([name for name in known if name not in given][:12])
-            what = f'{channel.name} is a channel of your own, whose normal value is its median, {normal:g}'
-            fix = 'state another as normal'
-            fix += f', or name the channel that it is: {free}' if free else ''
-            findings.add('mapping', '', what, fix, is_error=False)
+            channel.normal = own[channel.name] = float(np.median(np.concatenate(values))) if values else 0.0
+    given = {c.name for c in pieces.channels}
+    _warn_of_own_channels(own, [name for name in known if name not in given], findings)
     return sorted(pieces.channels, key=lambda c: known.index(c.name) if c.name in known else len(known))
 
 # %% ../../nbs/frames/tables.ipynb #cell-029

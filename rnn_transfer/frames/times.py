@@ -48,7 +48,7 @@ def parse_timestamps(
     if texts[is_other].str.fullmatch(r'[+-]?\d+,\d+').any():
         fix = "if these are numbers with a decimal comma, say decimal=','"
     elif texts[is_other].str.fullmatch(r'\d{1,2}:\d{2}(:\d{2})?').any():
-        fix = 'a time of day needs its date: put both in one column'
+        fix = "a time of day needs its date: name its column, columns=dict(date='…'), or put both in one column"
     findings.add(table, column.name, what, fix, is_other, cells=column, rows=column.index)
     has_zone = texts[is_iso].str.contains(r'(?:Z|:\d{2}.*[+-]\d{2}:?\d{2})$', regex=True)
     if has_zone.nunique() > 1:

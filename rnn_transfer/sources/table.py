@@ -45,7 +45,7 @@ def write_draft(
 ) -> pd.DataFrame:  # as `draft_mapping`
     "Draft a mapping of the names in a table of events."
     frame, _ = read_table(events, 'events', identifier_names(columns))
-    roles = find_columns(frame, ['stay_id', 'subject_id', 'hour', 'channel', 'value', 'unit'], columns)
+    roles = find_columns(frame, ['stay_id', 'subject_id', 'hour', 'date', 'channel', 'value', 'unit'], columns)
     in_rows = is_long(frame, columns)
     names = frame[roles['channel']].dropna().unique() if in_rows else [c for c in frame if c not in roles.values()]
     return draft_mapping(list(map(str, names)), path)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 # %% ../../nbs/utilities/csv_forms.ipynb #cell-003
+from .encodings import describe_encoding
 from .errors import BadInput
 from .gzip_files import NOT_WHOLE_GZIP
 
@@ -117,7 +118,9 @@ def read_form(
     try:
         text = line.decode('utf-8')
         headers = {delimiter: next(csv.reader([text], delimiter=delimiter)) for delimiter in ',;\t|'}
-    except (UnicodeDecodeError, csv.Error) as e:
+    except UnicodeDecodeError as e:
+        raise BadInput(f'{path}: line 1: {describe_encoding(line, show=True)}') from e
+    except csv.Error as e:
         raise BadInput(f'{path}: line 1: {NOT_UTF8}') from e
     if re.fullmatch(r'"?sep=.?"?', text.strip(), re.IGNORECASE):
         raise BadInput(f'{path}: line 1: {text.strip()!r} is for Excel alone; delete the line')
