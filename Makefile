@@ -75,7 +75,7 @@ network: $(INSTALLED)
 	@test -n "$(DATA)" -a -n "$(DATA2019)" || { echo 'error: make network DATA=FOLDER DATA2019=FOLDER; see make help' >&2; exit 1; }
 	@$(BIN)/rnn_transfer_cohort physionet2012 --path "$(DATA)" --out cohorts/network-2012
 	@$(BIN)/rnn_transfer_cohort physionet2019 --path "$(DATA2019)" --hours 48 --out cohorts/network-2019
-	@$(BIN)/rnn_transfer_cohort join --path "cohorts/network-2012;cohorts/network-2019" --out cohorts/network \
+	@$(BIN)/rnn_transfer_join --cohorts "cohorts/network-2012;cohorts/network-2019" --out cohorts/network \
 		--names "PhysioNet 2012;PhysioNet 2019" --apart "Raised transaminases;Marked myocardial injury" \
 		--same "Hyperbilirubinaemia;Severe anaemia;Hypercapnia;Hypokalaemia;Hyperkalaemia;Hypomagnesaemia"
 	@$(BIN)/rnn_transfer_pretrain --cohort cohorts/network --sites "PhysioNet 2012,A" --out rnn_transfer/resources/network_physionet.safetensors \

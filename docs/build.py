@@ -160,7 +160,7 @@ MENU = [
             for name in (
                 *("profiles", "notebooks", "draws", "plan", "store", "provenance", "execute", "cluster"),
                 *("hospitals", "run", "each_site"),
-                *("status", "commandline", "commands", "pretrain_command", "apply_command", "combine"),
+                *("status", "commandline", "commands", "join_command", "pretrain_command", "apply_command", "combine"),
             )
         ],
     ),

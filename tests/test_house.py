@@ -33,6 +33,7 @@ IMPORTS_OF_SOURCES = {
     ("experiment.commands", "sources.known_sources"),
     ("experiment.commands", "sources.mimic3_export"),
     ("experiment.commands", "sources.mimic3_verify"),
+    ("experiment.join_command", "sources.join"),
     ("experiment.run", "sources.synthetic_raw"),
 }
 TEXT = {
@@ -177,7 +178,7 @@ def test_the_public_face_is_lazy_and_complete():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["commands", "apply_command", "run", "status", "cluster", "profiles"])
+@pytest.mark.parametrize("name", ["commands", "join_command", "apply_command", "run", "status", "cluster", "profiles"])
 def test_the_command_line_imports_nothing_heavy(name):
     heavy = "{'torch', 'pandas', 'sklearn', 'matplotlib', 'distributed', 'papermill', 'nbdev'}"
     code = f"import sys, rnn_transfer.experiment.{name}; print(*{heavy} & set(sys.modules))"

@@ -1,5 +1,6 @@
 "Several cohorts as one: names meet, patients do not, and what does not fit is one line."
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from rnn_transfer import Cohort, join_cohorts
 from rnn_transfer.cohorts.channels import Channel, Task
-from rnn_transfer.experiment.commands import rnn_transfer_cohort
+from rnn_transfer.experiment.join_command import rnn_transfer_join
 from rnn_transfer.experiment.pretrain_command import rnn_transfer_pretrain
 from rnn_transfer.model import read_checkpoint
 from rnn_transfer.sources import physionet2012, physionet2019
@@ -163,15 +164,15 @@ def test_two_cohorts_of_one_name_may_be_the_same_patients(pair, names, message):
 
 def test_the_command_joins_folders_and_trains_at_some_sites(pair, tmp_path, capsys):
     folders = [str(c.save(tmp_path / name)) for name, c in zip(NAMES, pair)]
-    out, path = str(tmp_path / "both"), ";".join(folders)
+    out, both = str(tmp_path / "both"), ";".join(folders)
     with pytest.raises(SystemExit):
-        rnn_transfer_cohort("join", path=path, out=out)
+        rnn_transfer_join(both, out=out)
     assert "two cohorts are called 'toy'" in capsys.readouterr().err and not Path(out).exists()
-    rnn_transfer_cohort("join", path=path, names="north;south", out=out)
+    rnn_transfer_join(both, names="north;south", out=out)
     assert "120 stays" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        rnn_transfer_cohort("join", path=f"{folders[0]};{tmp_path / 'no'}", names="north;south", out=out)
-    assert "no" in capsys.readouterr().err and Cohort.load(out)
+        rnn_transfer_join(f"{folders[0]};{tmp_path / 'no'}", names="north;south", out=out)
+    assert f"error: {tmp_path / 'no'}" in capsys.readouterr().err and len(Cohort.load(out)) == 120
     net = tmp_path / "net.safetensors"
     settings = dict(kind="phenotype", hidden="4", max_updates=2)
     with pytest.raises(SystemExit):
@@ -181,6 +182,47 @@ def test_the_command_joins_folders_and_trains_at_some_sites(pair, tmp_path, caps
     stored = read_checkpoint(net).description
     assert stored["pretrain_sites"] == ["south"] and stored["counts"]["train"] + stored["counts"]["val"] == 60
     assert "| sites | south |" in net.with_suffix(".md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("cohorts", "out", "message"),
+    [
+        ("", "both", "--cohorts: name two or more cohort folders"),
+        ("{0}", "both", "--cohorts: name two or more cohort folders"),
+        ("{0};{1};{1}/.", "both", "--cohorts: one folder is named twice"),
+        ("{0};{1}", "south", "it is one of the cohorts; name another folder"),
+        ("{0};{1}", "north/stays.parquet", "cannot be written"),
+        ("{0};{1}", "notes", "notes"),
+    ],
+)
+def test_what_the_command_cannot_do_is_one_line(pair, tmp_path, capsys, cohorts, out, message):
+    folders = [str(c.save(tmp_path / name)) for name, c in zip(NAMES, pair)]
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("not a cohort")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as e:
+        rnn_transfer_join(cohorts.format(*folders), names="north;south", out=str(tmp_path / out))
+    said = capsys.readouterr().err
+    assert e.value.code == 2 and message in said and said.startswith("error: ") and said.count("\n") == 1
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_the_command_reads_its_options_and_says_what_the_union_holds(pair, tmp_path, capsys, monkeypatch):
+    folders = [str(c.save(tmp_path / name)) for name, c in zip(NAMES, pair)]
+    options = ["--cohorts", "; ".join(folders), "--names", "north; south", "--out", str(tmp_path / "both")]
+    monkeypatch.setattr("sys.argv", ["rnn_transfer_join", *options])
+    rnn_transfer_join()
+    said = capsys.readouterr().out
+    both = join_cohorts(pair, NAMES)
+    assert said.startswith(f"{tmp_path / 'both'}: 120 stays (") and f"fingerprint {both.fingerprint[:12]}" in said
+    assert Cohort.load(tmp_path / "both").fingerprint == both.fingerprint
+    monkeypatch.setattr("sys.argv", ["rnn_transfer_join", *options, "--debug", "--apart", "Gout"])
+    with pytest.raises(BadInput, match="Gout"):
+        rnn_transfer_join()
+    monkeypatch.setattr("sys.argv", ["rnn_transfer_join", "--version"])
+    with pytest.raises(SystemExit):
+        rnn_transfer_join()
+    assert re.match(r"rnn_transfer \d", capsys.readouterr().out)
 
 
 @pytest.mark.slow

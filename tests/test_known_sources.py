@@ -84,11 +84,11 @@ def test_a_new_source_can_be_built(eicu, tmp_path, capsys):
 
 def test_help_and_messages_name_a_new_source(eicu, monkeypatch, capsys):
     said = help_of_cohort(monkeypatch, capsys)
-    assert 'table (own), join (several cohorts) or eicu' in said
+    assert 'physionet2019, table (own) or eicu' in said
     assert 'mimic3, mimic4, meds: fix what is wrong in the reference; all, or names (default: none); eicu too' in said
     with pytest.raises(SystemExit):
         rnn_transfer_cohort('nothing')
-    assert 'table, join, eicu' in capsys.readouterr().err
+    assert 'table, eicu' in capsys.readouterr().err
 
 
 def test_help_names_every_source_of_an_option(monkeypatch, capsys):
@@ -102,8 +102,8 @@ def test_help_names_every_source_of_an_option(monkeypatch, capsys):
 
 def test_the_form_for_bugs_offers_every_source(eicu):
     text = (ROOT / '.github' / 'ISSUE_TEMPLATE' / 'bug.yml').read_text(encoding='utf-8')
-    assert 'options: [synthetic, mimic3' in text and 'table, join, eicu, my own, none]' not in text
-    assert 'table, join, eicu, my own, none]' in bug_form_of(text, list(SOURCES))
+    assert 'options: [synthetic, mimic3' in text and 'table, eicu, my own, none]' not in text
+    assert 'table, eicu, my own, none]' in bug_form_of(text, list(SOURCES))
 
 
 def test_defaults_of_make_paper(eicu):

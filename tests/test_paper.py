@@ -712,6 +712,7 @@ def test_debug_shows_the_traceback(tmp_path):
         'rnn_transfer_verify',
         'rnn_transfer_pretrain',
         'rnn_transfer_apply',
+        'rnn_transfer_join',
         'rnn_transfer_combine',
     ],
 )

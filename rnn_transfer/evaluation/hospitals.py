@@ -20,6 +20,7 @@ import pandas as pd
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-004
 from .calibration_lines import CALIBRATION_DEFINITION, calibration_columns
 from .claim_rules import MARGIN
+from .components import MIN_DRAWS, MIN_NETWORKS
 from .controls import shuffled_frame
 from .formats import format_column, format_estimate, format_percent
 from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
@@ -305,6 +306,9 @@ def _curve_table(d: pd.DataFrame) -> ReportTable:
     shown = shown.set_axis([format_percent(f) for f in shown.columns], axis=1).reset_index()
     shown = shown.rename(columns=dict(task_kind='Tasks', model='System'))
     note = 'Weighted AUROC; interval over patients, draws of the labels and networks. Columns: labels of the new site.'
+    note += (
+        f' Too few draws: fewer than {MIN_DRAWS} draws of the labels or {MIN_NETWORKS} networks.'
+    )
     return ReportTable('hospitals_systems', 'AUROC at the new site', d, shown, note)
 
 

@@ -34,12 +34,14 @@ def parse_hidden(
     return hidden
 
 
-def _check_paths(cohort: str, out: str) -> None:
-    "A cohort is named, and a file of weights"
+def _check_options(cohort: str, out: str, threads: int) -> None:
+    "A cohort is named, and a file of weights, and there are threads"
     if not cohort:
         raise BadInput('--cohort is missing; see --help')
     if Path(out).suffix != '.safetensors':
         raise BadInput(f'--out {out or "is missing"}: expected a file name ending in .safetensors')
+    if threads < 1:
+        raise BadInput(f'--threads {threads}: expected a whole number of at least 1')
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-012
 def _save_with_card(made: 'Pretrained', out: str, title: str, limits: str) -> None:
@@ -80,9 +82,7 @@ def rnn_transfer_pretrain(
 ) -> None:
     "Train a network on the tasks of a cohort, and write it with its card"
     with one_line_errors(debug):
-        _check_paths(cohort, out)
-        if threads < 1:
-            raise BadInput(f'--threads {threads}: expected a whole number of at least 1')
+        _check_options(cohort, out, threads)
         settings = dict(lr=lr, max_updates=max_updates, patience=patience)
         more = dict(start=start or None, keep_test=keep_test, hours=hours, dropout_of_channels=channel_dropout)
         more |= dict(seed=seed, threads=threads)

@@ -66,7 +66,7 @@ def _clock_of(frame: pd.DataFrame, roles: dict[str, str], days: pd.Series, is_st
     is_of_day = is_stated or ('stay_id' in roles and starts_again(frame[roles['stay_id']], days, hour))
     return hour if is_of_day else None
 
-
+# %% ../../nbs/frames/dates.ipynb #cell-019
 def join_date_and_time(
     frame: pd.DataFrame,  # a table of events
     roles: dict[str, str],  # {role: name}, as `find_columns`

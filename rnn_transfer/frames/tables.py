@@ -157,16 +157,18 @@ def _read_events(
     matched = _match_channels(names, mapping, known, table, findings)
     _warn_of_units(matched, known, 'unit' in roles and not is_wide, table, findings)
     stay, hour, frame = places.stay[places.usable], places.hour[places.usable], frame[places.usable]
+    more = known, table, findings, options.implausible
     if is_wide:
-        pieces = events_of_wide(frame, stay, hour, matched, known, table, findings, options.implausible)
-    else:
-        rows = _long_rows(frame, roles, stay, hour)
-        present = set(rows['name'].unique())
-        matched = [rule for rule in matched if rule.name in present]
-        pieces = events_of_long(rows, matched, known, table, findings, options.implausible)
-    return pieces, places
+        return events_of_wide(frame, stay, hour, matched, *more), places
+    return _events_of_rows(_long_rows(frame, roles, stay, hour), matched, *more), places
 
 # %% ../../nbs/frames/tables.ipynb #cell-016
+def _events_of_rows(rows: pd.DataFrame, matched: list[ChannelRule], *more) -> EventPieces:
+    "The events of a long table's usable rows, by the rules of names that these rows have"
+    present = set(rows['name'].unique())
+    return events_of_long(rows, [rule for rule in matched if rule.name in present], *more)
+
+# %% ../../nbs/frames/tables.ipynb #cell-017
 def _names(column: pd.Series) -> list[str]:
     "The channels that a long table names"
     return [name_text(name) for name in pd.unique(column.dropna())]
@@ -178,7 +180,7 @@ def _long_rows(frame: pd.DataFrame, roles: dict, stay: np.ndarray, hour: np.ndar
     rows = {'stay': stay, 'hour': hour, 'name': names, 'value': frame[roles['value']]}
     return pd.DataFrame(rows | ({'unit': frame[roles['unit']]} if 'unit' in roles else {}))
 
-# %% ../../nbs/frames/tables.ipynb #cell-018
+# %% ../../nbs/frames/tables.ipynb #cell-019
 def _warn_of_units(rules: list[ChannelRule], known: dict, has_units: bool, table: str, findings: Findings) -> None:
     "Name the channels whose unit is not stated"
     open_units = {r.name: known[r.channel].unit for r in rules if r.unit is None and r.channel in known}
@@ -187,7 +189,7 @@ def _warn_of_units(rules: list[ChannelRule], known: dict, has_units: bool, table
         what = f'states no unit: read {", ".join(stated)}'
         findings.add(table, '', what, 'state units in the mapping', is_error=False)
 
-# %% ../../nbs/frames/tables.ipynb #cell-020
+# %% ../../nbs/frames/tables.ipynb #cell-021
 def _finish_stays(stays: StayTable, last: pd.Series, table: str, findings: Findings) -> pd.DataFrame:
     "Stays with a length, and counts of those that have no event or end early"
     frame = stays.frame
@@ -211,7 +213,7 @@ def _finish_stays(stays: StayTable, last: pd.Series, table: str, findings: Findi
         findings.add(table, 'los_hours', what, 'check the times', late, is_error=False)
     return frame
 
-# %% ../../nbs/frames/tables.ipynb #cell-021
+# %% ../../nbs/frames/tables.ipynb #cell-022
 def _warn_of_labels(frame: pd.DataFrame, tasks: list[Task], table: str, hours: int, findings: Findings) -> None:
     "Labels that may say less, or more, than they seem to"
     phenotypes = [t.name for t in tasks if t.kind == 'phenotype']
@@ -225,7 +227,7 @@ def _warn_of_labels(frame: pd.DataFrame, tasks: list[Task], table: str, hours: i
         what, fix = f'positive, and ends before hour {hours}: the input can hold the outcome', 'leave such stays out'
         findings.add(table, task.name, what, fix, early, is_error=False)
 
-# %% ../../nbs/frames/tables.ipynb #cell-023
+# %% ../../nbs/frames/tables.ipynb #cell-024
 def _limit_losses(losses: list[Loss], findings: Findings, allow_loss: bool) -> None:
     "Losses above their limits are problems"
     accept = 'or accept it with --allow-loss (in Python, allow_loss=True)'
@@ -236,7 +238,7 @@ def _limit_losses(losses: list[Loss], findings: Findings, allow_loss: bool) -> N
             what = f'{detail}: {counts} {loss.how}, above {loss.limit:.0%}'
             findings.add(reason, '', what, f'{loss.fix}, {accept}' if loss.fix else accept)
 
-# %% ../../nbs/frames/tables.ipynb #cell-025
+# %% ../../nbs/frames/tables.ipynb #cell-026
 _FEW_STAYS = 5  # the median of fewer would be the value of one patient
 
 
@@ -253,7 +255,7 @@ def _check_own_channels(pieces: EventPieces, findings: Findings) -> None:
             fix = f'state one: dict(channel={channel.name!r}, normal=…), in a file the column normal'
             findings.add('mapping', named, what, fix)
 
-# %% ../../nbs/frames/tables.ipynb #cell-027
+# %% ../../nbs/frames/tables.ipynb #cell-028
 @dataclass
 class ConvertedTables:
     "The parts of a cohort, and what was found on the way."
@@ -290,7 +292,7 @@ def _order_channels(pieces: EventPieces, options: ReadOptions, findings: Finding
     _warn_of_own_channels(own, [name for name in known if name not in given], findings)
     return sorted(pieces.channels, key=lambda c: known.index(c.name) if c.name in known else len(known))
 
-# %% ../../nbs/frames/tables.ipynb #cell-029
+# %% ../../nbs/frames/tables.ipynb #cell-030
 def _read(table: Any, what: str, options: ReadOptions, findings: Findings) -> tuple[pd.DataFrame | None, str]:
     "A table and its name in messages; a problem, and None, where it cannot be read"
     try:
@@ -317,7 +319,7 @@ def _check_cohort_names(channels: list[Channel], tasks: list[Task], findings: Fi
     for name in sorted({c.name for c in channels} & {t.name for t in tasks}):
         findings.add('stays', name, 'is a label and has the name of a channel', 'rename it')
 
-# %% ../../nbs/frames/tables.ipynb #cell-031
+# %% ../../nbs/frames/tables.ipynb #cell-032
 def convert_tables(
     events: Any,  # as `read_table`: one row an observation, or one row a stay and hour
     stays: Any,  # as `read_table`: one row a stay
@@ -348,7 +350,7 @@ def convert_tables(
         raise_for_errors(findings)
     return _join(pieces, places, read, (events_name, stays_name), options, hours, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-032
+# %% ../../nbs/frames/tables.ipynb #cell-033
 def _join(
     pieces: EventPieces, places: _Places, read: StayTable, names: tuple[str, str], options, hours: int, findings
 ) -> ConvertedTables:
@@ -366,7 +368,7 @@ def _join(
     made['channel'] = made['channel'].cat.set_categories([c.name for c in channels])
     return ConvertedTables(made, frame, channels, read.tasks, findings)
 
-# %% ../../nbs/frames/tables.ipynb #cell-041
+# %% ../../nbs/frames/tables.ipynb #cell-042
 def describe_conversion(
     made: ConvertedTables,  # as `convert_tables`
     source: str,  # of the data, such as our ICU

@@ -38,7 +38,6 @@ SOURCES = dict(
     physionet2012=Source(options=('path', *_PHYSIONET), profile='open'),
     physionet2019=Source(options=('path', 'hours', *_PHYSIONET), profile='hospitals', sites=('A', 'B')),
     table=Source(options=_TABLE, needs=('events', 'stays'), remark='own'),
-    join=Source(options=('path', 'names', 'same', 'apart'), remark='several cohorts'),
 )
 
 # %% ../../nbs/sources/known_sources.ipynb #cell-011
