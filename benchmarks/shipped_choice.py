@@ -88,7 +88,7 @@ def validation_stays(cohort: Cohort, site: str) -> Cohort:
 def choose(table: pd.DataFrame) -> str:
     "The candidate that ships, by the rule above; `table` is in the order of the rule."
     least = table.loc[~table["both"], "2012"].max() - MAX_LOSS_ON_2012
-    allowed = table[~table["both"] | (table["2012"] >= least)]
+    allowed = table[~table["both"] | ~(table["2012"] < least)]  # without a candidate of 2012 there is no limit
     return allowed.index[allowed["score"] >= allowed["score"].max() - EQUAL][0]
 
 

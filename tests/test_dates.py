@@ -49,6 +49,15 @@ def test_hours_of_the_day_start_again_or_are_stated():
 
 
 @pytest.mark.filterwarnings("ignore::rnn_transfer.InputWarning")
+def test_a_row_without_date_or_time_has_no_hour():
+    table = two_columns(TIMES.strftime("%Y-%m-%d"), TIMES.strftime("%H:%M")).set_index(np.arange(24) + 100)
+    table.loc[101, "time"], table.loc[102, "date"] = None, None
+    made = Cohort.from_frames(table, STAYS, allow_loss=True)
+    assert made.events["hour"].round(4).tolist() == [HOURS[0], *HOURS[3:]]
+    assert sum(loss["n"] for loss in made.meta["losses"] if loss["unit"] == "rows") == 2
+
+
+@pytest.mark.filterwarnings("ignore::rnn_transfer.InputWarning")
 def test_hours_since_admission_next_to_a_date_stay_what_they_are():
     table = EVENTS.assign(date=TIMES.strftime("%Y-%m-%d"))
     assert Cohort.from_frames(table, STAYS).events["hour"].tolist() == HOURS.tolist()

@@ -102,6 +102,15 @@ def test_facts_of_both_are_kept(pair):
     assert "north: columns left out of the stays: bed" in both.meta["note"] and "north: two" in both.meta["note"]
 
 
+def test_of_two_normal_values_the_first_is_used_and_a_line_says_so(pair):
+    first, *others = pair[1].channels
+    south = changed(pair[1], channels=[replace(first, normal=first.normal + 1), *others])
+    both = join_cohorts([pair[0], south], NAMES)
+    assert both.channels[0].normal == first.normal
+    line = f"south: normal values are those of an earlier cohort: {first.name} ({first.normal} in place of"
+    assert [text.startswith(line) for text in both.meta["note"].splitlines()] == [True]
+
+
 def test_a_union_is_saved_and_joined_again(pair, tmp_path):
     both = join_cohorts(pair, NAMES)
     both.save(tmp_path / "both")
@@ -142,9 +151,19 @@ def test_other_categories_and_decisions(pair):
     assert one.tasks[0] == Task(task, north.tasks[0].kind, f"north: {north.tasks[0].definition}; south: by eye")
     two = join_cohorts([north, south], NAMES, apart=[task])
     assert two.stays[task].notna().sum() == two.stays[f"{task} (south)"].notna().sum() == 60
+    taken = renamed_task(south, south.tasks[1].name, f"{task} (south)")
+    with pytest.raises(BadInput, match=f"task {task}: another task is called '{task} .south.'; name south otherwise"):
+        join_cohorts([north, taken], NAMES, apart=[task])
     for decided in (dict(same=["Gout"]), dict(same=[task], apart=[task])):
         with pytest.raises(BadInput, match="same and apart"):
             join_cohorts([north, south], NAMES, **decided)
+
+
+def test_a_window_that_is_not_stated_is_that_of_48_hours(pair):
+    day = changed(pair[1], meta=pair[1].meta | dict(hours=24))
+    with pytest.raises(BadInput, match="hours is 48 in north, 24 in south; build both with one window"):
+        join_cohorts([pair[0], day], NAMES)
+    assert "hours" not in join_cohorts(pair, NAMES).meta
 
 
 @pytest.mark.parametrize(

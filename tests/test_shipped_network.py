@@ -1,9 +1,11 @@
 "The network that ships: its card is that of its files, and can be uploaded to Hugging Face as it is."
 
 import hashlib
+import importlib.util
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from test_house import ROOT
@@ -71,6 +73,27 @@ def test_a_laboratory_value_that_was_not_measured_is_no_label():
     counts = read_checkpoint(NETWORK).description["counts"]
     known = {name: of["n"] / counts["train"] for name, of in counts["labels"].items()}
     assert known["Marked myocardial injury"] < 0.1 and known["Renal dysfunction"] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("both_2012", "both_a", "chosen"),
+    [
+        ((0.758, 0.752), (0.752, 0.749), "both"),  # as measured
+        ((0.752, 0.752), (0.752, 0.755), "both"),  # within 0.002: the first in the order of the rule
+        ((0.747, 0.747), (0.900, 0.900), "2012 dropout"),  # more than 0.005 below 2012 alone
+        ((0.749, 0.749), (0.600, 0.752), "both dropout"),
+    ],
+)
+def test_the_rule_of_the_choice(both_2012, both_a, chosen):
+    spec = importlib.util.spec_from_file_location("shipped_choice", ROOT / "benchmarks" / "shipped_choice.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    names = ["2012", "both", "2012 dropout", "both dropout"]  # the order of the rule
+    halves = {"2012": [0.749, both_2012[0], 0.753, both_2012[1]], "A": [0.668, both_a[0], 0.670, both_a[1]]}
+    table = pd.DataFrame(halves | {"both": [False, True, False, True]}, names)
+    table["score"] = (table["2012"] + table["A"]) / 2
+    assert module.choose(table) == chosen
+    assert module.choose(table[table["both"]]) in names[1::2]
 
 
 def test_hospital_b_is_not_among_its_stays():

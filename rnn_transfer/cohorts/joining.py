@@ -95,6 +95,8 @@ def join_tasks(
         for task in own:
             is_apart = task.name in apart and task.name in found
             called = f'{task.name} ({name})' if is_apart else task.name
+            if is_apart and (called in found or called in {other.name for other in own}):
+                raise BadInput(f'task {task.name}: another task is called {called!r}; name {name} otherwise (--names)')
             renamed[-1][task.name] = called
             if called not in found:
                 found[called], owner[called] = replace(task, name=called), name
@@ -113,7 +115,7 @@ def number_apart(
     for name, own in zip(names, ids):
         if len(own) and own.min() < 0:
             raise BadInput(f'{name}: column {own.name} has numbers below 0; number from 0 to join cohorts')
-    step = 10 ** len(str(max(int(own.max()) for own in ids)))
+    step = 10 ** len(str(max((int(own.max()) for own in ids if len(own)), default=0)))
     if step * len(ids) > np.iinfo(np.int64).max:
         raise BadInput(f'column {ids[0].name}: numbers of up to {len(str(step)) - 1} digits; use smaller ones to join')
     return [step * i for i in range(len(ids))]

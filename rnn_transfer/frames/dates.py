@@ -14,7 +14,7 @@ from .problems import Findings
 from .times import parse_timestamps
 
 # %% ../../nbs/frames/dates.ipynb #cell-006
-_CLOCK = r'^(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?$'
+_CLOCK = r'^(\d{1,2}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?$'
 
 
 def hours_of_day(
@@ -23,22 +23,25 @@ def hours_of_day(
     "Times of day as hours."
     if column.dtype.kind in 'biufmM':
         return None
-    texts = column.astype('string').str.strip()
+    codes, unique = pd.factorize(column)  # a day has few times, a table many rows
+    texts = pd.Series(unique).astype('string').str.strip()
     parts = texts.str.extract(_CLOCK).astype(float)
     is_other = parts[0].isna() & texts.notna() & (texts != '')
     hours = (parts[0] + parts[1] / 60 + parts[2].fillna(0) / 3600).to_numpy(float, na_value=np.nan)
-    return None if is_other.any() or np.isnan(hours).all() or np.nanmax(hours) > 24 else hours
+    if is_other.any() or np.isnan(hours).all() or np.nanmax(hours) > 24:
+        return None
+    return np.append(hours, np.nan)[codes]  # code -1 is an empty cell
 
 # %% ../../nbs/frames/dates.ipynb #cell-010
 def _days(column: pd.Series) -> pd.Series | None:
     "Dates at midnight, NaT where a cell is empty; None where a cell is no date, or has a time."
     if column.dtype.kind in 'biufm':
         return None
-    found = Findings()
-    days = parse_timestamps(column, '', found)
-    return (
-        None if found.problems or days.isna().all() or (days.dropna() != days.dropna().dt.normalize()).any() else days
-    )
+    found, (codes, unique) = Findings(), pd.factorize(column)
+    days = parse_timestamps(pd.Series(unique, name=column.name), '', found)
+    if found.problems or days.isna().all() or (days.dropna() != days.dropna().dt.normalize()).any():
+        return None
+    return days.reindex(codes).set_axis(column.index)  # code -1 is an empty cell
 
 # %% ../../nbs/frames/dates.ipynb #cell-013
 def starts_again(

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 # %% ../../nbs/sources/join.ipynb #cell-003
+from ..cohorts.channels import Channel
 from ..cohorts.descriptors import descriptors_of
 from ..cohorts.joining import join_channels, join_sites, join_tasks, number_apart
 from ..cohorts.validation import SITE
@@ -36,10 +37,15 @@ def _named_records(metas: Sequence[dict], names: Sequence[str], key: str, text: 
 def _agreed(metas: Sequence[dict], names: Sequence[str], key: str, fix: str) -> Any:
     "What all cohorts state that state anything; None where none does; BadInput where they differ."
     stated = {name: meta[key] for name, meta in zip(names, metas) if meta.get(key) is not None}
+    if stated and key in _USUAL:
+        stated = {name: stated.get(name, _USUAL[key]) for name in names}
     if len(set(map(str, stated.values()))) > 1:
         listed = ', '.join(f'{value} in {name}' for name, value in stated.items())
         raise BadInput(f'cohort.json: {key} is {listed}; {fix}')
     return next(iter(stated.values()), None)
+
+
+_USUAL = dict(hours=48)  # of a cohort that does not state it, as in every profile
 
 
 def _joined_descriptors(metas: Sequence[dict], names: Sequence[str]) -> list[dict]:
@@ -140,20 +146,26 @@ def join_cohorts(
     channels = join_channels([cohort.channels for cohort in cohorts], names)
     tasks, renamed = join_tasks([cohort.tasks for cohort in cohorts], names, same, apart)
     stays, known = _joined_stays(cohorts, names, renamed), [channel.name for channel in channels]
-    notes = _notes(cohorts, names, known, renamed)
+    notes = _notes(cohorts, names, channels, renamed)
     events = _joined_events(cohorts, names, known)
     return Cohort(events, stays, channels, tasks, _joined_meta(cohorts, names, notes)).validate()
 
 # %% ../../nbs/sources/join.ipynb #cell-017
 def _notes(
-    cohorts: Sequence[Cohort], names: Sequence[str], channels: Sequence[str], renamed: Sequence[dict]
+    cohorts: Sequence[Cohort], names: Sequence[str], channels: Sequence[Channel], renamed: Sequence[dict]
 ) -> list[str]:
-    "What each cohort lacks of the union, a line each."
+    "What each cohort lacks of the union, and what the union changes, a line each."
     tasks, lines = {called for of in renamed for called in of.values()}, []
     for cohort, name, of in zip(cohorts, names, renamed):
-        own = {channel.name for channel in cohort.channels}
-        lacks = dict(channels=[c for c in channels if c not in own], tasks=sorted(tasks - set(of.values())))
+        own = {channel.name: channel.normal for channel in cohort.channels}
+        lacks = dict(channels=[c.name for c in channels if c.name not in own], tasks=sorted(tasks - set(of.values())))
         lines += [f'{name}: lacks {what} {", ".join(lacking)}' for what, lacking in lacks.items() if lacking]
+        other = [
+            f'{c.name} ({c.normal} in place of {own[c.name]})'
+            for c in channels
+            if own.get(c.name, c.normal) != c.normal
+        ]
+        lines += [f'{name}: normal values are those of an earlier cohort: {", ".join(other)}'] if other else []
         extra = [c for c in cohort.stays if c not in _KNOWN_COLUMNS and c not in of]
         extra = [c for c in extra if c not in {d.name for d in descriptors_of(cohort.meta)}]
         lines += [f'{name}: columns left out of the stays: {", ".join(map(str, extra))}'] if extra else []
