@@ -85,6 +85,17 @@ def test_a_model_in_both_or_other_networks_are_errors_that_leave_nothing(start, 
     assert not (tmp_path / 'both').exists()
 
 
+def test_a_run_that_went_on_elsewhere_names_both_machines(start, tmp_path):
+    linear, trained = fit(start, tmp_path / 'a', LINEAR, [0]), fit(start, tmp_path / 'b', TRAINED, [0, 1])
+    file = trained / 'split-0/fraction-0.5/seed-1/done.json'
+    record = json.loads(file.read_text())
+    made = (record.get('made') or {}) | dict(versions={'torch': '2.11.0'}, hardware={'gpu': 'NVIDIA H200'})
+    file.write_text(json.dumps(record | dict(made=made)))
+    parts = json.loads((combine_runs(linear, trained, tmp_path / 'both') / 'manifest.json').read_text())['combined']
+    assert [[machine['steps'] for machine in part['machines']] for part in parts] == [[1], [1, 1]]
+    assert parts[1]['machines'][1]['hardware'] == {'gpu': 'NVIDIA H200'}
+
+
 def test_a_run_is_never_replaced_and_unfinished_steps_are_counted(start, tmp_path):
     linear, trained = fit(start, tmp_path / 'a', LINEAR, [0]), fit(start, tmp_path / 'b', TRAINED, [0, 1])
     with pytest.raises(BadInput, match='it is one of the two runs'):

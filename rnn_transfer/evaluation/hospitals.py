@@ -306,9 +306,7 @@ def _curve_table(d: pd.DataFrame) -> ReportTable:
     shown = shown.set_axis([format_percent(f) for f in shown.columns], axis=1).reset_index()
     shown = shown.rename(columns=dict(task_kind='Tasks', model='System'))
     note = 'Weighted AUROC; interval over patients, draws of the labels and networks. Columns: labels of the new site.'
-    note += (
-        f' Too few draws: fewer than {MIN_DRAWS} draws of the labels or {MIN_NETWORKS} networks.'
-    )
+    note += f' Too few draws: fewer than {MIN_DRAWS} draws of the labels or {MIN_NETWORKS} networks.'
     return ReportTable('hospitals_systems', 'AUROC at the new site', d, shown, note)
 
 
