@@ -93,10 +93,13 @@ def test_facts_of_both_are_kept(pair):
     record = dict(reason="no time", n=1, of=9, unit="rows", how="dropped", limit=None, fix="", fraction=0.1)
     described = dict(name="age", kind="number", unit="years", text="at admission")
     meta = dict(licence="ours", losses=[record], descriptors=[described], hours=48, note="one\ntwo")
+    meta |= dict(cleaning=[{"parameter": "pH", "outside range": 3}], corrected={"inches": 2})
     north = changed(pair[0], meta=pair[0].meta | meta, stays=pair[0].stays.assign(age=50.0, bed="x"))
     both = join_cohorts([north, pair[1]], NAMES)
     assert both.meta["source"] == "north + south" and both.meta["licence"] == "north: ours" and both.meta["hours"] == 48
     assert [loss["reason"] for loss in both.meta["losses"]] == ["north: no time"] and both.meta["synthetic"]
+    assert both.meta["cleaning"] == [{"parameter": "north: pH", "outside range": 3}]
+    assert both.meta["corrected"] == {"north: inches": 2}
     assert both.descriptors[0].text == "north: at admission" and both.stays["age"].isna().sum() == 60
     assert [of["fingerprint"] for of in both.meta["joined"]] == [north.fingerprint, pair[1].fingerprint]
     assert "north: columns left out of the stays: bed" in both.meta["note"] and "north: two" in both.meta["note"]

@@ -31,7 +31,7 @@ def _each_once(metas: Sequence[dict], names: Sequence[str], key: str) -> str:
 def _named_records(metas: Sequence[dict], names: Sequence[str], key: str, text: str) -> list[dict]:
     "The records of all cohorts, each with the name of its cohort in front of its text."
     pairs = [(name, record) for name, meta in zip(names, metas) for record in meta.get(key) or []]
-    return [record | {text: f'{name}: {record[text]}'} for name, record in pairs]
+    return [record | {text: f'{name}: {record.get(text, "")}'} for name, record in pairs]
 
 # %% ../../nbs/sources/join.ipynb #cell-008
 def _agreed(metas: Sequence[dict], names: Sequence[str], key: str, fix: str) -> Any:
@@ -76,8 +76,10 @@ def _joined_meta(cohorts: Sequence[Cohort], names: Sequence[str], notes: Sequenc
     agreed |= dict(held_out_prevalence=bounds[0] if bounds and all(b == bounds[0] for b in bounds) else None)
     meta |= {key: value for key, value in agreed.items() if value is not None}
     lines = [f'{name}: {line}' for name, m in zip(names, metas) for line in (m.get('note') or '').splitlines()]
-    records = dict(flow='step', losses='reason')
+    records = dict(flow='step', losses='reason', cleaning='parameter')
     meta |= {key: _named_records(metas, names, key, text) for key, text in records.items()}
+    corrected = [(name, m.get('corrected') or {}) for name, m in zip(names, metas)]
+    meta |= dict(corrected={f'{name}: {rule}': n for name, of in corrected for rule, n in of.items()})
     meta |= dict(note='\n'.join([*notes, *lines]), descriptors=_joined_descriptors(metas, names))
     whole = [dict(name=name, fingerprint=c.fingerprint) | c.meta for name, c in zip(names, cohorts)]
     return meta | dict(joined=whole)
