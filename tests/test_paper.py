@@ -1040,7 +1040,10 @@ def test_the_open_demo_of_mimic3_runs_and_says_that_it_proves_nothing(shared, tm
         and '136 stays      100 subjects' in r.stdout
         and 'far too few' in r.stdout
     ), r.stderr
-    r = cli('rnn_transfer_paper', '--cohort', tmp_path / 'cohort', '--out', tmp_path / 'run', '--workers', 2)
+    command = ['rnn_transfer_paper', '--cohort', tmp_path / 'cohort', '--out', tmp_path / 'run', '--workers', 2]
+    r = cli(*command)
+    assert r.returncode == 2 and '10 test positives (min_test_positives)' in r.stderr
+    r = cli(*command, '--set', 'min_test_positives=1')
     assert r.returncode == 0, r.stderr
     for text in (r.stdout, (tmp_path / 'run/report.html').read_text()):
         assert 'they prove nothing about the method' in text

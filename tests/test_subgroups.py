@@ -51,6 +51,8 @@ def test_net_benefit_is_that_of_the_confusion_matrix(ev):
         want = tp / 120 - fp / 120 * t / (1 - t)
         assert decision_curves.net_benefit(y, p, [t])[0] == pytest.approx(want, abs=1e-12)
     d = decision_curves.decision_frame(ev)
+    nothing = d.assign(value=np.nan, low=np.nan, high=np.nan)  # as with very few test stays
+    assert 'nothing to show' in [t.get_text() for t in decision_curves.figure_decisions(ev, nothing).axes[0].texts]
     everybody = d.query("model == 'treat all' and task_kind == 'mortality'")
     prevalence, t = y.mean(), everybody["threshold"]
     assert everybody["value"].to_numpy() == pytest.approx((prevalence - (1 - prevalence) * t / (1 - t)).to_numpy())

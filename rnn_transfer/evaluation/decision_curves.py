@@ -100,7 +100,10 @@ def decision_frame(
 
 # %% ../../nbs/evaluation/decision_curves.ipynb #cell-023
 def _draw_benefit(ax: Any, d: pd.DataFrame) -> None:
-    "Curves of one kind and fraction."
+    "Curves of one kind and fraction; words where no threshold has a net benefit, as with very few test stays."
+    if not d['value'].notna().any():
+        ax.text(0.5, 0.5, 'nothing to show', transform=ax.transAxes, ha='center', va='center')
+        return
     ends = []
     for m, g in d.groupby('model', sort=False):
         color, _, line = line_style(m)
