@@ -19,7 +19,7 @@ from .components import ThreeSourceInterval
 from .formats import format_percent
 from .results import Evaluation
 from .three_sources import Term, combined_interval, sum_by_task
-from ..learning.systems import parse_model
+from ..learning.systems import is_pooled, parse_model
 
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-007
 MIN_STAYS = 100  # labelled stays (train and val) of a fraction that counts
@@ -36,8 +36,7 @@ class NotRun(Exception):
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-010
 def _sees_its_fraction(model: str) -> bool:
     "Whether a system sees the labels of its fraction alone: not all of validation, nor those of another site."
-    system = parse_model(model, check=False)
-    return system.criterion != 'full-val' and not system.system.startswith('pooled')
+    return parse_model(model, check=False).criterion != 'full-val' and not is_pooled(model)
 
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-012
 @dataclass

@@ -22,7 +22,7 @@ from fastcore.basics import patch
 # %% ../../nbs/evaluation/layout.ipynb #cell-004
 from .formats import SYSTEM_GROUPS, display_group, format_percent
 from .results import Evaluation
-from ..learning.systems import SCORE_SYSTEMS, describe_system, parse_model
+from ..learning.systems import SCORE_SYSTEMS, describe_system, is_pooled
 from ..utilities.display import markdown_table
 from ..utilities.errors import BadInput
 from ..utilities.files import write_csv
@@ -114,7 +114,7 @@ def pivot_by_fraction(
 # %% ../../nbs/evaluation/layout.ipynb #cell-026
 def _count_once(results: pd.DataFrame) -> pd.DataFrame:
     "One row of each task and draw, however many systems were fitted to it; systems of both sites see other labels too."
-    pooled = [parse_model(name, check=False).system.startswith('pooled') for name in results['model']]
+    pooled = [is_pooled(name) for name in results['model']]
     draw = ['split', 'task', 'seed', 'fraction']
     own = results[~np.array(pooled, bool)].reindex(columns=[*draw, 'n_train', 'n_positive'])
     return own.groupby(draw, as_index=False, dropna=False).first()

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ABLATION_NETWORKS', 'FEATURE_BLOCKS', 'SYSTEMS', 'SAME_TASK_SYSTEMS', 'SITE_SYSTEMS', 'SCORE_SYSTEMS', 'SYSTEM_NAMES',
-           'SELECTION_CRITERIA', 'CROSS_VALIDATED', 'System', 'SystemId', 'parse_model', 'describe_system', 'is_score']
+           'SELECTION_CRITERIA', 'CROSS_VALIDATED', 'System', 'SystemId', 'parse_model', 'describe_system', 'is_score',
+           'is_pooled']
 
 # %% ../../nbs/learning/systems.ipynb #cell-003
 import re
@@ -231,3 +232,10 @@ def is_score(
     "Whether a model is a severity score, which is compared on mortality alone."
     found = SYSTEMS.get(parse_model(model, check=False).system)
     return found is not None and found.kind == 'score'
+
+# %% ../../nbs/learning/systems.ipynb #cell-044
+def is_pooled(
+    model: str,  # a name, also of a system that is not known
+) -> bool:  # True for pooled-LR, pooled-GBT and pooled-RNN
+    "Whether a model learns from the labelled stays of two sites."
+    return parse_model(model, check=False).system.startswith('pooled')
