@@ -173,6 +173,16 @@ def test_cross_validation_predicts_every_labelled_stay_once_a_repeat(toy, folder
     assert 'averaged over repeats' in (tmp_path / 'out' / 'report.md').read_text()
 
 
+def test_fits_of_two_processes_are_those_of_one(toy, folder, tmp_path):
+    settings = ApplySettings(systems=('network-ridge', 'GBT'), folds=2, repeats=1, replicates=50)
+    network = folder / 'net.safetensors'
+    one, two = (apply_network(network, toy, [LABEL], tmp_path / str(n), settings, workers=n) for n in (1, 2))
+    assert one.n_made == two.n_made == 4
+    files = [pd.read_parquet(tmp_path / n / 'predictions.parquet') for n in '12']
+    pd.testing.assert_frame_equal(*files)
+    assert apply_network(network, toy, [LABEL], tmp_path / '2', settings, workers=2).n_kept == 4
+
+
 def test_partitions_without_labels_give_cross_validation(toy):
     values = toy.stays[LABEL].where(toy.stays['partition'] != 'test')
     plan = plan_label(LABEL, with_labels(toy, values), ApplySettings())
@@ -350,6 +360,7 @@ def test_another_unit_is_converted_or_rejected(toy, folder, tmp_path):
         (dict(scale='ours'), "--scale 'ours': expected source or target"),
         (dict(label='one'), 'label more stays'),
         (dict(width='2'), '--width 2.0: expected'),
+        (dict(workers='-1'), '--workers -1: expected a whole number'),
         (dict(missing='never'), 'expected impute or strict'),
     ],
 )

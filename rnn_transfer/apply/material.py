@@ -8,6 +8,7 @@ __all__ = ['Material', 'hash_parts']
 # %% ../../nbs/apply/material.ipynb #cell-002
 import hashlib
 import json
+from collections.abc import Iterable
 from copy import copy
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def grid(self: Material) -> Grid:
     if 'hours' not in self._computed:
         self._computed['hours'] = self.cohort.grid(self.hours, True, self.description.get('short', 'carry'))
     return self._computed['hours']
+
+# %% ../../nbs/apply/material.ipynb #931c88cd
+@patch
+def for_other_processes(
+    self: Material,
+    blocks: Iterable[str],  # as `features`, or hours
+) -> Material:  # with these blocks computed, and a cohort without events
+    "What fits in other processes need, and no more."
+    for block in blocks:
+        self.grid if block == 'hours' else self.features(block)
+    sent, cohort = copy(self), self.cohort
+    sent.cohort = Cohort(cohort.events.iloc[:0], cohort.stays, cohort.channels, cohort.tasks, cohort.meta)
+    return sent
 
 # %% ../../nbs/apply/material.ipynb #cell-016
 def hash_parts(

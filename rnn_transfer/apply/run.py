@@ -7,10 +7,12 @@ __all__ = ['ApplySettings', 'parse_labels', 'plan_label', 'apply_network']
 
 # %% ../../nbs/apply/run.ipynb #cell-002
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -126,47 +128,77 @@ def _plan_labels(labels: list[str], cohort: Cohort, settings: ApplySettings) -> 
     return plans, left_out
 
 # %% ../../nbs/apply/run.ipynb #cell-017
-def _wanted(of: LabelFits, system: str) -> list[Division | None]:
-    "Divisions of a system: the whole ones, then the subsets; None for a draw it leaves out"
-    slow = APPLIED_SYSTEMS[system].kind in ('trees', 'recurrent')
-    grown = [None if slow and d.draw >= _DRAWS_OF_SLOW else d for d in of.curve_divisions]
-    return [*of.divisions, *grown]
+class _Job(NamedTuple):
+    "One fit of one label"
+
+    of: LabelFits  # the label
+    system: str  # of APPLIED_SYSTEMS
+    division: Division | None  # None: a draw that the system leaves out
+    key: str  # of what the fit depends on; empty without a division
 
 
-def _fit_all(plans: list[LabelFits], material: Material, settings: ApplySettings, out: Path, progress) -> list[int]:
-    "Fit what is not kept yet; numbers of fits made and kept"
-    stay_ids, counts = material.cohort.stays['stay_id'].to_numpy(), [0, 0]
-    jobs = [(of, system, d) for of in plans for system in settings.systems for d in _wanted(of, system)]
-    found: dict[tuple, list] = {}
-    for of, system, division in _progress_bar(jobs, progress):
-        fit = None
-        if division is not None:
-            fit, made = _fit_or_read(system, material, of.y, division, settings.seed, out / 'fits', stay_ids)
-            counts[not made] += 1
-        found.setdefault((of.label, system), []).append(fit)
-    for of in plans:
-        n = len(of.divisions)
-        of.fits = {system: found[of.label, system][:n] for system in settings.systems}
-        of.curve_fits = {system: found[of.label, system][n:] for system in settings.systems}
-    return counts
+def _is_slow(system: str) -> bool:
+    "Whether a fit takes seconds"
+    return APPLIED_SYSTEMS[system].kind in ('trees', 'recurrent')
+
+
+def _plan_jobs(plans: list[LabelFits], material: Material, settings: ApplySettings) -> list[_Job]:
+    "For each label and system the fits of whole divisions, then those of subsets"
+    jobs = []
+    for of, system in product(plans, settings.systems):
+        grown = [None if _is_slow(system) and d.draw >= _DRAWS_OF_SLOW else d for d in of.curve_divisions]
+        for division in [*of.divisions, *grown]:
+            key = fit_key(system, material, of.y, division, settings.seed) if division else ''
+            jobs.append(_Job(of, system, division, key))
+    return jobs
 
 # %% ../../nbs/apply/run.ipynb #cell-018
-def _fit_or_read(system, material, y, division, seed: int, folder: Path, stay_ids) -> tuple[AppliedFit, bool]:
-    "A fit, and whether it was made now"
-    key, tested = fit_key(system, material, y, division, seed), stay_ids[division.test]
-    kept = read_fit(folder, key, tested)
-    if kept is not None:
-        return kept, False
+def _fit_and_keep(material: Material, folder: Path, key: str, *how) -> AppliedFit:
+    "A fit, kept as soon as it is made; it may run in another process"
+    system, y, division, seed = how
     fit = fit_division(system, material, y, division, seed)
-    write_fit(fit, tested, folder, key)
-    return fit, True
+    write_fit(fit, material.cohort.stays['stay_id'].to_numpy()[division.test], folder, key)
+    return fit
 
 
-def _progress_bar(jobs: list, progress: bool | None) -> Iterable:
-    "The jobs with a bar; None: in a terminal only"
+def _progress_bar(fits: Iterable, total: int, progress: bool | None) -> Iterable:
+    "The fits with a bar; None: in a terminal only"
     from tqdm import tqdm
 
-    return tqdm(jobs, unit='fit', disable=None if progress is None else not progress)
+    return tqdm(fits, total=total, unit='fit', disable=None if progress is None else not progress)
+
+# %% ../../nbs/apply/run.ipynb #44f074ed
+_FITS_OF_A_PROCESS = 50  # of linear models; with fewer, a process takes longer to start than it saves
+
+
+def _make_fits(jobs: list[_Job], material: Material, seed: int, folder: Path, workers: int) -> Iterator[AppliedFit]:
+    "The fits in the order of the jobs, each when it and those before it are made"
+    from joblib import Parallel, delayed
+
+    n_slow = sum(_is_slow(job.system) for job in jobs)
+    processes = max(1, min(workers, n_slow + (len(jobs) - n_slow) // _FITS_OF_A_PROCESS))
+    if processes > 1:
+        blocks = dict.fromkeys(block for job in jobs for block in APPLIED_SYSTEMS[job.system].blocks)
+        material = material.for_other_processes(blocks)
+    fit = delayed(_fit_and_keep)
+    calls = (fit(material, folder, job.key, job.system, job.of.y, job.division, seed) for job in jobs)
+    return Parallel(n_jobs=processes, return_as='generator')(calls)
+
+# %% ../../nbs/apply/run.ipynb #f2dada2c
+def _fit_all(
+    plans: list[LabelFits], material: Material, settings: ApplySettings, folder: Path, workers: int, progress
+) -> tuple[int, int]:
+    "Fit what is not kept yet; numbers of fits made and kept"
+    stay_ids, jobs = material.cohort.stays['stay_id'].to_numpy(), _plan_jobs(plans, material, settings)
+    fits = {i: read_fit(folder, job.key, stay_ids[job.division.test]) for i, job in enumerate(jobs) if job.division}
+    missing = [i for i, fit in fits.items() if fit is None]
+    made = _make_fits([jobs[i] for i in missing], material, settings.seed, folder, workers)
+    fits |= zip(missing, _progress_bar(made, len(missing), progress))
+    for i, job in enumerate(jobs):
+        whole = len(job.of.fits.setdefault(job.system, [])) < len(job.of.divisions)
+        of_system = job.of.fits[job.system] if whole else job.of.curve_fits.setdefault(job.system, [])
+        of_system.append(fits.get(i))
+    return len(missing), len(fits) - len(missing)
 
 # %% ../../nbs/apply/run.ipynb #cell-020
 def apply_network(
@@ -177,6 +209,7 @@ def apply_network(
     settings: ApplySettings | None = None,  # None: the defaults
     progress: bool | None = None,  # a progress bar; None: in a terminal only
     guard: AbstractContextManager | None = None,  # held while files are written, such as a lock; None: nothing
+    workers: int = 1,  # processes that fit at a time; results do not depend on it
 ) -> ApplyResult:  # BadInput for a label, checkpoint or channel that cannot be used; nothing is written then
     "Compare every system on the labels of a cohort, and write the report."
     cohort, out = cohort if isinstance(cohort, Cohort) else Cohort.load(cohort), Path(out)
@@ -184,7 +217,7 @@ def apply_network(
     plans, left_out = _plan_labels(labels, cohort, settings)
     material = Material(cohort, checkpoint, settings.scale, settings.missing, settings.seed)
     with guard or nullcontext():
-        made, kept = _fit_all(plans, material, settings, out, progress)
+        made, kept = _fit_all(plans, material, settings, out / 'fits', workers, progress)
         result = _summarise(plans, material, settings, (made, kept), left_out)
         _write(result, _predictions(plans, cohort.stays), out)
     return result

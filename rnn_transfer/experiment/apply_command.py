@@ -18,7 +18,7 @@ from fastcore.script import store_true
 # %% ../../nbs/experiment/apply_command.ipynb #cell-004
 from typing import TYPE_CHECKING
 
-from .commandline import command, one_line_errors
+from .commandline import available_cpus, command, one_line_errors
 from .profiles import parse_number_list
 from .store import only_driver
 from ..utilities.errors import BadInput, InputWarning
@@ -47,6 +47,13 @@ def _describe_result(result: 'ApplyResult', out: str) -> str:
         [*lines, f'{result.n_made} fits made, {result.n_kept} kept', f'report: {Path(out) / "report.html"}']
     )
 
+# %% ../../nbs/experiment/apply_command.ipynb #c27811c0
+def _raise_for_missing(**needed: str) -> None:
+    "BadInput for an option that was not named."
+    for name, given in needed.items():
+        if not given:
+            raise BadInput(f'--{name} is missing; see --help')
+
 # %% ../../nbs/experiment/apply_command.ipynb #cell-012
 @command
 def rnn_transfer_apply(
@@ -66,29 +73,31 @@ def rnn_transfer_apply(
     seed: int = 0,  # names folds, subsets and initial weights
     replicates: int = 1000,  # bootstrap replicates of subjects
     width: float = 0.1,  # width of an interval of the AUROC; the report says how many labels it needs
+    workers: int = 0,  # fits at a time (default: one per CPU that this process may use)
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
     "Say which model to use for your own label: with a pre-trained network, or without it"
     with one_line_errors(debug, 'the same command goes on from here'):
-        needed = (('checkpoint', checkpoint), ('cohort', cohort), ('label', label or labels), ('out', out))
-        for name, given in needed:
-            if not given:
-                raise BadInput(f'--{name} is missing; see --help')
+        _raise_for_missing(checkpoint=checkpoint, cohort=cohort, label=label or labels, out=out)
         sizes = tuple(parse_number_list(to_labels, int, 'to-labels'))
         options = dict(folds=folds, repeats=repeats, to_labels=sizes, draws=draws, scale=scale)
         options |= dict(missing=missing, seed=seed, replicates=replicates, width=width)
-        print(_describe_result(_apply(checkpoint, cohort, (label, labels), out, systems, not no_gru, options), out))
+        chosen = systems, not no_gru
+        print(_describe_result(_apply(checkpoint, cohort, (label, labels), out, chosen, workers, options), out))
 
 # %% ../../nbs/experiment/apply_command.ipynb #cell-014
-def _apply(checkpoint, cohort, label: tuple, out, systems: str, gru: bool, options: dict) -> 'ApplyResult':
+def _apply(checkpoint, cohort, label: tuple, out, systems: tuple, workers: int, options: dict) -> 'ApplyResult':
     "Check the options, read the cohort, and run."
     from rnn_transfer.apply.run import ApplySettings, apply_network
     from rnn_transfer.apply.systems import choose_systems
     from rnn_transfer.data import Cohort
 
-    settings = ApplySettings(systems=tuple(choose_systems(systems, gru)), **options)
+    if workers < 0:
+        raise BadInput(f'--workers {workers}: expected a whole number of at least 1')
+    settings = ApplySettings(systems=tuple(choose_systems(*systems)), **options)
     own, names = _read_labels(Cohort.load(cohort), *label)
-    return apply_network(checkpoint, own, names, out, settings, guard=_alone_in(Path(out)))
+    how = dict(guard=_alone_in(Path(out)), workers=workers or available_cpus())
+    return apply_network(checkpoint, own, names, out, settings, **how)
 
 
 def _read_labels(own: 'Cohort', text: str, file: str) -> tuple['Cohort', list[str]]:

@@ -22,7 +22,14 @@ from fastcore.script import store_true
 from typing import TYPE_CHECKING
 
 from ..cohorts.losses import describe_losses, read_losses
-from .commandline import available_cpus, command, one_line_errors, parse_names, parse_setting
+from rnn_transfer.experiment.commandline import (
+    available_cpus,
+    command,
+    one_line_errors,
+    parse_names,
+    parse_setting,
+    split_names,
+)
 from ..sources.known_sources import SOURCES, complete_comment
 from ..utilities.errors import BadInput, InputWarning
 
@@ -107,7 +114,7 @@ def _check_cohort_options(source: str, given: dict, out: Path) -> None:
 def _table_options(given: dict, out: str) -> dict:
     "Options of a hospital's own tables; the report of what came in lies next to the cohort."
     columns = importlib.import_module('rnn_transfer.sources.table').parse_columns(given.get('columns', ''))
-    tasks = [name.strip() for name in given.get('tasks', '').split(';') if name.strip()]
+    tasks = split_names(given.get('tasks', ''))
     return dict(columns=columns, tasks=tasks or None, report=f'{out}-input.html')
 
 
@@ -251,8 +258,8 @@ def rnn_transfer_paper(
     scheduler: str = '',  # address of a running Dask scheduler
     device: str = 'auto',  # auto, cpu or cuda
     gpus: float | None = None,  # fraction of a card that one notebook takes, such as .06 for 16 (default: all of it)
-    pretrain_sites: str | None = None,  # hospitals that pre-training sees, such as A (default: all)
-    transfer_sites: str | None = None,  # hospitals of label subsets and tests, such as B; each: one by one
+    pretrain_sites: str | None = None,  # hospitals that pre-training sees, such as A, or A;B (default: all)
+    transfer_sites: str | None = None,  # hospitals of label subsets and tests, such as B, or B;C; each: one by one
     pretrained: str = '',  # checkpoint NAME.safetensors that replaces pre-training
     set: str = '',  # further parameters of the notebooks: 'transfer.patience=4; replicates=200; same_tasks=True'
     only: str = '',  # run just this step, or those of a folder, and what they need, such as split-0/pretrain

@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 
 # %% ../../nbs/experiment/hospitals.ipynb #cell-003
+from .commandline import split_names
 from ..learning.systems import SAME_TASK_SYSTEMS
 from ..utilities.checkpoint_form import hash_description, read_checkpoint_description
 from ..utilities.errors import BadInput
@@ -17,15 +18,15 @@ from ..utilities.files import write_atomic
 
 # %% ../../nbs/experiment/hospitals.ipynb #cell-006
 def parse_sites(
-    text: str | None,  # such as `A,B`; None: not given
+    text: str | None,  # such as `A,B`, or `A;St Mary, London` where a name has a comma; None: not given
     option: str,  # its name, for the message
 ) -> list[str] | None:  # names; None: not given; BadInput for a text without a name
     "Names of sites from the command line."
     if text is None:
         return None
-    names = [name.strip() for name in text.split(',') if name.strip()]
+    names = split_names(text, ';' if ';' in text else ',')
     if not names:
-        raise BadInput(f'--{option} {text!r}: expected names of sites separated by commas, such as A,B')
+        raise BadInput(f'--{option} {text!r}: expected names of sites separated by commas or semicolons, such as A,B')
     return list(dict.fromkeys(names))
 
 # %% ../../nbs/experiment/hospitals.ipynb #cell-009

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fastcore.script import store_true
 
 # %% ../../nbs/experiment/join_command.ipynb #cell-004
-from .commandline import command, one_line_errors
+from .commandline import command, one_line_errors, split_names
 from .commands import check_writable, describe_cohort
 from ..utilities.errors import BadInput, InputWarning
 
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from rnn_transfer.data import Cohort
 
 # %% ../../nbs/experiment/join_command.ipynb #cell-008
-def _parse_list(text: str) -> list[str]:
-    "Names from the command line."
-    return [name.strip() for name in text.split(';') if name.strip()]
-
-
 def _check_folders(folders: list[Path], out: Path) -> None:
     "BadInput, before anything is read, for too few folders, one named twice, or a union in place of its part."
     if len(folders) < 2:
@@ -51,9 +46,9 @@ def rnn_transfer_join(
 ) -> None:
     "Make one cohort of several: channels and tasks meet by name, patients never do, each stay has its site"
     with one_line_errors(debug):
-        folders, target = [Path(folder).expanduser() for folder in _parse_list(cohorts)], Path(out).expanduser()
+        folders, target = [Path(folder).expanduser() for folder in split_names(cohorts)], Path(out).expanduser()
         _check_folders(folders, target)
-        made = _join_folders(folders, *map(_parse_list, (names, same, apart)))
+        made = _join_folders(folders, *map(split_names, (names, same, apart)))
         print(f'{made.save(target)}: {describe_cohort(made)}')
 
 # %% ../../nbs/experiment/join_command.ipynb #cell-013

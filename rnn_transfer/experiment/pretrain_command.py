@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fastcore.script import store_true
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-004
-from .commandline import command, one_line_errors
+from .commandline import command, one_line_errors, split_names
 from .hospitals import parse_sites
 from .profiles import parse_number_list
 from ..utilities.errors import BadInput
@@ -65,7 +65,7 @@ def rnn_transfer_pretrain(
     out: str = '',  # NAME.safetensors to write; NAME.json and NAME.md are written next to it
     tasks: str = '',  # names with semicolons, such as 'sepsis;shock' (default: all tasks)
     kind: str = '',  # phenotype, mortality or other: of the tasks only those of this kind (default: all)
-    sites: str = '',  # of a cohort of several hospitals: train on stays of these alone, such as A,B (default: all)
+    sites: str = '',  # of a cohort of several hospitals: train on stays of these alone, such as A;B (default: all)
     hidden: str = '100',  # units in a layer; of several, with commas, the one with the lowest validation loss is kept
     start: str = '',  # checkpoint to go on from (default: initial weights by --seed)
     keep_test: store_true = False,  # leave the test stays unused (default: they are trained on)
@@ -118,7 +118,7 @@ def _of_sites(cohort: 'Cohort', sites: list[str] | None) -> 'Cohort':
 def _chosen_tasks(cohort: 'Cohort', tasks: str, kind: str) -> list[str]:
     "Names as they were given, or all of the cohort, of one kind; BadInput where none is left"
     kinds = {task.name: task.kind for task in cohort.tasks}
-    names = [name.strip() for name in tasks.split(';') if name.strip()] or list(kinds)
+    names = split_names(tasks) or list(kinds)
     chosen = [name for name in names if not kind or kinds.get(name, kind) == kind]
     if kind and not chosen:
         raise BadInput(f'--kind {kind}: none of the tasks is of it; there are {", ".join(sorted(set(kinds.values())))}')
