@@ -72,7 +72,7 @@ class TransferStep:
         rows = labelled_rows(self.data, task, self.fraction, self.seed, system.criterion == 'full-val')
         shuffle = (task, self.seed) if system.system.startswith('shuffled') else ()
         request = FitRequest(visible_labels(self.data.stays[task].to_numpy(float), rows, shuffle), rows)
-        pooled = system.system.startswith('pooled') and not reason_not_pooled(self.manifest, task)
+        pooled = system.is_pooled and not reason_not_pooled(self.manifest, task)
         return pooled_request(self.data, task, request) if pooled else request
 
 # %% ../nbs/03_transfer.ipynb #cell-024
@@ -217,7 +217,7 @@ def _make_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     system = systems[0]
     kind = system.definition.kind
     if kind == 'multi-task':
-        make = _make_pooled_network_fitter if system.system.startswith('pooled') else _make_multitask_fitter
+        make = _make_pooled_network_fitter if system.is_pooled else _make_multitask_fitter
         return make(ctx, systems)
     makers = dict(linear=_make_linear_fitter, trees=_make_trees_fitter, recurrent=_make_recurrent_fitter)
     makers |= dict(classifier=_make_classifier_fitter, score=_make_score_fitter)
@@ -244,7 +244,7 @@ def _fits_row(ctx: TransferStep, system: SystemId, task: str, request: FitReques
         reason = reason or 'the network has not learned this task'
     if system.definition.kind == 'score':
         reason = reason or reason_no_score(ctx.data, system.system, ctx.tasks[task])
-    if system.system.startswith('pooled'):
+    if system.is_pooled:
         reason = reason or reason_not_pooled(ctx.manifest, task)
     folds, needs_labels = system.criterion in CROSS_VALIDATED, system.definition.kind != 'score'
     if not reason and system.system != 'zero-shot' and needs_labels:

@@ -6,7 +6,6 @@
 __all__ = ['labels_of', 'TransferClassifier', 'LabelledStays', 'labelled_stays']
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-002
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +28,7 @@ from .stay_names import match_labels, stay_names
 from ..learning.few_labels import fit_few_labels
 from ..learning.linear import Standardizer
 from ..utilities.checkpoint_form import read_checkpoint_description
-from ..utilities.errors import BadInput, warn_user
+from ..utilities.errors import BadInput, suggest_name, warn_user
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-007
 def labels_of(
@@ -54,12 +53,8 @@ def labels_of(
 
 def _check_task(label: str, known: list[str]):
     "BadInput for a name that no task has, with the nearest one"
-    if label in known:
-        return
-    near = get_close_matches(label, known, 1, 0.6)
-    listed = f'did you mean {near[0]!r}?' if near else f'it has {", ".join(known[:6]) or "none"}'
-    more = ' …' if len(known) > 6 and not near else ''
-    raise BadInput(f'label {label!r}: no task of this cohort; {listed}{more}')
+    if label not in known:
+        raise BadInput(f'label {label!r}: no task of this cohort; {suggest_name(label, known, 6)}')
 
 # %% ../../nbs/estimators/classifier.ipynb #cell-011
 class TransferClassifier(ClassifierMixin, BaseEstimator):

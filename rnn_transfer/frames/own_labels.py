@@ -7,7 +7,6 @@ __all__ = ['match_stays', 'LabelTable', 'read_label_table', 'JoinedLabels', 'joi
 
 # %% ../../nbs/frames/own_labels.ipynb #cell-002
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from .files import is_csv, read_table
 from .mapping import name_text
 from .stays import list_forms
 from ..utilities.csv_forms import read_form
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, suggest_name
 
 # %% ../../nbs/frames/own_labels.ipynb #cell-006
 def match_stays(
@@ -74,9 +73,7 @@ def read_label_table(
     names = list(names) if is_stated else others
     for name in (id_column, *names):
         if name not in frame:
-            near = get_close_matches(name, list(frame.columns), 1, 0.6)
-            listed = f'did you mean {near[0]!r}?' if near else f'it has {", ".join(frame.columns[:8])}'
-            raise BadInput(f'{file}: column {name} is missing; {listed}')
+            raise BadInput(f'{file}: column {name} is missing; {suggest_name(name, frame.columns)}')
     if not names or not len(frame):
         raise BadInput(f'{file}: no labels; expected a column of identifiers, and one of 0, 1 or empty for each label')
     labels = frame[names].reset_index(drop=True).apply(_without_words)

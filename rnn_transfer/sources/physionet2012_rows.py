@@ -9,7 +9,6 @@ __all__ = ['PARAMETERS', 'plain_text', 'parse_minutes', 'parse_numbers', 'read_r
 import re
 from collections import Counter
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, did_you_mean
 from ..utilities.files import load_csv_resource
 
 # %% ../../nbs/sources/physionet2012_rows.ipynb #cell-006
@@ -161,11 +160,11 @@ def _raise_for_bad_rows(texts: dict, place: Path, rows: _SplitRows, is_unknown: 
     "BadInput for the first unknown parameter, then for the first unreadable number."
     if is_unknown.any():
         name = rows.parameter.texts[rows.parameter.index[is_unknown.argmax()]]
-        near = get_close_matches(name, PARAMETERS.index, 1)
+        meant = did_you_mean(name, PARAMETERS.index)
         where = _locate_row(texts, place, lambda fields: len(fields) == 3 and fields[1] == name)
         raise BadInput(
             f'{where}: {name[:40]!r} is no parameter of the challenge'
-            f'{f" (did you mean {near[0]!r}?)" if near else ""}; '
+            f'{f" ({meant})" if meant else ""}; '
             'fix the row or take it out (in Python, unknown="count" counts such rows instead)'
         )
     if is_unreadable.any():
