@@ -52,6 +52,13 @@ def local_workers(
     slots = [c for c in range(cards) for _ in range(max(1, round(1 / share)))]
     return [slots[i] if i < len(slots) else None for i in range(max(workers, 1))]
 
+# %% ../../nbs/experiment/cluster.ipynb #62c9b319
+_QUIET = {
+    'distributed.worker.profile.enabled': False,
+    'distributed.admin.tick.interval': '1s',
+    'distributed.admin.system-monitor.interval': '10s',
+}
+
 # %% ../../nbs/experiment/cluster.ipynb #cell-014
 _LOCAL = dict(host='127.0.0.1', silence_logs=50)
 _NO_DASHBOARD = dict(dashboard=False, dashboard_address='127.0.0.1:0')  # a batch needs no page; any free port
@@ -73,13 +80,14 @@ def local_cluster(
     dashboard: bool = False,  # serve Dask's page on this machine alone, on any free port
 ) -> Iterator['SpecCluster']:  # BadInput where the workers do not start, twice
     "Local worker processes with one thread each."
+    import dask
     from dask.distributed import Scheduler, SpecCluster
 
     options = dict(host='127.0.0.1', port=0) | _NO_DASHBOARD | dict(dashboard=dashboard)
     scheduler = dict(cls=Scheduler, options=options)
     workers = {i: _worker_spec(card) for i, card in enumerate(cards)}
     for _ in (1, 2):  # a worker that dies while it starts is the machine's fault
-        with suppress(RuntimeError), children_ignore_sigint():
+        with suppress(RuntimeError), children_ignore_sigint(), dask.config.set({} if dashboard else _QUIET):
             cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50)
             break
     else:
