@@ -1,5 +1,6 @@
 "The results page: its numbers are those of the run's tables, and those of a recomputation from the fits."
 
+import ast
 import json
 import re
 
@@ -90,3 +91,15 @@ def test_the_sentences_of_the_page_have_no_number_of_their_own(root):
     cells = json.loads((root / "nbs/results.ipynb").read_text(encoding="utf-8"))["cells"]
     prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     assert not re.findall(r"[^\d]\.\d{3}\b", prose)
+
+
+@pytest.mark.parametrize("page", ["results", "hospitals"])
+def test_a_sentence_takes_no_word_from_the_cell_before(root, page):
+    notebook = json.loads((root / f"nbs/{page}.ipynb").read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        code = "".join(cell["source"])
+        if cell["cell_type"] == "code" and "say(" in code and "def " not in code:
+            names = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)]
+            stored = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+            used = {name.id for name in names if isinstance(name.ctx, ast.Load)} & {"few", "kind", "best", "fine"}
+            assert used <= stored, f"{used - stored} of another cell in {code[:120]}"

@@ -202,6 +202,7 @@ _CRITERIA_NOTE = (
     'Selection criteria. Plain: lambda by the negative log-likelihood of the labelled validation stays. '
     'literal: with the L1 term added, as eq. 2 is written. cv: by cross-validation in up to five folds over labelled '
     'train and validation stays, on all of which it is then fitted. '
+    'fine: lambda from a fine grid, by repeated cross-validation in the same way. '
     'full-val: by all validation labels, whatever the fraction.'
 )
 
