@@ -27,7 +27,7 @@ from .learning.outputs import TransferTables, write_tables
 from .learning.pooled import pooled_labels, pooled_request, reason_not_pooled
 from .learning.recurrent import fit_recurrent
 from .learning.score_baseline import fill_score, fit_score, reason_no_score
-from .learning.systems import CROSS_VALIDATED, SYSTEM_NAMES, SystemId, parse_model
+from .learning.systems import CROSS_VALIDATED, SYSTEM_NAMES, SystemId, is_pooled, parse_model
 from .learning.training import DEFAULT_SETTINGS, Diverged, TrainSettings, torch_threads
 from .learning.trees import fit_trees
 from .learning.zero_shot import fit_classifier, network_logits
@@ -72,7 +72,7 @@ class TransferStep:
         rows = labelled_rows(self.data, task, self.fraction, self.seed, system.criterion == 'full-val')
         shuffle = (task, self.seed) if system.system.startswith('shuffled') else ()
         request = FitRequest(visible_labels(self.data.stays[task].to_numpy(float), rows, shuffle), rows)
-        pooled = system.is_pooled and not reason_not_pooled(self.manifest, task)
+        pooled = is_pooled(system.name) and not reason_not_pooled(self.manifest, task)
         return pooled_request(self.data, task, request) if pooled else request
 
 # %% ../nbs/03_transfer.ipynb #cell-024
@@ -217,7 +217,7 @@ def _make_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     system = systems[0]
     kind = system.definition.kind
     if kind == 'multi-task':
-        make = _make_pooled_network_fitter if system.is_pooled else _make_multitask_fitter
+        make = _make_pooled_network_fitter if is_pooled(system.name) else _make_multitask_fitter
         return make(ctx, systems)
     makers = dict(linear=_make_linear_fitter, trees=_make_trees_fitter, recurrent=_make_recurrent_fitter)
     makers |= dict(classifier=_make_classifier_fitter, score=_make_score_fitter)
@@ -244,7 +244,7 @@ def _fits_row(ctx: TransferStep, system: SystemId, task: str, request: FitReques
         reason = reason or 'the network has not learned this task'
     if system.definition.kind == 'score':
         reason = reason or reason_no_score(ctx.data, system.system, ctx.tasks[task])
-    if system.is_pooled:
+    if is_pooled(system.name):
         reason = reason or reason_not_pooled(ctx.manifest, task)
     folds, needs_labels = system.criterion in CROSS_VALIDATED, system.definition.kind != 'score'
     if not reason and system.system != 'zero-shot' and needs_labels:

@@ -163,11 +163,6 @@ class SystemId:
         by_chance = self.definition.kind in ('recurrent', 'multi-task') or self.system.startswith('shuffled')
         return by_chance or self.criterion in CROSS_VALIDATED
 
-    @property
-    def is_pooled(self) -> bool:  # pooled-LR, pooled-GBT and pooled-RNN
-        "Whether it learns from the labelled stays of two sites"
-        return self.system.startswith('pooled')
-
     def _with_init(self, block: str) -> str:
         if block in FEATURE_BLOCKS or not self.init:
             return block
@@ -184,7 +179,7 @@ def _raise_for_system(name, system: str, criterion: str, init: int):
         )
     kind = SYSTEMS[system].kind
     # folds over the labelled stays of both sites would let the source site choose lambda
-    by_folds = kind == 'linear' and not SystemId('', system).is_pooled
+    by_folds = kind == 'linear' and not is_pooled(system)
     allowed = [
         r for r in SELECTION_CRITERIA if r in ('', 'full-val') or (kind == 'linear' and r == 'literal') or by_folds
     ]
@@ -243,4 +238,4 @@ def is_pooled(
     model: str,  # a name, also of a system that is not known
 ) -> bool:  # True for pooled-LR, pooled-GBT and pooled-RNN
     "Whether a model learns from the labelled stays of two sites."
-    return parse_model(model, check=False).is_pooled
+    return parse_model(model, check=False).system.startswith('pooled')
