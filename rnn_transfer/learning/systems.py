@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ABLATION_NETWORKS', 'FEATURE_BLOCKS', 'SYSTEMS', 'SAME_TASK_SYSTEMS', 'SITE_SYSTEMS', 'SCORE_SYSTEMS', 'SYSTEM_NAMES',
-           'SELECTION_CRITERIA', 'CROSS_VALIDATED', 'System', 'SystemId', 'parse_model', 'describe_system', 'is_score',
-           'is_pooled']
+           'SELECTION_CRITERIA', 'CROSS_VALIDATED', 'System', 'SystemId', 'is_pooled', 'parse_model', 'describe_system',
+           'is_score']
 
 # %% ../../nbs/learning/systems.ipynb #cell-003
 import re
@@ -169,6 +169,13 @@ class SystemId:
         network, slash, layer = block.partition('/')
         return f'{network}@{self.init}{slash}{layer}'
 
+# %% ../../nbs/learning/systems.ipynb #cell-044
+def is_pooled(
+    model: str,  # a name, also of a system that is not known
+) -> bool:  # True for pooled-LR, pooled-GBT and pooled-RNN
+    "Whether a model learns from the labelled stays of two sites."
+    return parse_model(model, check=False).system.startswith('pooled')
+
 # %% ../../nbs/learning/systems.ipynb #cell-025
 def _raise_for_system(name, system: str, criterion: str, init: int):
     "BadInput where a system does not exist, or not with this selection criterion or initialisation"
@@ -232,10 +239,3 @@ def is_score(
     "Whether a model is a severity score, which is compared on mortality alone."
     found = SYSTEMS.get(parse_model(model, check=False).system)
     return found is not None and found.kind == 'score'
-
-# %% ../../nbs/learning/systems.ipynb #cell-044
-def is_pooled(
-    model: str,  # a name, also of a system that is not known
-) -> bool:  # True for pooled-LR, pooled-GBT and pooled-RNN
-    "Whether a model learns from the labelled stays of two sites."
-    return parse_model(model, check=False).system.startswith('pooled')
