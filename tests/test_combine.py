@@ -5,10 +5,13 @@ import shutil
 
 import pandas as pd
 import pytest
+from in_process import in_this_process
 
 from rnn_transfer.data import run_data
 from rnn_transfer.evaluate import run_evaluate
+from rnn_transfer.evaluation.provenance import _settings_table
 from rnn_transfer.experiment.combine import combine_runs
+from rnn_transfer.experiment.run import run_experiment
 from rnn_transfer.learning.training import TrainSettings
 from rnn_transfer.model import run_model
 from rnn_transfer.pretrain import run_pretrain
@@ -94,6 +97,24 @@ def test_a_run_that_went_on_elsewhere_names_both_machines(start, tmp_path):
     parts = json.loads((combine_runs(linear, trained, tmp_path / 'both') / 'manifest.json').read_text())['combined']
     assert [[machine['steps'] for machine in part['machines']] for part in parts] == [[1], [1, 1]]
     assert parts[1]['machines'][1]['hardware'] == {'gpu': 'NVIDIA H200'}
+
+
+def test_a_continued_run_names_the_machine_of_the_steps_it_keeps(tmp_path):
+    toy_cohort().save(tmp_path / 'cohort')
+
+    def again():
+        with in_this_process():
+            run_experiment(tmp_path / 'cohort', tmp_path / 'run', only='data', progress=False)
+        return json.loads((tmp_path / 'run' / 'manifest.json').read_text())
+
+    assert 'machines' not in again() and 'machines' not in again()
+    file = tmp_path / 'run' / 'data' / 'done.json'
+    record = json.loads(file.read_text())
+    card = dict(hardware={'gpu': 'NVIDIA H200'}, versions=dict(torch='2.11.0'))
+    file.write_text(json.dumps(record | dict(made=record['made'] | card)))
+    assert again()['machines'] == [card | dict(steps=1)]
+    settings = _settings_table(tmp_path / 'run').frame.set_index('Setting')['Value']
+    assert settings['machine 1'] == '1 of the steps: gpu NVIDIA H200; torch 2.11.0'
 
 
 def test_a_run_is_never_replaced_and_unfinished_steps_are_counted(start, tmp_path):

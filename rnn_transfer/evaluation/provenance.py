@@ -134,6 +134,9 @@ def _settings_table(run: Path) -> ReportTable | None:
     manifest = read_manifest(run)
     changed = manifest.get('changed')
     info = {k: manifest[k] for k in ('profile', 'commit', 'versions', 'hardware') if manifest.get(k)}
+    for i, machine in enumerate(manifest.get('machines') or [], 1):
+        known = {**(machine.get('hardware') or {}), **(machine.get('versions') or {})}
+        info[f'machine {i}'] = f'{machine.get("steps")} of the steps: {_format_option(known)}'
     options = {k: v for k, v in (manifest.get('options') or {}).items() if not _is_path(v)}
     rows = [dict(Setting=k.replace('_', ' '), Value=_format_option(v)) for k, v in (options | info).items()]
     if not rows:

@@ -8,7 +8,6 @@ __all__ = ['combine_tables', 'combine_runs', 'rnn_transfer_combine']
 # %% ../../nbs/experiment/combine.ipynb #cell-002
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 
 # %% ../../nbs/experiment/combine.ipynb #cell-003
@@ -17,6 +16,7 @@ import pandas as pd
 # %% ../../nbs/experiment/combine.ipynb #cell-004
 from .commandline import command, one_line_errors
 from .plan import Step
+from .run import list_machines
 from .store import output_hashes, read_done
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
@@ -72,13 +72,6 @@ def combine_tables(
     return models
 
 # %% ../../nbs/experiment/combine.ipynb #cell-017
-def _machines(run: Path, names: list[str]) -> list[dict]:
-    "What the finished steps ran with, each once, and their number: a run may go on on another machine."
-    made = [read_done(name, run).get('made') or {} for name in names if (run / name / 'done.json').exists()]
-    texts = [json.dumps({key: record.get(key) for key in ('versions', 'hardware')}) for record in made]
-    return [json.loads(text) | dict(steps=n) for text, n in Counter(texts).items()]
-
-
 def _origin(run: Path, manifest: dict) -> dict:
     "What the combined manifest says of one of the runs."
     kept = {name: manifest.get(name) for name in ('profile', 'changed', 'commit', 'versions', 'hardware')}
@@ -86,7 +79,7 @@ def _origin(run: Path, manifest: dict) -> dict:
     drawn = {name: options.get(name) for name in ('fractions', 'seeds', 'linear_seeds')}
     transfer = [name for name in manifest.get('steps', []) if '/seed-' in name]
     unfinished = sum(not (run / name / 'done.json').exists() for name in transfer)
-    ran = dict(run=run.name, unfinished=unfinished, machines=_machines(run, transfer))
+    ran = dict(run=run.name, unfinished=unfinished, machines=list_machines(transfer, run))
     return kept | drawn | dict(models=options.get('models', [])) | ran
 
 

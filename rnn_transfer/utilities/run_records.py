@@ -36,6 +36,7 @@ def _manifest_form() -> 'type[BaseModel]':
         cohort=(dict[str, Any] | None, None),
         versions=(dict[str, str] | None, None),
         hardware=(dict[str, Any] | None, None),
+        machines=(list[dict[str, Any]] | None, None),
         commit=(str | None, None),
     )
 
