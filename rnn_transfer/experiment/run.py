@@ -106,8 +106,9 @@ def run_experiment(
         _write_manifest(run, manifest | _describe_roles(options, copy_checkpoint(given, run)))
         write_index(run)
         try:
-            place = os.path.relpath(cohort, run)
-            outcomes = execute_all(todo, run, place, workers, scheduler, options, progress, dashboard)
+            outcomes = execute_all(
+                todo, run, os.path.relpath(cohort, run), workers, scheduler, options, progress, dashboard
+            )
         finally:
             write_index(run)
     if any(outcome.state == 'failed' for outcome in outcomes):
