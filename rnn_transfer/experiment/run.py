@@ -75,10 +75,10 @@ def _describe_roles(options: dict, network: dict) -> dict:
     return roles | (dict(pretrained=network) if network else {})
 
 
-def _write_manifest(run: Path, manifest: dict) -> None:
-    "Write manifest.json."
+def _write_manifest(run: Path, manifest: dict, steps: list[Step]) -> None:
+    "Write manifest.json, with the machines of steps that are kept."
     with write_atomic(run / 'manifest.json') as tmp:
-        tmp.write_text(json.dumps(manifest, indent=1))
+        tmp.write_text(json.dumps(manifest | _describe_machines(steps, run, manifest), indent=1))
 
 # %% ../../nbs/experiment/run.ipynb #cell-013
 def run_experiment(
@@ -102,13 +102,11 @@ def run_experiment(
     about, steps, todo = _plan(cohort, profile, options, only)
     manifest = make_manifest(options, profile, about) | dict(steps={step.name: step.key for step in steps})
     with only_driver(run):
-        manifest |= _describe_machines(steps, run, manifest)
-        _write_manifest(run, manifest | _describe_roles(options, copy_checkpoint(given, run)))
+        _write_manifest(run, manifest | _describe_roles(options, copy_checkpoint(given, run)), steps)
         write_index(run)
         try:
-            outcomes = execute_all(
-                todo, run, os.path.relpath(cohort, run), workers, scheduler, options, progress, dashboard
-            )
+            place = os.path.relpath(cohort, run)
+            outcomes = execute_all(todo, run, place, workers, scheduler, options, progress, dashboard)
         finally:
             write_index(run)
     if any(outcome.state == 'failed' for outcome in outcomes):
