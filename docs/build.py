@@ -192,7 +192,17 @@ MENU = [
         [
             f"utilities/{name}.ipynb"
             for name in (
-                *("errors", "seeds", "ranking", "files", "encodings", "csv_forms", "gzip_files", "json_files"),
+                *(
+                    "errors",
+                    "name_lists",
+                    "seeds",
+                    "ranking",
+                    "files",
+                    "encodings",
+                    "csv_forms",
+                    "gzip_files",
+                    "json_files",
+                ),
                 *("checkpoint_form", "run_records", "code_hashes", "help_texts", "display"),
             )
         ]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from browser import Browser, chromium, complaints
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
@@ -174,13 +175,57 @@ def test_cross_validation_predicts_every_labelled_stay_once_a_repeat(toy, folder
 
 
 def test_fits_of_two_processes_are_those_of_one(toy, folder, tmp_path):
-    settings = ApplySettings(systems=('network-ridge', 'GBT'), folds=2, repeats=1, replicates=50)
+    few = dict(folds=2, repeats=1, to_labels=(60,), draws=1, replicates=50)
+    settings = ApplySettings(systems=('MN-LR-1', 'GBT', 'GRU'), **few)
     network = folder / 'net.safetensors'
     one, two = (apply_network(network, toy, [LABEL], tmp_path / str(n), settings, workers=n) for n in (1, 2))
-    assert one.n_made == two.n_made == 4
-    files = [pd.read_parquet(tmp_path / n / 'predictions.parquet') for n in '12']
-    pd.testing.assert_frame_equal(*files)
-    assert apply_network(network, toy, [LABEL], tmp_path / '2', settings, workers=2).n_kept == 4
+    assert one.n_made == two.n_made == 9
+    for name in ('predictions', 'label_curves'):
+        pd.testing.assert_frame_equal(*(pd.read_parquet(tmp_path / n / f'{name}.parquet') for n in '12'))
+    assert apply_network(network, toy, [LABEL], tmp_path / '2', settings, workers=2).n_kept == 9
+
+
+MANY = ['--folds', '5', '--repeats', '40', '--systems', 'GBT', '--workers', '2']
+
+
+def start_on_two_processes(folder, out):
+    "The command, once two processes fit; and these processes."
+    given = ['--checkpoint', str(folder / 'net.safetensors'), '--cohort', str(folder / 'cohort'), '--label', LABEL]
+    argv = [sys.executable, '-c', COMMAND, *given, '--out', str(out), *MANY]
+    process = subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        fitting = [p for p in psutil.Process(process.pid).children() if 'LokyProcess' in ' '.join(p.cmdline())]
+        if len(fitting) == 2 and len(list((out / 'fits').glob('*.safetensors'))) > 1:
+            return process, fitting
+        time.sleep(0.1)
+    process.kill()
+    pytest.fail('two processes never fitted')
+
+
+def test_processes_end_with_a_killed_command(folder, tmp_path):
+    process, fitting = start_on_two_processes(folder, tmp_path / 'out')
+    process.kill()
+    process.wait()
+    assert not psutil.wait_procs(fitting, timeout=20)[1]
+
+
+def test_a_killed_process_ends_the_command_in_one_line(folder, tmp_path):
+    process, fitting = start_on_two_processes(folder, tmp_path / 'out')
+    fitting[0].kill()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and said.count('\n') == 1 and 'most likely for memory' in said
+    assert list((tmp_path / 'out' / 'fits').glob('*.safetensors')) and not (tmp_path / 'out' / 'report.html').exists()
+
+
+def test_curves_of_an_earlier_run_go_and_impossible_workers_are_said(toy, folder, tmp_path):
+    network, linear = folder / 'net.safetensors', replace(FAST, systems=('LR',))
+    apply_network(network, toy, [LABEL], tmp_path, replace(linear, to_labels=(50,), draws=1))
+    assert (tmp_path / 'label_curves.csv').exists()
+    apply_network(network, toy, [LABEL], tmp_path, linear)
+    assert not list(tmp_path.glob('label_curves*'))
+    with pytest.raises(BadInput, match='--workers -1: expected a whole number'):
+        apply_network(network, toy, [LABEL], tmp_path, linear, workers=-1)
 
 
 def test_partitions_without_labels_give_cross_validation(toy):
@@ -360,7 +405,7 @@ def test_another_unit_is_converted_or_rejected(toy, folder, tmp_path):
         (dict(scale='ours'), "--scale 'ours': expected source or target"),
         (dict(label='one'), 'label more stays'),
         (dict(width='2'), '--width 2.0: expected'),
-        (dict(workers='-1'), '--workers -1: expected a whole number'),
+        (dict(workers='-1'), '--workers -1: expected a whole number, or 0'),
         (dict(missing='never'), 'expected impute or strict'),
     ],
 )
@@ -393,6 +438,16 @@ def test_strict_stops_at_a_channel_that_the_cohort_lacks(toy, folder, tmp_path, 
     code, text = fails(monkeypatch, capsys, tmp_path, options)
     assert code == 2 and text.startswith('error: channels: the network reads Glucose') and text.count('\n') == 1
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_network_of_this_very_cohort_is_said(toy, folder, tmp_path):
+    net = load_checkpoint(folder / 'net.safetensors')
+    net.meta |= dict(fingerprint=toy.fingerprint)
+    save_checkpoint(net, tmp_path / 'own.safetensors')
+    with pytest.warns(InputWarning, match='trained on this very cohort'):
+        apply_network(tmp_path / 'own.safetensors', toy, [LABEL], tmp_path / 'out', replace(FAST, systems=('LR',)))
+    limits = (tmp_path / 'out' / 'report.md').read_text().split('What these labels cannot show')[1]
+    assert 'may be too good' in limits[:400]
 
 
 def test_a_label_of_one_class_is_rejected(toy, folder, tmp_path):

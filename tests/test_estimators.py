@@ -23,13 +23,14 @@ from rnn_transfer.estimators.classifier import TransferClassifier, labelled_stay
 from rnn_transfer.estimators.features import MIMICNetFeatures, StatisticalFeatures
 from rnn_transfer.estimators.label_evaluation import evaluate_label
 from rnn_transfer.estimators.linear import FewLabelClassifier, L1LogisticPath
+from rnn_transfer.estimators.model_card import describe_network
 from rnn_transfer.estimators.persistence import load_classifier, save_classifier
 from rnn_transfer.estimators.precision import auroc_standard_error, expected_precision, labels_for_width
 from rnn_transfer.estimators.pretraining import channel_dropout, pretrain_network, summarise_channels
 from rnn_transfer.estimators.recalibration import cross_fit_logits, fit_recalibration
 from rnn_transfer.learning.few_labels import PENALTIES, fit_few_labels, logistic_path, penalty_grid
 from rnn_transfer.learning.training import TrainSettings
-from rnn_transfer.model import init_network, load_checkpoint, save_checkpoint
+from rnn_transfer.model import init_network, load_checkpoint, read_checkpoint, restrict_inputs, save_checkpoint
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.utilities.checkpoint_form import hash_description
 from rnn_transfer.utilities.errors import BadInput, InputWarning
@@ -635,6 +636,26 @@ def test_a_pretrained_network_goes_straight_into_a_classifier(toy, tmp_path):
     stored = json.loads(path.with_suffix('.json').read_text())
     assert stored['licence'] == 'CC0' and stored['channel_summary'].keys() == {c.name for c in toy.channels}
     assert TransferClassifier(path).fit(toy, toy.tasks[0].name).predict_proba(toy).shape == (300, 2)
+
+
+def test_a_tuned_network_keeps_its_inputs_and_names_where_it_began(toy, tmp_path):
+    once = TrainSettings(lr=1e-3, max_updates=1, eval_every=1)
+    first = pretrain_network(toy, hidden=(4,), settings=once).net
+    first.meta['cohort'] |= dict(licence='ODC-BY 1.0')
+    restrict_inputs(first, first.meta['columns'], first.meta['columns'][:2])
+    begun = save_checkpoint(first, tmp_path / 'first.safetensors')
+    tuned = pretrain_network(toy, start=begun, settings=once).save(tmp_path / 'tuned.safetensors')
+    loaded = load_checkpoint(tuned)
+    assert loaded.meta['reads'] == first.meta['reads'] and loaded.input_mask.sum() == 2
+    assert loaded.meta['start']['sha256'] == read_checkpoint(begun).description['sha256']
+    card = describe_network(tuned)
+    assert 'ODC-BY 1.0; unknown' in card.split('---')[1] and 'source of the network it began as' in card
+    for given in (dict(hidden=(8,)), dict(hours=24)):
+        with pytest.raises(BadInput, match='leave out hidden and hours'):
+            pretrain_network(toy, start=begun, settings=once, **given)
+    del first.meta['normaliser']
+    with pytest.raises(BadInput, match='does not say normaliser'):
+        pretrain_network(toy, start=save_checkpoint(first, tmp_path / 'bare.safetensors'), settings=once)
 
 
 def test_dropped_channels_look_like_channels_never_measured(toy):

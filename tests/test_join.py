@@ -184,6 +184,27 @@ def test_two_cohorts_of_one_name_may_be_the_same_patients(pair, names, message):
         join_cohorts(pair[:1], names)
 
 
+def test_tasks_and_sites_may_have_separators_in_their_names(pair, tmp_path, capsys):
+    failure, place = "Congestive heart failure; nonhypertensive", "St Mary, London"
+    north, south = (renamed_task(cohort, cohort.tasks[0].name, failure) for cohort in pair)
+    south = with_tasks(south, definition="another rule")
+    folders = [str(cohort.save(tmp_path / name)) for name, cohort in zip(NAMES, (north, south))]
+    out, net = str(tmp_path / "both"), tmp_path / "net.safetensors"
+    rnn_transfer_join(";".join(folders), names=f"north;{place}", apart=failure, out=out)
+    both = Cohort.load(out)
+    named = [task.name for task in both.tasks if task.name.startswith(failure)]
+    assert len(named) == 2 and named[1].endswith(f"({place})")
+    without_test = both.iloc[(both.stays["partition"] != "test").to_numpy()].save(tmp_path / "fit")
+    given = dict(tasks=named[1], sites=place, hidden="4", max_updates=1)
+    rnn_transfer_pretrain(str(without_test), str(net), **given)
+    stored = read_checkpoint(net).description
+    assert stored["tasks"] == named[1:] and stored["pretrain_sites"] == [place]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        rnn_transfer_pretrain(str(without_test), str(tmp_path / "x.safetensors"), limits="none.md", **given)
+    assert "--limits none.md: No such file" in capsys.readouterr().err and not (tmp_path / "x.safetensors").exists()
+
+
 def test_the_command_joins_folders_and_trains_at_some_sites(pair, tmp_path, capsys):
     folders = [str(c.save(tmp_path / name)) for name, c in zip(NAMES, pair)]
     out, both = str(tmp_path / "both"), ";".join(folders)
@@ -199,7 +220,7 @@ def test_the_command_joins_folders_and_trains_at_some_sites(pair, tmp_path, caps
     settings = dict(kind="phenotype", hidden="4", max_updates=2)
     with pytest.raises(SystemExit):
         rnn_transfer_pretrain(out, str(net), sites="west", **settings)
-    assert "the sites are north, south" in capsys.readouterr().err and not net.exists()
+    assert "it has 'north', 'south'" in capsys.readouterr().err and not net.exists()
     rnn_transfer_pretrain(out, str(net), sites="south", **settings)
     stored = read_checkpoint(net).description
     assert stored["pretrain_sites"] == ["south"] and stored["counts"]["train"] + stored["counts"]["val"] == 60

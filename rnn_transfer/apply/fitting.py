@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 # %% ../../nbs/apply/fitting.ipynb #cell-003
 from .divisions import Division
-from .material import Material, hash_parts
+from .material import ComputedMaterial, Material, hash_parts
 from .systems import APPLIED_SYSTEMS
 from ..cohorts.normalization import Normalizer
 from ..estimators.prediction_spread import prediction_spread
@@ -34,8 +34,9 @@ from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
 
 # %% ../../nbs/apply/fitting.ipynb #cell-008
-# for some hundred labels: ten times the paper's learning rate, small batches, a check every ten updates
-GRU_SETTINGS = TrainSettings(lr=1e-3, batch=64, max_updates=600, eval_every=10, patience=8)
+# for some hundred labels: ten times the paper's learning rate, small batches, a check every ten updates; on a core, for
+# several fits at a time would share a card
+GRU_SETTINGS = TrainSettings(lr=1e-3, batch=64, max_updates=600, eval_every=10, patience=8, device='cpu')
 
 
 @dataclass
@@ -48,7 +49,7 @@ class AppliedFit:
 
 def fit_division(
     name: str,  # of APPLIED_SYSTEMS
-    material: Material,  # what the system reads
+    material: Material | ComputedMaterial,  # what the system reads
     y: np.ndarray,  # (n_stays,) 0, 1 or NaN
     division: Division,  # which stays
     seed: int = 0,  # names folds and initial weights
@@ -65,11 +66,6 @@ def fit_division(
     return AppliedFit(np.asarray(p, float), found | info | dict(seconds=round(time.perf_counter() - start, 3)))
 
 # %% ../../nbs/apply/fitting.ipynb #cell-009
-def _subjects(material: Material) -> np.ndarray:
-    "The subject of each stay"
-    return material.cohort.stays['subject_id'].to_numpy()
-
-
 def _fit_linear(name: str, material: Material, y: np.ndarray, division: Division, seed: int) -> tuple:
     "Ridge with a grid of its own, or the paper's L1 path; the penalty by cross-validation over subjects"
     system = APPLIED_SYSTEMS[name]
@@ -77,7 +73,7 @@ def _fit_linear(name: str, material: Material, y: np.ndarray, division: Division
     scaler, fit = Standardizer.fit(F[division.scale]), division.fit
     how = dict(lambdas=LAMBDAS, repeats=1) if system.kind == 'lasso' else dict()
     Z, key = scaler.transform(F[fit]), ('classifier', seed)
-    found = fit_few_labels(Z, y[fit], _subjects(material)[fit], system.kind, key=key, **how)
+    found = fit_few_labels(Z, y[fit], material.subject_ids[fit], system.kind, key=key, **how)
     spread = prediction_spread(found.fit.logits(Z), found.fit.lam, found.lambdas)
     info = {'lambda': float(found.fit.lam), 'constant': bool(found.constant), 'n_features': Z.shape[1]}
     info |= dict(at_strongest=spread.edge == 'strongest', narrow=spread.is_narrow)
@@ -87,7 +83,7 @@ def _fit_linear(name: str, material: Material, y: np.ndarray, division: Division
 def _stopping_rows(material: Material, y: np.ndarray, division: Division, seed: int) -> LabelledRows:
     "One fold of the labelled subjects to stop by, the others to learn from; BadInput for too few subjects"
     fit = division.fit
-    fold = subject_folds(y[fit], _subjects(material)[fit], 'stopping', seed)
+    fold = subject_folds(y[fit], material.subject_ids[fit], 'stopping', seed)
     if not len(fold):
         raise BadInput('labels: two subjects of each class are needed; label more stays')
     return LabelledRows(fit[fold > 0], fit[fold == 0], division.test)
@@ -135,8 +131,7 @@ def fit_key(
 ) -> str:  # 32 hexadecimal digits
     "What the predictions of a fit depend on."
     system = APPLIED_SYSTEMS[name]
-    stay_ids = material.cohort.stays['stay_id'].to_numpy()
-    rows = [stay_ids[rows].tolist() for rows in (division.fit, division.test, division.scale)]
+    rows = [material.stay_ids[rows].tolist() for rows in (division.fit, division.test, division.scale)]
     settings = asdict(GRU_SETTINGS) if system.kind == 'recurrent' else {}
     parts = dict(format=_FORMAT, code=_code_hash(), kind=system.kind, seed=seed, settings=settings)
     parts |= dict(reads=[material.hash_of(block) for block in system.blocks], rows=rows)

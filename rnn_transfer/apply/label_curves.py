@@ -34,7 +34,8 @@ def draw_label_curve(
         for size in sorted({d.size for d in of.curve_divisions}):
             pairs = [(d, fit) for d, fit in zip(of.curve_divisions, fits) if d.size == size and fit is not None]
             row = dict(label=of.label, system=name, labels=size)
-            rows.append(row | _point(of.y, pairs, tested, bootstrap, (seed, name, size)))
+            if pairs:  # a size that only later draws reach has none of a slow system
+                rows.append(row | _point(of.y, pairs, tested, bootstrap, (seed, name, size)))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/apply/label_curves.ipynb #cell-008

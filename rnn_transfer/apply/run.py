@@ -7,11 +7,16 @@ __all__ = ['ApplySettings', 'parse_labels', 'plan_label', 'apply_network']
 
 # %% ../../nbs/apply/run.ipynb #cell-002
 import json
+import os
+import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +33,14 @@ from rnn_transfer.apply.divisions import (
 )
 from .fitting import AppliedFit, fit_division, fit_key, read_fit, write_fit
 from .label_curves import draw_label_curve
-from .material import Material
-from .report import ApplyResult, answer_sections, render_apply_html, render_apply_markdown
+from .material import ComputedMaterial, Material
+from rnn_transfer.apply.report import (
+    ApplyResult,
+    answer_sections,
+    explain_overlap,
+    render_apply_html,
+    render_apply_markdown,
+)
 from .scores import LabelFits, pool_predictions, score_label
 from .systems import APPLIED_SYSTEMS, choose_systems
 from ..data import Cohort
@@ -37,6 +48,7 @@ from ..estimators.classifier import labels_of
 from ..evaluation.plotting import ReportFigure
 from ..utilities.errors import BadInput, warn_user
 from ..utilities.files import write_atomic, write_csv
+from ..utilities.name_lists import split_known_names
 
 # %% ../../nbs/apply/run.ipynb #cell-007
 @dataclass(frozen=True)
@@ -74,17 +86,17 @@ def _check_whole(name: str, value: int, least: int):
 
 # %% ../../nbs/apply/run.ipynb #cell-010
 def parse_labels(
-    text: str,  # of the command line: a name, or names with commas
+    text: str,  # of the command line: a name, or names with commas or semicolons
     cohort: Cohort,  # with tasks
 ) -> list[str]:  # BadInput for a name that no task has
     "Labels from the command line."
     known = [task.name for task in cohort.tasks]
-    names = [text] if text in known else [name.strip() for name in text.split(',') if name.strip()]
+    names = split_known_names(text, known)
     for name in names:
         labels_of(cohort, name)
     if not names:
         raise BadInput(f'--label is missing: name one of {", ".join(known[:8])}')
-    return list(dict.fromkeys(names))
+    return names
 
 # %% ../../nbs/apply/run.ipynb #cell-013
 _DRAWS_OF_SLOW = 3  # subsets of each size for trees and GRU, which take seconds a fit
@@ -134,33 +146,35 @@ class _Job(NamedTuple):
     of: LabelFits  # the label
     system: str  # of APPLIED_SYSTEMS
     division: Division | None  # None: a draw that the system leaves out
+    is_curve: bool  # whether it is a point of the learning curve
     key: str  # of what the fit depends on; empty without a division
 
-
+# %% ../../nbs/apply/run.ipynb #997db37a
 def _is_slow(system: str) -> bool:
     "Whether a fit takes seconds"
     return APPLIED_SYSTEMS[system].kind in ('trees', 'recurrent')
 
-
+# %% ../../nbs/apply/run.ipynb #6b0bae20
 def _plan_jobs(plans: list[LabelFits], material: Material, settings: ApplySettings) -> list[_Job]:
     "For each label and system the fits of whole divisions, then those of subsets"
     jobs = []
     for of, system in product(plans, settings.systems):
         grown = [None if _is_slow(system) and d.draw >= _DRAWS_OF_SLOW else d for d in of.curve_divisions]
-        for division in [*of.divisions, *grown]:
+        for k, division in enumerate([*of.divisions, *grown]):
             key = fit_key(system, material, of.y, division, settings.seed) if division else ''
-            jobs.append(_Job(of, system, division, key))
+            jobs.append(_Job(of, system, division, k >= len(of.divisions), key))
     return jobs
 
 # %% ../../nbs/apply/run.ipynb #cell-018
-def _fit_and_keep(material: Material, folder: Path, key: str, *how) -> AppliedFit:
-    "A fit, kept as soon as it is made; it may run in another process"
-    system, y, division, seed = how
+def _fit_and_keep(
+    material: Material | ComputedMaterial, system: str, y: np.ndarray, division: Division, seed: int, file: tuple
+) -> AppliedFit:
+    "A fit, kept as soon as it is made; `file` is the folder and the key"
     fit = fit_division(system, material, y, division, seed)
-    write_fit(fit, material.cohort.stays['stay_id'].to_numpy()[division.test], folder, key)
+    write_fit(fit, material.stay_ids[division.test], *file)
     return fit
 
-
+# %% ../../nbs/apply/run.ipynb #ad291524
 def _progress_bar(fits: Iterable, total: int, progress: bool | None) -> Iterable:
     "The fits with a bar; None: in a terminal only"
     from tqdm import tqdm
@@ -168,36 +182,62 @@ def _progress_bar(fits: Iterable, total: int, progress: bool | None) -> Iterable
     return tqdm(fits, total=total, unit='fit', disable=None if progress is None else not progress)
 
 # %% ../../nbs/apply/run.ipynb #44f074ed
+@cache
+def _end_with_parent() -> None:
+    "Let this process end when the one that started it has ended (not on Windows, which never says so)"
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+# %% ../../nbs/apply/run.ipynb #62d1c35f
+def _fit_elsewhere(*how) -> AppliedFit:
+    "`_fit_and_keep` in another process"
+    _end_with_parent()
+    return _fit_and_keep(*how)
+
+# %% ../../nbs/apply/run.ipynb #4277ef20
 _FITS_OF_A_PROCESS = 50  # of linear models; with fewer, a process takes longer to start than it saves
+_SHARED = '10K'  # arrays from this size on are shared and not sent
 
 
 def _make_fits(jobs: list[_Job], material: Material, seed: int, folder: Path, workers: int) -> Iterator[AppliedFit]:
-    "The fits in the order of the jobs, each when it and those before it are made"
+    "The fits in the order of the jobs, each when it and those before it are made; BadInput for a killed process"
     from joblib import Parallel, delayed
 
     n_slow = sum(_is_slow(job.system) for job in jobs)
     processes = max(1, min(workers, n_slow + (len(jobs) - n_slow) // _FITS_OF_A_PROCESS))
+    fit, sent = delayed(_fit_and_keep), material
     if processes > 1:
-        blocks = dict.fromkeys(block for job in jobs for block in APPLIED_SYSTEMS[job.system].blocks)
-        material = material.for_other_processes(blocks)
-    fit = delayed(_fit_and_keep)
-    calls = (fit(material, folder, job.key, job.system, job.of.y, job.division, seed) for job in jobs)
-    return Parallel(n_jobs=processes, return_as='generator')(calls)
+        fit = delayed(_fit_elsewhere)
+        sent = material.compute({block for job in jobs for block in APPLIED_SYSTEMS[job.system].blocks})
+    calls = (fit(sent, job.system, job.of.y, job.division, seed, (folder, job.key)) for job in jobs)
+    try:
+        yield from Parallel(n_jobs=processes, return_as='generator', max_nbytes=_SHARED)(calls)
+    except BrokenProcessPool:
+        raise BadInput(
+            f'one of {processes} processes that fit was killed, most likely for memory; '
+            'name fewer with --workers: what was fitted is kept, and the same command goes on from there'
+        ) from None
 
 # %% ../../nbs/apply/run.ipynb #f2dada2c
 def _fit_all(
     plans: list[LabelFits], material: Material, settings: ApplySettings, folder: Path, workers: int, progress
 ) -> tuple[int, int]:
     "Fit what is not kept yet; numbers of fits made and kept"
-    stay_ids, jobs = material.cohort.stays['stay_id'].to_numpy(), _plan_jobs(plans, material, settings)
-    fits = {i: read_fit(folder, job.key, stay_ids[job.division.test]) for i, job in enumerate(jobs) if job.division}
+    jobs = _plan_jobs(plans, material, settings)
+    fits = {i: read_fit(folder, j.key, material.stay_ids[j.division.test]) for i, j in enumerate(jobs) if j.division}
     missing = [i for i, fit in fits.items() if fit is None]
+    missing = sorted(missing, key=lambda i: not _is_slow(jobs[i].system))  # a slow one at the end would be waited for
     made = _make_fits([jobs[i] for i in missing], material, settings.seed, folder, workers)
-    fits |= zip(missing, _progress_bar(made, len(missing), progress))
+    fits |= zip(missing, _progress_bar(made, len(missing), progress), strict=True)
     for i, job in enumerate(jobs):
-        whole = len(job.of.fits.setdefault(job.system, [])) < len(job.of.divisions)
-        of_system = job.of.fits[job.system] if whole else job.of.curve_fits.setdefault(job.system, [])
-        of_system.append(fits.get(i))
+        of_systems = job.of.curve_fits if job.is_curve else job.of.fits
+        of_systems.setdefault(job.system, []).append(fits.get(i))
     return len(missing), len(fits) - len(missing)
 
 # %% ../../nbs/apply/run.ipynb #cell-020
@@ -214,8 +254,12 @@ def apply_network(
     "Compare every system on the labels of a cohort, and write the report."
     cohort, out = cohort if isinstance(cohort, Cohort) else Cohort.load(cohort), Path(out)
     settings = settings or ApplySettings()
+    _check_whole('--workers', workers, 1)
     plans, left_out = _plan_labels(labels, cohort, settings)
     material = Material(cohort, checkpoint, settings.scale, settings.missing, settings.seed)
+    overlap = explain_overlap(material.description, _describe_cohort(cohort))
+    if overlap:
+        warn_user(overlap)
     with guard or nullcontext():
         made, kept = _fit_all(plans, material, settings, out / 'fits', workers, progress)
         result = _summarise(plans, material, settings, (made, kept), left_out)
@@ -243,7 +287,7 @@ def _describe_cohort(cohort: Cohort) -> dict:
     notes = list(cohort.meta.get('label_notes') or [])
     return meta | sizes | dict(fingerprint=cohort.fingerprint, label_notes=notes)
 
-
+# %% ../../nbs/apply/run.ipynb #99a10aab
 def _predictions(plans: list[LabelFits], stays: pd.DataFrame) -> pd.DataFrame:
     "label, system, stay_id, subject_id, y, p: a row for each system and predicted stay"
     found = []
@@ -265,6 +309,8 @@ def _write(result: ApplyResult, predictions: pd.DataFrame, out: Path):
             write_csv(table, tmp)
         with write_atomic(out / f'{name}.parquet') as tmp:
             table.to_parquet(tmp, index=False)
+    for name in ('label_curves.csv', 'label_curves.parquet') if not len(result.curves) else ():
+        (out / name).unlink(missing_ok=True)  # of an earlier run
     with write_atomic(out / 'predictions.parquet') as tmp:
         predictions.to_parquet(tmp, index=False)
     sections, synthetic = answer_sections(result), bool(result.cohort['synthetic'])

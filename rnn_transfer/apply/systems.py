@@ -9,7 +9,8 @@ __all__ = ['APPLIED_SYSTEMS', 'AppliedSystem', 'choose_systems']
 from typing import NamedTuple
 
 # %% ../../nbs/apply/systems.ipynb #cell-003
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, did_you_mean
+from ..utilities.name_lists import split_names
 
 # %% ../../nbs/apply/systems.ipynb #cell-006
 class AppliedSystem(NamedTuple):
@@ -39,10 +40,11 @@ def choose_systems(
     gru: bool = True,  # False: without the GRU
 ) -> list[str]:  # in the order of APPLIED_SYSTEMS; BadInput for an unknown name, or none
     "The systems to fit."
-    wanted = [name.strip() for name in names.split(',') if name.strip()]
+    wanted = split_names(names, ',')
     unknown = [name for name in wanted if name not in APPLIED_SYSTEMS]
     if unknown:
-        raise BadInput(f'--systems {unknown[0]}: unknown; expected some of {", ".join(APPLIED_SYSTEMS)}')
+        meant = did_you_mean(unknown[0], APPLIED_SYSTEMS) or f'expected some of {", ".join(APPLIED_SYSTEMS)}'
+        raise BadInput(f'--systems {unknown[0]}: unknown; {meant}')
     chosen = [name for name in APPLIED_SYSTEMS if name in (wanted or APPLIED_SYSTEMS) and (gru or name != 'GRU')]
     if not chosen:
         raise BadInput('--systems GRU with --no-gru: no system is left; leave one of the two out')

@@ -44,7 +44,7 @@ _READ = dict(pretrain=('train', 'val'), transfer=PARTITIONS)  # partitions that 
 def _raise_for_role(stays: pd.DataFrame, role: str, sites: Sequence[str], where: str):
     "BadInput for a site that does not exist, or a partition without a stay of the role."
     known = sorted(stays[SITE].unique())
-    listed = shorten_list(known, 10)
+    listed = shorten_list(map(repr, known), 10)
     for site in sites:
         if site not in known:
             raise BadInput(f'{where}: {role}_sites names {site!r}, which is not there; the sites are {listed}')

@@ -22,7 +22,9 @@ _WITH_VERSION = {'odc-by-1.0': 'odc-by', 'odbl-1.0': 'odbl', 'pddl-1.0': 'pddl',
 
 def _licence_lines(info: dict) -> list[str]:
     "The licence of the weights, which is that of the data unless the checkpoint states its own"
-    licence = str(info.get('licence') or (info.get('cohort') or {}).get('licence') or 'unknown')
+    first = [(info.get('start') or {}).get('cohort')] if info.get('start') else []
+    of_data = [str((of or {}).get('licence') or 'unknown') for of in (*first, info.get('cohort'))]
+    licence = str(info.get('licence') or '; '.join(dict.fromkeys(of_data)))
     name = re.sub(r'[^a-z0-9.]+', '-', licence.lower()).strip('-')
     identifier = _WITH_VERSION.get(name, name)
     if identifier in (*_LICENCES, 'unknown'):
@@ -65,15 +67,20 @@ def _section_network(info: dict) -> str:
     return '## Network\n\n' + _table(['what', 'value'], rows)
 
 
+_OF_DATA = ('source', 'version', 'licence', 'synthetic', 'url', 'citation')
+
+
 def _section_stays(info: dict) -> str:
     "What it was trained on"
     cohort, counts = info.get('cohort') or {}, info.get('counts') or {}
-    rows = [
-        [key, cohort[key]] for key in ('source', 'version', 'licence', 'synthetic', 'url', 'citation') if key in cohort
-    ]
+    rows = [[key, cohort[key]] for key in _OF_DATA if key in cohort]
     rows += [[key.replace('_', ' '), f'{counts[key]:,}'] for key in ('train', 'val', 'train_subjects') if key in counts]
     rows += [['sites', ', '.join(info['pretrain_sites'])]] if info.get('pretrain_sites') else []
     rows.append(['fingerprint of the cohort', info.get('fingerprint', 'unknown')])
+    start = info.get('start') or {}
+    first = start.get('cohort') or {}
+    rows += [[f'{key} of the network it began as', first[key]] for key in _OF_DATA if key in first]
+    rows += [['SHA-256 of the network it began as', start['sha256']]] if start else []
     return '## Stays it learned from\n\n' + _table(['what', 'value'], rows)
 
 # %% ../../nbs/estimators/model_card.ipynb #cell-013

@@ -27,6 +27,7 @@ from rnn_transfer.model import (
     init_network,
     iter_batch_outputs,
     load_checkpoint,
+    read_checkpoint,
     replace_head,
     save_checkpoint,
 )
@@ -127,12 +128,12 @@ class _Material:
 def pretrain_network(
     cohort: Cohort,  # with labels of the tasks
     tasks: Sequence[str] | None = None,  # names; None: all tasks of the cohort
-    hidden: Sequence[int] = (100,),  # h to choose from by validation loss
+    hidden: Sequence[int] | None = None,  # h to choose from by validation loss; None: 100, or that of `start`
     settings: TrainSettings = DEFAULT_SETTINGS,  # learning rate, batch, cap, checks, patience, device
     *,
     start: str | Path | None = None,  # checkpoint to fine-tune, in its channels; None: initial weights by seed
     keep_test: bool = False,  # True: leave the test partition unused
-    hours: int = 48,  # length of the input window, from admission to the ICU
+    hours: int | None = None,  # length of the input window, from admission to the ICU; None: 48, or that of `start`
     short_stays: str = 'carry',  # carry: repeat last values after the end of a stay; length: read up to its end
     dropout_of_channels: float = 0.0,  # probability with which each channel is taken away in an update
     seed: int = 0,  # draws initial weights, order of stays and dropout
@@ -168,24 +169,37 @@ def _training_table(histories: dict) -> pd.DataFrame:
 def _known_tasks(cohort: Cohort, tasks: Sequence[str] | None) -> list[str]:
     "Names of the tasks; BadInput for one that the cohort does not have, or none"
     known = [task.name for task in cohort.tasks]
-    tasks = known if tasks is None else list(tasks)
+    tasks = known if tasks is None else list(dict.fromkeys(tasks))
     unknown = [name for name in tasks if name not in known]
     if unknown or not tasks:
         raise BadInput(f'tasks {unknown or tasks}: expected some of {", ".join(known[:8]) or "none"}')
     return tasks
 
 # %% ../../nbs/estimators/pretraining.ipynb #cell-020
-def _starting_networks(cohort, start, hidden, n_tasks: int, hours: int, short_stays: str, seed: int) -> tuple:
+def _starting_networks(cohort, start, hidden, n_tasks: int, hours: int | None, short_stays: str, seed: int) -> tuple:
     "{h: network}, the settings of the grid, and the cohort in the network's channels"
-    if start is None:
-        meta = dict(hours=hours, masks=True, short=short_stays, normaliser='train')
-        n_columns = sum(channel.width + 1 for channel in cohort.channels)
-        nets = {h: init_network(n_columns, h, n_tasks, seed) for h in hidden}
-        return nets, meta | dict(channels=[asdict(c) for c in cohort.channels]), cohort
+    if start is not None:
+        return _checkpoint_to_tune(cohort, start, hidden, n_tasks, hours, seed)
+    meta = dict(hours=hours or 48, masks=True, short=short_stays, normaliser='train')
+    n_columns = sum(channel.width + 1 for channel in cohort.channels)
+    nets = {h: init_network(n_columns, h, n_tasks, seed) for h in hidden or (100,)}
+    return nets, meta | dict(channels=[asdict(c) for c in cohort.channels]), cohort
+
+
+def _checkpoint_to_tune(cohort, start, hidden, n_tasks: int, hours: int | None, seed: int) -> tuple:
+    "As `_starting_networks`, from a checkpoint, which says size, window and scale, and is named in the new one"
+    if hidden or hours:
+        raise BadInput(f'{start}: a network to start from has its size and its window; leave out hidden and hours')
     old = load_checkpoint(start)
     aligned, _ = align_to_network(cohort, old.meta)
     keys = ('hours', 'masks', 'short', 'normaliser', 'scale')
-    meta = {key: old.meta[key] for key in keys} | dict(channels=[asdict(c) for c in aligned.channels])
+    lacking = [key for key in keys if key not in old.meta]
+    if lacking:
+        raise BadInput(f'{start}: it does not say {", ".join(lacking)}, which fine-tuning needs; pre-train it again')
+    kept = {key: old.meta[key] for key in (*keys, 'reads') if old.meta.get(key) is not None}
+    about = {key: old.meta[key] for key in ('cohort', 'tasks', 'pretrain_sites') if old.meta.get(key)}
+    about |= dict(sha256=read_checkpoint(start).description['sha256'])
+    meta = kept | dict(channels=[asdict(c) for c in aligned.channels], start=about)
     return {old.config['hidden']: replace_head(old, n_tasks, seed)}, meta, aligned
 
 # %% ../../nbs/estimators/pretraining.ipynb #cell-022

@@ -22,6 +22,7 @@ from .commandline import available_cpus, command, one_line_errors
 from .profiles import parse_number_list
 from .store import only_driver
 from ..utilities.errors import BadInput, InputWarning
+from ..utilities.name_lists import split_known_names
 
 # %% ../../nbs/experiment/apply_command.ipynb #cell-005
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _raise_for_missing(**needed: str) -> None:
 def rnn_transfer_apply(
     checkpoint: str = '',  # NAME.safetensors of a pre-trained network, next to NAME.json
     cohort: str = '',  # cohort folder with your labels
-    label: str = '',  # name of a task or label, or names with commas (default: all labels of --labels)
+    label: str = '',  # name of a task or label, or names with commas or semicolons (default: all labels of --labels)
     labels: str = '',  # CSV or Parquet file of your labels: the stays' own ids, then a column of 0, 1 or empty for each
     out: str = '',  # folder to write; the same one again makes only the fits that are missing
     folds: int = 0,  # cross-validate over subjects (default: use the partitions; 5 where they cannot be used)
@@ -73,7 +74,7 @@ def rnn_transfer_apply(
     seed: int = 0,  # names folds, subsets and initial weights
     replicates: int = 1000,  # bootstrap replicates of subjects
     width: float = 0.1,  # width of an interval of the AUROC; the report says how many labels it needs
-    workers: int = 0,  # fits at a time (default: one per CPU that this process may use)
+    workers: int = 0,  # fits at a time, of half a GB each (default: one per CPU that this process may use)
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
     "Say which model to use for your own label: with a pre-trained network, or without it"
@@ -93,7 +94,7 @@ def _apply(checkpoint, cohort, label: tuple, out, systems: tuple, workers: int, 
     from rnn_transfer.data import Cohort
 
     if workers < 0:
-        raise BadInput(f'--workers {workers}: expected a whole number of at least 1')
+        raise BadInput(f'--workers {workers}: expected a whole number, or 0 for one per CPU')
     settings = ApplySettings(systems=tuple(choose_systems(*systems)), **options)
     own, names = _read_labels(Cohort.load(cohort), *label)
     how = dict(guard=_alone_in(Path(out)), workers=workers or available_cpus())
@@ -107,10 +108,11 @@ def _read_labels(own: 'Cohort', text: str, file: str) -> tuple['Cohort', list[st
 
     if not file:
         return own, parse_labels(text, own)
-    tasks, names = [task.name for task in own.tasks], [name.strip() for name in text.split(',')]
-    if text in tasks or all(name in tasks for name in names):
+    tasks = [task.name for task in own.tasks]
+    if text and set(split_known_names(text, tasks)) <= set(tasks):
         return own, parse_labels(text, own)  # the file has no part in it
-    chosen = [name for name in read_label_table(file).labels if name in (text, *names)] if text else None
+    labels = list(read_label_table(file).labels) if text else []
+    chosen = [name for name in split_known_names(text, [*tasks, *labels]) if name in labels] or None
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', InputWarning)
         joined = own.with_labels(file, chosen or None)

@@ -28,10 +28,10 @@ from rnn_transfer.experiment.commandline import (
     one_line_errors,
     parse_names,
     parse_setting,
-    split_names,
 )
 from ..sources.known_sources import SOURCES, complete_comment
 from ..utilities.errors import BadInput, InputWarning
+from ..utilities.name_lists import split_names
 
 # %% ../../nbs/experiment/commands.ipynb #cell-005
 if TYPE_CHECKING:
@@ -258,8 +258,8 @@ def rnn_transfer_paper(
     scheduler: str = '',  # address of a running Dask scheduler
     device: str = 'auto',  # auto, cpu or cuda
     gpus: float | None = None,  # fraction of a card that one notebook takes, such as .06 for 16 (default: all of it)
-    pretrain_sites: str | None = None,  # hospitals that pre-training sees, such as A, or A;B (default: all)
-    transfer_sites: str | None = None,  # hospitals of label subsets and tests, such as B, or B;C; each: one by one
+    pretrain_sites: str | None = None,  # hospitals that pre-training sees, such as A, or 'A;B' (default: all)
+    transfer_sites: str | None = None,  # hospitals of label subsets and tests, such as B, or 'B;C'; each: one by one
     pretrained: str = '',  # checkpoint NAME.safetensors that replaces pre-training
     set: str = '',  # further parameters of the notebooks: 'transfer.patience=4; replicates=200; same_tasks=True'
     only: str = '',  # run just this step, or those of a folder, and what they need, such as split-0/pretrain

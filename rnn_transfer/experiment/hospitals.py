@@ -7,27 +7,29 @@ __all__ = ['parse_sites', 'checkpoint_name', 'copy_checkpoint', 'implied_options
 
 # %% ../../nbs/experiment/hospitals.ipynb #cell-002
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 # %% ../../nbs/experiment/hospitals.ipynb #cell-003
-from .commandline import split_names
 from ..learning.systems import SAME_TASK_SYSTEMS
 from ..utilities.checkpoint_form import hash_description, read_checkpoint_description
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
+from ..utilities.name_lists import split_known_names, split_names
 
 # %% ../../nbs/experiment/hospitals.ipynb #cell-006
 def parse_sites(
     text: str | None,  # such as `A,B`, or `A;St Mary, London` where a name has a comma; None: not given
     option: str,  # its name, for the message
+    known: Collection[str] = (),  # sites of the cohort, where it was read already; one of them may have a comma
 ) -> list[str] | None:  # names; None: not given; BadInput for a text without a name
     "Names of sites from the command line."
     if text is None:
         return None
-    names = split_names(text, ';' if ';' in text else ',')
+    names = split_known_names(text, known) if known else split_names(text, ';' if ';' in text else ',')
     if not names:
         raise BadInput(f'--{option} {text!r}: expected names of sites separated by commas or semicolons, such as A,B')
-    return list(dict.fromkeys(names))
+    return names
 
 # %% ../../nbs/experiment/hospitals.ipynb #cell-009
 def _read_network(options: dict) -> dict:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from fastcore.script import store_true
 
 # %% ../../nbs/experiment/join_command.ipynb #cell-004
-from .commandline import command, one_line_errors, split_names
+from .commandline import command, one_line_errors
 from .commands import check_writable, describe_cohort
 from ..utilities.errors import BadInput, InputWarning
+from ..utilities.name_lists import split_names
 
 # %% ../../nbs/experiment/join_command.ipynb #cell-005
 if TYPE_CHECKING:
@@ -48,15 +49,17 @@ def rnn_transfer_join(
     with one_line_errors(debug):
         folders, target = [Path(folder).expanduser() for folder in split_names(cohorts)], Path(out).expanduser()
         _check_folders(folders, target)
-        made = _join_folders(folders, *map(split_names, (names, same, apart)))
+        made = _join_folders(folders, split_names(names), same, apart)
         print(f'{made.save(target)}: {describe_cohort(made)}')
 
 # %% ../../nbs/experiment/join_command.ipynb #cell-013
-def _join_folders(folders: list[Path], names: list[str], same: list[str], apart: list[str]) -> 'Cohort':
-    "Load the cohorts and join them."
+def _join_folders(folders: list[Path], names: list[str], same: str, apart: str) -> 'Cohort':
+    "Load the cohorts and join them; the names of tasks are known then, and may have semicolons."
     from rnn_transfer.data import Cohort
     from rnn_transfer.sources.join import join_cohorts
 
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', InputWarning)  # `describe_cohort` has the same lines
-        return join_cohorts([Cohort.load(folder) for folder in folders], names, same, apart)
+        cohorts = [Cohort.load(folder) for folder in folders]
+        known = {task.name for cohort in cohorts for task in cohort.tasks}
+        return join_cohorts(cohorts, names, *(split_names(text, known=known) for text in (same, apart)))

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from fastcore.script import store_true
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-004
-from .commandline import command, one_line_errors, split_names
+from .commandline import command, one_line_errors
+from .commands import check_writable
 from .hospitals import parse_sites
 from .profiles import parse_number_list
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, suggest_name
+from ..utilities.name_lists import split_names
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-005
 if TYPE_CHECKING:
@@ -35,13 +37,22 @@ def parse_hidden(
 
 
 def _check_options(cohort: str, out: str, threads: int) -> None:
-    "A cohort is named, and a file of weights, and there are threads"
+    "A cohort is named, and a file of weights that can be written, and there are threads"
     if not cohort:
         raise BadInput('--cohort is missing; see --help')
     if Path(out).suffix != '.safetensors':
         raise BadInput(f'--out {out or "is missing"}: expected a file name ending in .safetensors')
+    check_writable(Path(out).parent)
     if threads < 1:
         raise BadInput(f'--threads {threads}: expected a whole number of at least 1')
+
+
+def _read_limits(file: str) -> str:
+    "The text of the file, or an empty one; BadInput where it cannot be read, before anything is trained"
+    try:
+        return Path(file).read_text('utf-8') if file else ''
+    except (OSError, UnicodeDecodeError) as e:
+        raise BadInput(f'--limits {file}: {getattr(e, "strerror", "") or "no UTF-8 text"}') from None
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-012
 def _save_with_card(made: 'Pretrained', out: str, title: str, limits: str) -> None:
@@ -49,13 +60,16 @@ def _save_with_card(made: 'Pretrained', out: str, title: str, limits: str) -> No
     from rnn_transfer.estimators.model_card import write_card
 
     made.save(out)
-    card = write_card(out, Path(out).with_suffix('.md'), title, Path(limits).read_text('utf-8') if limits else '')
+    card = write_card(out, Path(out).with_suffix('.md'), title, limits)
     best = made.table.loc[made.table['val_loss'].idxmin()]
     counts = made.net.meta['counts']
     print(f'{out}: {made.net.config["n_layers"]} layers of {made.net.config["hidden"]} units, {len(made.auroc)} tasks')
     print(f'  {counts["train"]:,} stays to train on, {counts["val"]:,} to stop by')
     print(f'  validation loss {best["val_loss"]:.4f} after {best["best_update"]:.0f} updates')
-    print(f'  mean validation AUROC {made.auroc.mean():.3f}, from {made.auroc.min():.3f} to {made.auroc.max():.3f}')
+    if made.auroc.notna().any():
+        print(f'  mean validation AUROC {made.auroc.mean():.3f}, from {made.auroc.min():.3f} to {made.auroc.max():.3f}')
+    else:
+        print('  validation AUROC not defined: no task has both classes among the validation stays')
     print(f'card: {card}')
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-014
@@ -65,11 +79,11 @@ def rnn_transfer_pretrain(
     out: str = '',  # NAME.safetensors to write; NAME.json and NAME.md are written next to it
     tasks: str = '',  # names with semicolons, such as 'sepsis;shock' (default: all tasks)
     kind: str = '',  # phenotype, mortality or other: of the tasks only those of this kind (default: all)
-    sites: str = '',  # of a cohort of several hospitals: train on stays of these alone, such as A;B (default: all)
-    hidden: str = '100',  # units in a layer; of several, with commas, the one with the lowest validation loss is kept
-    start: str = '',  # checkpoint to go on from (default: initial weights by --seed)
+    sites: str = '',  # of a cohort of several hospitals: train on stays of these alone, such as 'A;B' (default: all)
+    hidden: str = '',  # units in a layer; of several, such as 50,100, the best on validation stays (default: 100)
+    start: str = '',  # checkpoint to go on from, with its size and window (default: initial weights by --seed)
     keep_test: store_true = False,  # leave the test stays unused (default: they are trained on)
-    hours: int = 48,  # length of the input window, from admission to the ICU
+    hours: int = 0,  # length of the input window, from admission to the ICU (default: 48)
     channel_dropout: float = 0.0,  # probability with which each channel is taken away in training, such as .2
     lr: float = 1e-4,  # learning rate of Adam
     max_updates: int = 10_000,  # cap on the updates
@@ -84,41 +98,50 @@ def rnn_transfer_pretrain(
     with one_line_errors(debug):
         _check_options(cohort, out, threads)
         settings = dict(lr=lr, max_updates=max_updates, patience=patience)
-        more = dict(start=start or None, keep_test=keep_test, hours=hours, dropout_of_channels=channel_dropout)
+        more = dict(start=start or None, keep_test=keep_test, hours=hours or None, dropout_of_channels=channel_dropout)
         more |= dict(seed=seed, threads=threads)
-        made = _pretrain(cohort, (tasks, kind), sites, parse_hidden(hidden), settings, **more)
-        _save_with_card(made, out, title, limits)
+        limited, sizes = _read_limits(limits), parse_hidden(hidden) if hidden else None
+        made = _pretrain(cohort, (tasks, kind), sites, sizes, settings, **more)
+        _save_with_card(made, out, title, limited)
 
 # %% ../../nbs/experiment/pretrain_command.ipynb #cell-016
 def _pretrain(
-    cohort: str, tasks: tuple[str, str], sites: str, hidden: list[int], settings: dict, **more
+    cohort: str, tasks: tuple[str, str], sites: str, hidden: list[int] | None, settings: dict, **more
 ) -> 'Pretrained':
     "Load the cohort and train on the tasks of these names and this kind, in stays of these sites"
+    from rnn_transfer.cohorts.sites import at_sites
     from rnn_transfer.data import Cohort
     from rnn_transfer.estimators.pretraining import pretrain_network
     from rnn_transfer.learning.training import TrainSettings
 
     stays = Cohort.load(cohort)
-    names, sites = _chosen_tasks(stays, *tasks), parse_sites(sites or None, 'sites')
-    made = pretrain_network(_of_sites(stays, sites), names, hidden, TrainSettings(**settings), **more)
-    made.net.meta |= dict(pretrain_sites=sites) if sites else {}
+    names, chosen = _chosen_tasks(stays, *tasks), _chosen_sites(stays, sites)
+    of_sites = stays.iloc[at_sites(stays.stays, chosen)] if chosen else stays
+    made = pretrain_network(of_sites, names, hidden, TrainSettings(**settings), **more)
+    made.net.meta |= dict(pretrain_sites=chosen) if chosen else {}
     return made
 
+# %% ../../nbs/experiment/pretrain_command.ipynb #d00b41dd
+def _chosen_sites(cohort: 'Cohort', text: str) -> list[str]:
+    "The sites that were named; empty for all; BadInput for one that is not there"
+    from rnn_transfer.cohorts.validation import SITE
 
-def _of_sites(cohort: 'Cohort', sites: list[str] | None) -> 'Cohort':
-    "The stays of these sites; BadInput for a site that is not there or lacks train or validation stays"
-    from rnn_transfer.cohorts.sites import at_sites, check_roles
-
-    if not sites:
-        return cohort
-    check_roles(cohort.stays, sites)
-    return cohort.iloc[at_sites(cohort.stays, sites)]
+    if not text:
+        return []
+    if SITE not in cohort.stays:
+        raise BadInput(f'--sites {text}: the stays have no column {SITE}; leave the option out')
+    known = sorted(cohort.stays[SITE].unique())
+    sites = parse_sites(text, 'sites', known)
+    for site in sites:
+        if site not in known:
+            raise BadInput(f'--sites {site!r}: no site of this cohort; {suggest_name(site, map(repr, known))}')
+    return sites
 
 
 def _chosen_tasks(cohort: 'Cohort', tasks: str, kind: str) -> list[str]:
     "Names as they were given, or all of the cohort, of one kind; BadInput where none is left"
     kinds = {task.name: task.kind for task in cohort.tasks}
-    names = split_names(tasks) or list(kinds)
+    names = split_names(tasks, known=kinds) or list(kinds)
     chosen = [name for name in names if not kind or kinds.get(name, kind) == kind]
     if kind and not chosen:
         raise BadInput(f'--kind {kind}: none of the tasks is of it; there are {", ".join(sorted(set(kinds.values())))}')

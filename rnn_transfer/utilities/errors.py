@@ -57,8 +57,9 @@ def did_you_mean(
     known: Iterable[str],  # names that are
 ) -> str:  # such as `did you mean 'Glucose'?`; empty where none is close
     "The nearest known name, as a question."
-    near = get_close_matches(name, list(known), 1)
-    return f'did you mean {near[0]!r}?' if near else ''
+    alike = {str(one).casefold(): one for one in known}
+    near = get_close_matches(str(name).casefold(), alike, 1)
+    return f'did you mean {str(alike[near[0]])!r}?' if near else ''
 
 
 def suggest_name(
