@@ -257,26 +257,30 @@ def apply_network(
     _check_whole('--workers', workers, 1)
     plans, left_out = _plan_labels(labels, cohort, settings)
     material = Material(cohort, checkpoint, settings.scale, settings.missing, settings.seed)
-    overlap = explain_overlap(material.description, _describe_cohort(cohort))
-    if overlap:
+    described = _describe_cohort(cohort)
+    if overlap := explain_overlap(material.description, described):
         warn_user(overlap)
     with guard or nullcontext():
         made, kept = _fit_all(plans, material, settings, out / 'fits', workers, progress)
-        result = _summarise(plans, material, settings, (made, kept), left_out)
+        result = _summarise(plans, material, settings, described, (made, kept), left_out)
         _write(result, _predictions(plans, cohort.stays), out)
     return result
 
 # %% ../../nbs/apply/run.ipynb #cell-021
 def _summarise(
-    plans: list[LabelFits], material: Material, settings: ApplySettings, counts: tuple, left_out: list[str]
+    plans: list[LabelFits],
+    material: Material,
+    settings: ApplySettings,
+    cohort: dict,  # of `_describe_cohort`
+    counts: tuple[int, int],
+    left_out: list[str],
 ) -> ApplyResult:
     "Measures of all labels, and what the report says of cohort and network"
-    cohort = material.cohort
-    subject, how = cohort.stays['subject_id'].to_numpy(), (settings.replicates, settings.seed)
+    subject, how = material.subject_ids, (settings.replicates, settings.seed)
     scores = pd.concat([score_label(of, subject, *how) for of in plans], ignore_index=True)
     curves = [draw_label_curve(of, subject, *how) for of in plans if of.curve_divisions]
     curves = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
-    described = material.description, _describe_cohort(cohort), asdict(settings)
+    described = material.description, cohort, asdict(settings)
     return ApplyResult(scores, curves, material.alignment, *described, *counts, left_out)
 
 # %% ../../nbs/apply/run.ipynb #cell-022
