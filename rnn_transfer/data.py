@@ -270,7 +270,7 @@ class PreparedCohort:
         sites: Sequence[str] = (),  # such as `sites_of_transfer`; empty: all
     ) -> np.ndarray:  # sorted positions, int
         "The positions of the stays of a partition, at some sites."
-        return np.flatnonzero((self.stays['partition'].to_numpy() == partition) & at_sites(self.stays, sites))
+        return np.flatnonzero((self.stays['partition'] == partition).to_numpy(bool) & at_sites(self.stays, sites))
 
     def labels(
         self,

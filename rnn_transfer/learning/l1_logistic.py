@@ -7,8 +7,9 @@ __all__ = ['LAMBDAS', 'NEAR_ZERO', 'negative_log_likelihood', 'lambda_max', 'fit
            'kkt_violation', 'L1LogisticFit', 'raise_for_problem', 'l1_logistic_path']
 
 # %% ../../nbs/learning/l1_logistic.ipynb #cell-003
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,8 +49,10 @@ def fit_intercept(
     y: np.ndarray,  # (n,) 0 or 1, both present
 ) -> float:  # b, to 1e-12 of the mean residual
     "The b with sum(y - sigmoid(eta + b)) = 0"
-    low, high = -eta.max() - 40, 40 - eta.min()
-    b = float(np.clip(np.log(y.sum() / (len(y) - y.sum())) - np.median(eta), low, high))
+    ordered = np.sort(eta)
+    low, high = -ordered[-1] - 40, 40 - ordered[0]
+    median = (ordered[(len(y) - 1) // 2] + ordered[len(y) // 2]) / 2
+    b = float(min(max(np.log(y.sum() / (len(y) - y.sum())) - median, low), high))
     for _ in range(100):
         p = expit(eta + b)
         residual = (y - p).sum()
@@ -148,11 +151,9 @@ def _coordinate_descent(X, t, G, c, u, lam: float) -> np.ndarray:
 
     alphas = np.array([lam / len(X)])
     fixed = dict(l1_ratio=1.0, precompute=G, Xy=c, tol=0.0, max_iter=50, check_input=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # whether 50 passes were enough, the gap will say
-        return enet_path(X, t, alphas=alphas, coef_init=u, **fixed)[1][:, 0]
+    return enet_path(X, t, alphas=alphas, coef_init=u.copy(), **fixed)[1][:, 0]  # it writes into its start
 
-
+# %% ../../nbs/learning/l1_logistic.ipynb #b0421b41
 def _weighted_lasso(
     X: np.ndarray,  # (n, m) float64, columns contiguous
     t: np.ndarray,  # (n,) target
@@ -183,24 +184,24 @@ def _working_set(gradient: np.ndarray, w: np.ndarray, lam: float) -> np.ndarray:
     return np.union1d(np.flatnonzero(w), worst)
 
 
-def _newton_direction(Z, y, w, eta, lam, gradient, active, ridge) -> np.ndarray:  # (m,) change of the weights
-    "From the present weights to the minimum of the weighted lasso over the working set"
+def _newton_direction(X, y, w, eta, lam, violation, ridge) -> np.ndarray:  # (k,) change of the weights
+    "From the present weights of the working set to the minimum of the weighted lasso"
     p = expit(eta)
     v = np.maximum(p * (1 - p), 1e-10)
-    X = Z[:, active]
-    X = np.asfortranarray((X - v @ X / v.sum()) * np.sqrt(v)[:, None])
-    tol = max(0.1 * min(1.0, kkt_violation(gradient, w, lam) / lam), 1e-9)
-    d = np.zeros_like(w)
-    target = X @ w[active] + (y - p) / np.sqrt(v)
-    d[active] = _weighted_lasso(X, target, lam, w[active], tol, ridge=ridge) - w[active]
-    return d
+    X = X - v @ X / v.sum()
+    X *= np.sqrt(v)[:, None]
+    tol = max(0.1 * min(1.0, violation / lam), 1e-9)
+    target = X @ w + (y - p) / np.sqrt(v)
+    return _weighted_lasso(X, target, lam, w, tol, ridge=ridge) - w
 
 
 def _newton_step(Z, y, w, eta, lam: float, present: DualityGap, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     "One proximal Newton step on eq. (2): weights (m,), and logits (n,) with the best intercept"
     active = _working_set(present.gradient, w, lam)
-    d = _newton_direction(Z, y, w, eta, lam, present.gradient, active, ridge)
-    along = Z[:, active] @ d[active]
+    X = Z.T.take(active, 0).T  # columns contiguous, as in Z
+    violation, d = kkt_violation(present.gradient, w, lam), np.zeros_like(w)
+    d[active] = _newton_direction(X, y, w[active], eta, lam, violation, ridge)
+    along = X @ d[active]
     for step in 0.5 ** np.arange(25):
         moved = eta + step * along
         moved = moved + fit_intercept(moved, y)
@@ -208,6 +209,27 @@ def _newton_step(Z, y, w, eta, lam: float, present: DualityGap, ridge: float) ->
         if objective <= present.objective * (1 + 1e-13):
             return w + step * d, moved
     return w, eta
+
+# %% ../../nbs/learning/l1_logistic.ipynb #909214bd
+@contextlib.contextmanager
+def _unchecked_passes() -> Iterator[None]:
+    "Leave out what costs scikit-learn more than 50 passes do: checks of its parameters, and its warning each time."
+    import sklearn
+    from sklearn.exceptions import ConvergenceWarning
+
+    with sklearn.config_context(skip_parameter_validation=True), warnings.catch_warnings():
+        warnings.simplefilter('ignore', ConvergenceWarning)  # whether 50 passes were enough, the gap will say
+        yield
+
+
+def _minimise(Z, y, w, eta, lam: float, ridge: float, tol: float, max_steps: int) -> tuple:
+    "Newton steps at one lambda until the gap is small: weights, logits, what is proven of them, number of steps"
+    with _unchecked_passes():
+        for step in range(max_steps + 1):
+            present = duality_gap(Z, y, w, eta, lam, ridge)
+            if present.gap <= tol * present.objective or step == max_steps:
+                return w, eta, present, step
+            w, eta = _newton_step(Z, y, w, eta, lam, present, ridge)
 
 # %% ../../nbs/learning/l1_logistic.ipynb #cell-042
 @dataclass
@@ -273,12 +295,8 @@ def l1_logistic_path(
     fits = []
     for strength in sorted(set(map(float, lambdas)), reverse=True):
         lam, ridge = strength * l1_ratio, strength * (1 - l1_ratio)
-        for step in range(max_steps + 1):
-            present = duality_gap(Z, y, w, eta, lam, ridge)
-            converged = bool(present.gap <= tol * present.objective)
-            if converged or step == max_steps:
-                break
-            w, eta = _newton_step(Z, y, w, eta, lam, present, ridge)
+        w, eta, present, step = _minimise(Z, y, w, eta, lam, ridge, tol, max_steps)
+        converged = bool(present.gap <= tol * present.objective)
         intercept, nll = fit_intercept(Z @ w, y), negative_log_likelihood(eta, y)
         gap = max(present.gap, 0.0) / present.objective
         fits.append(L1LogisticFit(strength, w, intercept, nll, present.objective, gap, step, converged))
