@@ -18,7 +18,7 @@ from fastcore.script import store_true
 # %% ../../nbs/experiment/apply_command.ipynb #cell-004
 from typing import TYPE_CHECKING
 
-from .commandline import available_cpus, command, one_line_errors
+from .commandline import command, default_workers, one_line_errors
 from .profiles import parse_number_list
 from .store import only_driver
 from ..utilities.errors import BadInput, InputWarning
@@ -74,7 +74,7 @@ def rnn_transfer_apply(
     seed: int = 0,  # names folds, subsets and initial weights
     replicates: int = 1000,  # bootstrap replicates of subjects
     width: float = 0.1,  # width of an interval of the AUROC; the report says how many labels it needs
-    workers: int = 0,  # fits at a time, of half a GB each (default: one per CPU that this process may use)
+    workers: int = 0,  # fits at a time (default: one per CPU, fewer with less than half a GB for each)
     debug: store_true = False,  # show the traceback of an error
 ) -> None:
     "Say which model to use for your own label: with a pre-trained network, or without it"
@@ -87,6 +87,9 @@ def rnn_transfer_apply(
         print(_describe_result(_apply(checkpoint, cohort, (label, labels), out, chosen, workers, options), out))
 
 # %% ../../nbs/experiment/apply_command.ipynb #cell-014
+_GIGABYTES_OF_A_FIT = 0.5  # of a process that fits, whatever the cohort: it reads the cohort from disk
+
+
 def _apply(checkpoint, cohort, label: tuple, out, systems: tuple, workers: int, options: dict) -> 'ApplyResult':
     "Check the options, read the cohort, and run."
     from rnn_transfer.apply.run import ApplySettings, apply_network
@@ -97,7 +100,7 @@ def _apply(checkpoint, cohort, label: tuple, out, systems: tuple, workers: int, 
         raise BadInput(f'--workers {workers}: expected a whole number, or 0 for one per CPU')
     settings = ApplySettings(systems=tuple(choose_systems(*systems)), **options)
     own, names = _read_labels(Cohort.load(cohort), *label)
-    how = dict(guard=_alone_in(Path(out)), workers=workers or available_cpus())
+    how = dict(guard=_alone_in(Path(out)), workers=workers or default_workers(_GIGABYTES_OF_A_FIT))
     return apply_network(checkpoint, own, names, out, settings, **how)
 
 

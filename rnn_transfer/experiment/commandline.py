@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['normalise_flag', 'command', 'Terminated', 'ends_on_sigterm', 'one_line_errors', 'parse_names', 'parse_setting',
-           'available_cpus']
+           'available_cpus', 'default_workers']
 
 # %% ../../nbs/experiment/commandline.ipynb #cell-002
 import ast
@@ -167,3 +167,17 @@ def available_cpus() -> int:
     from joblib import cpu_count
 
     return cpu_count()
+
+# %% ../../nbs/experiment/commandline.ipynb #b0207cc4
+def default_workers(
+    gigabytes: float,  # memory of one process
+) -> int:  # 1 at least
+    "One process per CPU, fewer where the memory of the machine or of the container does not suffice for them."
+    from distributed.system import memory_limit
+
+    cpus, memory = available_cpus(), memory_limit() / 2**30
+    workers = max(1, min(cpus, int(memory / gigabytes)))
+    if workers < cpus:
+        text = f'note: {workers} at a time on {cpus} CPUs: {memory:.0f} GB of memory; --workers overrules'
+        print(text, file=sys.stderr)
+    return workers

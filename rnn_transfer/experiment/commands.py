@@ -25,6 +25,7 @@ from ..cohorts.losses import describe_losses, read_losses
 from rnn_transfer.experiment.commandline import (
     available_cpus,
     command,
+    default_workers,
     one_line_errors,
     parse_names,
     parse_setting,
@@ -244,6 +245,9 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dr
         print(f'\nreport: {Path(out) / "report.html"}')
 
 # %% ../../nbs/experiment/commands.ipynb #cell-033
+_GIGABYTES_OF_A_STEP = 2.0  # peak of a transfer step on 35,000 stays
+
+
 @command
 def rnn_transfer_paper(
     cohort: str = '',  # cohort folder (default: a synthetic one is made)
@@ -254,7 +258,7 @@ def rnn_transfer_paper(
     seeds: str | None = None,  # seeds at fractions up to 5 % and above, such as 10,5; or up to 5 %, 20 % and above
     linear_seeds: str | None = None,  # more seeds for linear systems: up to 10 % and above, such as 50,20
     hidden: str | None = None,  # candidates for h, such as 100,200
-    workers: int = 0,  # notebooks at a time (default: one per CPU that this process may use)
+    workers: int = 0,  # notebooks at a time (default: one per CPU, fewer with less than 2 GB for each)
     scheduler: str = '',  # address of a running Dask scheduler
     device: str = 'auto',  # auto, cpu or cuda
     gpus: float | None = None,  # fraction of a card that one notebook takes, such as .06 for 16 (default: all of it)
@@ -272,7 +276,7 @@ def rnn_transfer_paper(
         of_sites = (pretrain_sites, transfer_sites, pretrained)
         options = _paper_options(splits, fractions, seeds, linear_seeds, hidden, device, gpus, set, *of_sites)
         _check_paper_options(profile, options, cohort, workers, dry_run)
-        workers = workers or available_cpus()
+        workers = workers or (available_cpus() if scheduler else default_workers(_GIGABYTES_OF_A_STEP))
         _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dry_run, options)
 
 # %% ../../nbs/experiment/commands.ipynb #cell-036
