@@ -348,7 +348,7 @@ def test_roles_that_cannot_be_filled():
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(transfer_sites='D'), "transfer_sites names 'D', which is not there; the sites are 'A', 'B', 'C'"),
+        (dict(transfer_sites='D'), "transfer_sites names 'D', which is not there; it has 'A', 'B', 'C'"),
         (dict(pretrain_sites='A', transfer_sites='A,B'), 'overlap'),
         (dict(transfer_sites='B'), 'overlap'),
         (dict(pretrain_sites=','), 'expected names of sites'),

@@ -17,7 +17,7 @@ import pandas as pd
 from .normalization import Normalizer
 from .partitions import PARTITIONS
 from .validation import SITE
-from ..utilities.errors import BadInput, shorten_list
+from ..utilities.errors import BadInput, suggest_name
 
 # %% ../../nbs/cohorts/sites.ipynb #cell-007
 def at_sites(
@@ -44,10 +44,10 @@ _READ = dict(pretrain=('train', 'val'), transfer=PARTITIONS)  # partitions that 
 def _raise_for_role(stays: pd.DataFrame, role: str, sites: Sequence[str], where: str):
     "BadInput for a site that does not exist, or a partition without a stay of the role."
     known = sorted(stays[SITE].unique())
-    listed = shorten_list(map(repr, known), 10)
     for site in sites:
         if site not in known:
-            raise BadInput(f'{where}: {role}_sites names {site!r}, which is not there; the sites are {listed}')
+            hint = suggest_name(site, map(repr, known), 10)
+            raise BadInput(f'{where}: {role}_sites names {site!r}, which is not there; {hint}')
     here = stays['partition'][at_sites(stays, sites)]
     for partition in _READ[role]:
         if not (here == partition).any():

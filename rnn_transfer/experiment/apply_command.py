@@ -86,10 +86,10 @@ def rnn_transfer_apply(
         chosen = systems, not no_gru
         print(_describe_result(_apply(checkpoint, cohort, (label, labels), out, chosen, workers, options), out))
 
-# %% ../../nbs/experiment/apply_command.ipynb #cell-014
+# %% ../../nbs/experiment/apply_command.ipynb #e203299a
 _GIGABYTES_OF_A_FIT = 0.5  # of a process that fits, whatever the cohort: it reads the cohort from disk
 
-
+# %% ../../nbs/experiment/apply_command.ipynb #cell-014
 def _apply(checkpoint, cohort, label: tuple, out, systems: tuple, workers: int, options: dict) -> 'ApplyResult':
     "Check the options, read the cohort, and run."
     from rnn_transfer.apply.run import ApplySettings, apply_network

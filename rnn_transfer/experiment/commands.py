@@ -27,7 +27,6 @@ from rnn_transfer.experiment.commandline import (
     command,
     default_workers,
     one_line_errors,
-    parse_names,
     parse_setting,
 )
 from ..sources.known_sources import SOURCES, complete_comment
@@ -135,8 +134,6 @@ def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
     if source == 'table':
         given |= _table_options(given, out)
     cohort = importlib.import_module(f'rnn_transfer.sources.{SOURCES[source].module or source}').cohort
-    if 'corrected' in given:
-        given |= dict(corrected=parse_names(given['corrected']))
     if 'progress' in signature(cohort).parameters:
         given |= dict(progress=sys.stderr.isatty())
     with warnings.catch_warnings():
@@ -244,10 +241,10 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dr
         print(headline_text(out))
         print(f'\nreport: {Path(out) / "report.html"}')
 
-# %% ../../nbs/experiment/commands.ipynb #cell-033
+# %% ../../nbs/experiment/commands.ipynb #0f17aa71
 _GIGABYTES_OF_A_STEP = 2.0  # peak of a transfer step on 35,000 stays
 
-
+# %% ../../nbs/experiment/commands.ipynb #cell-033
 @command
 def rnn_transfer_paper(
     cohort: str = '',  # cohort folder (default: a synthetic one is made)
@@ -332,7 +329,7 @@ def rnn_transfer_export(
 
         more = dict(partitions=partitions, scratch=scratch, memory=memory)
         given = {name: value for name, value in more.items() if value}
-        folder = export(path, out, parse_names(corrected), progress=sys.stderr.isatty(), **given)
+        folder = export(path, out, corrected, progress=sys.stderr.isatty(), **given)
         print(f'{folder}: written')
 
 # %% ../../nbs/experiment/commands.ipynb #cell-045

@@ -12,6 +12,7 @@ from collections.abc import Collection
 # %% ../../nbs/sources/mimic3_corrections.ipynb #cell-003
 from .mimic3_rules import CHANNEL_INDEX, CLEANING_RULES, NUMBER_TEXT, VALUE_SQL
 from ..utilities.errors import BadInput
+from ..utilities.name_lists import split_names
 
 # %% ../../nbs/sources/mimic3_corrections.ipynb #cell-007
 CORRECTIONS = {  # {name: what it does}
@@ -35,10 +36,7 @@ def parse_corrections(
     "Read which corrections are wanted."
     if corrected == 'all' or corrected is True:
         return tuple(possible)
-    if isinstance(corrected, str):
-        names = tuple(name.strip() for name in corrected.split(',') if name.strip())
-    else:
-        names = tuple(corrected or ())
+    names = tuple(split_names(corrected, ',') if isinstance(corrected, str) else corrected or ())
     for name in names:
         if name not in possible:
             known = ', '.join(possible)
