@@ -306,6 +306,14 @@ def test_a_run_with_the_fine_grid_has_two_rows_a_claim():
     assert rows["estimate"].nunique() == 2  # other fits
 
 
+def test_a_primary_row_says_where_it_is_of_the_fits_of_the_papers_rule():
+    models = ("LR", "LR:fine", "RNN-C", "MN-LR-2", "MN-LR-2@1", "MN-LR-2@2", "MN-LR-2:fine")
+    shown = section(evaluation_of(linear, models=models, fractions=(0.02, 0.1, 1.0), stays=10000))["claims"].shown
+    of = shown.assign(name=[c.name for c in CLAIMS] * 2).set_index("name")["λ"]
+    assert of["LR better on small sets"].tolist() == ["primary", "the paper's λ rule"]
+    assert of["worst case"].tolist() == ["primary: the fits of the paper's rule", "the paper's λ rule"]
+
+
 # ---------------------------------------------------------------- tests compared with plain arithmetic
 
 SKILL = {"LR": 0.70, "RNN-C": 0.72, "MN-LR-1": 0.73, "MN-LR-2": 0.74, "untrained-LR-2": 0.68, "MN-FT": 0.71}

@@ -170,6 +170,7 @@ def test_a_run_with_the_profile_ends_in_the_section(tmp_path):
     claims = pd.read_csv(run / 'tables' / 'hospitals_claims.csv')
     assert set(claims['rules']) == {read_hospital_rules().sha256} and claims[['masks', 'clock']].shape == (13, 2)
     assert 'exploratory' in (run / 'report.html').read_text(encoding='utf-8')
+    assert not (run / 'tables' / 'claims.csv').exists()  # the network has learned these tasks
 
 
 # ---- verdicts

@@ -22,6 +22,9 @@ from nbclient.exceptions import DeadKernelError
 
 from rnn_transfer.data import Cohort, PreparedCohort
 from rnn_transfer.estimators.extraction import extract_cohort_features
+from rnn_transfer.evaluation.claim_register import CLAIMS
+from rnn_transfer.evaluation.claim_rules import RULES_FILE, RULES_SHA256
+from rnn_transfer.evaluation.hospitals import read_hospital_rules
 from rnn_transfer.experiment import commands
 from rnn_transfer.experiment.cluster import local_cluster, local_workers, step_resources
 from rnn_transfer.experiment.draws import why_exploratory
@@ -155,6 +158,23 @@ def test_profiles_with_few_draws_or_networks_are_exploratory():
     manifest = make_manifest(PROFILES['open'], 'open', {})
     assert manifest['exploratory'] is True and manifest['exploratory_reason'] == why['open']
     assert make_manifest(PROFILES['repeated'], 'repeated', {})['exploratory'] is False
+
+
+def test_the_manifest_names_the_rules_of_verdicts_by_their_hashes():
+    assert make_manifest(PROFILES['quick'], 'quick', {})['rules'] == {
+        RULES_FILE: RULES_SHA256,
+        'hospitals_rules.csv': read_hospital_rules().sha256,
+    }
+
+
+@pytest.mark.parametrize('profile', ['repeated', 'paper'])
+def test_every_claim_can_have_a_verdict(profile):
+    "All systems of a claim that have networks have five of them, by the paper's rule for lambda and on the fine grid."
+    compared = {m for claim in CLAIMS for m in re.findall(r'(?:MN|untrained)-LR-[12]', claim.compared)}
+    compared |= {'untrained-LR-2'}  # "the same features of an untrained network"
+    assert {'MN-LR-1', 'MN-LR-2'} <= compared
+    names = [f'{m}{by}{init}' for m in compared for by in ('', ':fine') for init in ('', '@1', '@2', '@3', '@4')]
+    assert set(names) <= set(PROFILES[profile]['models'])
 
 
 def test_a_folder_of_steps_can_be_asked_for():

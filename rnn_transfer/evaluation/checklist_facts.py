@@ -94,8 +94,8 @@ def _describe_cleaning(meta) -> str:
     rules = meta.get('cleaning') or []
     dropped = sum(r.get('outside range', 0) + r.get('missing code', 0) for r in rules if isinstance(r, dict))
     words = (
-        f'{len(rules)} parameters were cleaned by published rules, {dropped:,} values were taken for missing '
-        'or impossible (the notebook of the source lists them).'
+        f'{len(rules)} parameters were cleaned by ranges of this package, {dropped:,} values were taken for '
+        'missing or impossible (the notebook of the source has each range, and where it comes from).'
     )
     return words if rules else ''
 

@@ -206,7 +206,9 @@ _VERDICTS_NOTE = (
     f'{100 * POWER:.0f} % of such runs find, the claim taken alone. Of several parts the weakest is shown. '
 )
 _SELECTION_NOTE = (
-    f'Primary: below {FINE_BELOW:,} labelled stays λ of linear systems by repeated cross-validation on a fine grid. '
+    f'Primary: below {FINE_BELOW:,} labelled stays λ of linear systems by repeated cross-validation on a fine grid, '
+    'where all systems of a comparison were fitted so, with as many networks. Otherwise the row is of the same fits as '
+    "the one by the paper's rule, and says so. "
 )
 
 _CENSORED_NOTE = (
@@ -214,10 +216,17 @@ _CENSORED_NOTE = (
     'the frozen rules judge the bound as if it were the number. '
 )
 
-
+# %% ../../nbs/evaluation/claims.ipynb #a0e2cab1
 def _rules_note() -> str:
     "Which file the rules are from."
     return f'Rules: {rules_citation()}.'
+
+
+def _name_selections(table: pd.DataFrame) -> list[str]:
+    "How λ was chosen in each row; where both rules give the same numbers, that they are of the same fits."
+    numbers = table.groupby('claim')[['estimate', 'low', 'high']].nunique(dropna=False).eq(1).all(axis=1)
+    same = table['claim'].map(numbers) & table['estimate'].notna() & (table['selection'] == _SELECTIONS[True])
+    return np.where(same, "primary: the fits of the paper's rule", table['selection']).tolist()
 
 
 def _shown_verdicts(table: pd.DataFrame) -> pd.DataFrame:
@@ -227,7 +236,7 @@ def _shown_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     shown = table[list(columns)].rename(columns=columns)
     shown['Claim'] = [f'“{quote}”' for quote in table['quote']]
     if table['selection'].nunique() > 1:
-        shown.insert(2, 'λ', table['selection'])
+        shown.insert(2, 'λ', _name_selections(table))
     return shown
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-030
@@ -237,7 +246,9 @@ CLAIMS_TITLE = 'The claims of the paper'  # the section that comes before all ot
 def section(
     ev: Evaluation,  # of a run, with its bootstrap replicates
 ) -> Section:  # claims, claims_rules, claims_parts; without a run folder no claim about weights can be judged
-    "The verdict on each claim of the paper, and its parts."
+    "The verdict on each claim of the paper, and its parts; nothing where the network has learned the tasks."
+    if ev.info.get('same_tasks'):
+        return Section(CLAIMS_TITLE, [])
     weights = network_weights(ev, ev.folder) if ev.folder is not None else None
     table, evidence = _judge_by_each_criterion(ev, weights, CLAIMS)
     shown = _shown_verdicts(table)

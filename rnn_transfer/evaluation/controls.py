@@ -113,17 +113,20 @@ def t_interval(
 def _describe_shuffled(v: float, low: float, high: float) -> str:
     "What a mean over permutations and its interval say."
     if np.isnan(low):
-        return 'no interval: one permutation'
+        return 'no interval: too few permutations'
     if low <= 0.5 <= high:
         return '.5 is within error'
     return f'{"above" if v > 0.5 else "below"} .5 by more than chance'
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-023
+_PERMUTATIONS = 5  # fits with weights that an interval of theirs needs
+
+
 def _shuffled_nulls(r: pd.DataFrame) -> dict:
     "The mean over permutations of the fits that have weights, and the null models; the columns of *Null fits*."
     null = is_null_fit(r)
     fitted = r[~null].groupby(['task', 'seed'])['auroc'].mean()
-    mean, low, high = t_interval(fitted)
+    mean, low, high = t_interval(fitted, least=_PERMUTATIONS)
     return dict(fitted=mean, fitted_low=low, fitted_high=high) | count_nulls(r, null)
 
 

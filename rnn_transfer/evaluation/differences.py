@@ -234,9 +234,9 @@ def _forest_figure(ev: Evaluation) -> ReportFigure | None:
 _NOTE = (
     'Each difference is taken on the same stays, tasks and seeds for both systems. Higher or lower: its interval '
     'excludes 0; inconclusive: it includes 0. Nothing is corrected for the number of comparisons. '
-    'The intervals of the tables of paired differences, of the figures and of the sentences are over test patients '
-    'alone: these trained models, other patients. Whether a difference holds with other labelled stays and other '
-    'networks is in the tables that ask so.'
+    'Intervals of the figures, and of the tables of paired differences, are over test patients alone: these trained '
+    'models, other patients. The tables *over patients, draws and networks* ask whether a difference holds with other '
+    'labelled stays and other networks too.'
 )
 
 

@@ -5,6 +5,10 @@
 # %% auto #0
 __all__ = ['label_fact_rows', 'describe_labels', 'section', 'describe_exploratory']
 
+# %% ../../nbs/evaluation/label_notes.ipynb #1e81367a
+import re
+from collections import Counter
+
 # %% ../../nbs/evaluation/label_notes.ipynb #cell-002
 import pandas as pd
 
@@ -89,15 +93,19 @@ def section(
     return Section('What the labels are', [ReportTable('labels', title, d, shown, describe_labels(ev))])
 
 # %% ../../nbs/evaluation/label_notes.ipynb #cell-019
+_JUDGED = ('LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2')  # the paper's systems, by any selection criterion
+
+
 def describe_exploratory(
     ev: Evaluation,  # of a run
 ) -> str:  # '' where there are enough draws and networks
     "Why a run supports no verdict: it has too few draws of the labels, or too few networks."
-    draws = ev.results.groupby(['model', 'fraction'])['seed'].nunique()
+    judged = [m for m in ev.models if re.split('[:@]', m)[0] in _JUDGED]
+    draws = ev.results[ev.results['model'].isin(judged)].groupby(['model', 'fraction'])['seed'].nunique()
     draws = draws[[system_sources(*cell).drawn for cell in draws.index]]
-    networks = [m for m in ev.models if m == 'MN-LR-2' or m.startswith('MN-LR-2@')]
+    networks = Counter(m.partition('@')[0] for m in judged if m.startswith('MN-LR-2'))
     fewest, fraction = (int(draws.min()), draws.idxmin()[1]) if len(draws) else (None, None)
-    lacking = lacking_for_verdict(fewest, len(networks) or None, fraction)
+    lacking = lacking_for_verdict(fewest, max(networks.values(), default=None), fraction)
     if not lacking:
         return ''
     return f'This run has {" and ".join(lacking)}: its numbers describe these models, and it gives no verdict.'

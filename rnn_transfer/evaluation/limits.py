@@ -54,7 +54,8 @@ _LIMITS = {
     ),
     'same_tasks': (
         'They show how well each model ranks test patients of another site, '
-        'on tasks the pre-trained network was trained for elsewhere; nothing is said of new tasks.'
+        'on tasks the pre-trained network was trained for elsewhere; nothing is said of new tasks, '
+        'and the claims of the paper, which are about new tasks, are not judged.'
     ),
     'fixed': (
         'Intervals say how far a number would move with other test patients. They hold the trained models fixed: '

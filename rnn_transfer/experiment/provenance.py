@@ -13,7 +13,7 @@ import os
 import platform
 import subprocess
 import sys
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,19 +82,28 @@ def software_versions() -> dict:
     versions |= {name: metadata.version(name) for name in names}
     return dict(versions=versions, commit=git_commit())
 
+# %% ../../nbs/experiment/provenance.ipynb #429cadfa
+_RULES = ('claims-2026-11.md', 'hospitals_rules.csv')  # of the package's resources
+
+
+def _rules_in_force() -> dict:  # {file: SHA-256}
+    "The rules that verdicts go by today."
+    folder = resources.files('rnn_transfer.resources')
+    return {name: hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() for name in _RULES}
+
 # %% ../../nbs/experiment/provenance.ipynb #cell-017
 def make_manifest(
     options: dict,  # of the run
     profile: str,  # its name
     cohort: dict,  # of `read_cohort_description`
-) -> dict:  # profile, changed, options, exploratory and why, cohort, versions, commit, hardware
+) -> dict:  # profile, changed, options, exploratory and why, rules, cohort, versions, commit, hardware
     "Parameters, versions, commit, cohort and hardware of a run."
     usual = PROFILES[profile]
     changed = [name for name, value in options.items() if value != usual.get(name, value if name == 'gpus' else None)]
     kept = ('source', 'version', 'licence', 'synthetic', 'fingerprint', 'counts')
     found = dict(profile=profile, changed=sorted(changed), options=options)
     why = why_exploratory(options)
-    found |= dict(exploratory=bool(why), exploratory_reason=why)
+    found |= dict(exploratory=bool(why), exploratory_reason=why, rules=_rules_in_force())
     found |= dict(cohort={name: cohort.get(name) for name in kept})
     return found | software_versions() | dict(hardware=describe_hardware())
 
