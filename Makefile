@@ -30,6 +30,13 @@ FLAGS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(SPLITS),--splits "$(SPLIT
 	$(if $(WORKERS),--workers "$(WORKERS)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(DEVICE),--device "$(DEVICE)") \
 	$(if $(FROM),--pretrain-sites "$(FROM)") $(if $(TO),--transfer-sites "$(TO)") $(ARGS)
 
+# before anything is installed; FROM= and TO= with nothing are given, and mean all sites
+ifneq (,$(filter paper,$(MAKECMDGOALS)))
+ifeq (undefined,$(filter undefined,$(origin FROM) $(origin TO)))
+$(error FROM (sites of pre-training) and TO (sites of labels and tests) are needed together: FROM=B TO=A, or FROM= TO= for all sites)
+endif
+endif
+
 FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:500 mimic3:500 mimic3_benchmarks:500 meds:500 finished_runs:200
 
 .PHONY: help install dev paper network style lint test slow fuzz docs export readme clean

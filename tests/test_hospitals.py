@@ -1,6 +1,8 @@
 "Runs between hospitals: what pooled models may see, what the clock knows, the profile, one site left out at a time."
 
 import json
+import os
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from in_process import in_this_process
 from test_sites import A_TO_B, QUICK, pretrained, two_sites
 
 from rnn_transfer.cohorts.channels import Task
+from rnn_transfer.cohorts.normalization import Normalizer
 from rnn_transfer.data import Cohort, run_data
 from rnn_transfer.evaluation.components import MIN_DRAWS
 from rnn_transfer.evaluation.hospitals import judge_comparison, read_hospital_rules
@@ -22,6 +25,7 @@ from rnn_transfer.experiment.profiles import PROFILES, check_options
 from rnn_transfer.experiment.run import describe_plan, run_experiment
 from rnn_transfer.learning.features import feature_block
 from rnn_transfer.learning.fits import labelled_rows
+from rnn_transfer.model import init_network, save_checkpoint
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.transfer import run_transfer
 
@@ -236,3 +240,60 @@ def test_sites_that_cannot_be_left_out(tmp_path, capsys):
     cohort.save(tmp_path / 'other')
     runs = site_runs(tmp_path / 'other', tmp_path / 'runs', {})
     assert list(runs) == ['a/1', 'b', 'c'] and runs['b'][1]['pretrain_sites'] == ['a/1', 'c', 'd']
+
+
+def test_options_of_each_run_reach_it(tmp_path, capsys, monkeypatch):
+    folder, calls = str(with_sites('a', 'b', 'c').save(tmp_path / 'cohort')), []
+    options = dict(cohort=folder, out=str(tmp_path / 'runs'), transfer_sites='each', fractions='1', seeds='1')
+    rnn_transfer_paper(**options, only='split-0/pretrain', dry_run=True)
+    said = capsys.readouterr().out
+    assert said.count('split-0/pretrain') == 3 and said.count('3 of 3 steps to do') == 3 and 'fraction-1' not in said
+    monkeypatch.setattr('rnn_transfer.experiment.each_site.run_experiment', lambda *_, **given: calls.append(given))
+    rnn_transfer_paper(**options, only='data', scheduler='tcp://127.0.0.1:9', dashboard=True)
+    asked = dict(only='data', scheduler='tcp://127.0.0.1:9', dashboard=True)
+    assert [{name: call[name] for name in asked} for call in calls] == [asked] * 3
+    assert 'data: done at 3 sites' in capsys.readouterr().out and calls[0]['command'].startswith('rnn_transfer_paper ')
+
+
+@pytest.fixture
+def network(tmp_path):
+    "A network for the columns of the toy cohort, which has learned one phenotype."
+    cohort, place = toy_cohort(240), tmp_path / 'net.safetensors'
+    grid = cohort.grid()
+    meta = dict(columns=grid.columns, channels=[vars(c) for c in cohort.channels], hours=48, masks=True, short='carry')
+    meta |= dict(scale=Normalizer.fit(grid.X, grid.columns).scale, tasks=['Phenotype A'])
+    return save_checkpoint(init_network(len(grid.columns), 4, 1, seed=0), place, **meta)
+
+
+def test_a_given_network_is_tested_at_every_site(tmp_path, network, capsys):
+    folder = str(with_sites('a', 'b').save(tmp_path / 'cohort'))
+    options = dict(cohort=folder, out=str(tmp_path / 'runs'), transfer_sites='each', pretrained=str(network))
+    options |= dict(fractions='1', seeds='1')
+    rnn_transfer_paper(**options, profile='paper', dry_run=True)
+    said = capsys.readouterr().out
+    assert said.count('networks: 1\n') == 2 and said.count('exploratory: ') == 2 and '1 of 3 networks' in said
+    with pytest.raises(SystemExit):
+        rnn_transfer_paper(**options, pretrain_sites='a')
+    assert 'leave out --pretrain-sites' in capsys.readouterr().err and not (tmp_path / 'runs').exists()
+    with in_this_process():
+        rnn_transfer_paper(**options, workers=1, set="replicates=20; variants=[]; models=['LR', 'MN-LR-2']")
+    assert 'by the network that was given' in capsys.readouterr().out
+    for site in 'ab':
+        manifest = json.loads((tmp_path / 'runs' / f'site-{site}' / 'manifest.json').read_text())
+        assert manifest['sites'] == dict(pretrain=[], transfer=[site], same_tasks=False)
+        assert manifest['exploratory'] is True and '1 of 3 networks' in manifest['exploratory_reason']
+    with_sites('a').save(tmp_path / 'alone')
+    assert list(site_runs(tmp_path / 'alone', tmp_path, dict(pretrained=str(network)))) == ['a']
+
+
+@pytest.mark.parametrize(
+    ('asked', 'is_half'), [(['FROM=B'], True), (['TO=B'], True), (['FROM=', 'TO=each'], False), ([], False)]
+)
+def test_make_paper_needs_both_roles(asked, is_half):
+    env = {name: value for name, value in os.environ.items() if name not in ('MAKEFLAGS', 'ARGS', 'FROM', 'TO')}
+    command = ['make', '-n', 'paper', 'SOURCE=physionet2019', *asked]
+    ran = subprocess.run(command, cwd=Path(__file__).parents[1], env=env, capture_output=True, text=True)
+    assert (ran.returncode != 0) == is_half and ran.stderr.count('\n') == is_half
+    assert (
+        'FROM (sites of pre-training) and TO (sites of labels and tests) are needed together' in ran.stderr
+    ) == is_half

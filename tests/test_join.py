@@ -169,6 +169,54 @@ def test_a_window_that_is_not_stated_is_that_of_48_hours(pair):
     assert "hours" not in join_cohorts(pair, NAMES).meta
 
 
+def test_one_cohort_under_two_names_is_rejected(pair):
+    with pytest.raises(
+        BadInput, match="north and again have a cohort in common .* would count twice: name it once"
+    ) as e:
+        join_cohorts([*pair, pair[0]], [*NAMES, "again"])
+    assert "\n" not in str(e.value)
+    both = join_cohorts(pair, NAMES)
+    with pytest.raises(BadInput, match="both and west have a cohort in common"):
+        join_cohorts([both, toy_cohort(60, seed=1)], ["both", "west"])
+    noted = changed(pair[0], meta=pair[0].meta | dict(joined="by hand"))
+    assert len(join_cohorts([noted, pair[1]], NAMES)) == 120
+
+
+@pytest.mark.parametrize(
+    ("north", "south", "says"),
+    [
+        (dict(source="mimic3"), dict(source="mimic4"), True),
+        (dict(source="meds", version="MIMIC-IV in MEDS"), dict(source="mimic3_benchmarks"), True),
+        (dict(source="mimic3", synthetic=True), dict(source="mimic4", synthetic=True), False),
+        (dict(source="mimic3"), dict(source="own data"), False),
+    ],
+)
+def test_the_years_that_mimic_3_and_4_share_are_in_the_note(pair, north, south, says):
+    pair = [changed(c, meta=c.meta | dict(synthetic=False) | m) for c, m in zip(pair, (north, south))]
+    both = join_cohorts(pair, NAMES)
+    assert ("test patients of one may be patients trained on in the other" in both.meta["note"]) == says
+    three = join_cohorts([both, toy_cohort(60, seed=2)], ["old", "west"])
+    assert three.meta["note"].count("share a hospital") == says
+
+
+def test_all_definitions_in_other_words_are_taken_at_once(pair, tmp_path, capsys):
+    north = pair[0]
+    south = changed(pair[1], tasks=[replace(task, definition=f"{task.name} by eye") for task in pair[1].tasks])
+    with pytest.raises(BadInput, match="`--same all` takes each of them as one rule") as e:
+        join_cohorts([north, south], NAMES)
+    assert "\n" not in str(e.value)
+    every = [task.name for task in north.tasks]
+    one = join_cohorts([north, south], NAMES, same=["all"])
+    assert one.fingerprint == join_cohorts([north, south], NAMES, same=every).fingerprint
+    two = join_cohorts([north, south], NAMES, same="all", apart=every[:1])
+    assert [task.name for task in two.tasks] == [*every, f"{every[0]} (south)"]
+    folders = [str(cohort.save(tmp_path / name)) for name, cohort in zip(NAMES, (north, south))]
+    rnn_transfer_join(";".join(folders), names="north;south", same="all", out=str(tmp_path / "both"))
+    assert one.fingerprint[:12] in capsys.readouterr().out
+    with pytest.raises(BadInput, match="name it in apart$"):
+        join_cohorts([north, with_tasks(south, kind="other")], NAMES, same=["all"])
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

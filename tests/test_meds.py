@@ -192,6 +192,9 @@ def test_float32_values_are_read_as_charted(tmp_path):
         ("SELECT * REPLACE (time + INTERVAL 9 DAY AS time) FROM rows WHERE numeric_value > 0 UNION ALL "
          "SELECT * FROM rows WHERE NOT coalesce(numeric_value > 0, false)", "no row of a mapped code lies within"),
         ("SELECT * FROM rows LIMIT 0", "no code is a channel"),
+        ("SELECT * REPLACE (NULL::TIMESTAMP AS time) FROM rows", r"column time is empty in all \d+ rows; write"),
+        ("SELECT * REPLACE ('nan'::FLOAT AS numeric_value) FROM rows",
+         "no row of a mapped code lies within .*; 288 of 288 values .* not a finite number"),
     ],
 )  # fmt: skip
 def test_wrong_datasets_end_in_one_line(tmp_path, sql, problem):
@@ -206,9 +209,43 @@ def test_damaged_files_end_in_one_line(tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"PAR1", whole[: len(whole) // 2], b"x" * 100, whole[:-8] + b"\xff" * 4 + whole[-4:]):
         path.write_bytes(content)
-        with pytest.raises(BadInput, match="0.parquet") as error:
+        fix = "a damaged Parquet file; copy it again" if content else "an empty file; download it again"
+        with pytest.raises(BadInput, match=f"0.parquet: {fix}") as error:
             meds.cohort(tmp_path)
         assert "\n" not in str(error.value)
+
+
+def test_a_shard_damaged_in_its_middle_is_named(tmp_path):
+    path = dataset(tmp_path) / "data" / "1.parquet"
+    write_meds_shard(path, [(9, "2100-01-01 10:00", HEART_RATE, 80.0)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\xff" * 200 + whole[204:])
+    with pytest.raises(BadInput, match="1.parquet: a damaged Parquet file; copy it again") as error:
+        meds.cohort(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    with pytest.raises(BadInput, match="0.parquet: a file; give the folder of a MEDS dataset"):
+        meds.cohort(dataset(tmp_path) / "data" / "0.parquet")
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
+def test_numbers_that_are_not_finite_have_their_own_reason(tmp_path, number):
+    plain = meds.cohort(dataset(tmp_path))
+    infinite = f"CASE WHEN numeric_value > 84 THEN '{number}'::FLOAT ELSE numeric_value END AS numeric_value"
+    change(tmp_path, f"SELECT * REPLACE ({infinite}) FROM rows")
+    made = meds.cohort(tmp_path)
+    said = reasons(made)
+    assert "54 of 288 values (18.8%) unreadable: numeric_value: not a finite number" in said
+    assert "no room for the last digits" not in said and "the value is empty" not in said
+    kept = plain.events[plain.events["value"] < 84].reset_index(drop=True)
+    assert made.events["value"].tolist() == kept["value"].tolist() and len(plain.events) - len(kept) == 54
+
+
+def test_large_numbers_of_float32_keep_their_reason(tmp_path):
+    change(dataset(tmp_path), "FROM rows UNION ALL SELECT 1, '2100-01-01 11:30'::TIMESTAMP, 'DRUG', 16777217::FLOAT")
+    assert "1 of 289 values (0.3%) unreadable: numeric_value: float32 has no room" in reasons(meds.cohort(tmp_path))
 
 
 def test_folders_that_hold_no_dataset(tmp_path):
@@ -297,6 +334,26 @@ def test_codes_of_another_hospital(tmp_path):
             meds.cohort(tmp_path, codes=codes)
 
 
+def test_names_and_channels_of_a_mapping_that_give_nothing_are_named(tmp_path, capsys):
+    late = "SELECT 1, '2101-01-01'::TIMESTAMP, 'VITAL//RR', 12::FLOAT"
+    change(dataset(tmp_path / "in"), f"FROM rows UNION ALL {late}")
+    codes = tmp_path / "codes.csv"
+    codes.write_text(
+        "name,channel,unit\nLAB//220045//*,Heart Rate,bpm\nVITAL//RR,Respiratory rate,\nTEMPP,Temperature,\n"
+    )
+    rnn_transfer_cohort("meds", path=str(tmp_path / "in"), codes=str(codes), out=str(tmp_path / "out"))
+    printed = capsys.readouterr().out
+    assert (
+        "1 of 3 names (33.3%) dropped: codes.csv: fit no code of the data, or only codes of an earlier row: TEMPP"
+        in printed
+    )
+    assert (
+        "2 of 3 channels (66.7%) dropped: codes.csv: no value in the cohort: Respiratory rate, Temperature" in printed
+    )
+    codes.write_text("name,channel,unit\nLAB//220045//*,Heart Rate,bpm\n")
+    assert "codes.csv" not in reasons(meds.cohort(tmp_path / "in", codes=codes))
+
+
 def test_scores_and_texts_become_categories(tmp_path):
     change(dataset(tmp_path), "SELECT *, CASE WHEN numeric_value > 83 THEN 'obeys' END AS text_value FROM rows")
     codes = tmp_path / "codes.csv"
@@ -346,6 +403,57 @@ def test_labels_become_tasks(tmp_path):
     frame.assign(boolean_value=1).to_parquet(folder / "0.parquet")
     with pytest.raises(BadInput, match="column boolean_value is of type BIGINT"):
         meds.cohort(tmp_path, labels=tmp_path / "labels")
+
+
+def labels_file(folder: Path, **columns) -> Path:
+    "A task `l` with the label of each of the six subjects, of which some columns are others."
+    time = pd.to_datetime(["2100-01-03 12:00"] * 6)
+    frame = pd.DataFrame(dict(subject_id=range(1, 7), prediction_time=time, boolean_value=[True, False] * 3) | columns)
+    frame.to_parquet(folder / "l.parquet")
+    return folder / "l.parquet"
+
+
+LABELS_OF_NOBODY = {
+    "other subjects": (dict(subject_id=range(101, 107)), r"\(6 outside of every stay that is kept\); check subject_id"),
+    "after every stay": (
+        dict(prediction_time=pd.Timestamp("2101-01-01")),
+        r"\(6 outside of every stay that is kept\); check subject_id and prediction_time",
+    ),
+    "too early": (
+        dict(prediction_time=pd.Timestamp("2100-01-01 12:00")),
+        r"\(6 before the input window ends\); a shorter input window keeps them: --hours",
+    ),
+    "empty": (dict(boolean_value=pd.array([None] * 6, "boolean")), r"\(6 boolean_value or prediction_time is empty\)"),
+}
+
+
+@pytest.mark.parametrize("allow_loss", [False, True])
+@pytest.mark.parametrize("what", LABELS_OF_NOBODY)
+def test_a_task_of_which_no_label_is_left_stops_the_command(tmp_path, what, allow_loss):
+    columns, problem = LABELS_OF_NOBODY[what]
+    labels = labels_file(tmp_path, **columns)
+    expected = f"l.parquet: task l: none of 6 rows gives a stay a label {problem}"
+    with pytest.raises(BadInput, match=expected) as error:
+        meds.cohort(dataset(tmp_path / "in"), labels=labels, allow_loss=allow_loss)
+    assert "\n" not in str(error.value)
+
+
+def test_a_task_without_a_row_stops_the_command(tmp_path):
+    labels = labels_file(tmp_path)
+    pd.read_parquet(labels)[:0].to_parquet(labels)
+    with pytest.raises(BadInput, match="l.parquet: task l: no row; write its labels, or leave the task out"):
+        meds.cohort(dataset(tmp_path / "in"), labels=labels)
+
+
+def test_labels_of_stays_without_an_event_are_outside(tmp_path):
+    change(dataset(tmp_path / "in"), "FROM rows WHERE NOT (subject_id = 1 AND starts_with(code, 'LAB'))")
+    labels = labels_file(tmp_path)
+    made = meds.cohort(tmp_path / "in", labels=labels, allow_loss=True)
+    assert made.stays["l"].tolist() == [0, 1, 0, 1, 0]
+    assert "1 of 6 labels (16.7%) dropped: l: outside of every stay that is kept" in reasons(made)
+    pd.read_parquet(labels)[:1].to_parquet(labels)
+    with pytest.raises(BadInput, match="task l: none of 1 rows gives a stay a label"):
+        meds.cohort(tmp_path / "in", labels=labels, allow_loss=True)
 
 
 def test_without_diagnoses_mortality_and_labels_remain(tmp_path):

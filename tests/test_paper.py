@@ -155,6 +155,8 @@ def test_profiles_with_few_draws_or_networks_are_exploratory():
         assert {f'MN-LR-2@{i}' for i in range(1, 5)} <= set(p['models'])
     assert PROFILES['paper']['rnnc_hidden'] == PROFILES['paper']['hidden']
     assert why_exploratory(PROFILES['paper'] | dict(inits=1)) == '2 of 3 networks'
+    given = PROFILES['paper'] | dict(pretrained='pretrained/0123456789abcdef.safetensors')
+    assert why_exploratory(given) == '1 of 3 networks' and make_manifest(given, 'paper', {})['exploratory'] is True
     manifest = make_manifest(PROFILES['open'], 'open', {})
     assert manifest['exploratory'] is True and manifest['exploratory_reason'] == why['open']
     assert make_manifest(PROFILES['repeated'], 'repeated', {})['exploratory'] is False

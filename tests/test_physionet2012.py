@@ -483,8 +483,8 @@ def test_the_last_set_is_the_test_set_by_default(two):
     "kwargs,says",
     [
         (dict(sets="abc"), "set c was asked for and is not there"),
-        (dict(test="c"), "the sets at hand are a, b"),
-        (dict(test="ab"), "no set is left to train on"),
+        (dict(test="c"), "test='c': the data have a, b; name among them"),
+        (dict(test="ab"), "none is left to train on"),
     ],
 )
 def test_impossible_wishes(two, kwargs, says):

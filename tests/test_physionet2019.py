@@ -294,7 +294,7 @@ def test_hospital_to_test_on(two):
     assert set(stays["partition"][stays["site"] == "B"]) == {"test"} and "test" not in set(
         stays["partition"][stays["site"] == "A"]
     )
-    with pytest.raises(BadInput, match="the sets at hand are a, b"):
+    with pytest.raises(BadInput, match="test='C': the data have A, B; name among them"):
         p19.cohort(two, test="C")
 
 
@@ -387,11 +387,13 @@ LOSSES = {
     "half an hour": (replace_line(stay(), 4, line(4.5, HR=80)), "ICULOS is no hour", 1),
     "label falls back": (
         replace_line(stay(onset=27), 30, line(30, 0, HR=80)),
-        "SepsisLabel falls back to 0 or is missing",
+        "SepsisLabel falls back to 0, or is neither 0 nor 1",
         1,
     ),
-    "label missing": (replace_line(stay(), 9, line(9, "NaN")), "SepsisLabel falls back to 0 or is missing", 1),
-    "label of 2": (replace_line(stay(), 9, line(9, 2)), "SepsisLabel falls back to 0 or is missing", 1),
+    "label missing": (replace_line(stay(), 9, line(9, "NaN")), "SepsisLabel falls back to 0, or is neither 0 nor 1", 1),
+    "label of 2": (replace_line(stay(), 9, line(9, 2)), "SepsisLabel falls back to 0, or is neither 0 nor 1", 1),
+    "row with a label of 2": (replace_line(stay(), 9, line(9, 2)), "SepsisLabel is neither 0 nor 1", 1),
+    "row without a label": (replace_line(stay(), 9, line(9, "NaN")), "SepsisLabel is neither 0 nor 1", 1),
     "header twice": (stay() + HEADER + "\n", "headers in the middle of a file", 1),
     "starts late": (
         "\n".join([HEADER, *(line(h, HR=80) for h in range(30, 40))]),

@@ -314,7 +314,7 @@ def test_a_whole_run_with_a_given_network(tmp_path, given):
     assert manifest['pretrained']['sha256'] == load_description(given)['sha256']
     assert manifest['options']['hidden'] == [6] and manifest['options']['splits'] == 1
     assert manifest['sites'] == dict(pretrain=[], transfer=['B'], same_tasks=False)
-    assert 'trained elsewhere replaces pre-training' in (tmp_path / 'run' / 'report.html').read_text()
+    assert 'A given network replaces pre-training.' in (tmp_path / 'run' / 'report.html').read_text()
     plan = describe_plan(tmp_path / 'cohort', tmp_path / 'run', options=options)
     assert '0 of 5 steps to do' in plan
     moved = tmp_path / 'elsewhere' / 'other.safetensors'

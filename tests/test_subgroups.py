@@ -95,7 +95,7 @@ def test_names_of_columns_and_kinds():
     found.results = found.results.drop(columns=["n_train", "n_positive"])
     assert name_fractions(found)[0.1] == "10 %"
     found.info["same_tasks"] = True
-    assert kind_title(found, "phenotype") == "The same tasks at the other site, weighted AUROC"
+    assert kind_title(found, "phenotype") == "Tasks that the network has learned before, weighted AUROC"
 
 
 def test_a_forest_of_nothing_says_so():

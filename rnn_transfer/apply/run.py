@@ -37,7 +37,6 @@ from .material import ComputedMaterial, Material
 from rnn_transfer.apply.report import (
     ApplyResult,
     answer_sections,
-    explain_overlap,
     render_apply_html,
     render_apply_markdown,
 )
@@ -45,6 +44,7 @@ from .scores import LabelFits, pool_predictions, score_label
 from .systems import APPLIED_SYSTEMS, choose_systems
 from ..data import Cohort
 from ..estimators.classifier import labels_of
+from ..evaluation.captions import explain_overlap
 from ..evaluation.plotting import ReportFigure
 from ..utilities.errors import BadInput, warn_user
 from ..utilities.files import write_atomic, write_csv

@@ -149,6 +149,18 @@ def _verdict_table(d: pd.DataFrame, sha256: str) -> ReportTable:
 _DATA_OF_RULES = 'PhysioNet/CinC Challenge 2019'  # for other data the rules were not fixed before
 
 
+def _why_other_design(ev: Evaluation) -> str:
+    "What of the run differs from what the rules were fixed for; empty where nothing does."
+    of = ev.info.get('design') or {}
+    if ev.info['source'] != _DATA_OF_RULES:
+        return 'the rules were fixed for other data'
+    if not ev.info.get('same_tasks') or of.get('given'):
+        return 'the rules are about a network that this run trains on the same tasks at the other hospital'
+    if [list(sites) for sites in of.get('sites', ())] not in ([['A'], ['B']], [['B'], ['A']]):
+        return 'the rules were fixed for hospital A and hospital B, one against the other'
+    return '' if of.get('hours') == 24 else 'the rules were fixed for a window of 24 hours'
+
+# %% ../../nbs/evaluation/hospitals.ipynb #b4a92d06
 _WORDS = {'supported': 'Transfer helps', 'not supported': 'Transfer does not help'}
 
 
@@ -163,7 +175,7 @@ def _why_nothing_counts(ev: Evaluation, total: pd.Series | None) -> str:
     if total is not None and not total['low'] <= 0.5 <= total['high']:
         estimate = format_estimate(total['value'], total['low'], total['high'])
         return f'shuffled labels give {estimate}, which leaves out .5'
-    return '' if _DATA_OF_RULES in ev.info['source'] else 'the rules were fixed for other data'
+    return _why_other_design(ev)
 
 
 def _answer(d: pd.DataFrame, why: str, total: pd.Series | None) -> str:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 
 # %% ../../nbs/evaluation/label_notes.ipynb #cell-002
+import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/label_notes.ipynb #cell-003
@@ -33,7 +34,11 @@ def label_fact_rows(
     everyone = facts[facts['labels'] == 'all'].set_index('task')['n']
     d = of_run.reindex(columns=['n', 'positive', 'auroc', 'auroc_low', 'auroc_high'])
     d = d.rename(columns=dict(auroc_low='low', auroc_high='high'))
-    d = d.assign(n_all=everyone.reindex(d.index), prevalence=d['positive'] / d['n'])
+    d = d.assign(n_all=everyone.reindex(d.index))
+    if counts := ev.info.get('label_counts'):  # facts are over all sites; these over the stays that were tested
+        n, positive = zip(*(counts.get(task, (np.nan, np.nan)) for task in d.index))
+        d = d.assign(n=n, positive=positive, n_all=ev.info['n_test'], auroc=np.nan, low=np.nan, high=np.nan)
+    d = d.assign(prevalence=d['positive'] / d['n'])
     return d.reindex([t for t in tasks if t in d.index]).astype(float).rename_axis('task').reset_index()
 
 # %% ../../nbs/evaluation/label_notes.ipynb #cell-012

@@ -158,7 +158,7 @@ def kind_title(
 ) -> str:  # one line
     "What a table of one kind of task is of."
     if kind == 'phenotype' and ev.info.get('same_tasks'):
-        return 'The same tasks at the other site, weighted AUROC'
+        return 'Tasks that the network has learned before, weighted AUROC'
     return TASK_KINDS.get(kind, f'{kind}, weighted AUROC')
 
 # %% ../../nbs/evaluation/layout.ipynb #cell-035

@@ -53,8 +53,8 @@ _LIMITS = {
         'on tasks the pre-trained network was not trained for.'
     ),
     'same_tasks': (
-        'They show how well each model ranks test patients of another site, '
-        'on tasks the pre-trained network was trained for elsewhere; nothing is said of new tasks, '
+        'They show how well each model ranks test patients, '
+        'on tasks the pre-trained network was trained for before; nothing is said of new tasks, '
         'and the claims of the paper, which are about new tasks, are not judged.'
     ),
     'fixed': (

@@ -57,7 +57,7 @@ def describe_cohort(
     if meta.get('note'):
         lines += [f'  note: {line}' for line in meta['note'].splitlines()]
     unnoticed = [task for task in made.tasks if f'column {task.name}: ' not in (meta.get('note') or '')]
-    notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, unnoticed)]
+    notices = [f'  {notice}' for notice in stay_notices(made.stays, made.events, unnoticed, meta.get('hours', 48))]
     facts = describe_label_facts(meta)
     return '\n'.join(lines + facts + notices + describe_losses(read_losses(meta)))
 
@@ -133,6 +133,8 @@ def _build_cohort(source: str, given: dict, out: str) -> 'Cohort':
     "The cohort of a source. Synthetic data are written as raw tables first, which the source of MIMIC-III reads."
     if source == 'table':
         given |= _table_options(given, out)
+    if given.get('corrected', 'all') != 'all':
+        given |= dict(corrected=tuple(split_names(given['corrected'], ',')))
     cohort = importlib.import_module(f'rnn_transfer.sources.{SOURCES[source].module or source}').cohort
     if 'progress' in signature(cohort).parameters:
         given |= dict(progress=sys.stderr.isatty())
@@ -227,15 +229,16 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dr
     from rnn_transfer.experiment.run import describe_plan, ensure_synthetic_cohort, run_experiment
 
     cohort = cohort or ensure_synthetic_cohort(Path(out) / 'cohort')
+    again = f'rnn_transfer_paper {shlex.join(sys.argv[1:])}'
     if options.get('transfer_sites') == ['each']:
         from rnn_transfer.experiment.each_site import leave_one_site_out
 
+        options |= dict(scheduler=scheduler, only=only, dashboard=dashboard, command=again)
         return print(leave_one_site_out(cohort, out, profile, workers, dry_run, **options))
     if dry_run:
         return print(describe_plan(cohort, out, profile, options, workers, only, scheduler))
     from rnn_transfer.evaluation.report import headline_text
 
-    again = f'rnn_transfer_paper {shlex.join(sys.argv[1:])}'
     run_experiment(cohort, out, profile, workers, scheduler, only, command=again, dashboard=dashboard, **options)
     if only in ('', 'evaluate'):
         print(headline_text(out))

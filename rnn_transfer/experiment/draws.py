@@ -65,15 +65,20 @@ def models_of_draw(
     return [system.name for system in systems if not system.definition.is_trained]
 
 # %% ../../nbs/experiment/draws.ipynb #cell-014
+def _count_networks(options: dict) -> int:
+    "The first and the further initialisations; a given network is one, whatever `inits` asks for."
+    return 1 if options.get('pretrained') else 1 + options.get('inits', 0)
+
+
 def why_exploratory(
-    options: dict,  # of a run: seeds, fractions and inits
+    options: dict,  # of a run: seeds, fractions, inits and pretrained
 ) -> str:  # empty where there are enough
     "Why the draws and networks of a run are too few for conclusions."
     from rnn_transfer.evaluation.components import lacking_for_verdict
 
     draws = [(count_draws(options, f).trained, f) for f in sorted(_as_list(options.get('fractions', 1.0)))]
     fewest, fraction = min(draws)
-    return '; '.join(lacking_for_verdict(fewest, 1 + options.get('inits', 0), fraction))
+    return '; '.join(lacking_for_verdict(fewest, _count_networks(options), fraction))
 
 # %% ../../nbs/experiment/draws.ipynb #cell-017
 def _describe_numbers(numbers: Sequence[int], limits: Sequence[float]) -> str:
@@ -83,12 +88,12 @@ def _describe_numbers(numbers: Sequence[int], limits: Sequence[float]) -> str:
 
 
 def describe_draws(
-    options: dict,  # of a run: seeds, linear_seeds, fractions and inits
+    options: dict,  # of a run: seeds, linear_seeds, fractions, inits and pretrained
 ) -> str:  # two lines, three where the run is exploratory
     "The draws and networks of a run, and what they can show with few labels."
     from rnn_transfer.evaluation.components import describe_design
 
-    n_networks, fewest = 1 + options.get('inits', 0), min(_as_list(options.get('fractions', 1.0)))
+    n_networks, fewest = _count_networks(options), min(_as_list(options.get('fractions', 1.0)))
     text = f'draws of the labels: {_describe_numbers(_as_list(options.get("seeds", 1)), SEED_LIMITS)}'
     if options.get('linear_seeds'):
         text += f'; of linear systems {_describe_numbers(_as_list(options["linear_seeds"]), LINEAR_SEED_LIMITS)}, '

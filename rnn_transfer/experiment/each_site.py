@@ -37,13 +37,15 @@ def _site_partitions(cohort: str | Path) -> dict[str, set]:
 
 def complete_sites(
     cohort: str | Path,  # cohort folder
-) -> list[str]:  # sorted; BadInput where there is none, or one site alone
+    needs_others: bool = True,  # False: nothing is pre-trained, so that one site is enough
+) -> list[str]:  # sorted; BadInput where there is none, or one site alone that needs others
     "The sites that have stays in train, val and test."
     partitions = _site_partitions(cohort)
     found = sorted(site for site, there in partitions.items() if there >= set(PARTITIONS))
-    if not found or len(partitions) < 2:
+    if not found or (needs_others and len(partitions) < 2):
         what = f'{len(found)} of {len(partitions)} sites have stays in all partitions'
-        raise BadInput(f'{cohort}: column {SITE}: {what}; leaving one out needs another to pre-train on')
+        why = 'leaving one out needs another to pre-train on' if needs_others else 'one that has is needed'
+        raise BadInput(f'{cohort}: column {SITE}: {what}; {why}')
     return found
 
 # %% ../../nbs/experiment/each_site.ipynb #cell-010
@@ -52,14 +54,14 @@ def site_runs(
     out: str | Path,  # folder of all runs
     options: dict,  # of each run; pretrain_sites: those that may take part, empty: all
 ) -> dict[str, tuple[Path, dict]]:  # site -> run folder, and the options with its roles
-    "The runs that leave out one site each."
-    allowed = options.get('pretrain_sites') or sorted(_site_partitions(cohort))
+    "The runs that leave out one site each; with a given network, that test it at one site each."
+    allowed, is_given = options.get('pretrain_sites') or sorted(_site_partitions(cohort)), options.get('pretrained')
     runs = {}
-    for site in complete_sites(cohort):
+    for site in complete_sites(cohort, needs_others=not is_given):
         others = [name for name in allowed if name != site]
-        if not others:
+        if not others and not is_given:
             raise BadInput(f'--pretrain-sites {site}: nothing is left to pre-train on for site {site}')
-        roles = dict(pretrain_sites=others, transfer_sites=[site])
+        roles = dict(transfer_sites=[site]) | ({} if is_given else dict(pretrain_sites=others))
         runs[site] = Path(out) / f'site-{quote(site, safe=" ")}', options | roles
     return runs
 
@@ -95,30 +97,39 @@ def summarise_sites(
     return wide.assign(**ends).rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/experiment/each_site.ipynb #cell-018
-def _write_summary(table: 'pd.DataFrame', out: Path) -> str:
+def _write_summary(table: 'pd.DataFrame', out: Path, is_given: bool) -> str:
     "Write sites.csv and sites.md; the text of the latter."
-    summary = summarise_sites(table)
-    text = f'AUROC at each site, pre-trained at the others.\n\n{markdown_table(summary.round(3).astype(str))}\n'
+    summary, how = summarise_sites(table), 'by the network that was given' if is_given else 'pre-trained at the others'
+    text = f'AUROC at each site, {how}.\n\n{markdown_table(summary.round(3).astype(str))}\n'
     with write_atomic(out / 'sites.csv') as tmp:
         write_csv(table, tmp)
     with write_atomic(out / 'sites.md') as tmp:
         tmp.write_text(text, encoding='utf-8')
     return text
 
-
+# %% ../../nbs/experiment/each_site.ipynb #4717353e
 def leave_one_site_out(
     cohort: str | Path,  # cohort folder
     out: str | Path,  # folder; a run folder a site, sites.csv and sites.md are written
     profile: str = 'quick',  # as `run_experiment`
     workers: int = 2,  # as `run_experiment`
     dry_run: bool = False,  # only say what would run
+    scheduler: str = '',  # as `run_experiment`
+    only: str = '',  # as `run_experiment`, in each run; the summary is written after all steps, or evaluate
+    dashboard: bool = False,  # as `run_experiment`, one run after the other
+    command: str = 'leave_one_site_out with the same arguments and',  # how to call this again, for messages
     **options,  # change the profile
-) -> str:  # the summary as Markdown, or what each run would do
+) -> str:  # the summary as Markdown, or what each run would do, or how many runs have done `only`
     "Run the experiment once for each site, pre-trained on all others; BadInput as `run_experiment`."
     runs = site_runs(cohort, out, options)
     if dry_run:
-        plans = {site: describe_plan(cohort, run, profile, changed, workers) for site, (run, changed) in runs.items()}
+        asked = dict(profile=profile, workers=workers, only=only, scheduler=scheduler)
+        plans = {site: describe_plan(cohort, run, options=changed, **asked) for site, (run, changed) in runs.items()}
         return '\n'.join(f'{site}:\n{plan}' for site, plan in plans.items())
+    asked = dict(workers=workers, scheduler=scheduler, only=only, dashboard=dashboard, command=command)
     for run, changed in runs.values():
-        run_experiment(cohort, run, profile, workers, progress=False, **changed)
-    return _write_summary(collect_sites({site: run for site, (run, _) in runs.items()}), Path(out))
+        run_experiment(cohort, run, profile, progress=False, **asked, **changed)
+    if only not in ('', 'evaluate'):
+        return f'{only}: done at {len(runs)} sites; without --only, or with --only evaluate, all sites are summarised'
+    collected = collect_sites({site: run for site, (run, _) in runs.items()})
+    return _write_summary(collected, Path(out), bool(options.get('pretrained')))

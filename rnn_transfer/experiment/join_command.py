@@ -40,7 +40,7 @@ def _check_folders(folders: list[Path], out: Path) -> None:
 def rnn_transfer_join(
     cohorts: str = '',  # cohort folders of different patients, with semicolons, such as 'cohorts/a;cohorts/b'
     names: str = '',  # of the cohorts, in their order, with semicolons (default: their sources)
-    same: str = '',  # tasks that are one rule in different words, with semicolons
+    same: str = '',  # tasks that are one rule in different words, with semicolons; all: each that is not apart
     apart: str = '',  # tasks of one name that stay two, with semicolons
     out: str = 'cohorts/joined',  # cohort folder to write
     debug: store_true = False,  # show the traceback of an error

@@ -6,15 +6,16 @@
 __all__ = ['join_cohorts']
 
 # %% ../../nbs/sources/join.ipynb #cell-002
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 # %% ../../nbs/sources/join.ipynb #cell-003
-from ..cohorts.channels import Channel
+from ..cohorts.channels import Channel, Task
 from ..cohorts.descriptors import descriptors_of
-from ..cohorts.joining import join_channels, join_sites, join_tasks, number_apart
+from ..cohorts.joining import JoinedTasks, join_channels, join_sites, join_tasks, number_apart
 from ..cohorts.validation import SITE
 from ..data import Cohort
 from ..utilities.errors import BadInput
@@ -66,9 +67,8 @@ _FIXES = dict(
 )
 
 
-def _joined_meta(cohorts: Sequence[Cohort], names: Sequence[str], notes: Sequence[str]) -> dict:
-    "The metadata of a union."
-    metas = [cohort.meta for cohort in cohorts]
+def _joined_meta(metas: Sequence[dict], names: Sequence[str], notes: Sequence[str]) -> dict:
+    "The metadata of a union, of those of its cohorts with their names and fingerprints."
     meta = {key: _each_once(metas, names, key) for key in ('version', 'licence', 'citation', 'url')}
     meta |= dict(source=' + '.join(names), synthetic=any(m.get('synthetic') for m in metas))
     agreed = {key: _agreed(metas, names, key, fix) for key, fix in _FIXES.items()}
@@ -81,8 +81,7 @@ def _joined_meta(cohorts: Sequence[Cohort], names: Sequence[str], notes: Sequenc
     corrected = [(name, m.get('corrected') or {}) for name, m in zip(names, metas)]
     meta |= dict(corrected={f'{name}: {rule}': n for name, of in corrected for rule, n in of.items()})
     meta |= dict(note='\n'.join([*notes, *lines]), descriptors=_joined_descriptors(metas, names))
-    whole = [dict(name=name, fingerprint=c.fingerprint) | c.meta for name, c in zip(names, cohorts)]
-    return meta | dict(joined=whole)
+    return meta | dict(joined=list(metas))
 
 # %% ../../nbs/sources/join.ipynb #cell-012
 def _renumber(frame: pd.DataFrame, **offsets: int) -> pd.DataFrame:
@@ -136,21 +135,75 @@ def _names_of(cohorts: Sequence[Cohort], names: Sequence[str]) -> list[str]:
         )
     return found
 
+# %% ../../nbs/sources/join.ipynb #05df4913
+def _members(meta: dict) -> list[dict]:
+    "The metadata of a cohort, and of the cohorts that it was joined from."
+    joined = meta.get('joined')
+    parts = [part for part in joined if isinstance(part, dict)] if isinstance(joined, list) else []
+    return [meta, *(member for part in parts for member in _members(part))]
+
+
+def _raise_for_repeated(metas: Sequence[dict], names: Sequence[str]) -> None:
+    "BadInput for one cohort under two names."
+    owners = {}
+    for name, meta in zip(names, metas):
+        for fingerprint in dict.fromkeys(m['fingerprint'] for m in _members(meta) if m.get('fingerprint')):
+            if fingerprint in owners:
+                shared = f'{owners[fingerprint]} and {name} have a cohort in common (fingerprint {fingerprint[:12]})'
+                raise BadInput(f'{shared}; its patients would count twice: name it once')
+            owners[fingerprint] = name
+
+
+# what the sources call the databases, in `source` or `version`, and their years
+_DATABASES = {'MIMIC-III': ('mimic3', '2001 to 2012'), 'MIMIC-IV': ('mimic4', '2008 to 2022')}
+
+
+def _shared_patients(metas: Sequence[dict], names: Sequence[str]) -> list[str]:
+    "A line where cohorts of MIMIC-III and of MIMIC-IV meet; none for simulated tables."
+    owners = {database: [] for database in _DATABASES}
+    for database, (source, _) in _DATABASES.items():
+        for name, meta in zip(names, metas):
+            real = [member for member in _members(meta) if not member.get('synthetic')]
+            texts = [f'{member.get("source")} {member.get("version")}' for member in real]
+            owners[database] += [name] if any(source in text or database in text for text in texts) else []
+    if not all(owners.values()) or len({name for named in owners.values() for name in named}) < 2:
+        return []
+    where = ' and '.join(f'{db} ({_DATABASES[db][1]}; {", ".join(named)})' for db, named in owners.items())
+    return [f'{where} share a hospital and years: test patients of one may be patients trained on in the other']
+
+# %% ../../nbs/sources/join.ipynb #7c0b91f8
+def _decide_tasks(
+    tasks: Sequence[Sequence[Task]], names: Sequence[str], same: Sequence[str], apart: Sequence[str]
+) -> JoinedTasks:
+    "As `join_tasks`; `all` in `same` is every task of two cohorts that is not in `apart`."
+    counts = Counter(task.name for own in tasks for task in own)
+    every = [name for name, n in counts.items() if n > 1 and name not in apart]
+    if list(same) == ['all'] or same == 'all':
+        return join_tasks(tasks, names, every, apart)
+    try:
+        return join_tasks(tasks, names, same, apart)
+    except BadInput as e:
+        further = [name for name in same if name not in every]
+        join_tasks(tasks, names, [*every, *further], apart)  # an error that has to do with more than words
+        raise BadInput(f'{e}; `--same all` takes each of them as one rule') from None
+
 # %% ../../nbs/sources/join.ipynb #cell-016
 def join_cohorts(
     cohorts: Sequence[Cohort],  # two or more, of different patients
     names: Sequence[str] = (),  # of the cohorts, in their order; empty: their sources
-    same: Sequence[str] = (),  # tasks that are one although their definitions are worded differently
+    same: Sequence[str] = (),  # tasks that are one although their definitions are worded differently; ['all']: all
     apart: Sequence[str] = (),  # tasks of one name that stay two
 ) -> Cohort:  # valid; BadInput for channels, tasks or windows that do not fit
     "Several cohorts as one: channels and tasks meet by name, patients never do, each stay has its site."
     names = _names_of(cohorts, names)
+    metas = [dict(name=name, fingerprint=cohort.fingerprint) | cohort.meta for name, cohort in zip(names, cohorts)]
+    _raise_for_repeated(metas, names)
     channels = join_channels([cohort.channels for cohort in cohorts], names)
-    tasks, renamed = join_tasks([cohort.tasks for cohort in cohorts], names, same, apart)
+    tasks, renamed = _decide_tasks([cohort.tasks for cohort in cohorts], names, same, apart)
     stays, known = _joined_stays(cohorts, names, renamed), [channel.name for channel in channels]
-    notes = _notes(cohorts, names, channels, renamed)
+    notes = [*_shared_patients(metas, names), *_notes(cohorts, names, channels, renamed)]
     events = _joined_events(cohorts, names, known)
-    return Cohort(events, stays, channels, tasks, _joined_meta(cohorts, names, notes)).validate()
+    return Cohort(events, stays, channels, tasks, _joined_meta(metas, names, notes)).validate()
 
 # %% ../../nbs/sources/join.ipynb #cell-017
 def _notes(

@@ -19,11 +19,14 @@ from ..cohorts.losses import check_losses, loss_records
 from ..data import Cohort
 from .duckdb_tables import duckdb_session
 from rnn_transfer.sources.meds_codes import (
+    CodeRule,
     count_codes,
     load_codes,
     mimic4_code_rules,
     read_code_rules,
     repeated_row_losses,
+    unused_rule_losses,
+    valueless_channel_losses,
 )
 from .meds_events import meds_extractor, survey_losses
 from .meds_files import MedsFiles, find_meds_files, read_subject_splits, shard_losses, split_losses
@@ -91,6 +94,9 @@ def _add_labels(
     "Add the labels to the stays, and their losses; the tasks."
     if not labels:
         return []
+    con.register('kept', extracted.stays[['stay_id']])  # without those that lack a diagnosis or an event
+    con.execute('DELETE FROM stays WHERE ICUSTAY_ID NOT IN (SELECT stay_id FROM kept)')
+    con.unregister('kept')
     found = read_stay_labels(con, labels, hours, files.has_zone)
     for task in found.tasks:
         extracted.stays[task.name] = extracted.stays['stay_id'].map(found.labels[task.name])
@@ -99,6 +105,11 @@ def _add_labels(
     return found.tasks
 
 # %% ../../nbs/sources/meds.ipynb #cell-013
+def _is_parquet(path: str | Path | None) -> bool:
+    "Whether a list of partitions has the form of MEDS."
+    return bool(path) and Path(path).suffix == '.parquet'
+
+
 def _read_provenance(files: MedsFiles, is_mimic: bool) -> Provenance:
     "Name and version of a dataset by `metadata/dataset.json`, if it has one; the licence of MIMIC for MIMIC's codes."
     path, version = files.metadata('dataset.json'), 'MIMIC-IV in MEDS' if is_mimic else 'a MEDS dataset'
@@ -112,19 +123,19 @@ def _read_provenance(files: MedsFiles, is_mimic: bool) -> Provenance:
 def _read_dataset(
     con: duckdb.DuckDBPyConnection,
     path: Path,
+    rules: list[CodeRule],
     codes: str | Path | None,
     stays: str | Path | None,
-    corrected,
     partitions,
 ) -> tuple[MedsFiles, MimicSource]:
     "Survey a dataset: its files, and the source that reads the rest."
-    rules = read_code_rules(codes) if codes else mimic4_code_rules(corrected)
     files = find_meds_files(con, path)
     count_codes(con, files)
     load_codes(con, rules, files.folder)
     marks = collect_marks(con, files)
     published, losses = _find_partitions(con, files, partitions, not codes)
     losses += shard_losses(files) + survey_losses(con) + repeated_row_losses(con, files)
+    losses += unused_rule_losses(con, rules, codes) if codes else []
     if stays:
         load_given_stays(con, stays, files.has_zone)
     return files, MimicSource(
@@ -138,11 +149,6 @@ def _read_dataset(
     )
 
 # %% ../../nbs/sources/meds.ipynb #cell-015
-def _is_parquet(path: str | Path | None) -> bool:
-    "Whether a list of partitions has the form of MEDS."
-    return bool(path) and Path(path).suffix == '.parquet'
-
-
 def cohort(
     path: str | Path,  # folder with data and perhaps metadata
     codes: str | Path | None = None,  # CSV file of codes and channels; None: the codes of MIMIC-IV
@@ -164,9 +170,12 @@ def cohort(
         raise BadInput('corrected: corrections are for the codes of MIMIC-IV; a CSV file of codes says its own units')
     splits = Path(partitions) if _is_parquet(partitions) else None
     with duckdb_session(memory, threads, scratch, progress) as con:
-        files, source = _read_dataset(con, Path(path), codes, stays, corrected, splits)
+        rules = read_code_rules(codes) if codes else mimic4_code_rules(corrected)
+        files, source = _read_dataset(con, Path(path), rules, codes, stays, splits)
         listed = None if splits else partitions
         extracted = extract_cohort(con, files.folder, source, corrected, hours, listed, allow_loss)
+        if codes:
+            extracted.metadata['losses'] += loss_records(valueless_channel_losses(extracted.events, rules, codes))
         more_tasks = _add_labels(con, extracted, files, labels, hours, allow_loss)
     return _finish(extracted, source, more_tasks, hours, out)
 

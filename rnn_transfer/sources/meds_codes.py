@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['count_codes', 'meds_row_losses', 'repeated_row_losses', 'CodeRule', 'mimic4_code_rules', 'read_code_rules',
-           'match_codes_to_rules', 'load_codes', 'unknown_code_losses']
+           'match_codes_to_rules', 'load_codes', 'unknown_code_losses', 'unused_rule_losses',
+           'valueless_channel_losses', 'infinite_value_losses']
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-002
 import re
@@ -22,28 +23,32 @@ from ..cohorts.units import find_conversion
 from ..frames.mapping import ChannelRule, read_mapping
 from ..frames.values import category_positions
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
-from .meds_files import MedsFiles, scan_shards
+from .meds_files import MedsFiles, damaged_shards_named, scan_shards
 from .mimic3_rules import CHANNEL_INDEX, item_map
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, shorten_list
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-006
 _COUNTS = """CREATE TABLE code_counts AS
     SELECT code, count(*) AS n, count(time) AS n_timed, count(number_text) AS n_numbers, count(text_value) AS n_texts,
         count(*) FILTER (subject_id IS NULL) AS n_nobody,
         count(*) FILTER (is_float32 AND number <> TRY_CAST(number_text AS DOUBLE)) AS n_float32,
-        count(*) FILTER (is_float32 AND abs(number) >= 16777216) AS n_rounded
+        count(*) FILTER (is_float32 AND number_text IS NOT NULL AND abs(number) >= 16777216) AS n_rounded,
+        count(*) FILTER (number IS NOT NULL AND number_text IS NULL AND text_value IS NULL) AS n_infinite
     FROM {scan} GROUP BY code"""
 
 
 def count_codes(
     con: duckdb.DuckDBPyConnection,  # of `duckdb_session`; receives `code_counts`, and `subjects` with a row
     files: MedsFiles,  # of `find_meds_files`
-) -> None:
+) -> None:  # BadInput for a damaged shard, and where no row has a time
     "Count the rows of each code."
     scan = scan_shards(files)
-    with one_line_duckdb_errors(files.folder):
+    with damaged_shards_named(con, files):
         con.execute(_COUNTS.format(scan=scan))
         con.execute(f'CREATE TABLE subjects AS SELECT DISTINCT subject_id FROM {scan} WHERE subject_id IS NOT NULL')
+    n, n_timed = con.execute('SELECT sum(n), sum(n_timed) FROM code_counts').fetchall()[0]
+    if n and not n_timed:
+        raise BadInput(f'{files.folder}: column time is empty in all {n:,} rows; write the time of each event')
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-008
 def meds_row_losses(
@@ -199,3 +204,36 @@ def unknown_code_losses(
     ).fetchall()
     listed = ', '.join(str(code)[:40] for (code,) in first)
     return [Loss(f'rows of {n_codes:,} codes that stand for no channel, such as {listed}', n_rows, n)]
+
+# %% ../../nbs/sources/meds_codes.ipynb #90d5dd17
+def unused_rule_losses(
+    con: duckdb.DuckDBPyConnection,  # with `codes`
+    rules: list[CodeRule],  # of `read_code_rules`
+    path: str | Path,  # their CSV file, for the message
+) -> list[Loss]:  # at most one
+    "Count the names of a mapping by which no code is read."
+    used = {i for (i,) in con.execute('SELECT DISTINCT rule FROM codes').fetchall()}
+    unused = [rule.pattern[:40] for i, rule in enumerate(rules) if i not in used]
+    reason = f'{Path(path).name}: fit no code of the data, or only codes of an earlier row: {shorten_list(unused, 3)}'
+    return [Loss(reason, len(unused), len(rules), 'names')] if unused else []
+
+# %% ../../nbs/sources/meds_codes.ipynb #42252814
+def valueless_channel_losses(
+    events: pd.DataFrame,  # of the cohort, with a column channel
+    rules: list[CodeRule],  # of `read_code_rules`
+    path: str | Path,  # their CSV file, for the message
+) -> list[Loss]:  # at most one
+    "Count the channels of a mapping that have no value in the cohort."
+    named, there = sorted({rule.channel for rule in rules}), set(events['channel'].unique())
+    lacking = [BENCHMARK_CHANNELS[i].name for i in named if BENCHMARK_CHANNELS[i].name not in there]
+    reason = f'{Path(path).name}: no value in the cohort: {shorten_list(lacking)}'
+    return [Loss(reason, len(lacking), len(named), 'channels')] if lacking else []
+
+# %% ../../nbs/sources/meds_codes.ipynb #c79d22c2
+def infinite_value_losses(
+    con: duckdb.DuckDBPyConnection,  # with `code_counts` and `codes`
+) -> list[Loss]:  # at most one
+    "Count the values of channels that are infinite or NaN."
+    totals = 'coalesce(sum(n_infinite), 0)::BIGINT, coalesce(sum(n_numbers + n_infinite), 0)::BIGINT'
+    n, n_all = con.execute(f'SELECT {totals} FROM code_counts SEMI JOIN codes USING (code)').fetchall()[0]
+    return [Loss('numeric_value: not a finite number', n, n_all, 'values', 'unreadable')] if n else []

@@ -15,7 +15,7 @@ import duckdb
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.losses import Loss, check_losses
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
-from .meds_codes import CodeRule, meds_row_losses, unknown_code_losses
+from .meds_codes import CodeRule, infinite_value_losses, meds_row_losses, unknown_code_losses
 from .meds_files import MedsFiles, scan_shards
 from .meds_stays import make_small_tables
 from .mimic3_diagnoses import keep_diagnoses
@@ -40,9 +40,13 @@ from rnn_transfer.sources.mimic3_events import (
 def rows_in_stays_sql(
     files: MedsFiles,  # of `find_meds_files`
 ) -> str:  # columns of `scan_shards`, of `codes`, and SUBJECT_ID, stay_id
-    "SQL over `codes` and `stays`: the rows of mapped codes within a stay."
+    "SQL over `codes` and `stays`: the rows of mapped codes within a stay, without numbers that are not finite."
     return f"""SELECT e.* EXCLUDE (subject_id), c.* EXCLUDE (code), s.SUBJECT_ID, s.ICUSTAY_ID AS stay_id
-        FROM (FROM {scan_shards(files)} WHERE time IS NOT NULL AND code IN (SELECT code FROM codes)) e
+        FROM (
+            FROM {scan_shards(files)}
+            WHERE time IS NOT NULL AND code IN (SELECT code FROM codes)
+                AND (number IS NULL OR isfinite(number) OR text_value IS NOT NULL)
+        ) e
         JOIN codes c ON e.code = c.code
         JOIN stays s ON e.subject_id = s.SUBJECT_ID AND e.time >= s.INTIME AND e.time <= s.OUTTIME"""
 
@@ -148,8 +152,10 @@ def meds_extractor(
         check_losses(losses + more, path, allow_loss)
         n, unreadable = count_event_rows(con)
         if not n:
+            infinite = '; '.join(map(str, infinite_value_losses(con)))
             raise BadInput(
-                f'{path}: no row of a mapped code lies within a stay that was kept; do times and subjects fit?'
+                f'{path}: no row of a mapped code lies within a stay that was kept; '
+                + (infinite or 'do times and subjects fit?')
             )
         rows = fetch_value(con, 'SELECT coalesce(sum(n), 0)::BIGINT FROM code_counts')
         counts = dict(rows_of_dataset=rows, rows=n, unreadable=unreadable)
@@ -163,4 +169,4 @@ def survey_losses(
 ) -> list[Loss]:  # only what occurred
     "Rows that are lost before a stay is looked at."
     con.execute('CREATE TABLE used_codes AS SELECT code FROM codes UNION SELECT code FROM mark_codes')
-    return meds_row_losses(con) + unknown_code_losses(con)
+    return meds_row_losses(con) + infinite_value_losses(con) + unknown_code_losses(con)

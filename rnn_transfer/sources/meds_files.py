@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['SPLIT_NAMES', 'read_parquet_columns', 'check_parquet_columns', 'MedsFiles', 'find_meds_files', 'shard_losses',
-           'scan_shards', 'read_subject_splits', 'split_losses']
+           'scan_shards', 'damaged_shards_named', 'read_subject_splits', 'split_losses']
 
 # %% ../../nbs/sources/meds_files.ipynb #cell-002
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,8 @@ _COLUMNS = {  # {column: (pattern of DuckDB's types, what it has to be)}
     'code': (r'VARCHAR|ENUM\(.*\)', 'texts (string)'),
     'numeric_value': (rf'FLOAT|DOUBLE|DECIMAL\(.*\)|{_WHOLE}', 'numbers (float32)'),
 }
+_NO_DAMAGE = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InterruptException)  # the file may be whole
+_DAMAGED = 'a damaged Parquet file; copy it again, whole'
 _OLD_NAMES = dict(subject_id='patient_id', time='timestamp')  # of MEDS before version 0.3
 
 
@@ -38,7 +42,12 @@ def read_parquet_columns(
     if not path.stat().st_size:
         raise BadInput(f'{path}: an empty file; download it again')
     with one_line_duckdb_errors(path):
-        rows = con.execute(f'DESCRIBE FROM read_parquet({quote_sql(path)})').fetchall()
+        try:
+            rows = con.execute(f'DESCRIBE FROM read_parquet({quote_sql(path)})').fetchall()
+        except duckdb.Error as e:
+            if isinstance(e, _NO_DAMAGE):
+                raise
+            raise BadInput(f'{path}: {_DAMAGED}') from e
     return {row[0]: row[1] for row in rows}
 
 # %% ../../nbs/sources/meds_files.ipynb #cell-008
@@ -78,6 +87,8 @@ class MedsFiles:
 # %% ../../nbs/sources/meds_files.ipynb #cell-013
 def _list_shards(folder: Path) -> list[Path]:
     "Parquet files of a dataset, in order; BadInput where there is none."
+    if folder.is_file():
+        raise BadInput(f'{folder}: a file; give the folder of a MEDS dataset, with data/ inside')
     if not folder.is_dir():
         raise BadInput(f'{folder}: no such folder; give the folder of a MEDS dataset, with data/ inside')
     shards = sorted(
@@ -158,6 +169,31 @@ def scan_shards(
         used = {name: columns[name] for name in (*_COLUMNS, 'text_value') if name in columns}
         groups.setdefault(tuple(used.items()), []).append(path)
     return f'({" UNION ALL ".join(_select_shards(paths, dict(used)) for used, paths in groups.items())})'
+
+# %% ../../nbs/sources/meds_files.ipynb #461e16c3
+def _is_whole(con: duckdb.DuckDBPyConnection, files: MedsFiles, path: Path) -> bool:
+    "Whether all rows of a shard can be read."
+    try:
+        con.execute(f'SELECT sum(hash(t)) FROM ({_select_shards([path], files.shards[path])}) t').fetchall()
+    except duckdb.Error as e:
+        return isinstance(e, _NO_DAMAGE)
+    return True
+
+
+@contextmanager
+def damaged_shards_named(
+    con: duckdb.DuckDBPyConnection,  # of `duckdb_session`
+    files: MedsFiles,  # that the block reads
+) -> Iterator[None]:  # BadInput names the file
+    "Name the damaged shard by which a query within the block fails."
+    with one_line_duckdb_errors(files.folder):
+        try:
+            yield
+        except duckdb.Error as e:
+            damaged = next((path for path in files.shards if not _is_whole(con, files, path)), None)
+            if damaged is None:
+                raise
+            raise BadInput(f'{damaged}: {_DAMAGED}') from e
 
 # %% ../../nbs/sources/meds_files.ipynb #cell-026
 SPLIT_NAMES = dict(train='train', tuning='val', held_out='test')  # {split of MEDS: partition}

@@ -86,15 +86,30 @@ def _count_labels(con: duckdb.DuckDBPyConnection, name: str, chosen: pd.DataFram
     contrary = chosen['n_labels'] > 1
     in_conflict = int(chosen['n'][contrary].sum())
     outside, further = n - empty - inside, inside - early - in_conflict - int((~contrary).sum())
-    hint = 'a shorter input window keeps them: --hours'
+    hint, where = 'a shorter input window keeps them: --hours', 'check subject_id and prediction_time'
     losses = [
         Loss(f'{name}: boolean_value or prediction_time is empty', empty, n, 'labels', 'dropped', ROW_LIMIT),
-        Loss(f'{name}: outside of every stay that is kept', outside, n, 'labels'),
+        Loss(f'{name}: outside of every stay that is kept', outside, n, 'labels', fix=where),
         Loss(f'{name}: before the input window ends', early, n, 'labels', fix=hint),
         Loss(f'{name}: two labels of one time contradict each other', in_conflict, n, 'labels', 'dropped', ROW_LIMIT),
         Loss(f'{name}: after the first label of the stay', further, n, 'labels', 'merged'),
     ]
     return [loss for loss in losses if loss.n > 0]
+
+
+def _check_any_label(files: list[Path], name: str, losses: list[Loss], is_empty: bool) -> None:
+    "BadInput for a task of which no stay has a label; its largest loss says what to do."
+    if not is_empty:
+        return
+    place = files[0] if len(files) == 1 else files[0].parent
+    if not losses:
+        raise BadInput(f'{place}: task {name}: no row; write its labels, or leave the task out')
+    reasons = ', '.join(f'{loss.n:,} {loss.reason.removeprefix(name + ": ")}' for loss in losses)
+    fix = max(losses, key=lambda loss: loss.n).fix or 'fix the labels'
+    raise BadInput(
+        f'{place}: task {name}: none of {losses[0].of:,} rows gives a stay a label ({reasons}); '
+        f'{fix}, or leave the task out'
+    )
 
 # %% ../../nbs/sources/meds_tasks.ipynb #cell-010
 class StayLabels(NamedTuple):
@@ -110,15 +125,17 @@ def read_stay_labels(
     path: str | Path,  # a Parquet file, or a folder
     hours: float = 48,  # the input window
     has_zone: bool = False,  # the times of the data have a time zone
-) -> StayLabels:  # BadInput names file and column
+) -> StayLabels:  # BadInput names file and column, and a task without any label
     "Give each stay its label of each task."
     columns, tasks, losses = {}, [], []
     for name, files in find_label_files(path).items():
         _read_labels(con, files, has_zone)
         con.execute(_PLACED.format(us=round(hours * 3600e6)))
         chosen = con.execute(_CHOSEN).df()
-        losses += _count_labels(con, name, chosen)
+        losses_of_task = _count_labels(con, name, chosen)
         chosen = chosen[chosen['n_labels'] == 1].set_index('stay_id')
+        _check_any_label(files, name, losses_of_task, chosen.empty)
+        losses += losses_of_task
         columns[name] = chosen['label'].astype(float)
         where = f'boolean_value at the first prediction_time from hour {hours:g} on, within the stay'
         tasks.append(Task(name, 'other', f'label of MEDS: {where}'))

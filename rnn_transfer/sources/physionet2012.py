@@ -116,12 +116,14 @@ def partition_by_set(
 ) -> np.ndarray:  # (n,) str: train, val or test; raises BadInput for sets that are not there or leave none to train on
     "Train, validation and test by record, which is the subject."
     given = sorted(letters.unique())
-    test = (given[-1] if len(given) > 1 else '') if test is None else ''.join(test).lower()
+    typed = (given[-1] if len(given) > 1 else '') if test is None else ''.join(test)
+    test, listed = typed.lower(), ', '.join(given)
     if set(test) - set(given):
-        raise BadInput(f'test={test!r}: the sets at hand are {", ".join(given)}; name among them the ones to test on')
+        listed = listed.upper() if typed.isupper() else listed  # hospitals of physionet2019 are A and B
+        raise BadInput(f'test={typed!r}: the data have {listed}; name among them the ones to test on')
     if set(test) == set(given):
         raise BadInput(
-            f'test={test!r}: no set is left to train on; leave one out of test '
+            f'test={typed!r}: none is left to train on; leave one out of test '
             '(in Python, test="" draws a fifth of the subjects)'
         )
     if not test:

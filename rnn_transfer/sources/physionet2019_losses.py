@@ -62,13 +62,15 @@ def hour_losses(
         counts['rows that repeat an earlier one'],
     )
     n_unclear, fix = int((~stays['is_label_clear']).sum()), 'write ICULOS as whole hours since admission, from 1'
-    label = 'SepsisLabel falls back to 0 or is missing'
+    n_unread, neither = counts['rows without a readable SepsisLabel'], 'SepsisLabel is neither 0 nor 1'
+    label = 'SepsisLabel falls back to 0, or is neither 0 nor 1'
     return [
         Loss('ICULOS is no hour', counts['rows with an unreadable hour'], n, 'rows', 'unreadable', ROW_LIMIT, fix),
         Loss('differs from an earlier row of its hour', n_differ, n, limit=ROW_LIMIT),
         Loss('same as an earlier row of its hour', n_same, n, 'rows', 'merged'),
         Loss('headers in the middle of a file', n_headers, n + n_headers),
         Loss('hours without a row between first and last', n_missing, n_hours, 'hours', limit=ROW_LIMIT),
+        Loss(neither, n_unread, n, 'rows', 'unreadable'),
         Loss(label, n_unclear, len(stays), 'stays', 'unreadable', RECORD_LIMIT, 'download the sets again'),
         Loss(f'after hour {hours}, the end of the input window', counts['rows after the window'], n),
     ]
