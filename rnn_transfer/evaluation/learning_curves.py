@@ -33,6 +33,7 @@ from rnn_transfer.evaluation.plotting import (
 )
 from .results import Evaluation
 from .source_tables import system_tables
+from .three_sources import system_sources
 from ..learning.systems import SAME_TASK_SYSTEMS, SCORE_SYSTEMS, SELECTION_CRITERIA, SITE_SYSTEMS
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-010
@@ -40,6 +41,12 @@ def _column_counts(ev: Evaluation, kind: str) -> dict:
     "What each column rests on: draws of the labels."
     rows = main_systems_only(ev.results[ev.results['task_kind'] == kind]).groupby('fraction')
     return {'seeds': rows['seed'].nunique()}
+
+
+def _of_runnable(tidy: pd.DataFrame) -> pd.DataFrame:
+    "Without systems that have no fit at all of these tasks: they are no gap."
+    fits = tidy.groupby('model')[['n_missing', 'n_fits']].sum()
+    return tidy[tidy['model'].map(fits['n_missing'] < fits['n_fits'])]
 
 
 def headline_frame(
@@ -51,7 +58,7 @@ def headline_frame(
     shown = pivot_by_fraction(tidy.assign(text=format_column(tidy)), ev.models, name_fractions(ev, kind))
     for name, values in _column_counts(ev, kind).items():
         shown.loc[len(shown)] = [name, *(f'{v:,.0f}' if pd.notna(v) else '–' for v in values)]
-    missing = tidy.groupby('fraction')[['n_missing', 'n_fits']].sum()
+    missing = _of_runnable(tidy).groupby('fraction')[['n_missing', 'n_fits']].sum()
     if missing['n_missing'].any():
         shown.loc[len(shown)] = ['fits missing', *(f'{k} of {n}' for k, n in missing.itertuples(index=False))]
     return shown
@@ -59,7 +66,7 @@ def headline_frame(
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-013
 def _describe_missing(ev: Evaluation, kind: str) -> str:
     "That points of one curve may average different tasks; empty where nothing is missing."
-    tidy = ev.averages().query('task_kind == @kind and n_missing > 0')
+    tidy = _of_runnable(ev.averages().query('task_kind == @kind')).query('n_missing > 0')
     fractions = ', '.join(format_percent(f) for f in sorted(set(tidy['fraction'])))
     if not fractions:
         return ''
@@ -71,15 +78,21 @@ def _describe_missing(ev: Evaluation, kind: str) -> str:
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-017
 def _describe_fewer_runs(ev: Evaluation, kind: str) -> str:
     "Which systems were run on fewer label subsets or splits than others; empty where none was."
-    tidy = main_systems_only(ev.averages()).query('task_kind == @kind')
-    largest = tidy.groupby('fraction')['n_fits'].transform('max')
-    fewer = sort_systems(tidy['model'][tidy['n_fits'] < largest])
-    if not fewer:
+    tidy = _of_runnable(main_systems_only(ev.averages()).query('task_kind == @kind'))
+    tidy = tidy[[system_sources(*cell).drawn for cell in zip(tidy['model'], tidy['fraction'])]]
+    words = {}  # the systems that have fewer fits, and how many -> fractions
+    for fraction, of in tidy.groupby('fraction'):
+        fewer = of[of['n_fits'] < of['n_fits'].max()]
+        for n, some in fewer.groupby('n_fits', sort=False):
+            text = f'{", ".join(sort_systems(some["model"]))} ({n} of {of["n_fits"].max()} fits)'
+            words.setdefault(text, []).append(format_percent(fraction))
+    if not words:
         return ''
-    return (
-        f' Run on fewer label subsets or splits than the others at some fractions: {", ".join(fewer)}; '
-        'the paired differences use what both systems have.'
-    )
+    listed = '; '.join(f'{text} at {", ".join(fractions)}' for text, fractions in words.items())
+    return f' On fewer draws of the labels, or splits: {listed}. Paired differences use what both systems have.'
+
+# %% ../../nbs/evaluation/learning_curves.ipynb #7856d247
+_PATIENTS_ONLY = 'Intervals are over test patients alone: these trained models, other patients.'
 
 
 def _headline_table(ev: Evaluation, kind: str) -> ReportTable:
@@ -90,7 +103,7 @@ def _headline_table(ev: Evaluation, kind: str) -> ReportTable:
         kind_title(ev, kind),
         tidy[tidy['task_kind'] == kind],
         headline_frame(ev, kind),
-        (_describe_missing(ev, kind) + _describe_fewer_runs(ev, kind)).strip(),
+        _PATIENTS_ONLY + _describe_missing(ev, kind) + _describe_fewer_runs(ev, kind),
     )
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-021
