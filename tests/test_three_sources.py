@@ -137,6 +137,16 @@ def test_a_missing_fit_takes_its_task_out(ev):
     assert system_interval(undefined, "LR", "phenotype", 0.05) is None
 
 
+def test_a_draw_of_one_split_alone_takes_no_task_out(ev):
+    r = ev.results
+    last = (r["model"] == "RNN-C") & (r["seed"] == 5) & (r["split"] == 1) & (r["fraction"] == 0.05)
+    fewer = replace(ev, results=r.assign(auroc=r["auroc"].mask(last)))
+    row = three_source_frame(fewer).query("model == 'RNN-C' and fraction == 0.05 and task_kind == 'phenotype'").iloc[0]
+    assert (row["n_draws"], row["n_tasks"], row["n_tasks_incomplete"]) == (5, 4, 0)
+    whole = system_interval(ev, "RNN-C", "phenotype", 0.05)
+    assert row["estimate"] != pytest.approx(whole.estimate, abs=1e-9)  # of five draws, not six
+
+
 def test_the_patients_only_columns_are_those_of_the_tables_of_averages(ev):
     frame, averages = three_source_frame(ev), ev.averages()
     averages = averages[averages["model"].isin(["LR", "RNN-C", "MN-LR-2"])]

@@ -64,9 +64,12 @@ def describe_labels(
     d = label_fact_rows(ev)
     known = d['auroc'].dropna() if len(d) else []
     if len(known):
+        known = known.where(known >= 0.5, 1 - known)
         spread = f', from {format_estimate(known.min())} to {format_estimate(known.max())}' if len(known) > 1 else ''
         median = format_estimate(known.median())
-        words.append(f'The number of samples alone ranks them with a median AUROC of {median}{spread}.')
+        words.append(
+            f'The number of samples alone, as more or as fewer, ranks them with a median AUROC of {median}{spread}.'
+        )
     return ' '.join([*words, note]).strip() or _NOT_STATED
 
 # %% ../../nbs/evaluation/label_notes.ipynb #cell-015

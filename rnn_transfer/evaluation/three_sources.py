@@ -70,8 +70,15 @@ def _fits_of(ev: Evaluation, model: str, kind: str, fraction: float) -> pd.DataF
     return ev.remember(('fits', model, kind, fraction), lambda: _find_fits(ev, model, kind, fraction))
 
 
+def _of_shared_draws(fits: pd.DataFrame) -> pd.DataFrame:
+    "The fits of the draws that every split has; all fits where no draw is shared."
+    shared = fits.groupby('draw')['split'].transform('nunique') == fits['split'].nunique()
+    return fits[shared] if shared.any() else fits
+
+
 def _complete_tasks(fits: pd.DataFrame) -> pd.DataFrame:
-    "The fits of the tasks that have every cell that any task has."
+    "The fits of the tasks that have every cell that any task has; a draw that a split lacks is no cell."
+    fits = _of_shared_draws(fits)
     n_cells = len(fits[_CELL].drop_duplicates())
     return fits[fits.groupby(_TASK)['draw'].transform('size') == n_cells]
 

@@ -53,7 +53,7 @@ def describe_cohort(
     lines = [f'{len(made.stays):,} stays ({partitions}), {sizes}', *_flow_lines(meta.get('flow') or [])]
     lines += [f'  corrected: {name}, {n:,} touched' for name, n in (meta.get('corrected') or {}).items()]
     if meta.get('left_out'):
-        lines.append(f'  left out, as only one class is here: {", ".join(meta["left_out"])}')
+        lines.append(f'  left out, as not both classes are here: {", ".join(meta["left_out"])}')
     if meta.get('note'):
         lines += [f'  note: {line}' for line in meta['note'].splitlines()]
     unnoticed = [task for task in made.tasks if f'column {task.name}: ' not in (meta.get('note') or '')]
