@@ -63,6 +63,10 @@ def test_a_given_network_that_has_seen_the_stays_is_named(sites, seen):
     assert bool(explain_overlap(network, dict(source='two hospitals', fingerprint='1'), sites)) == seen
 
 
+def test_a_cohort_that_names_no_source_has_no_known_overlap():
+    assert not explain_overlap(dict(cohort=dict(source='two hospitals')), {})
+
+
 def test_notices_of_a_cohort_are_of_its_own_window():
     cohort = toy_cohort()
     cohort.tasks.append(Task('Death', 'mortality'))

@@ -37,16 +37,17 @@ def explain_overlap(
     seen = description.get('pretrain_sites') or []
     if len(sites) and seen and not set(sites) & set(seen):
         return ''
-    if description.get('fingerprint') == cohort['fingerprint']:
+    source, fingerprint = cohort.get('source'), cohort.get('fingerprint')
+    if fingerprint and description.get('fingerprint') == fingerprint:
         return (
             'The network was trained on this very cohort, on its test stays too unless they were left out: what it '
             'predicts here may be too good. Use a network that has not seen these stays.'
         )
     learned = description.get('cohort') or {}, (description.get('start') or {}).get('cohort') or {}
     sources = '; '.join(str(of.get('source') or '') for of in learned)
-    if cohort['source'] and str(cohort['source']) in sources:
+    if source and str(source) in sources:
         return (
-            f'The network learned from {cohort["source"]} too: where it has seen these stays, what it predicts of them '
+            f'The network learned from {source} too: where it has seen these stays, what it predicts of them '
             'is too good.'
         )
     return ''

@@ -97,10 +97,8 @@ def _count_labels(con: duckdb.DuckDBPyConnection, name: str, chosen: pd.DataFram
     return [loss for loss in losses if loss.n > 0]
 
 
-def _check_any_label(files: list[Path], name: str, losses: list[Loss], is_empty: bool) -> None:
+def _raise_for_no_label(files: list[Path], name: str, losses: list[Loss]) -> None:
     "BadInput for a task of which no stay has a label; its largest loss says what to do."
-    if not is_empty:
-        return
     place = files[0] if len(files) == 1 else files[0].parent
     if not losses:
         raise BadInput(f'{place}: task {name}: no row; write its labels, or leave the task out')
@@ -134,7 +132,8 @@ def read_stay_labels(
         chosen = con.execute(_CHOSEN).df()
         losses_of_task = _count_labels(con, name, chosen)
         chosen = chosen[chosen['n_labels'] == 1].set_index('stay_id')
-        _check_any_label(files, name, losses_of_task, chosen.empty)
+        if chosen.empty:
+            _raise_for_no_label(files, name, losses_of_task)
         losses += losses_of_task
         columns[name] = chosen['label'].astype(float)
         where = f'boolean_value at the first prediction_time from hour {hours:g} on, within the stay'
