@@ -32,7 +32,6 @@ def training_gaps(
 
 # %% ../../nbs/evaluation/claim_overfitting.ipynb #cell-010
 _NO_TRAINING = 'this run holds no AUROC on the training stays, so overfitting cannot be seen'
-_ADDED = 'the frozen rules name the gap; that it is taken at the smallest fraction that counts was added later'
 
 
 def _gap_of(gaps: JudgedRun, kind: str, model: str, fraction: float) -> str:
@@ -58,7 +57,7 @@ def _gap_part(run: JudgedRun, gaps: JudgedRun, kind: str, model: str, random_tas
     every = fractions_for(run, kind, 'every')
     smallest = format_percent(every[0])
     found = gaps.combine(kind, [Term(1, model, every[0])], random_tasks)
-    more = dict(remark='; '.join(filter(None, [_ADDED, _gap_of(gaps, kind, 'RNN-C', every[0])])))
+    more = dict(remark=_gap_of(gaps, kind, 'RNN-C', every[0]))
     if len(every) > 1:
         more |= _spread(gaps, kind, [Term(1, model, every[0]), Term(-1, model, every[-1])])
     return part_row(f'{kind}, {smallest}: {model} on its training stays − the test stays', found, **more)

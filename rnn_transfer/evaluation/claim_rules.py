@@ -21,8 +21,8 @@ from .components import TOO_FEW
 from .intervals import CONFIDENCE_LEVEL
 
 # %% ../../nbs/evaluation/claim_rules.ipynb #cell-007
-RULES_FILE = 'claims-2026-11.md'  # in docs/rules, with a copy in rnn_transfer/resources
-RULES_SHA256 = '931ab3248f9117859ff634225ca67aef24a070363b3144e753410f76f333ba68'
+RULES_FILE = 'claims-2026-11b.md'  # in docs/rules, with a copy in rnn_transfer/resources
+RULES_SHA256 = 'c938b188a811f9f8111a4cd7e43c11c414d7ac8add845fc58136ec00bbf13d84'
 
 
 def rules_text() -> str:  # Markdown
@@ -35,7 +35,7 @@ def found_sha256() -> str:  # 64 hexadecimal digits
     return hashlib.sha256(rules_text().encode()).hexdigest()
 
 
-def rules_citation() -> str:  # such as `claims-2026-11.md (SHA-256 0123456789ab)`
+def rules_citation() -> str:  # such as `claims-2026-11b.md (SHA-256 0123456789ab)`
     "The file of the rules and its hash, for captions; says so where the text is not the frozen one."
     found = found_sha256()
     changed = '' if found == RULES_SHA256 else ', changed after it was frozen'

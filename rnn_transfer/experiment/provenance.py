@@ -83,7 +83,7 @@ def software_versions() -> dict:
     return dict(versions=versions, commit=git_commit())
 
 # %% ../../nbs/experiment/provenance.ipynb #429cadfa
-_RULES = ('claims-2026-11.md', 'hospitals_rules.csv')  # of the package's resources
+_RULES = ('claims-2026-11b.md', 'hospitals_rules.csv')  # of the package's resources
 
 
 def _rules_in_force() -> dict:  # {file: SHA-256}
