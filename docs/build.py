@@ -148,7 +148,7 @@ MENU = [
                 *("controls", "variance", "stability", "sparsity", "features", "per_task"),
                 *("calibration", "calibration_lines", "decision_curves", "subgroups", "provenance"),
                 *("claim_rules", "claim_run", "claim_tests", "claim_overfitting", "claim_features"),
-                *("claim_form", "claim_register", "claims", "claim_operating"),
+                *("claim_form", "claim_register", "claims", "claim_operating", "verdict_stability"),
                 *("checklist_facts", "checklists", "limits", "report"),
             )
         ],

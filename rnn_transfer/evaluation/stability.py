@@ -34,6 +34,7 @@ from rnn_transfer.evaluation.three_sources import (
     system_sources,
     three_source_differences,
 )
+from .verdict_stability import stability_of_verdicts_table
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-010
 _COLUMNS = ['task_kind', 'fraction', 'model', 'versus', 'draw', 'difference', 'low', 'high', 'word']
@@ -217,5 +218,5 @@ def section(
     "Whether other draws and other networks lead to the same words."
     d = stability_frame(ev)
     tables = [_stability_table(ev, d, kind) for kind in ev.kinds] if len(d) else []
-    checks = _check_table(ev)
-    return Section('Other draws, other networks', [_NOTE, *tables, checks] if tables else [checks])
+    checks = [_check_table(ev), stability_of_verdicts_table(ev)]
+    return Section('Other draws, other networks', [_NOTE, *tables, *checks] if tables else checks)

@@ -1,0 +1,89 @@
+"Verdicts on runs whose draws and networks are drawn again."
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rnn_transfer.evaluation.claim_register import CLAIMS
+from rnn_transfer.evaluation.toy import toy_evaluation
+from rnn_transfer.evaluation.verdict_stability import (
+    resample_run,
+    stability_of_verdicts_table,
+    verdict_stability,
+)
+from rnn_transfer.utilities.seeds import seeded_rng
+
+SKILLS = {"LR": 0.5, "RNN-C": 0.1, "MN-LR-2": 0.9, "MN-LR-2@1": 0.9, "MN-LR-2@2": 0.9}
+LEADS = [claim for claim in CLAIMS if claim.name in ("worst case", "end task")]
+
+
+@pytest.fixture(scope="module")
+def ev():
+    "Eight draws of LR and MN-LR-2 with few labels, five of RNN-C, one of LR with all labels."
+    whole = toy_evaluation(SKILLS, fractions=(0.1, 1.0), seeds=8, n=200)
+    r = whole.results
+    kept = ~((r["model"] == "RNN-C") & (r["seed"] >= 5)) & ~(
+        (r["model"] == "LR") & (r["fraction"] == 1) & (r["seed"] > 0)
+    )
+    positions = np.flatnonzero(kept)
+    values = {metric: v[positions] for metric, v in whole.values.items()}
+    return replace(whole, results=r[kept].reset_index(drop=True), values=values)
+
+
+def marked(ev):
+    "The same fits; the AUROC names the draw and the network."
+    network = ev.results["model"].str.partition("@")[2].replace("", "0").astype(int)
+    number = ev.results["seed"] + 100.0 * network
+    return replace(ev, values=dict(auroc=ev.values["auroc"] * 0 + number.to_numpy()[:, None]))
+
+
+def again(ev, i):
+    found = resample_run(marked(ev), seeded_rng("again", i), replicates=10)
+    return found.results.assign(took=found.values["auroc"][:, 0])
+
+
+def test_every_system_gets_the_same_draws_and_networks(ev):
+    for i in range(5):
+        r = again(ev, i)
+        r = r.assign(draw=r["took"] % 100, network=r["took"] // 100)
+        few = r[r["fraction"] < 1]
+        assert (few.groupby(["seed"])["draw"].nunique() == 1).all()
+        networks = r[r["model"].str.startswith("MN-LR-2")]
+        assert (networks.groupby("model")["network"].nunique() == 1).all()
+
+
+def test_draws_are_taken_from_those_that_the_same_cells_have(ev):
+    took = [again(ev, i) for i in range(20)]
+    seeds = {(row.seed < 5, row.took % 100 < 5) for r in took for row in r.itertuples() if row.model == "MN-LR-2"}
+    assert seeds == {(True, True), (False, False)}
+    single = [r[(r["model"] == "LR") & (r["fraction"] == 1)] for r in took]
+    assert all((r["took"] == 0).all() for r in single)  # a single draw stays
+    assert any(len(set(r["took"])) < len(ev.results) / 4 for r in took)  # some draws come twice, others never
+
+
+def test_no_cell_loses_or_gains_a_fit(ev):
+    cell = ["model", "task", "fraction"]
+    assert again(ev, 0).groupby(cell).size().equals(ev.results.groupby(cell).size())
+
+
+def test_replicates_stay_with_their_fits(ev):
+    found = resample_run(ev, seeded_rng("again", 0), replicates=10)
+    rows = {tuple(v): None for v in ev.values["auroc"][:, :11]}
+    assert found.values["auroc"].shape == (len(ev.results), 11)
+    assert all(tuple(v) in rows for v in found.values["auroc"])
+    assert {len(p) for p in found.positives.values()} == {11}
+
+
+def test_a_run_without_spread_repeats_its_verdicts(ev):
+    best = np.where(ev.results["model"].str.startswith("MN"), 0.9, 0.6)
+    sure = replace(ev, values=dict(auroc=ev.values["auroc"] * 0 + best[:, None]))
+    found = verdict_stability(sure, repetitions=4, claims=LEADS)
+    assert found["verdict"].tolist() == ["supported", "supported"]
+    assert found["supported"].tolist() == [4, 4] and found["n"].tolist() == [4, 4]
+
+
+def test_no_table_where_no_claim_has_a_verdict(ev):
+    one_network = toy_evaluation({"LR": 0.5, "MN-LR-2": 0.9}, fractions=(0.1, 1.0), seeds=1, n=100)
+    assert stability_of_verdicts_table(one_network) is None
+    assert stability_of_verdicts_table(replace(ev, info=ev.info | dict(same_tasks=True))) is None
