@@ -67,11 +67,14 @@ def _weighted_counts(y, p, w=None) -> _ByClass:
 def _auroc(
     positive: np.ndarray,  # (groups, ...) positives of each group, highest scores first
     negative: np.ndarray,  # (groups, ...) negatives
+    negatives_to: np.ndarray,  # (groups, ...) negatives down to this group
 ) -> np.ndarray:  # (...)
     "AUROC of grouped counts; NaN when a class is missing."
-    lower = negative.sum(0) - negative.cumsum(0)
+    lower = negatives_to[-1] - negatives_to
+    lower += negative / 2
+    lower *= positive
     with np.errstate(invalid='ignore', divide='ignore'):
-        return (positive * (lower + negative / 2)).sum(0) / (positive.sum(0) * negative.sum(0))
+        return lower.sum(0) / (positive.sum(0) * negatives_to[-1])
 
 
 def _number_or_array(values):
@@ -85,19 +88,21 @@ def auroc(
     w: np.ndarray | None = None,  # (n,) or (replicates, n) how often each stay counts; None: once
 ) -> float | np.ndarray:  # a number, or (replicates,) float64; NaN when a class is missing
     "Area under the ROC curve, ties counted one half."
-    return _number_or_array(_auroc(*_weighted_counts(y, p, w)))
+    positive, negative = _weighted_counts(y, p, w)
+    return _number_or_array(_auroc(positive, negative, negative.cumsum(0)))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-025
 def _auprc(
     positive: np.ndarray,  # (groups, ...) positives of each group, highest scores first
-    negative: np.ndarray,  # (groups, ...) negatives
+    negatives_to: np.ndarray,  # (groups, ...) negatives down to this group
 ) -> np.ndarray:  # (...)
     "Average precision of grouped counts; NaN when a class is missing."
-    true_positives, predicted_positives = positive.cumsum(0), (positive + negative).cumsum(0)
+    positives_to = positive.cumsum(0)
+    predicted = positives_to + negatives_to
+    precision = np.divide(positives_to, predicted, out=predicted, where=predicted > 0)  # elsewhere it is 0
+    precision *= positive
     with np.errstate(invalid='ignore', divide='ignore'):
-        precision = np.where(positive > 0, true_positives / predicted_positives, 0.0)
-        average = (positive * precision).sum(0) / positive.sum(0)
-        return np.where(negative.sum(0) > 0, average, np.nan)
+        return np.where(negatives_to[-1] > 0, precision.sum(0) / positives_to[-1], np.nan)
 
 
 def auprc(
@@ -106,7 +111,8 @@ def auprc(
     w: np.ndarray | None = None,  # (n,) or (replicates, n) how often each stay counts; None: once
 ) -> float | np.ndarray:  # a number, or (replicates,) float64; NaN when a class is missing
     "Area under the precision-recall curve as average precision."
-    return _number_or_array(_auprc(*_weighted_counts(y, p, w)))
+    positive, negative = _weighted_counts(y, p, w)
+    return _number_or_array(_auprc(positive, negative.cumsum(0)))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-033
 def brier(
@@ -221,8 +227,9 @@ class Bootstrap:
         "AUROC, AUPRC and Brier score of every replicate: one sort, then sums over groups."
         groups, blocks = _group_by_score(y, p), []
         for start in range(0, self.replicates + 1, block):
-            counts = _count_classes(groups, self.weights[start : start + block])
-            blocks.append([_auroc(*counts), _auprc(*counts)])
+            positive, negative = _count_classes(groups, self.weights[start : start + block])
+            negatives_to = negative.cumsum(0)
+            blocks.append([_auroc(positive, negative, negatives_to), _auprc(positive, negatives_to)])
         return dict(zip(METRICS, [*np.concatenate(blocks, axis=1), brier(y, p, self.weights)]))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-060
