@@ -7,8 +7,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from rnn_transfer.evaluation.claim_operating import SIMULATED, InventedRun, operating_characteristics, simulate_verdicts
+from rnn_transfer.evaluation.claim_operating import (
+    DRAWS_SD,
+    SIMULATED,
+    Design,
+    InventedRun,
+    operating_characteristics,
+    simulate_verdicts,
+)
 from rnn_transfer.evaluation.sums import FractionTables, interval_of_sum
+from rnn_transfer.evaluation.three_sources import Term
 from rnn_transfer.utilities.seeds import seeded_rng
 
 TABLE = Path(__file__).parents[1] / "docs" / "rules" / "claims-2026-11-operating.csv"
@@ -29,6 +37,18 @@ def test_invented_runs_count_the_fractions_that_the_rules_let_count():
     assert run.fractions("mortality") == [0.2, 0.5, 1.0]  # nine validation positives at 10 %
     for kind in run.kinds:
         assert set(run.fractions(kind)) < set(run.all_fractions(kind))
+
+
+def test_a_run_with_fewer_draws_knows_less():
+    terms = [Term(1, "MN-LR-2", 0.1), Term(-1, "RNN-C", 0.1)]
+    few = Design({f: 7 for f in DRAWS_SD}, {f: 5 for f in DRAWS_SD})
+    many = Design({f: 50 for f in DRAWS_SD}, {f: 40 for f in DRAWS_SD})
+    widths = {5: [], 40: []}
+    for seed in range(20):
+        for design in (few, many):
+            found = InventedRun("as published", 0.007, seed, design=design).combine("phenotype", terms)
+            widths[found.n_draws].append(found.interval.high - found.interval.low)
+    assert np.mean(widths[5]) > 1.3 * np.mean(widths[40])
 
 
 @pytest.mark.slow
