@@ -29,7 +29,7 @@ from .learning_curves import draw_learning_curves
 from .plotting import LineEnd, ReportFigure, add_source_caption, label_ends, new_figure
 from .results import Evaluation
 from .three_sources import difference_interval, system_interval
-from ..learning.systems import SYSTEMS, is_pooled, parse_model
+from ..learning.systems import LEARNED_KIND, SYSTEMS, is_pooled, parse_model
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-007
 class HospitalRules(NamedTuple):
@@ -154,6 +154,8 @@ def _why_other_design(ev: Evaluation) -> str:
     of = ev.info.get('design') or {}
     if ev.info['source'] != _DATA_OF_RULES:
         return 'the rules were fixed for other data'
+    if LEARNED_KIND in ev.kinds:
+        return 'the rules were fixed for a network that has learned every phenotype, and here some are held out'
     if not ev.info.get('same_tasks') or of.get('given'):
         return 'the rules are about a network that this run trains on the same tasks at the other hospital'
     if [list(sites) for sites in of.get('sites', ())] not in ([['A'], ['B']], [['B'], ['A']]):
