@@ -20,10 +20,11 @@ from .cohorts.hourly import value_and_mask_columns
 from .cohorts.sites import at_sites, used_in_pretraining
 from .data import PreparedCohort
 from .learning.autoencoder import Autoencoder, observed_values, reconstruction_loss
-from .learning.networks import network_features
+from .learning.networks import held_out_tasks, network_features
 from rnn_transfer.learning.splits import (
     Split,
     check_enough_left,
+    check_same_tasks,
     count_prevalences,
     count_test_positives,
     draw_splits,
@@ -176,7 +177,7 @@ def _train_networks(ctx: _PretrainRun, ablations: list[str], n_extra_inits: int,
 
 # %% ../nbs/02_pretrain.ipynb #cell-030
 def _check_ablations(
-    data: PreparedCohort, names: Sequence[str], n_extra_inits: int, same_tasks: bool = False
+    data: PreparedCohort, names: Sequence[str], n_extra_inits: int, same_tasks: bool | str = False
 ) -> tuple[list[str], dict]:
     "The ablations to train, in order, and {name: why it is left out}; BadInput for an unknown name or number"
     unknown = [name for name in names if name not in ABLATION_NETWORKS]
@@ -184,7 +185,8 @@ def _check_ablations(
         raise BadInput(f'variants {unknown}: expected some of {", ".join(ABLATION_NETWORKS)}')
     if int(n_extra_inits) != n_extra_inits or n_extra_inits < 0:
         raise BadInput(f'inits {n_extra_inits}: give a whole number of further initialisations, 0 for none')
-    left_out = {'no-removal': 'no phenotype is held out, nobody leaves'} if same_tasks and 'no-removal' in names else {}
+    needless = same_tasks is True and 'no-removal' in names
+    left_out = {'no-removal': 'no phenotype is held out, nobody leaves'} if needless else {}
     if not data.meta['masks']:
         left_out |= {name: 'the grid has no masks' for name in ('masks-only', 'values-only') if name in names}
     return [name for name in ABLATION_NETWORKS if name in names and name not in left_out], left_out
@@ -224,7 +226,7 @@ def _write_checkpoints(folder: Path, data: PreparedCohort, trained: dict[str, Tr
             network.net,
             folder / f'{name}.safetensors',
             tasks=values if name == 'autoencoder' else manifest['source'],
-            target=[] if manifest.get('same_tasks') else manifest['target'],
+            target=held_out_tasks(manifest),
             trained=bool(network.histories),
             **grid_metadata(data),
         )
@@ -280,21 +282,18 @@ def _draw_split(
     return split, manifest | dict(prevalence=prevalence[split.target].to_dict(), held_out_prevalence=span)
 
 # %% ../nbs/02_pretrain.ipynb #cell-042
-def _same_tasks_split(data: PreparedCohort, number: int) -> tuple[Split, dict]:
-    "All phenotypes as source and as target; BadInput unless the sites differ"
-    here, there = set(data.sites_of_pretraining), set(data.sites_of_transfer)
-    if number or not here or not there or here & there:
-        raise BadInput('same_tasks: needs one split, and pretrain_sites and transfer_sites that do not overlap')
-    names = data.phenotypes
-    return Split(number, names, names), dict(split=number, source=names, target=names, same_tasks=True)
-
-
 def _choose_split(
-    data: PreparedCohort, number: int, same_tasks: bool, drawn: tuple
+    data: PreparedCohort, number: int, same_tasks: bool | str, drawn: tuple
 ) -> tuple[Split, dict, np.ndarray, pd.DataFrame]:
     "The split, the start of its description, the stays that remain, and who left; BadInput where none is left"
-    split, manifest = _same_tasks_split(data, number) if same_tasks else _draw_split(data, number, *drawn)
-    held_out = [] if same_tasks else split.target
+    check_same_tasks(same_tasks, number, data.sites_of_pretraining, data.sites_of_transfer)
+    if same_tasks is True:
+        split = Split(number, data.phenotypes, data.phenotypes)
+        manifest = dict(split=number, source=split.source, target=split.target)
+    else:
+        split, manifest = _draw_split(data, number, *drawn)
+    manifest |= dict(same_tasks=same_tasks) if same_tasks else {}
+    held_out = [] if same_tasks is True else split.target
     used = used_in_pretraining(data.stays, data.sites_of_pretraining, data.sites_of_transfer)
     keep, flow = remove_leakage(data.stays, held_out, used)
     check_enough_left(flow, held_out)
@@ -323,7 +322,7 @@ def run_pretrain(
     inits: int = 0,  # further networks like MIMIC-Net, from other initial weights
     autoencoder_updates: int = 0,  # cap on the updates of the autoencoder; 0: settings.max_updates
     threads: int = 1,  # of torch; one process per core is faster than one process on all cores
-    same_tasks: bool = False,  # True: hold nothing out, transfer to the same tasks at other sites
+    same_tasks: bool | str = False,  # True: nothing held out, transfer to the same tasks elsewhere; 'both': to all
     min_test_positives: int | None = None,  # of a target; None: the cohort's `held_out_test_positives`, or 10
 ) -> dict:  # split.json; BadInput for a wrong setting or an empty train or val, Diverged where MIMIC-Net did
     "Train MIMIC-Net and its ablations for one split, and write run/split-<s>/pretrain and the features of all"
@@ -338,16 +337,25 @@ def run_pretrain(
         return _train_and_write(ctx, flow, manifest, autoencoder_updates)
 
 # %% ../nbs/02_pretrain.ipynb #cell-047
-def _describe_pretrained(data: PreparedCohort, net: MIMICNet, sha256: str, same_tasks: bool) -> dict:
+def _kinds_of_given(data: PreparedCohort, learned: list[str], same_tasks: bool | str) -> tuple[list[str], bool | str]:
+    "Targets, and one of SAME_TASKS: what a given network has learned and what it has not are never one kind"
+    known = [name for name in data.phenotypes if name in learned]
+    new = [name for name in data.phenotypes if name not in learned]
+    if not same_tasks or not known:
+        return new, False
+    return (new, 'both') if new else (known, True)
+
+
+def _describe_pretrained(data: PreparedCohort, net: MIMICNet, sha256: str, same_tasks: bool | str) -> dict:
     "split.json of a network that is taken over; BadInput where nothing is left to transfer to"
     learned = net.meta.get('tasks') or []
-    target = [name for name in data.phenotypes if same_tasks or name not in learned]
+    target, same_tasks = _kinds_of_given(data, learned, same_tasks)
     if not learned or not target:
         what = 'has learned every phenotype of the cohort' if learned else 'does not say which tasks it has learned'
         raise BadInput(f'pretrained: the network {what}; set same_tasks to transfer to the same tasks')
     h = net.config['hidden']
     outcome = dict(hidden=h, val_loss=None, best_update=None, updates=None, stopped='taken over')
-    manifest = dict(split=0, source=learned, target=target, same_tasks=bool(same_tasks), pretrained=sha256, hidden=h)
+    manifest = dict(split=0, source=learned, target=target, same_tasks=same_tasks, pretrained=sha256, hidden=h)
     return manifest | {'variants': [], 'mimic-net': dict(hidden=h, networks=[outcome])}
 
 # %% ../nbs/02_pretrain.ipynb #cell-049
@@ -356,7 +364,7 @@ def adopt_network(
     checkpoint: str | Path,  # file NAME.safetensors, with NAME.json next to it
     variants: Sequence[str] = (),  # ablations that are asked for, and left out
     inits: int = 0,  # further initialisations, likewise
-    same_tasks: bool = False,  # True: transfer to all phenotypes, those it has learned too
+    same_tasks: bool | str = False,  # True or 'both': transfer to all phenotypes, those it has learned too
 ) -> dict:  # split.json; BadInput for a network that reads other columns, or has no task left
     "Take a checkpoint for MIMIC-Net, and write run/split-0/pretrain and its features"
     run, data = Path(run), PreparedCohort.load(run)

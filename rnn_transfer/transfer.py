@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+# %% ../nbs/03_transfer.ipynb #b4b6a0d1
 from .data import PreparedCohort
 from .learning.features import model_features
 from .learning.fine_grid import FINE_CRITERIA, fit_fine_grid
@@ -22,12 +23,19 @@ from .learning.fits import FitRequest, FitResult, labelled_rows, reason_not_fitt
 from .learning.l1_logistic import LAMBDAS, l1_logistic_path
 from .learning.linear import Standardizer, fit_linear, fit_linear_cv, subject_folds
 from .learning.multitask import fit_multitask, multitask_labels
-from .learning.networks import network_path, read_split
+from .learning.networks import held_out_tasks, learned_tasks, network_path, read_split
 from .learning.outputs import TransferTables, write_tables
 from .learning.pooled import pooled_labels, pooled_request, reason_not_pooled
 from .learning.recurrent import fit_recurrent
 from .learning.score_baseline import fill_score, fit_score, reason_no_score
-from .learning.systems import CROSS_VALIDATED, SYSTEM_NAMES, SystemId, is_pooled, parse_model
+from rnn_transfer.learning.systems import (
+    CROSS_VALIDATED,
+    LEARNED_KIND,
+    SYSTEM_NAMES,
+    SystemId,
+    is_pooled,
+    parse_model,
+)
 from .learning.training import DEFAULT_SETTINGS, Diverged, TrainSettings, torch_threads
 from .learning.trees import fit_trees
 from .learning.zero_shot import fit_classifier, network_logits
@@ -38,9 +46,11 @@ from .utilities.errors import BadInput
 def transfer_tasks(
     data: PreparedCohort,  # of the run
     target: Sequence[str],  # held-out phenotypes of the split
+    learned: Sequence[str] = (),  # phenotypes that the network has learned, next to held-out ones
 ) -> dict[str, str]:  # {name: kind}
-    "The tasks to transfer to: the split's targets, then every task that is no phenotype: mortality and others"
-    return dict.fromkeys(target, 'phenotype') | {t.name: t.kind for t in data.tasks if t.kind != 'phenotype'}
+    "The tasks to transfer to: the split's targets, learned phenotypes, then mortality and other tasks"
+    phenotypes = dict.fromkeys(target, 'phenotype') | dict.fromkeys(learned, LEARNED_KIND)
+    return phenotypes | {t.name: t.kind for t in data.tasks if t.kind != 'phenotype'}
 
 # %% ../nbs/03_transfer.ipynb #cell-021
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class TransferStep:
     @property
     def tasks(self) -> dict[str, str]:  # as `transfer_tasks`
         "The tasks to transfer to, and their kinds"
-        return transfer_tasks(self.data, self.manifest['target'])
+        return transfer_tasks(self.data, self.manifest['target'], learned_tasks(self.manifest, self.data.phenotypes))
 
     def request(
         self,
@@ -73,7 +83,7 @@ class TransferStep:
         shuffle = (task, self.seed) if system.system.startswith('shuffled') else ()
         request = FitRequest(visible_labels(self.data.stays[task].to_numpy(float), rows, shuffle), rows)
         pooled = is_pooled(system.name) and not reason_not_pooled(self.manifest, task)
-        return pooled_request(self.data, task, request) if pooled else request
+        return pooled_request(self.data, task, request, held_out_tasks(self.manifest)) if pooled else request
 
 # %% ../nbs/03_transfer.ipynb #cell-024
 def _reason_not_trained(ctx: TransferStep, system: SystemId) -> str | None:
@@ -180,10 +190,10 @@ def _make_score_fitter(ctx: TransferStep, system: SystemId) -> Callable:
 def _make_multitask_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
     "The fitter of the multi-task network under all its selection criteria"
     start, source, tasks = time.perf_counter(), ctx.manifest['source'], list(ctx.tasks)
-    labels, held_out = {}, [] if ctx.manifest.get('same_tasks') else ctx.manifest['target']
+    labels = {}
     for system in systems:
         subsets = {task: ctx.request(task, system).rows for task in tasks}
-        labels[system.criterion] = multitask_labels(ctx.data, source, held_out, subsets)
+        labels[system.criterion] = multitask_labels(ctx.data, source, held_out_tasks(ctx.manifest), subsets)
     return _train_for_all_tasks(ctx, labels, [*source, *tasks], len(source), start)
 
 

@@ -16,8 +16,15 @@ from rnn_transfer.cohorts.channels import Task
 from rnn_transfer.cohorts.normalization import Normalizer
 from rnn_transfer.data import Cohort, run_data
 from rnn_transfer.evaluation.components import MIN_DRAWS
-from rnn_transfer.evaluation.hospitals import judge_comparison, read_hospital_rules
+from rnn_transfer.evaluation.hospitals import (
+    judge_comparison,
+    labels_saved_frame,
+    read_hospital_rules,
+    recalibration_frame,
+    section,
+)
 from rnn_transfer.evaluation.three_sources import system_sources
+from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.experiment.commands import rnn_transfer_paper
 from rnn_transfer.experiment.draws import count_draws
 from rnn_transfer.experiment.each_site import site_runs
@@ -195,6 +202,52 @@ def test_a_run_with_the_profile_ends_in_the_section(tmp_path):
 def test_what_a_comparison_says(estimate, low, high, says):
     assert judge_comparison(estimate, low, high) == says
     assert judge_comparison(estimate, low, high, 'too few') == 'too few'
+
+
+# ---- labels saved, and calibration
+
+EVERY = {'LR': 0.4, 'RNN-C': 0.3, 'GBT': 0.6, 'MN-LR-2': 0.9, 'MN-FT': 1.2, 'zero-shot': 1.0}
+EVERY |= {'pooled-LR': 0.7, 'pooled-GBT': 0.8, 'pooled-RNN': 1.1}
+
+
+@pytest.fixture(scope='module')
+def every():
+    "Invented results of every system of the two tables; pooled ones count the 5,000 stays of the source too."
+    ev = toy_evaluation(EVERY, (0.05, 0.2, 1.0), seeds=2, n=160)
+    pooled = ev.results['model'].str.startswith('pooled')
+    ev.results.loc[pooled, 'n_train'] += 5000
+    ev.info['roles'] = 'Pre-training saw stays of A alone.'
+    return ev
+
+
+def test_labels_saved_of_trees_fine_tuning_and_both_sites(every):
+    d = labels_saved_frame(every)
+    alone, both, network = ['LR', 'RNN-C', 'GBT'], ['pooled-LR', 'pooled-GBT', 'pooled-RNN'], ['MN-LR-2', 'MN-FT']
+    expected = {(a, 'zero-shot') for a in [*alone, 'MN-FT', *both]}
+    expected |= {(a, b) for a in [*network, *both] for b in alone} | {(a, b) for a in network for b in both}
+    assert set(zip(d['model'], d['versus'])) == expected and len(d) == len(expected)
+    reached = d[d['labels'].notna()]
+    assert set(both) <= set(reached['model'])
+    for row in reached.itertuples():  # 4 · 160 stays of the new site, whoever learned from those of the source too
+        assert row.labels == pytest.approx(row.needed.amount * 640)
+    assert 'those of the source too' in section(every)['hospitals_labels'].note
+
+
+def test_calibration_of_trees_fine_tuning_and_both_sites(every):
+    d = recalibration_frame(every)
+    assert set(d['model']) == set(EVERY) and len(d) == 3 * len(EVERY)
+    for row in d.query('fraction == 1').itertuples():
+        fits = every.results.query('model == @row.model and fraction == 1')
+        rows, y = fits.index.to_numpy(), [every.labels[task] for task in fits['task']]
+        squares = [(p.astype(float) - y) ** 2 for p, y in zip(every.predicted(rows), y)]
+        by_task = pd.DataFrame(squares).groupby(fits['task'].to_numpy()).mean().mean()
+        weights = every.bootstrap.weights
+        brier = weights @ by_task.to_numpy() / weights.sum(1)
+        assert row.brier == pytest.approx(brier[0], abs=1e-6)
+        ends = np.percentile(brier[1:], [2.5, 97.5])
+        assert [row.brier_low, row.brier_high] == pytest.approx(list(ends), abs=1e-6)
+    note = section(every)['hospitals_calibration'].note
+    assert 'over patients alone, whether a system has one network or several' in note
 
 
 # ---- one site left out at a time

@@ -294,7 +294,8 @@ def test_a_given_network_replaces_pretraining(tmp_path, given, same_tasks):
     manifest = adopt_network(tmp_path / 'run', given, ['no-removal'], 1, same_tasks)
     copied = tmp_path / 'run' / 'split-0' / 'pretrain' / 'mimic-net.safetensors'
     assert copied.read_bytes() == given.read_bytes()
-    assert set(data.phenotypes) - set(manifest['target']) == (set() if same_tasks else {'Phenotype A', 'Phenotype B'})
+    assert set(data.phenotypes) - set(manifest['target']) == {'Phenotype A', 'Phenotype B'} == set(manifest['source'])
+    assert manifest['same_tasks'] == ('both' if same_tasks else False)
     assert data.columns == load_checkpoint(given).meta['columns']
     assert len(data.statistics.columns) < len(cohort.statistics().columns)
     systems = ['LR', 'MN-LR-2', 'RNN-C', 'MN-FT', 'untrained-LR-2', 'no-removal-LR-2', 'MN-LR-2@1', 'multi-task']

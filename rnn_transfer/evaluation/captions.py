@@ -22,10 +22,17 @@ from ..utilities.checkpoint_form import read_checkpoint_description
 from ..utilities.run_records import read_record
 
 # %% ../../nbs/evaluation/captions.ipynb #cell-006
-def _pretrained_on(run: Path | str, key: str) -> bool:
-    "Whether a split of the run says something of its pre-training: `same_tasks`, or `pretrained`."
+def _said_of_splits(run: Path | str, key: str) -> list:
+    "What the splits of the run say of their pre-training, such as `same_tasks`, or `pretrained`; without None."
     files = [folder / 'split.json' for folder in planned_step_folders(run, 'split-*/pretrain')]
-    return any(read_record(file).get(key) for file in files if file.exists())
+    said = [read_record(file).get(key) for file in files if file.exists()]
+    return [value for value in said if value]
+
+
+def _same_tasks(run: Path | str) -> bool | str:
+    "One of SAME_TASKS: whether the network has learned the phenotypes of transfer, or some of them."
+    said = _said_of_splits(run, 'same_tasks')
+    return 'both' if 'both' in said else bool(said)
 
 # %% ../../nbs/evaluation/captions.ipynb #1aa8ed6d
 def explain_overlap(
@@ -53,18 +60,25 @@ def explain_overlap(
     return ''
 
 # %% ../../nbs/evaluation/captions.ipynb #df76834e
+_ROLES_OF_TASKS = {
+    False: '',
+    True: 'No phenotype is held out: the network has learned the same tasks before.',
+    'both': 'Some phenotypes are held out (phenotype), others the network has learned before (learned): '
+    'each kind has rows of its own, and no claim of the paper is about learned ones.',
+}
+
+
 def _describe_roles(run: Path | str, meta: dict, pretrain: list, transfer: list) -> str:
     "Which sites trained and tested, whether tasks were held out, and whether the network was given; mostly empty."
     words = [describe_sites(pretrain, transfer)]
-    if _pretrained_on(run, 'pretrained'):
+    if _said_of_splits(run, 'pretrained'):
         where = f' Labelled subsets, the choice of λ and tests are of {", ".join(transfer)} alone.' if transfer else ''
         networks = map(read_checkpoint_description, sorted((Path(run) / 'pretrained').glob('*.json')))
         words = [
             f'A given network replaces pre-training.{where}',
             *(explain_overlap(n, meta, transfer) for n in networks),
         ]
-    if _pretrained_on(run, 'same_tasks'):
-        words.append('No phenotype is held out: the network has learned the same tasks before.')
+    words.append(_ROLES_OF_TASKS[_same_tasks(run)])
     return ' '.join(word for word in words if word)
 
 # %% ../../nbs/evaluation/captions.ipynb #cell-008
@@ -93,8 +107,8 @@ def run_info(
         synthetic=bool(meta.get('synthetic')),
         flow=(meta.get('flow') or []) + count_roles(prepared.stays, *roles),
         roles=_describe_roles(run, meta, *roles),
-        same_tasks=_pretrained_on(run, 'same_tasks'),
-        design=dict(given=_pretrained_on(run, 'pretrained'), sites=roles, hours=prepared.X.shape[1]),
+        same_tasks=_same_tasks(run) is True,
+        design=dict(given=bool(_said_of_splits(run, 'pretrained')), sites=roles, hours=prepared.X.shape[1]),
         losses=meta.get('losses') or [],
         **_labels_info(prepared, test),
         fingerprint=meta.get('fingerprint', ''),

@@ -20,11 +20,12 @@ import pyarrow as pa
 from ..cohorts.statistics import channel_of_statistic
 from ..data import PreparedCohort
 from .formats import format_estimate, format_percent
-from .layout import ReportTable, Section
+from .layout import ReportTable, Section, note_on_learned
 from .plotting import ReportFigure, add_source_caption, new_figure
 from .results import Evaluation
 from .run_folder import prediction_folders, read_step_table
 from ..learning.l1_logistic import NEAR_ZERO
+from ..learning.systems import LEARNED_KIND
 from ..utilities.display import figure_text
 from ..utilities.seeds import seeded_rng
 
@@ -32,11 +33,19 @@ from ..utilities.seeds import seeded_rng
 _WEIGHT_SCHEMA = dict(task=pa.string(), model=pa.string(), feature=pa.string(), weight=pa.float64())
 
 
+def _learned_tasks(folder: Path) -> set[str]:
+    "The tasks of a step that the network has learned before, next to held-out ones."
+    if not (folder / 'fits.parquet').exists():
+        return set()
+    fits = read_step_table(folder, 'fits', dict(task=pa.string(), task_kind=pa.string()))
+    return set(fits['task'][fits['task_kind'] == LEARNED_KIND])
+
+
 def used_features(
     run: Path,  # run folder
     model: str = 'MN-LR-1',  # a linear model on hidden states
 ) -> dict[int, pd.DataFrame]:  # split -> absolute weights: tasks down, all features across
-    "Absolute weights of one model at the largest fraction, first seed, for each split."
+    "Absolute weights of one model at the largest fraction, first seed, for each split; without learned tasks."
     folders = prediction_folders(run)
     top = max(f for _, f, _, _ in folders)
     found = {}
@@ -44,6 +53,7 @@ def used_features(
         if f != top or s in found or not (folder / 'weights.parquet').exists():
             continue
         w = read_step_table(folder, 'weights', _WEIGHT_SCHEMA).query('model == @model')
+        w = w[~w['task'].isin(_learned_tasks(folder))]
         if len(w):
             found[int(s)] = w.pivot(index='task', columns='feature', values='weight').abs()[w['feature'].unique()]
     return found
@@ -173,7 +183,7 @@ def _features_figure(ev: Evaluation, used: dict[int, pd.DataFrame]) -> ReportFig
         'Figure 3: features of MN-LR-1 that at least one target task uses',
         f'Heat maps of absolute weights, tasks down and used features across: {counts}.',
         figure_3(ev, used),
-        note,
+        note + note_on_learned(ev),
     )
 
 # %% ../../nbs/evaluation/features.ipynb #cell-031
@@ -220,5 +230,5 @@ def section(
     if ev.folder is None:
         return Section('The features the tasks share', [])
     tables = _response_tables(ev, ev.folder)
-    note = _RESPONSES_NOTE.format(fraction=format_percent(ev.fractions[-1])) if tables else ''
+    note = _RESPONSES_NOTE.format(fraction=format_percent(ev.fractions[-1])) + note_on_learned(ev) if tables else ''
     return Section('The features the tasks share', [_features_figure(ev, used_features(ev.folder)), note, *tables])

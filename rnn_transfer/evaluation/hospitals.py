@@ -29,7 +29,7 @@ from .learning_curves import draw_learning_curves
 from .plotting import LineEnd, ReportFigure, add_source_caption, label_ends, new_figure
 from .results import Evaluation
 from .three_sources import difference_interval, system_interval
-from ..learning.systems import SYSTEMS, parse_model
+from ..learning.systems import LEARNED_KIND, SYSTEMS, is_pooled, parse_model
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-007
 class HospitalRules(NamedTuple):
@@ -154,6 +154,8 @@ def _why_other_design(ev: Evaluation) -> str:
     of = ev.info.get('design') or {}
     if ev.info['source'] != _DATA_OF_RULES:
         return 'the rules were fixed for other data'
+    if LEARNED_KIND in ev.kinds:
+        return 'the rules were fixed for a network that has learned every phenotype, and here some are held out'
     if not ev.info.get('same_tasks') or of.get('given'):
         return 'the rules are about a network that this run trains on the same tasks at the other hospital'
     if [list(sites) for sites in of.get('sites', ())] not in ([['A'], ['B']], [['B'], ['A']]):
@@ -189,7 +191,8 @@ def _answer(d: pd.DataFrame, why: str, total: pd.Series | None) -> str:
     return f'{text} Shuffled labels give {format_estimate(total["value"], total["low"], total["high"])}.'
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-028
-_CURVES = ('MN-LR-2:fine', 'MN-LR-2', 'LR:fine', 'LR', 'RNN-C', 'MN-FT', 'pooled-LR', 'pooled-RNN', 'GBT')
+_POOLED = ('pooled-LR', 'pooled-GBT', 'pooled-RNN')
+_CURVES = ('MN-LR-2:fine', 'MN-LR-2', 'LR:fine', 'LR', 'RNN-C', 'MN-FT', *_POOLED, 'GBT')
 _CURVES += ('masks-LR:fine', 'masks-LR', 'clock-LR:fine', 'clock-LR')
 
 
@@ -240,8 +243,11 @@ def figure_hospitals(
     return add_source_caption(fig, ev)
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-033
-_PAIRS = [(a, 'zero-shot') for a in ('LR:fine', 'LR', 'RNN-C', 'MN-LR-2:fine')]
-_PAIRS += [(a, b) for a in ('MN-LR-2:fine', 'MN-LR-2') for b in ('LR:fine', 'LR', 'RNN-C')]
+_OF_NETWORK = ('MN-LR-2:fine', 'MN-LR-2', 'MN-FT')
+_OF_NEW_SITE = ('LR:fine', 'LR', 'RNN-C', 'GBT')
+_PAIRS = [(a, 'zero-shot') for a in (*_OF_NEW_SITE, 'MN-LR-2:fine', 'MN-FT', *_POOLED)]
+_PAIRS += [(a, b) for a in (*_OF_NETWORK, *_POOLED) for b in _OF_NEW_SITE]
+_PAIRS += [(a, b) for a in _OF_NETWORK for b in _POOLED]
 
 
 def labels_saved_frame(
@@ -268,11 +274,14 @@ def _saved_table(ev: Evaluation) -> ReportTable | None:
             'training labels': [format_label_count(*v) for v in zip(d['needed'], d['labels'])],
         }
     )
-    note = 'First network of each system; between fractions interpolated on a logarithmic axis. Interval over patients.'
+    note = 'First network of each system; between fractions interpolated on a logarithmic axis. '
+    note += 'Interval over patients alone, whether a system has one network or several.'
+    if any(map(is_pooled, d['model'])):
+        note += ' Labels are those of the new site; a pooled system has those of the source too.'
     return ReportTable('hospitals_labels', 'How many labels of the new site are needed', label_numbers(d), shown, note)
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-038
-_CALIBRATED = ('zero-shot', 'recalibrated', 'MN-LR-2:fine', 'MN-LR-2', 'LR:fine', 'LR', 'RNN-C')
+_CALIBRATED = ('zero-shot', 'recalibrated', *_OF_NETWORK, *_POOLED, *_OF_NEW_SITE)
 
 
 def recalibration_frame(
@@ -305,7 +314,8 @@ def _recalibration_table(ev: Evaluation) -> ReportTable | None:
             'Slope': format_column(d, 'calibration_slope'),
         }
     )
-    note = f'{CALIBRATION_DEFINITION} Brier score: mean over tasks, interval over patients.'
+    note = f'{CALIBRATION_DEFINITION} First network of each system. '
+    note += 'Brier score: mean over tasks; interval over patients alone, whether a system has one network or several.'
     return ReportTable('hospitals_calibration', 'Calibration before and after recalibration', d, shown, note)
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-043

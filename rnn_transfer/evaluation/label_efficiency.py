@@ -18,6 +18,7 @@ import pandas as pd
 from .formats import format_percent
 from .intervals import CONFIDENCE_LEVEL
 from .results import Evaluation
+from ..learning.systems import is_pooled
 
 # %% ../../nbs/evaluation/label_efficiency.ipynb #cell-007
 def isotonic_curve(
@@ -201,6 +202,13 @@ def curve_averages(
     return CurveAverages(np.stack([ev.average(r, metric, how) for r in kept]), len(throughout), len(anywhere))
 
 # %% ../../nbs/evaluation/label_efficiency.ipynb #cell-044
+def _training_stays(ev: Evaluation, model: str, kind: str) -> float:
+    "Median training stays with all labels of the new site; those of the source, which a pooled model sees, left out."
+    r = ev.results[(ev.results['task_kind'] == kind) & (ev.results['fraction'] == ev.fractions[-1])]
+    own = [not is_pooled(m) if is_pooled(model) else m == model for m in r['model']]
+    return r['n_train'][own].median()
+
+
 def label_efficiency_table(
     ev: Evaluation,  # the results
     a: str,  # a model
@@ -214,9 +222,8 @@ def label_efficiency_table(
     for kind in ev.kinds:
         curve = curve_averages(ev, [a] * len(x) + [b], [*x, x[-1]], kind, metric, how)
         found = estimate_label_efficiency(x, curve.values[:-1], curve.values[-1])
-        fits = ev.results.query('task_kind == @kind and model == @a and fraction == @x[-1]')
         amount = found.needed.amount
-        labels = np.nan if amount is None else amount / x[-1] * fits['n_train'].median()
+        labels = np.nan if amount is None else amount / x[-1] * _training_stays(ev, a, kind)
         key = dict(task_kind=kind, model=a, versus=b, metric=metric)
         counts = dict(labels=labels, n_tasks=curve.n_tasks, n_tasks_seen=curve.n_tasks_seen)
         rows.append(key | found.as_row() | counts)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TASK_KINDS', 'SYSTEM_COMPARISONS', 'COMPARISONS_WITH_FURTHER', 'FINE_COMPARISONS', 'ReportTable', 'Section',
            'pivot_by_fraction', 'name_fractions', 'format_frame', 'kind_title', 'main_systems_only', 'sort_by_kind',
-           'compared_pairs', 'describe_known_system', 'few_label_fraction', 'few_and_all_fractions',
+           'note_on_learned', 'compared_pairs', 'describe_known_system', 'few_label_fraction', 'few_and_all_fractions',
            'describe_interval']
 
 # %% ../../nbs/evaluation/layout.ipynb #cell-002
@@ -22,7 +22,7 @@ from fastcore.basics import patch
 # %% ../../nbs/evaluation/layout.ipynb #cell-004
 from .formats import SYSTEM_GROUPS, display_group, format_percent
 from .results import Evaluation
-from ..learning.systems import SCORE_SYSTEMS, describe_system, is_pooled
+from ..learning.systems import LEARNED_KIND, SCORE_SYSTEMS, describe_system, is_pooled
 from ..utilities.display import markdown_table
 from ..utilities.errors import BadInput
 from ..utilities.files import write_csv
@@ -147,6 +147,7 @@ def format_frame(
 # %% ../../nbs/evaluation/layout.ipynb #cell-033
 TASK_KINDS = dict(
     phenotype='Held-out phenotypes, weighted AUROC',
+    learned='Phenotypes that the network has learned, weighted AUROC',
     mortality='In-hospital mortality, AUROC',
     other='Other tasks, AUROC',
 )
@@ -182,6 +183,14 @@ def sort_by_kind(
         kind='stable',
         ignore_index=True,
     )
+
+# %% ../../nbs/evaluation/layout.ipynb #3636684a
+def note_on_learned(
+    ev: Evaluation,  # of a run
+) -> str:  # one sentence after a space; empty where the run has no learned tasks next to held-out ones
+    "That a table on target tasks leaves out those that the network has learned."
+    has_learned = LEARNED_KIND in set(ev.results.get('task_kind', ()))
+    return ' Tasks that the network has learned are left out.' if has_learned else ''
 
 # %% ../../nbs/evaluation/layout.ipynb #cell-041
 SYSTEM_COMPARISONS = [('MN-LR-2', 'RNN-C'), ('MN-LR-2', 'LR'), ('MN-LR-2', 'untrained-LR-2'), ('MN-LR-2', 'MN-LR-1')]

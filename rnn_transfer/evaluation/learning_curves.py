@@ -34,7 +34,13 @@ from rnn_transfer.evaluation.plotting import (
 from .results import Evaluation
 from .source_tables import system_tables
 from .three_sources import system_sources
-from ..learning.systems import SAME_TASK_SYSTEMS, SCORE_SYSTEMS, SELECTION_CRITERIA, SITE_SYSTEMS
+from rnn_transfer.learning.systems import (
+    PHENOTYPE_KINDS,
+    SAME_TASK_SYSTEMS,
+    SCORE_SYSTEMS,
+    SELECTION_CRITERIA,
+    SITE_SYSTEMS,
+)
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-010
 def _column_counts(ev: Evaluation, kind: str) -> dict:
@@ -135,7 +141,7 @@ def _finish_axes(ax: Any, ends: list[LineEnd], title: str, kind: str) -> None:
     "Title, labels, names of the lines, and the line of chance where it is in sight."
     ax.set_title(title)
     ax.set_xlabel('labelled training stays (positives), and % of the labels')
-    ax.set_ylabel('weighted AUROC' if kind == 'phenotype' else 'AUROC')
+    ax.set_ylabel('weighted AUROC' if kind in PHENOTYPE_KINDS else 'AUROC')
     low, high = ax.get_ylim()
     if low < 0.5 < high:
         ax.axhline(0.5, color='#999999', lw=0.8, ls=':', zorder=0)

@@ -11,6 +11,7 @@ import numpy as np
 # %% ../../nbs/evaluation/limits.ipynb #cell-003
 from .differences import paired_differences
 from .results import Evaluation
+from ..learning.systems import LEARNED_KIND
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-006
 MIN_POSITIVES = 100  # positives of a task in the test set; Vergouwe et al., J Clin Epidemiol 2005;58:475-83
@@ -30,6 +31,10 @@ def describe_small_test_set(
     )
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-011
+def _plural(n, word) -> str:
+    return f'{n} {word}' if n == 1 else f'{n} {word}s'
+
+
 def _describe_shared_sizes(ev) -> str:
     "Hidden units of RNN-C where it took them from MIMIC-Net, by split; '' where it did not."
     if ev.info.get('rnnc_hidden') or not {'RNN-C', 'MN-LR-2'} <= set(ev.models):
@@ -57,6 +62,11 @@ _LIMITS = {
         'on tasks the pre-trained network was trained for before; nothing is said of new tasks, '
         'and the claims of the paper, which are about new tasks, are not judged.'
     ),
+    'both': (
+        'They show how well each model ranks test patients, on tasks of two kinds, each with rows of its own: '
+        'phenotypes that were held out, and phenotypes that the pre-trained network was trained for before (learned). '
+        'The claims of the paper are about new tasks and are judged without the learned ones.'
+    ),
     'fixed': (
         'Intervals say how far a number would move with other test patients. They hold the trained models fixed: '
         'the luck of the labelled subset and of the initial weights is not in them.'
@@ -65,14 +75,14 @@ _LIMITS = {
         'RNN-C has the size MIMIC-Net chose on its source tasks; '
         'a size chosen for each target task could be better or worse.'
     ),
-    'quick': (
-        'The quick profile trains small networks briefly. Its curves have the shape of the experiment; '
-        'they are not a replication of the paper.'
-    ),
 }
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-014
 _LIMITS |= {
+    'quick': (
+        'The quick profile trains small networks briefly. Its curves have the shape of the experiment; '
+        'they are not a replication of the paper.'
+    ),
     'open': (
         'The open profile follows the protocol with smaller networks and a larger learning rate than the paper; '
         'its numbers are not those of the paper\'s settings.'
@@ -105,17 +115,14 @@ _SETTLED = (
 )
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-018
-def _plural(n, word) -> str:
-    return f'{n} {word}' if n == 1 else f'{n} {word}s'
-
-
 def _which_apply(ev, sizes) -> dict:
     "Which of the conditional sentences are true of the run."
     is_usual = not {'hidden', 'max_updates', 'lr'} & set(ev.info.get('changed') or [])
     return dict(
         synthetic=ev.info['synthetic'],
-        ranks=not ev.info.get('same_tasks'),
+        ranks=not ev.info.get('same_tasks') and LEARNED_KIND not in ev.kinds,
         same_tasks=bool(ev.info.get('same_tasks')),
+        both=LEARNED_KIND in ev.kinds,
         size=bool(sizes),
         quick=ev.info['profile'] == 'quick' and is_usual,
         open=ev.info['profile'] == 'open' and is_usual,

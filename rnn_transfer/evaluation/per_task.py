@@ -12,6 +12,7 @@ import pandas as pd
 from .formats import SYSTEM_GROUPS, display_group, format_column, format_percent
 from .layout import ReportTable, Section
 from .results import Evaluation
+from ..learning.systems import LEARNED_KIND
 
 # %% ../../nbs/evaluation/per_task.ipynb #cell-009
 def _shown_systems(ev: Evaluation) -> list[str]:
@@ -28,8 +29,10 @@ def _largest_fraction(ev: Evaluation, tidy: pd.DataFrame) -> pd.DataFrame:
     shown = t.pivot(index=['task_kind', 'split', 'task', 'positives'], columns='model', values='text').fillna('–')
     rows = sorted(shown.index, key=lambda k: (ev.kinds.index(k[0]), k[1:]))
     shown = shown.loc[rows, [m for m in _shown_systems(ev) if m in shown]]
-    shown = shown.rename_axis(columns=None).reset_index().drop(columns='task_kind')
-    return shown.rename(columns=dict(split='Split', task='Task', positives='Positives in the test set'))
+    shown = shown.rename_axis(columns=None).reset_index()
+    shown = shown if LEARNED_KIND in ev.kinds else shown.drop(columns='task_kind')
+    names = dict(task_kind='Tasks', split='Split', task='Task', positives='Positives in the test set')
+    return shown.rename(columns=names)
 
 # %% ../../nbs/evaluation/per_task.ipynb #cell-012
 def section(

@@ -22,6 +22,7 @@ from fastcore.basics import patch
 from .formats import display_order, sort_systems
 from .intervals import percentile_interval
 from .measures import MIN_INTERVAL_POSITIVES, Bootstrap
+from ..learning.systems import PHENOTYPE_KINDS
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/evaluation/results.ipynb #cell-007
@@ -51,8 +52,8 @@ class Evaluation:
 
     @property
     def kinds(self) -> list:  # of str
-        "The kinds of task: phenotype, mortality, then any other."
-        return display_order(self.results['task_kind'], ['phenotype', 'mortality'])
+        "The kinds of task: phenotype, learned, mortality, then any other."
+        return display_order(self.results['task_kind'], [*PHENOTYPE_KINDS, 'mortality'])
 
 # %% ../../nbs/evaluation/results.ipynb #cell-012
 @patch

@@ -29,6 +29,7 @@ from rnn_transfer.evaluation.layout import (
     Section,
     few_and_all_fractions,
     main_systems_only,
+    note_on_learned,
     pivot_by_fraction,
 )
 from rnn_transfer.evaluation.plotting import (
@@ -41,7 +42,7 @@ from rnn_transfer.evaluation.plotting import (
 )
 from .results import Evaluation
 from .run_folder import prediction_folders, read_step_table
-from ..learning.systems import SELECTION_CRITERIA, parse_model
+from ..learning.systems import LEARNED_KIND, SELECTION_CRITERIA, parse_model
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-009
 TABLE_1 = {  # Gupta et al. 2018, Table 1; MIMIC-III, 10 phenotypes
@@ -122,6 +123,11 @@ _PATH_SCHEMA = {
 }
 
 
+def _without_learned(fits: pd.DataFrame) -> pd.DataFrame:
+    "The fits of tasks that the network has not learned in a run that has both kinds; all where kinds are not known."
+    return fits[fits['task_kind'] != LEARNED_KIND] if 'task_kind' in fits else fits
+
+
 def read_paths(
     run: Path,  # run folder
     ev: Evaluation,  # of the same run
@@ -136,7 +142,7 @@ def read_paths(
         return pd.DataFrame(columns=[*_FIT, 'lambda'])
     more = ['task_kind', 'n_features', 'n_val', 'n_positive', 'lambda', 'lambda_literal']
     fits = ev.results[_FIT + [c for c in more if c in ev.results]].rename(columns={'lambda': 'chosen'})
-    d = pd.concat(found, ignore_index=True).merge(fits, on=_FIT)
+    d = _without_learned(pd.concat(found, ignore_index=True).merge(fits, on=_FIT))
     return d.assign(chosen=d['lambda'] == d['chosen'], literal=d['lambda'] == d['lambda_literal'])
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-022
@@ -161,7 +167,8 @@ def null_model_table(
 ) -> ReportTable:
     "How many fits are null models, by system, selection criterion and fraction."
     parsed = {m: parse_model(m, check=False) for m in ev.models}
-    tidy = _count_null_models(ev.results[[parsed[m].init == 0 for m in ev.results['model']]])
+    results = _without_learned(ev.results)
+    tidy = _count_null_models(results[[parsed[m].init == 0 for m in results['model']]])
     if path is not None and len(path):
         tidy = pd.concat([tidy, _literal_from_paths(path, tidy['model'])])
     parsed = {m: parse_model(m, check=False) for m in tidy['model']}
@@ -179,7 +186,7 @@ def null_model_table(
         'Such a model predicts (nearly) the same for everybody. After a colon: the selection criterion of lambda; '
         'plain is the likelihood of the labelled validation stays.'
     )
-    return ReportTable('all_zero', 'Null models', tidy, shown, note)
+    return ReportTable('all_zero', 'Null models', tidy, shown, note + note_on_learned(ev))
 
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-028
 def path_frame(
@@ -264,7 +271,7 @@ def _path_figure(ev: Evaluation, path: pd.DataFrame) -> ReportFigure | None:
         'most often. Loss: negative log-likelihood of the labelled validation stays, minus that of the model with '
         'the largest lambda.'
     )
-    return ReportFigure('path', 'The path of lambda', alt, figure_path(ev, d), note)
+    return ReportFigure('path', 'The path of lambda', alt, figure_path(ev, d), note + note_on_learned(ev))
 
 
 def section(

@@ -20,7 +20,7 @@ from .components import ThreeSourceInterval, logit_interval, three_source_interv
 from .null_fits import is_null_fit, null_columns
 from .results import Evaluation
 from .sums import FractionTables, interval_of_sum
-from ..learning.systems import parse_model
+from ..learning.systems import PHENOTYPE_KINDS, parse_model
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-010
@@ -273,7 +273,7 @@ def three_source_frame(
     for row in patients[columns].to_dict('records'):
         cell = row['model'], row['task_kind'], row['fraction']
         these = system_interval(ev, *cell)
-        other = system_interval(ev, *cell, random_tasks=True) if row['task_kind'] == 'phenotype' else None
+        other = system_interval(ev, *cell, random_tasks=True) if row['task_kind'] in PHENOTYPE_KINDS else None
         fits = _join_fits(ev, row['task_kind'], [Term(1, row['model'], row['fraction'])])
         nulls = null_columns(ev, fits[0].to_numpy())
         rows.append(row | _interval_columns(these, other) | _task_count(fits) | nulls)
@@ -295,7 +295,7 @@ def _difference_row(ev: Evaluation, a: str, b: str, kind: str, fraction: float) 
     patients = ev.compare(a, b).set_index(['task_kind', 'fraction']).loc[(kind, fraction)]
     row = dict(task_kind=kind, fraction=fraction, model=a, versus=b)
     row |= dict(patients_value=patients['difference'], patients_low=patients['low'], patients_high=patients['high'])
-    other = difference_interval(ev, a, b, kind, fraction, random_tasks=True) if kind == 'phenotype' else None
+    other = difference_interval(ev, a, b, kind, fraction, random_tasks=True) if kind in PHENOTYPE_KINDS else None
     row |= _interval_columns(difference_interval(ev, a, b, kind, fraction), other)
     fits = _join_fits(ev, kind, [Term(1, a, fraction), Term(-1, b, fraction)])
     return row | _task_count(fits) | _paired_null_columns(ev, fits)

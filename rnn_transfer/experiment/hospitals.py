@@ -76,7 +76,7 @@ def implied_options(
 ) -> dict:  # they change the profile, and yield to what was given
     "What `same_tasks` and a given network decide."
     network = _read_network(options)
-    implied = dict(splits=1) if network or options.get('same_tasks') else {}
+    implied = dict(splits=1) if network or options.get('same_tasks') is True else {}
     if options.get('same_tasks'):
         implied |= dict(models=[*models, *SAME_TASK_SYSTEMS])
     if network:
@@ -98,7 +98,7 @@ def _check_roles_of_options(options: dict) -> None:
         raise BadInput('same_tasks: a network would see its own labels again; name --pretrain-sites, --transfer-sites')
     if options['same_tasks'] and set(pretrain) & set(transfer):
         raise BadInput('same_tasks: --pretrain-sites and --transfer-sites must not overlap')
-    if (options['same_tasks'] or options['pretrained']) and options['splits'] != 1:
+    if (options['same_tasks'] is True or options['pretrained']) and options['splits'] != 1:
         raise BadInput(f'splits {options["splits"]}: nothing is held out, so there is one split; leave out --splits')
 
 

@@ -10,7 +10,7 @@ import math
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-003
 from .notebooks import STEP_NOTEBOOKS, notebook_parameters
-from ..learning.systems import ABLATION_NETWORKS, SCORE_SYSTEMS, SYSTEM_NAMES
+from ..learning.systems import ABLATION_NETWORKS, SAME_TASKS, SCORE_SYSTEMS, SYSTEM_NAMES
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-005
@@ -116,6 +116,7 @@ ALLOWED_VALUES = dict(
     normaliser=['train', 'phenotyping', 'in-hospital-mortality'],
     choose=['nll', 'literal'],
     target_scale=['target', 'source'],
+    same_tasks=list(SAME_TASKS),
 )
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-020
@@ -204,9 +205,10 @@ def _expected_number(name: str, value: float | None) -> str:
 def _check_value(option: str, value: object, default: object) -> None:
     "Raise BadInput for a value that the notebook cannot mean."
     name = option.rpartition('.')[2]
-    if name in ALLOWED_VALUES and value not in ALLOWED_VALUES[name]:
-        expected = ', '.join(ALLOWED_VALUES[name])
-    elif not _has_type(value, default):
+    allowed = ALLOWED_VALUES.get(name, [value])
+    if value not in allowed:
+        expected = ', '.join(map(str, allowed))
+    elif not _has_type(value, default) and not (name in ALLOWED_VALUES and isinstance(value, str)):
         expected = _TYPE_WORDS.get(type(default).__name__, 'text')
     else:
         expected = _expected_list(name, value) if isinstance(default, list) else _expected_number(name, value)

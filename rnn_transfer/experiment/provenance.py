@@ -157,7 +157,7 @@ def check_splits(
     from rnn_transfer.data import Cohort
     from rnn_transfer.learning.splits import count_prevalences, draw_splits
 
-    if options.get('same_tasks') or options.get('pretrained'):
+    if options.get('same_tasks') is True or options.get('pretrained'):
         return  # no split is drawn
     tasks, sites = [Task(**t) for t in about['tasks']], options.get('pretrain_sites') or []
     has_sites = [SITE] * bool(sites or options.get('transfer_sites'))

@@ -6,12 +6,14 @@
 __all__ = ['reason_not_pooled', 'pooled_request', 'pooled_labels']
 
 # %% ../../nbs/learning/pooled.ipynb #cell-002
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..cohorts.sites import used_in_pretraining
 from ..data import PreparedCohort
 from .fits import FitRequest, LabelledRows
+from .splits import remove_leakage
 
 # %% ../../nbs/learning/pooled.ipynb #cell-005
 def reason_not_pooled(
@@ -26,9 +28,12 @@ def reason_not_pooled(
     return None
 
 # %% ../../nbs/learning/pooled.ipynb #cell-009
-def _source_rows(data: PreparedCohort, task: str) -> np.ndarray:  # sorted positions
-    "The train stays of the source whose label is known."
+def _source_rows(data: PreparedCohort, task: str, held_out: Sequence[str]) -> np.ndarray:  # sorted positions
+    "The train stays of the source that pre-training may see and whose label is known."
     rows = data.rows('train', data.sites_of_pretraining)
+    if len(held_out):
+        used = used_in_pretraining(data.stays, data.sites_of_pretraining, data.sites_of_transfer)
+        rows = rows[remove_leakage(data.stays, held_out, used).keep[rows]]
     return rows[~np.isnan(data.stays[task].to_numpy(float)[rows])]
 
 
@@ -36,9 +41,10 @@ def pooled_request(
     data: PreparedCohort,  # of the run; its two groups of sites do not overlap
     task: str,  # its name
     request: FitRequest,  # what a model of the new site may see
+    held_out: Sequence[str] = (),  # phenotypes that are held out: who has one gives no source label
 ) -> FitRequest:  # its train stays are of both sites; val and test as they were
     "What a pooled model may see."
-    source, y = _source_rows(data, task), request.y.copy()
+    source, y = _source_rows(data, task, held_out), request.y.copy()
     y[source] = data.stays[task].to_numpy(float)[source]
     train = np.union1d(source, request.rows.train)
     return FitRequest(y, LabelledRows(train, request.rows.val, request.rows.test))

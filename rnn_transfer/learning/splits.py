@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_TEST_POSITIVES', 'count_prevalences', 'count_test_positives', 'least_test_positives', 'Split', 'draw_splits',
-           'LeakageRemoval', 'remove_leakage', 'check_enough_left']
+           'LeakageRemoval', 'remove_leakage', 'check_enough_left', 'check_same_tasks']
 
 # %% ../../nbs/learning/splits.ipynb #cell-003
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from .systems import SAME_TASKS
 from ..utilities.errors import BadInput
 from ..utilities.seeds import seeded_rng
 
@@ -163,3 +164,18 @@ def check_enough_left(
                 f'{name}: removing subjects with {", ".join(target)} leaves 0 of {n[name, "all"]} stays; '
                 'hold out fewer or rarer phenotypes'
             )
+
+# %% ../../nbs/learning/splits.ipynb #9394a34a
+def check_same_tasks(
+    same_tasks: bool | str,  # one of SAME_TASKS
+    split: int,  # number of the split
+    pretrain: Sequence[str],  # sites of pre-training; empty: all
+    transfer: Sequence[str],  # sites transferred to; empty: all
+) -> None:
+    "BadInput for another value, for sites that overlap, or for a second split where nothing is held out"
+    if same_tasks not in SAME_TASKS:
+        raise BadInput(f"same_tasks={same_tasks!r}: expected True, False or 'both'")
+    if same_tasks and (not pretrain or not transfer or set(pretrain) & set(transfer)):
+        raise BadInput('same_tasks: needs pretrain_sites and transfer_sites that do not overlap')
+    if same_tasks is True and split:
+        raise BadInput(f'split {split}: nothing is held out with same_tasks, so there is one split, 0')

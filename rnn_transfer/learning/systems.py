@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ABLATION_NETWORKS', 'FEATURE_BLOCKS', 'SYSTEMS', 'SAME_TASK_SYSTEMS', 'SITE_SYSTEMS', 'SCORE_SYSTEMS', 'SYSTEM_NAMES',
-           'SELECTION_CRITERIA', 'CROSS_VALIDATED', 'System', 'SystemId', 'is_pooled', 'parse_model', 'describe_system',
-           'is_score']
+           'SAME_TASKS', 'LEARNED_KIND', 'PHENOTYPE_KINDS', 'SELECTION_CRITERIA', 'CROSS_VALIDATED', 'System',
+           'SystemId', 'is_pooled', 'parse_model', 'describe_system', 'is_score']
 
 # %% ../../nbs/learning/systems.ipynb #cell-003
 import re
@@ -115,10 +115,15 @@ _ACROSS_SITES = {
 _GROUPS = ['paper', 'further', 'ablation', 'control']
 _EVERY = _PAPER | _FURTHER | _SAME_TASK | _ABLATIONS | _CONTROLS | _SCORES | _ACROSS_SITES
 SYSTEMS = dict(sorted(_EVERY.items(), key=lambda item: _GROUPS.index(item[1].group)))
-SAME_TASK_SYSTEMS = list(_SAME_TASK)  # they need a network that has learned the task, as with `same_tasks`
+SAME_TASK_SYSTEMS = list(_SAME_TASK)  # they need a network that has learned the task, see SAME_TASKS
 SITE_SYSTEMS = list(_ACROSS_SITES)  # they speak of a network of other sites
 SCORE_SYSTEMS = list(_SCORES)  # they need a cohort with these scores, and speak of mortality alone
 SYSTEM_NAMES = [name for name in SYSTEMS if name not in _SAME_TASK | _SCORES | _ACROSS_SITES]  # those of every run
+
+# %% ../../nbs/learning/systems.ipynb #530e3a2b
+SAME_TASKS = (False, True, 'both')  # held-out phenotypes; the ones that were learned, at another site; both
+LEARNED_KIND = 'learned'  # kind of a phenotype that the network has learned, in a run that holds others out
+PHENOTYPE_KINDS = ('phenotype', LEARNED_KIND)
 
 # %% ../../nbs/learning/systems.ipynb #cell-022
 SELECTION_CRITERIA = {
