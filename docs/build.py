@@ -182,7 +182,8 @@ MENU = [
                 *("mimic3_diagnoses", "icd9", "mimic3_texts", "mimic3_losses", "times"),
                 *("mimic3_samples", "mimic3_export", "mimic3_verify", "mimic3_benchmarks"),
                 *("mimic_releases", "mimic4", "mimic4_tables"),
-                *("meds", "meds_files", "meds_codes", "meds_stays", "meds_events", "meds_tasks", "meds_conversion"),
+                *("meds", "meds_files", "meds_codes", "meds_stays", "meds_events", "meds_tasks", "meds_code_tasks"),
+                "meds_conversion",
                 *("table", "csv_files", "csv_scans", "duckdb_tables", "other_databases"),
             )
         ],

@@ -15,8 +15,10 @@ from rnn_transfer.evaluation.components import (
     OBSERVED_SPREADS,
     SourceSpread,
     _two_way_components,
+    describe_design,
     detectable_difference,
     draws_needed,
+    least_difference,
     logit_interval,
     three_source_interval,
     variance_components,
@@ -24,7 +26,7 @@ from rnn_transfer.evaluation.components import (
 from rnn_transfer.evaluation.measures import Bootstrap, auroc
 from rnn_transfer.utilities.seeds import seeded_rng
 
-MORTALITY, PHENOTYPES = OBSERVED_SPREADS.values()
+MORTALITY, MORTALITY_AT_5, PHENOTYPES = OBSERVED_SPREADS.values()
 CASES = {
     "mortality": replace(MORTALITY, residual=0.02),
     "phenotypes": replace(PHENOTYPES, residual=0.01),
@@ -201,8 +203,42 @@ def test_power_of_the_detectable_difference_is_what_it_says():
     assert 0.77 <= found / 2000 <= 0.83
 
 
+def test_what_no_number_of_draws_goes_below_by_hand():
+    "Patients and networks alone; Satterthwaite's degrees of freedom come from the networks."
+    patients, networks = 0.006**2, 0.007**2 / 5
+    df = (patients + networks) ** 2 / (networks**2 / 4)
+    expected = (stats.t.ppf(0.975, df) + stats.t.ppf(0.8, df)) * (patients + networks) ** 0.5
+    assert least_difference(MORTALITY, 5) == pytest.approx(expected, rel=1e-9)
+    assert expected < detectable_difference(MORTALITY, 100_000, 5) < expected + 1e-4
+    assert least_difference(MORTALITY_AT_5, 5) == pytest.approx((1.959964 + 0.841621) * 0.00695, rel=1e-5)
+
+
+def test_what_a_design_says_of_draws_by_hand():
+    "772 draws: patients and networks take nine tenths of the variance that .02 allows."
+    allowed, fixed = (0.02 / 2.8016) ** 2, 0.006**2 + 0.007**2 / 5
+    assert 0.88 < fixed / allowed < 0.92
+    at_least = 0.057**2 / (allowed - fixed)  # with normal quantiles
+    assert at_least < draws_needed(0.02, MORTALITY) == 772 < 1.3 * at_least
+    said = describe_design(20, 5)
+    now = (0.006**2 + 0.057**2 / 20 + 0.007**2 / 5) ** 0.5
+    assert "mortality, 2 %: 0.042 now, 0.02 with 772 draws, 0.019 at best" in said
+    assert 2.80 * now < 0.042 < 2.95 * now
+    assert "mortality, 5 %: 0.025 now, 0.02 with 245 draws, 0.019 at best" in said
+    assert "phenotypes, 5 %: 0.022 now, 0.02 with 26 draws, 0.013 at best" in said
+
+
+def test_a_design_says_what_else_than_draws_is_lacking(monkeypatch):
+    "Three networks are too few for .02 at 2 %; a small test set is too small whatever the networks are."
+    assert "mortality, 2 %: 0.094 now, 0.021 at best, so 0.02 needs more networks too" in describe_design(5, 3)
+    assert " now" not in describe_design(4, 3) and " now" not in describe_design(5, 2)
+    monkeypatch.setitem(OBSERVED_SPREADS, "mortality, 2 %", replace(MORTALITY, patients=0.008))
+    assert "mortality, 2 %: 0.044 now, 0.024 at best, so 0.02 needs more patients too" in describe_design(20, 5)
+    monkeypatch.setitem(OBSERVED_SPREADS, "mortality, 2 %", SourceSpread(patients=0.00713, draws=0.057))
+    assert "mortality, 2 %: 0.042 now, 0.02 with more than 2000 draws, 0.020 at best" in describe_design(20, 5)
+
+
 def test_draws_needed_is_the_smallest_number_that_does():
-    for spread in (PHENOTYPES, MORTALITY):
+    for spread in (PHENOTYPES, MORTALITY, MORTALITY_AT_5):
         n = draws_needed(0.03, spread)
         assert detectable_difference(spread, n, 5) <= 0.03 < detectable_difference(spread, n - 1, 5)
     assert draws_needed(0.2, PHENOTYPES) == 5

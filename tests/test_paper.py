@@ -771,7 +771,7 @@ def test_dry_run_says_what_and_why(finished, tmp_path):
     said = describe_plan(d / 'cohort', tmp_path, 'quick', TINY, 2, 'split-0/pretrain')
     assert re.search('^3 of 3 steps to do; no step of kind data, model, pretrain was timed here yet$', said, re.M)
     assert re.search(
-        r'^few labels: 1 draw of the labels and 1 network: exploratory .* of 0\.02 .* \d+ draws$', said, re.M
+        r'^few labels: 1 draw of the labels and 1 network: exploratory .*: 0\.02 with \d+ draws, ', said, re.M
     )
 
 

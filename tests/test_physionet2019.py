@@ -246,7 +246,7 @@ def test_no_task_reads_an_input_and_ranges_are_those_of_physionet2012():
     [(1, 25, 25, 1), (1, 25, None, 0), (1, 24, None, None), (1, 40, 24, None), (25, 40, 30, None), (24, 25, 25, 1)],
 )
 def test_who_is_at_risk_of_sepsis(first, last, onset, label):
-    row = dict(first_hour=first, last_hour=last, onset=onset or np.nan, n_missing=0, is_label_clear=True)
+    row = dict(first_hour=first, last_hour=last, onset=onset or np.nan, n_missing=0, label_problem="")
     found = p19.label_sepsis(pd.DataFrame([row], index=[1]))[1]
     assert found == label or (label is None and np.isnan(found))
 
@@ -387,13 +387,14 @@ LOSSES = {
     "half an hour": (replace_line(stay(), 4, line(4.5, HR=80)), "ICULOS is no hour", 1),
     "label falls back": (
         replace_line(stay(onset=27), 30, line(30, 0, HR=80)),
-        "SepsisLabel falls back to 0, or is neither 0 nor 1",
+        "SepsisLabel falls back to 0",
         1,
     ),
-    "label missing": (replace_line(stay(), 9, line(9, "NaN")), "SepsisLabel falls back to 0, or is neither 0 nor 1", 1),
-    "label of 2": (replace_line(stay(), 9, line(9, 2)), "SepsisLabel falls back to 0, or is neither 0 nor 1", 1),
+    "label missing": (replace_line(stay(), 9, line(9, "NaN")), "SepsisLabel is empty in a row", 1),
+    "label of 2": (replace_line(stay(), 9, line(9, 2)), "SepsisLabel is neither 0 nor 1 in a row", 1),
+    "label of a half": (replace_line(stay(), 9, line(9, 0.5)), "SepsisLabel is neither 0 nor 1 in a row", 1),
     "row with a label of 2": (replace_line(stay(), 9, line(9, 2)), "SepsisLabel is neither 0 nor 1", 1),
-    "row without a label": (replace_line(stay(), 9, line(9, "NaN")), "SepsisLabel is neither 0 nor 1", 1),
+    "row without a label": (replace_line(stay(), 9, line(9, "NaN")), "SepsisLabel is empty", 1),
     "header twice": (stay() + HEADER + "\n", "headers in the middle of a file", 1),
     "starts late": (
         "\n".join([HEADER, *(line(h, HR=80) for h in range(30, 40))]),
@@ -420,6 +421,25 @@ def test_losses_above_their_limit_stop_the_command(two, capsys):
         rnn_transfer_cohort("physionet2019", path=str(two), out=str(two / "out"))
     assert "1 of 10 stays (10.0%) dropped: file without a row, above 1%" in capsys.readouterr().err
     assert not (two / "out").exists()
+
+
+def test_an_empty_label_and_another_number_have_reasons_of_their_own(two):
+    "Of a stay with several problems one counts; the sepsis task is null in each of the three."
+    put(two, {1: replace_line(stay(), 9, line(9, 2, HR=80)), 3: replace_line(stay(onset=27), 30, line(30, 0, HR=80))})
+    put(two, {2: replace_line(replace_line(stay(onset=27), 30, line(30, 0, HR=80)), 9, line(9, "NaN", HR=80))})
+    made = p19.cohort(two, allow_loss=True)
+    found = {reason: n for reason, n in reasons(made).items() if reason.startswith("SepsisLabel")}
+    assert found == {
+        "SepsisLabel is empty": 1,
+        "SepsisLabel is neither 0 nor 1": 1,
+        "SepsisLabel falls back to 0": 1,
+        "SepsisLabel is empty in a row": 1,
+        "SepsisLabel is neither 0 nor 1 in a row": 1,
+    }
+    if p19.SEPSIS in made.stays:
+        assert made.stays.set_index("stay_id").loc[[1, 2, 3], p19.SEPSIS].isna().all()
+    with pytest.raises(BadInput, match="SepsisLabel is neither 0 nor 1 in a row, above 1%: download the sets again"):
+        p19.cohort(two)
 
 
 def test_an_unclear_label_makes_only_sepsis_null(two):

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['OBSERVED_SPREADS', 'POWER', 'MIN_DRAWS', 'MIN_NETWORKS', 'TOO_FEW', 'SourceSpread', 'TableComponents',
-           'variance_components', 'Uncertainty', 'detectable_by', 'detectable_difference', 'draws_needed',
-           'lacking_for_verdict', 'describe_design', 'ThreeSourceInterval', 'patients_sd', 'interval_from_variance',
-           'three_source_interval', 'logit_interval']
+           'variance_components', 'Uncertainty', 'detectable_by', 'detectable_difference', 'least_difference',
+           'draws_needed', 'lacking_for_verdict', 'describe_design', 'ThreeSourceInterval', 'patients_sd',
+           'interval_from_variance', 'three_source_interval', 'logit_interval']
 
 # %% ../../nbs/evaluation/components.ipynb #cell-002
 from dataclasses import asdict, dataclass, replace
@@ -31,8 +31,9 @@ class SourceSpread:
     tasks: float = 0.0  # of one task, over tasks; 0: the question is about these tasks
 
 # %% ../../nbs/evaluation/components.ipynb #cell-010
-OBSERVED_SPREADS = {  # AUROC; PhysioNet 2012, set a to set b: MN-LR-2, and its difference to LR
+OBSERVED_SPREADS = {  # AUROC; PhysioNet 2012, set a to set b: MN-LR-2, and twice its difference to LR
     'mortality, 2 %': SourceSpread(patients=0.006, draws=0.057, networks=0.007),
+    'mortality, 5 %': SourceSpread(patients=0.00695, draws=0.0253, networks=0.0, residual=0.0067),
     'phenotypes, 5 %': SourceSpread(patients=0.004, draws=0.027, networks=0.005),
 }
 
@@ -137,6 +138,15 @@ def detectable_difference(
     return detectable_by(_uncertainty(spread, _Levels(n_draws, n_networks, n_draws * n_networks)), power)
 
 # %% ../../nbs/evaluation/components.ipynb #cell-033
+def least_difference(
+    spread: SourceSpread,  # as `detectable_difference`
+    n_networks: int = 1,  # 1 where `spread.networks` is 0
+    power: float = POWER,  # probability to find it
+) -> float:  # AUROC
+    "The smallest true difference that any number of draws finds."
+    return detectable_difference(replace(spread, draws=0.0, residual=0.0), 2, n_networks, power)
+
+# %% ../../nbs/evaluation/components.ipynb #a1c94b03
 def draws_needed(
     difference: float = 0.02,  # AUROC, the lead to be found; twice the margin below which a difference counts as none
     spread: SourceSpread = OBSERVED_SPREADS['phenotypes, 5 %'],  # of the paired difference
@@ -145,6 +155,8 @@ def draws_needed(
     at_most: int = 2000,  # draws
 ) -> int | None:  # at least MIN_DRAWS; None: patients and networks alone hide such a difference, or above `at_most`
     "How many draws of the labels a difference needs to be found."
+    if least_difference(spread, n_networks, power) >= difference:
+        return None
     for n_draws in range(MIN_DRAWS, at_most + 1):
         if detectable_difference(spread, n_draws, n_networks, power) <= difference:
             return n_draws
@@ -166,6 +178,17 @@ def lacking_for_verdict(
     return lacking
 
 # %% ../../nbs/evaluation/components.ipynb #cell-043
+def _describe_need(spread: SourceSpread, n_networks: int, difference: float) -> str:
+    "How many draws a difference needs, or what else than draws, and what no number of draws goes below."
+    n_draws, least = draws_needed(difference, spread, n_networks), least_difference(spread, n_networks)
+    if n_draws:
+        return f'{difference:g} with {n_draws} draws, {least:.3f} at best'
+    if least < difference:
+        return f'{difference:g} with more than 2000 draws, {least:.3f} at best'
+    scarce = 'patients' if least_difference(replace(spread, networks=0.0)) >= difference else 'networks'
+    return f'{least:.3f} at best, so {difference:g} needs more {scarce} too'
+
+
 def describe_design(
     n_draws: int,  # of the labels
     n_networks: int,  # the first and the further initialisations
@@ -173,11 +196,16 @@ def describe_design(
 ) -> str:  # one line
     "Whether a run has enough draws and networks for conclusions, and how many draws a difference needs."
     words = f'{n_draws} draw{"s" * (n_draws != 1)} of the labels and {n_networks} network{"s" * (n_networks != 1)}: '
-    if lacking_for_verdict(n_draws, n_networks):
+    is_exploratory = bool(lacking_for_verdict(n_draws, n_networks))
+    if is_exploratory:
         words += f'exploratory (conclusions need {MIN_DRAWS} and {MIN_NETWORKS}); '
-    needed = {name: draws_needed(difference, v, n_networks) for name, v in OBSERVED_SPREADS.items()}
-    texts = [f'{name}: {"out of reach" if n is None else f"{n} draws"}' for name, n in needed.items()]
-    return f'{words}to find a difference of {difference:g} with a power of {100 * POWER:.0f} %, {"; ".join(texts)}'
+    texts = []
+    for name, spread in OBSERVED_SPREADS.items():
+        now = '' if is_exploratory else f'{detectable_difference(spread, n_draws, n_networks):.3f} now, '
+        texts.append(f'{name}: {now}{_describe_need(spread, n_networks, difference)}')
+    listed = '; '.join(texts)
+    at_best = 'at best: with any number of draws, for patients and networks vary too'
+    return f'{words}differences that {100 * POWER:.0f} % of such runs find: {listed} ({at_best})'
 
 # %% ../../nbs/evaluation/components.ipynb #cell-047
 TOO_FEW = 'inconclusive: too few draws'

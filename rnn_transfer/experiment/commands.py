@@ -173,7 +173,7 @@ def rnn_transfer_cohort(
     labels: str = '',  # meds: file or folder; physionet2012, physionet2019: measured (default), or all: 0 without labs
     draft: str = '',  # table: only write a first mapping of the names in --events to this CSV file
     columns: str = '',  # table: columns with other names, such as 'stay_id=pid;hour=charttime'
-    tasks: str = '',  # table: columns of labels, such as 'sepsis;died' (default: all of 0 and 1)
+    tasks: str = '',  # table: columns, such as 'sepsis;died' (default: all of 0 and 1); meds: CSV file of codes
     first_hour: int | None = None,  # table: what an hourly table calls its first hour, 0 or 1 (default: by its rows)
     time_unit: str = '',  # table: of numbers in the column of times; hours (default), minutes, days or seconds
     decimal: str = '',  # table: ',' where a comma is the decimal point (default: so in files with semicolons)

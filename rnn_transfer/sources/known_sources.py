@@ -34,7 +34,7 @@ SOURCES = dict(
     mimic3=Source(options=('path', *_MIMIC)),
     mimic3_benchmarks=Source(options=('path',)),
     mimic4=Source(options=('path', *_MIMIC)),
-    meds=Source(options=('path', 'codes', 'stays', 'labels', 'hours', *_MIMIC)),
+    meds=Source(options=('path', 'codes', 'stays', 'labels', 'tasks', 'hours', *_MIMIC)),
     physionet2012=Source(options=('path', *_PHYSIONET), profile='open'),
     physionet2019=Source(options=('path', 'hours', *_PHYSIONET), profile='hospitals', sites=('A', 'B')),
     table=Source(options=_TABLE, needs=('events', 'stays'), remark='own'),

@@ -18,6 +18,7 @@ import pandas as pd
 from ..cohorts.losses import check_losses, loss_records
 from ..data import Cohort
 from .duckdb_tables import duckdb_session
+from .meds_code_tasks import CodeTasks, label_by_codes, read_code_tasks
 from rnn_transfer.sources.meds_codes import (
     CodeRule,
     count_codes,
@@ -31,7 +32,7 @@ from rnn_transfer.sources.meds_codes import (
 from .meds_events import meds_extractor, survey_losses
 from .meds_files import MedsFiles, find_meds_files, read_subject_splits, shard_losses, split_losses
 from .meds_stays import MEDS, collect_marks, load_given_stays
-from .meds_tasks import read_stay_labels
+from .meds_tasks import StayLabels, read_stay_labels
 from .mimic3 import ExtractedCohort, MimicSource, build_cohort, extract_cohort
 from .mimic3_corrections import parse_corrections
 from .mimic3_stays import MORTALITY_TASK, PHENOTYPE_TASKS, assign_partitions, phenotype_tasks
@@ -82,27 +83,31 @@ def _write_note(files: MedsFiles, marks: dict[str, int]) -> str:
     holds = dict(text=not files.has_text, zone=files.has_zone, hospital=not marks['in_'])
     return '. '.join(_NOTES[name] for name, is_so in holds.items() if is_so)
 
+# %% ../../nbs/sources/meds.ipynb #63e35f37
+def _add_labels(extracted: ExtractedCohort, found: StayLabels, place: str | Path, allow_loss: bool) -> list:
+    "Add labels, their losses and notes to the stays; the tasks."
+    metadata = extracted.metadata
+    for task in found.tasks:
+        if task.name in extracted.stays:
+            raise BadInput(f'{place}: a second task is called {task.name}; give each a name of its own')
+        extracted.stays[task.name] = extracted.stays['stay_id'].map(found.labels[task.name])
+    metadata['losses'] += loss_records(found.losses)
+    metadata['note'] = '. '.join(filter(None, (metadata['note'], *found.notes)))
+    check_losses(found.losses, place, allow_loss)
+    return found.tasks
 
-def _add_labels(
-    con: duckdb.DuckDBPyConnection,
-    extracted: ExtractedCohort,
-    files: MedsFiles,
-    labels: str | Path | None,
-    hours: float,
-    allow_loss: bool,
-) -> list:
-    "Add the labels to the stays, and their losses; the tasks."
-    if not labels:
-        return []
+
+def _label_stays(con, extracted: ExtractedCohort, files: MedsFiles, labels, tasks: CodeTasks | None, *options) -> list:
+    "Label the stays by files of labels and by codes; the tasks."
     con.register('kept', extracted.stays[['stay_id']])  # without those that lack a diagnosis or an event
     con.execute('DELETE FROM stays WHERE ICUSTAY_ID NOT IN (SELECT stay_id FROM kept)')
     con.unregister('kept')
-    found = read_stay_labels(con, labels, hours, files.has_zone)
-    for task in found.tasks:
-        extracted.stays[task.name] = extracted.stays['stay_id'].map(found.labels[task.name])
-    extracted.metadata['losses'] += loss_records(found.losses)
-    check_losses(found.losses, labels, allow_loss)
-    return found.tasks
+    made, (hours, allow_loss) = [], options
+    if labels:
+        made += _add_labels(extracted, read_stay_labels(con, labels, hours, files.has_zone), labels, allow_loss)
+    if tasks:
+        made += _add_labels(extracted, label_by_codes(con, files, tasks, hours), tasks.path, allow_loss)
+    return made
 
 # %% ../../nbs/sources/meds.ipynb #cell-013
 def _is_parquet(path: str | Path | None) -> bool:
@@ -119,6 +124,12 @@ def _read_provenance(files: MedsFiles, is_mimic: bool) -> Provenance:
         version = ' '.join(texts)[:200] or version
     return Provenance(version) if is_mimic else Provenance(version, 'that of the dataset')
 
+# %% ../../nbs/sources/meds.ipynb #3248636f
+def _count_rows(con: duckdb.DuckDBPyConnection, files: MedsFiles, tasks: str | Path | None) -> list:
+    "Losses of rows, whether their codes are used or not."
+    used = ('codes', 'mark_codes', 'task_codes') if tasks else ('codes', 'mark_codes')
+    return survey_losses(con, used) + repeated_row_losses(con, files)
+
 # %% ../../nbs/sources/meds.ipynb #cell-014
 def _read_dataset(
     con: duckdb.DuckDBPyConnection,
@@ -127,18 +138,20 @@ def _read_dataset(
     codes: str | Path | None,
     stays: str | Path | None,
     partitions,
-) -> tuple[MedsFiles, MimicSource]:
-    "Survey a dataset: its files, and the source that reads the rest."
+    tasks: str | Path | None,
+) -> tuple[MedsFiles, MimicSource, CodeTasks | None]:
+    "Survey a dataset: its files, the source that reads the rest, and the tasks by codes."
     files = find_meds_files(con, path)
     count_codes(con, files)
     load_codes(con, rules, files.folder)
     marks = collect_marks(con, files)
     published, losses = _find_partitions(con, files, partitions, not codes)
-    losses += shard_losses(files) + survey_losses(con) + repeated_row_losses(con, files)
+    by_codes = read_code_tasks(con, tasks) if tasks else None
+    losses += shard_losses(files) + _count_rows(con, files, tasks)
     losses += unused_rule_losses(con, rules, codes) if codes else []
     if stays:
         load_given_stays(con, stays, files.has_zone)
-    return files, MimicSource(
+    source = MimicSource(
         name='meds',
         release=MEDS,
         provenance=_read_provenance(files, not codes),
@@ -147,6 +160,7 @@ def _read_dataset(
         extract=meds_extractor(files, rules, losses, bool(stays)),
         needs_diagnosis=marks['diagnosis'] > 0,
     )
+    return files, source, by_codes
 
 # %% ../../nbs/sources/meds.ipynb #cell-015
 def cohort(
@@ -154,6 +168,7 @@ def cohort(
     codes: str | Path | None = None,  # CSV file of codes and channels; None: the codes of MIMIC-IV
     stays: str | Path | None = None,  # Parquet or CSV file with subject_id, intime, outtime; None: by the codes
     labels: str | Path | None = None,  # Parquet file, or folder of tasks, with labels; None: none
+    tasks: str | Path | None = None,  # CSV file of tasks by codes, as `read_task_rules`; None: none
     corrected: str | Collection[str] = (),  # corrections of the source mimic4, by name, or 'all'
     hours: float = 48,  # the input window: events up to this hour
     out: str | Path | None = None,  # folder to save the cohort in; None: not saved
@@ -171,12 +186,12 @@ def cohort(
     splits = Path(partitions) if _is_parquet(partitions) else None
     with duckdb_session(memory, threads, scratch, progress) as con:
         rules = read_code_rules(codes) if codes else mimic4_code_rules(corrected)
-        files, source = _read_dataset(con, Path(path), rules, codes, stays, splits)
+        files, source, by_codes = _read_dataset(con, Path(path), rules, codes, stays, splits, tasks)
         listed = None if splits else partitions
         extracted = extract_cohort(con, files.folder, source, corrected, hours, listed, allow_loss)
         if codes:
             extracted.metadata['losses'] += loss_records(valueless_channel_losses(extracted.events, rules, codes))
-        more_tasks = _add_labels(con, extracted, files, labels, hours, allow_loss)
+        more_tasks = _label_stays(con, extracted, files, labels, by_codes, hours, allow_loss)
     return _finish(extracted, source, more_tasks, hours, out)
 
 # %% ../../nbs/sources/meds.ipynb #cell-016

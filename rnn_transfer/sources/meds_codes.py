@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['count_codes', 'meds_row_losses', 'repeated_row_losses', 'CodeRule', 'mimic4_code_rules', 'read_code_rules',
-           'match_codes_to_rules', 'load_codes', 'unknown_code_losses', 'unused_rule_losses',
+           'find_codes', 'match_codes_to_rules', 'load_codes', 'unknown_code_losses', 'unused_rule_losses',
            'valueless_channel_losses', 'infinite_value_losses']
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-002
@@ -135,6 +135,22 @@ def read_code_rules(
     return rules
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-020
+def _compile_pattern(pattern: str) -> re.Pattern:
+    "A pattern in which a star stands for any text."
+    return re.compile('.*'.join(map(re.escape, pattern.split('*'))), re.S)
+
+
+def find_codes(
+    pattern: str,  # a code; * stands for any text
+    codes: Collection[str],  # that occur, such as the keys of a dict
+) -> list[str]:  # in their order
+    "Find the codes that a pattern fits."
+    if '*' not in pattern:
+        return [pattern] if pattern in codes else []
+    fits = _compile_pattern(pattern).fullmatch
+    return [code for code in codes if fits(code)]
+
+# %% ../../nbs/sources/meds_codes.ipynb #b55b856f
 _CODES_TABLE = """CREATE TABLE codes (
     code VARCHAR, channel TINYINT, itemid INTEGER, label VARCHAR, unit VARCHAR, factor DOUBLE, "offset" DOUBLE,
     rule INTEGER
@@ -157,9 +173,7 @@ def match_codes_to_rules(
     is_prefix = [rule.pattern.find('*') == len(rule.pattern) - 1 for rule in rules]
     prefixes = {rule.pattern[:-1]: i for i, rule in reversed(list(enumerate(rules))) if is_prefix[i]}
     others = [
-        (i, re.compile('.*'.join(map(re.escape, rule.pattern.split('*'))), re.S))
-        for i, rule in enumerate(rules)
-        if '*' in rule.pattern and not is_prefix[i]
+        (i, _compile_pattern(rule.pattern)) for i, rule in enumerate(rules) if '*' in rule.pattern and not is_prefix[i]
     ]
     found = {code: _fitting_rule(code, exact, prefixes, others) for code in codes}
     return {code: i for code, i in found.items() if i is not None}

@@ -165,8 +165,10 @@ def meds_extractor(
 
 # %% ../../nbs/sources/meds_events.ipynb #cell-016
 def survey_losses(
-    con: duckdb.DuckDBPyConnection,  # with `code_counts`, `codes` and `mark_codes`; receives `used_codes`
+    con: duckdb.DuckDBPyConnection,  # with `code_counts` and these tables; receives `used_codes`
+    tables: Collection[str] = ('codes', 'mark_codes'),  # of codes that something is read from
 ) -> list[Loss]:  # only what occurred
     "Rows that are lost before a stay is looked at."
-    con.execute('CREATE TABLE used_codes AS SELECT code FROM codes UNION SELECT code FROM mark_codes')
+    used = ' UNION '.join(f'SELECT code FROM {table}' for table in tables)
+    con.execute(f'CREATE TABLE used_codes AS {used}')
     return meds_row_losses(con) + infinite_value_losses(con) + unknown_code_losses(con)

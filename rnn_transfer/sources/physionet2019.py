@@ -150,7 +150,8 @@ def label_sepsis(
 ) -> pd.Series:  # by stay_id: 0, 1, or NaN for a stay that is not at risk or whose label is unclear
     "The sepsis label of each stay."
     is_early = stays['onset'] <= hours
-    is_at_risk = (stays['first_hour'] <= hours) & (stays['last_hour'] > hours) & ~is_early & stays['is_label_clear']
+    is_clear = stays['label_problem'] == ''
+    is_at_risk = (stays['first_hour'] <= hours) & (stays['last_hour'] > hours) & ~is_early & is_clear
     return (stays['onset'] > hours).astype(float).where(is_at_risk)
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-031

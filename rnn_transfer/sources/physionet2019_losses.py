@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..cohorts.losses import RECORD_LIMIT, ROW_LIMIT, Loss
 from .physionet2012_losses import parameter_losses
-from .physionet2019_rows import PARAMETERS
+from .physionet2019_rows import LABEL_PROBLEMS, PARAMETERS
 
 # %% ../../nbs/sources/physionet2019_losses.ipynb #cell-006
 PUBLISHED_STAYS = dict(A=20_336, B=20_000)  # in training_setA and training_setB of version 1.0.0
@@ -48,6 +48,20 @@ def missing_stays(
         losses.append(Loss(f'hospital {site}: published and not here', max(0, n_published - n), n_published, 'stays'))
     return losses
 
+# %% ../../nbs/sources/physionet2019_losses.ipynb #18b69346
+def _label_losses(counts: Counter, stays: pd.DataFrame) -> list[Loss]:
+    "Rows whose label says nothing, and stays by what is wrong with their label."
+    n, problems = counts['rows read'], stays['label_problem'].value_counts()
+    limited = dict(limit=RECORD_LIMIT, fix='download the sets again')
+    return [
+        Loss('SepsisLabel is empty', counts['rows with an empty SepsisLabel'], n, 'rows', 'unreadable'),
+        Loss('SepsisLabel is neither 0 nor 1', counts['rows with another SepsisLabel'], n, 'rows', 'unreadable'),
+        *(
+            Loss(f'SepsisLabel {problem}', int(problems.get(problem, 0)), len(stays), 'stays', 'unreadable', **limited)
+            for problem in filter(None, LABEL_PROBLEMS)
+        ),
+    ]
+
 # %% ../../nbs/sources/physionet2019_losses.ipynb #cell-010
 def hour_losses(
     counts: Counter,  # as `read_hourly_rows` fills it, with 'rows after the window'
@@ -61,17 +75,14 @@ def hour_losses(
         counts['rows that differ from an earlier one of their hour'],
         counts['rows that repeat an earlier one'],
     )
-    n_unclear, fix = int((~stays['is_label_clear']).sum()), 'write ICULOS as whole hours since admission, from 1'
-    n_unread, neither = counts['rows without a readable SepsisLabel'], 'SepsisLabel is neither 0 nor 1'
-    label = 'SepsisLabel falls back to 0, or is neither 0 nor 1'
+    fix = 'write ICULOS as whole hours since admission, from 1'
     return [
         Loss('ICULOS is no hour', counts['rows with an unreadable hour'], n, 'rows', 'unreadable', ROW_LIMIT, fix),
         Loss('differs from an earlier row of its hour', n_differ, n, limit=ROW_LIMIT),
         Loss('same as an earlier row of its hour', n_same, n, 'rows', 'merged'),
         Loss('headers in the middle of a file', n_headers, n + n_headers),
         Loss('hours without a row between first and last', n_missing, n_hours, 'hours', limit=ROW_LIMIT),
-        Loss(neither, n_unread, n, 'rows', 'unreadable'),
-        Loss(label, n_unclear, len(stays), 'stays', 'unreadable', RECORD_LIMIT, 'download the sets again'),
+        *_label_losses(counts, stays),
         Loss(f'after hour {hours}, the end of the input window', counts['rows after the window'], n),
     ]
 
