@@ -505,8 +505,10 @@ def test_the_same_task_in_several_splits_counts_once():
     results = pd.concat([ev.results, ev.results.assign(split=1)], ignore_index=True)
     twice = Evaluation(results, ev.values, ev.positives, ev.info)
     test = feature_fraction_test(["MN-LR-1"])
-    pd.testing.assert_frame_equal(test(JudgedRun(twice)), test(JudgedRun(ev)))
-    assert test(JudgedRun(twice))["n_tasks"].item() == 4
+    found, alone = (test(JudgedRun(e)) for e in (twice, ev))
+    counts = ["null_models"]  # of fits, and there are twice as many
+    pd.testing.assert_frame_equal(found.drop(columns=counts), alone.drop(columns=counts))
+    assert found["n_tasks"].item() == 4
 
 
 def with_null_models(ev, model, kind, n):

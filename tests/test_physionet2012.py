@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnn_transfer.cohorts.label_facts import compare_conventions
 from rnn_transfer.data import Cohort
 from rnn_transfer.sources import physionet2012 as p12
 from rnn_transfer.sources.physionet2012_rows import PARAMETERS, parse_minutes, parse_numbers, read_readings
@@ -241,6 +242,28 @@ def test_facts_of_labels_equal_a_computation_from_the_cohort(real, real_all):
     is_measured = real.stays.set_index("stay_id")["Marked myocardial injury"].notna()
     b = (real.stays["partition"] == "test").to_numpy()
     assert round(roc_auc_score(y[b], is_measured[b]), 2) == 0.93 < troponin["auroc"]
+
+
+@pytest.mark.parametrize("stays", ["test", "train and val"])
+def test_the_table_of_both_conventions_equals_a_computation_from_two_cohorts(real, real_all, stays):
+    from sklearn.metrics import roc_auc_score
+
+    compared = compare_conventions(real.meta["label_facts"], stays)
+    assert list(compared.index) == [task.name for task in real.tasks]
+    inside = ((real.stays["partition"] == "test") == (stays == "test")).to_numpy()
+    for task, row in compared.iterrows():
+        known, every = real.stays[task][inside], real_all.stays[task][inside]
+        for y, rule in ((known, "measured"), (every, "all")):
+            assert row[[f"n_{rule}", f"positive_{rule}"]].tolist() == [y.notna().sum(), y.sum()]
+            assert row[f"prevalence_{rule}"] == pytest.approx(y.mean())
+        is_measured = known.notna()[every.notna()]
+        assert row["fraction_measured"] == is_measured.mean()
+        if is_measured.all():
+            assert np.isnan(row["auroc"])
+        else:
+            assert row["auroc"] == pytest.approx(roc_auc_score(every.dropna(), is_measured), abs=1e-4)
+            assert row["auroc_low"] < row["auroc"] < row["auroc_high"]
+    assert compared["auroc"].isna().sum() == 4 and compared["auroc"].idxmax() == "Marked myocardial injury"
 
 
 def test_the_number_of_samples_ranks_the_labels_as_the_facts_say(real, raw, shared):

@@ -4,14 +4,17 @@ import pandas as pd
 import pytest
 
 from rnn_transfer.cohorts.channels import Task
+from rnn_transfer.cohorts.label_facts import compare_conventions
 from rnn_transfer.cohorts.summary import stay_notices
 from rnn_transfer.data import run_data
+from rnn_transfer.evaluation import label_notes
 from rnn_transfer.evaluation.captions import explain_overlap, run_info
 from rnn_transfer.evaluation.hospitals import _why_other_design
 from rnn_transfer.evaluation.label_notes import label_fact_rows
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.experiment.commands import describe_cohort
 from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities.errors import BadInput
 
 RULED = dict(source='PhysioNet/CinC Challenge 2019', same_tasks=True)
 DESIGN = dict(given=False, sites=(['A'], ['B']), hours=24)
@@ -35,6 +38,50 @@ def test_labels_are_counted_among_the_stays_that_are_tested(tmp_path):
     ev.info |= dict(label_facts=facts, label_counts={task: (40, 10)}, n_test=60)
     row = label_fact_rows(ev).set_index('task').loc[task]
     assert row[['n', 'positive', 'n_all', 'prevalence']].tolist() == [40, 10, 60, 0.25] and pd.isna(row['auroc'])
+
+
+def both_conventions(task, measured, every):
+    "Facts of a task: (stays with a label, positives) of each convention."
+    rows = [('measured', *measured), ('all', *every)]
+    return [dict(task=task, labels=rule, stays='test', n=n, positive=k) for rule, n, k in rows]
+
+
+def test_the_old_convention_of_labels_has_a_table_of_its_own():
+    ev = toy_evaluation()
+    shock, sepsis = both_conventions('Shock', (50, 20), (80, 20)), both_conventions('Sepsis', (80, 3), (80, 3))
+    ev.info |= dict(labels='measured', label_facts=shock + sepsis + both_conventions('Other', (5, 2), (9, 2)))
+    assert label_notes.section(ev).names == ['labels', 'label_conventions']
+    table = label_notes.section(ev)['label_conventions']
+    shown = table.shown.set_index('Task')
+    assert list(shown.index) == ['Shock', 'Sepsis'] and table.folded  # the tasks of the run
+    assert shown.loc['Shock'].tolist()[:5] == ['62.5 %', '20 of 50', '.400', '20 of 80', '.250']
+    # 20 positives, all measured, against 60: 30 were not measured, 30 were
+    assert shown.loc['Shock'].iloc[5].startswith(f'{(30 + 30 / 2) / 60:.3f} ['[1:])
+    assert shown.loc['Sepsis'].tolist()[1] == '<5 of 80' and shown.loc['Sepsis'].iloc[5] == '–'
+    hidden = table.frame.set_index('task')['positive_all']
+    assert pd.isna(hidden['Sepsis']) and hidden['Shock'] == 20
+    assert table.note.endswith('In this run not measured is null.')
+    ev.info['labels'] = 'all'
+    assert label_notes.conventions_table(ev).note.endswith('In this run not measured is 0.')
+
+
+def test_a_cohort_that_states_one_convention_or_other_stays_has_no_such_table():
+    ev = toy_evaluation()
+    both = both_conventions('Shock', (50, 20), (80, 20))
+    for info in (
+        dict(label_facts=both[:1]),
+        dict(label_facts=[]),
+        dict(label_facts=both, label_counts=dict(Shock=(9, 5))),
+    ):
+        ev.info = toy_evaluation().info | dict(n_test=80) | info
+        assert label_notes.conventions_table(ev) is None
+        assert 'label_conventions' not in label_notes.section(ev).names
+
+
+@pytest.mark.parametrize('measured, every', [((90, 20), (80, 20)), ((50, 30), (80, 20)), ((50, 10), (50, 20))])
+def test_facts_of_two_conventions_that_contradict_each_other_are_named(measured, every):
+    with pytest.raises(BadInput, match='label_facts of Shock: positives .* contradict each other'):
+        compare_conventions(both_conventions('Shock', measured, every), 'test')
 
 
 @pytest.mark.parametrize(

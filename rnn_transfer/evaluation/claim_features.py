@@ -20,6 +20,7 @@ from .claim_run import JudgedRun, NotRun
 from .claim_tests import BOTH_KINDS, part_row, require
 from .components import ThreeSourceInterval, three_source_interval
 from .features import used_features
+from .null_fits import count_nulls, is_null_fit, side_columns
 from .results import Evaluation
 from .three_sources import system_sources
 from ..learning.l1_logistic import NEAR_ZERO
@@ -68,19 +69,20 @@ def join_remarks(
 
 # %% ../../nbs/evaluation/claim_features.ipynb #cell-014
 def _near_zero_table(run: JudgedRun, model: str, kinds: list) -> tuple:
-    "Fraction of the features near zero with all labels, tasks down, networks across; and a remark on null models."
+    "Fraction of the features near zero with all labels, tasks down, networks across; a remark on null models; counts."
     r = run.ev.results
     of_model = r['model'].str.partition('@')[0] == model
     fits = r[of_model & (r['fraction'] == 1) & r['task_kind'].isin(kinds)]
     if 'n_near_zero' not in fits or fits['n_near_zero'].isna().all():
         raise NotRun(f'{model}: no weights were counted')
     fits = fits.dropna(subset=['n_near_zero', 'n_features'])
-    is_null = fits['n_near_zero'] >= fits['n_features']
+    is_null = is_null_fit(fits)
     remark = exclude_null_models(is_null, f'{" and ".join(kinds)} fits of {model}')
+    counts = count_nulls(fits, is_null)
     fits = fits.assign(near_zero=fits['n_near_zero'] / fits['n_features'])[~is_null]
     of_split = fits.groupby(['task_kind', 'task', 'model', 'split'])['near_zero'].mean()
     table = of_split.groupby(['task_kind', 'task', 'model']).mean().unstack('model')
-    return table.dropna(), remark
+    return table.dropna(), remark, counts
 
 # %% ../../nbs/evaluation/claim_features.ipynb #cell-016
 def interval_over_tasks_and_networks(
@@ -102,11 +104,11 @@ def feature_fraction_test(
     words = 'near zero' if near_zero else 'used'
 
     def part(run, model, kinds):
-        table, remark = _near_zero_table(run, model, kinds)
+        table, remark, nulls = _near_zero_table(run, model, kinds)
         values = table.to_numpy() if near_zero else 1 - table.to_numpy()
         found = interval_over_tasks_and_networks(values, model)
         name = f'{model}: fraction of features {words}'
-        return part_row(name, found, n_tasks=len(table), remark=remark)
+        return part_row(name, found, n_tasks=len(table), remark=remark, **side_columns({model: nulls}))
 
     def test(run, kinds=BOTH_KINDS, random_tasks=True):
         present = require(run, models, kinds)
@@ -122,13 +124,14 @@ def mortality_features_test(
     "Test of the fraction of features used for mortality, less that used for each phenotype."
 
     def part(run, model):
-        mortality, remark_mortality = _near_zero_table(run, model, ['mortality'])
-        phenotypes, remark_phenotypes = _near_zero_table(run, model, ['phenotype'])
+        mortality, remark_mortality, of_mortality = _near_zero_table(run, model, ['mortality'])
+        phenotypes, remark_phenotypes, of_phenotypes = _near_zero_table(run, model, ['phenotype'])
         shared = [m for m in phenotypes if m in mortality]
         values = phenotypes[shared].to_numpy() - mortality[shared].to_numpy().mean(0)
         found = interval_over_tasks_and_networks(values, model)
         remark = join_remarks(remark_mortality, remark_phenotypes)
-        return part_row(f'{model}: used for mortality less used for a phenotype', found, remark=remark)
+        nulls = side_columns({f'{model}, mortality': of_mortality, f'{model}, phenotypes': of_phenotypes})
+        return part_row(f'{model}: used for mortality less used for a phenotype', found, remark=remark, **nulls)
 
     def test(run, kinds=BOTH_KINDS, random_tasks=True):
         present = require(run, models, BOTH_KINDS)
@@ -212,7 +215,9 @@ def weights_test(
         if min(map(len, kept)) < 2:
             raise NotRun(f'split {split}: fewer than two tasks whose model is not null')
         found = count(list(kept), split)
-        return found | dict(remark=join_remarks(found.get('remark', ''), *remarks))
+        n, n_kept = (sum(map(len, models)) for models in (tables, kept))
+        nulls = side_columns({'MN-LR-1': dict(n_null=n - n_kept, n_linear=n)})
+        return found | dict(remark=join_remarks(found.get('remark', ''), *remarks)) | nulls
 
     def test(run, kinds=BOTH_KINDS, random_tasks=False):
         if not run.weights:

@@ -24,6 +24,7 @@ from .claim_run import SMALL, fraction_counts
 from .claim_tests import part_row
 from .claims import gather_evidence, judge_families
 from .components import ThreeSourceInterval
+from .null_fits import side_columns
 from .sums import FractionTables, interval_of_sum
 from .three_sources import Term, system_sources
 from ..utilities.seeds import seeded_rng
@@ -191,6 +192,16 @@ def task_sums(
 ) -> pd.Series:  # empty: counts of tasks are not judged
     "Sums by task are not invented."
     return pd.Series(dtype=float)
+
+
+@patch
+def null_sides(
+    self: InventedRun,
+    kind: str,  # of task
+    terms: list,  # of Term
+) -> dict:  # as of a run in which nobody counts weights
+    "Weights are not invented."
+    return side_columns({})
 
 # %% ../../nbs/evaluation/claim_operating.ipynb #cell-032
 _COUNTS = {  # claim -> estimates of its parts as published, and where the claim becomes false

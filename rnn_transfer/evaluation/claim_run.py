@@ -17,8 +17,9 @@ from fastcore.basics import patch
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-004
 from .components import ThreeSourceInterval
 from .formats import format_percent
+from .null_fits import side_columns
 from .results import Evaluation
-from .three_sources import Term, combined_interval, sum_by_task
+from .three_sources import Term, combined_interval, count_term_nulls, sum_by_task
 from ..learning.systems import is_pooled, parse_model
 
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-007
@@ -164,3 +165,21 @@ def task_sums(
 ) -> pd.Series:  # task -> sum
     "The same sum for each task."
     return sum_by_task(self.ev, kind, _with_names(self, kind, terms))
+
+# %% ../../nbs/evaluation/claim_run.ipynb #bd20bc1c
+@patch
+def null_sides(
+    self: JudgedRun,
+    kind: str,  # of task
+    terms: list,  # of Term, systems without a selection criterion
+) -> dict:  # null_models (such as `MN-LR-2: 3 of 50`) and null_share (the larger), as `side_columns`
+    "The null models among the fits of each side of a sum."
+    found = count_term_nulls(self.ev, kind, _with_names(self, kind, terms))
+    one = len({t.model for t in terms}) == 1
+    sides = {}
+    for term, counts in found.items():
+        name = term.model.partition(':')[0] + f' at {format_percent(term.fraction)}' * one
+        side = sides.setdefault(name, dict(n_null=0, n_linear=0))
+        for column in side:
+            side[column] += counts[column]
+    return side_columns(sides)

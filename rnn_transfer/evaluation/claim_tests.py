@@ -107,7 +107,7 @@ def _lead_part(run, kind, a, b, factors, words, random_tasks) -> dict:
     found, by_task = run.combine(kind, terms, random_tasks), run.task_sums(kind, terms)
     counts = dict(n_tasks=len(by_task), n_ahead=int((by_task > 0).sum()))
     spread = _spread_columns(run, kind, a, b, sorted(factors))
-    return part_row(f'{kind}, {words}: {a} − {b}', found, **counts, **spread)
+    return part_row(f'{kind}, {words}: {a} − {b}', found, **counts, **spread, **run.null_sides(kind, terms))
 
 
 def lead_test(
@@ -175,7 +175,7 @@ def _logit_sum(run: JudgedRun, kind: str, terms: list, random_tasks: bool) -> tu
     shift = sum(t.factor * (np.log(m / (1 - m)) - slope[t] * m) for t, m in level.items())
     return found, float(shift)
 
-
+# %% ../../nbs/evaluation/claim_tests.ipynb #0983e22b
 def lead_growth_test(
     a: str,  # a system
     b: str,  # the system it is compared with
@@ -192,9 +192,11 @@ def lead_growth_test(
         more = fractions_for(run, kind, many)
         factors = _trapezoid_factors(less) if few == 'small' else {f: 1 / len(less) for f in less}
         factors = {**factors, **{f: factors.get(f, 0) - 1 / len(more) for f in more}}
-        found, shift = _logit_sum(run, kind, _lead_terms(a, b, factors), random_tasks)
+        terms = _lead_terms(a, b, factors)
+        found, shift = _logit_sum(run, kind, terms, random_tasks)
         few_words, many_words = (', '.join(map(format_percent, x)) for x in (less, more))
-        return part_row(f'{kind}: lead over {b} at {few_words} less that at {many_words}', found, shift)
+        name = f'{kind}: lead over {b} at {few_words} less that at {many_words}'
+        return part_row(name, found, shift, **run.null_sides(kind, terms))
 
     def test(run, kinds=BOTH_KINDS, random_tasks=False):
         return pd.DataFrame([part(run, k, random_tasks) for k in require(run, (a, b), kinds)])
@@ -209,8 +211,9 @@ def degradation_test(
 
     def part(run, kind, model, random_tasks):
         full, smallest = fractions_for(run, kind, 'full')[0], fractions_for(run, kind, 'reduced')[0]
-        found = run.combine(kind, [Term(1, model, full), Term(-1, model, smallest)], random_tasks)
-        return part_row(f'{kind}: {model} at {format_percent(full)} less {format_percent(smallest)}', found)
+        terms = [Term(1, model, full), Term(-1, model, smallest)]
+        name = f'{kind}: {model} at {format_percent(full)} less {format_percent(smallest)}'
+        return part_row(name, run.combine(kind, terms, random_tasks), **run.null_sides(kind, terms))
 
     def test(run, kinds=BOTH_KINDS, random_tasks=False):
         present = require(run, models, kinds)
@@ -267,7 +270,7 @@ def _ratio_part(run: JudgedRun, kind: str, a: str, b: str, random_tasks: bool) -
     row = part_row(f'{kind}: labels of {a} for one of {b}', found, estimate - found.estimate)
     censored = count_censored(x, point[: len(x)], point[len(x) :])
     row = _open_ends(row, censored)
-    return row | dict(words=_ratio_words(row, censored))
+    return row | dict(words=_ratio_words(row, censored)) | run.null_sides(kind, terms)
 
 # %% ../../nbs/evaluation/claim_tests.ipynb #cell-043
 CENSORED = 'censored: '  # how the remark of such a ratio begins

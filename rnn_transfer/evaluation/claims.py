@@ -34,7 +34,7 @@ from .results import Evaluation
 _SELECTIONS = {True: 'primary', False: "the paper's λ rule"}
 _EVIDENCE = ['claim', 'selection', 'relation', 'at', 'unit', 'part', 'estimate', 'low', 'high', 'se', 'df']
 _EVIDENCE += ['n_draws', 'n_networks', 'detectable', 'p_support', 'p_contradict', 'spread', 'spread_low', 'spread_high']
-_EVIDENCE += ['n_tasks', 'n_ahead', 'few', 'reason']  # columns of claims_parts.csv
+_EVIDENCE += ['n_tasks', 'n_ahead', 'null_models', 'null_share', 'few', 'reason']  # columns of claims_parts.csv
 _WORDS = 'words'  # the part in words, where it has some; not in the file
 
 
@@ -108,6 +108,7 @@ def _format_detectable(row: dict, unit: str) -> str:
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-016
 _NUMBERS = ['part', 'estimate', 'low', 'high', 'n_draws', 'n_networks', 'spread', 'spread_low', 'spread_high']
+_NUMBERS += ['null_models', 'null_share']
 
 
 def _spread_words(row: dict, unit: str) -> str:
@@ -141,7 +142,7 @@ def _verdict_row(run: JudgedRun, claim: Claim, parts: pd.DataFrame, judged: tupl
 # %% ../../nbs/evaluation/claims.ipynb #cell-018
 _VERDICTS = ['claim', 'section', 'quote', 'compared', 'rule', 'family', 'about', 'selection', 'verdict', 'shown']
 _VERDICTS += ['could_find', 'part', 'tasks', 'estimate', 'low', 'high', 'n_draws', 'n_networks', 'detectable', 'p']
-_VERDICTS += ['spread', 'spread_low', 'spread_high', 'n_parts', 'reason']  # columns of claims.csv
+_VERDICTS += ['spread', 'spread_low', 'spread_high', 'null_models', 'null_share', 'n_parts', 'reason']  # of claims.csv
 
 
 def judge_claims(
@@ -222,6 +223,16 @@ def _rules_note() -> str:
     return f'Rules: {rules_citation()}.'
 
 
+def _nulls_note(table: pd.DataFrame) -> str:
+    "What the null models of a row are, or that there are none; empty where nobody counts weights."
+    if table['null_share'].gt(0).any():
+        return (
+            'Null models: how many fits of each side of the part shown kept no weight and predict the same for '
+            'everybody; a side that is not linear has none and is not named. '
+        )
+    return 'No fit that a row shown here rests on is a null model. ' if table['null_share'].notna().any() else ''
+
+
 def _name_selections(table: pd.DataFrame) -> list[str]:
     "How λ was chosen in each row; where both rules give the same numbers, that they are of the same fits."
     numbers = table.groupby('claim')[['estimate', 'low', 'high']].nunique(dropna=False).eq(1).all(axis=1)
@@ -235,6 +246,8 @@ def _shown_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     columns |= dict(verdict='Verdict')
     shown = table[list(columns)].rename(columns=columns)
     shown['Claim'] = [f'“{quote}”' for quote in table['quote']]
+    if table['null_share'].gt(0).any():
+        shown.insert(len(shown.columns) - 1, 'Null models', table['null_models'].fillna('').replace('', '–'))
     if table['selection'].nunique() > 1:
         shown.insert(2, 'λ', _name_selections(table))
     return shown
@@ -259,7 +272,7 @@ def section(
     parts = format_frame(evidence.assign(**{c: evidence[c].round(4) for c in numbers}))
     by_rules = _SELECTION_NOTE if table['selection'].nunique() > 1 else ''
     bounds = _CENSORED_NOTE if evidence['reason'].astype(str).str.contains(CENSORED).any() else ''
-    note = f'{_VERDICTS_NOTE}{by_rules}{bounds}{_rules_note()}'
+    note = f'{_VERDICTS_NOTE}{_nulls_note(table)}{by_rules}{bounds}{_rules_note()}'
     every = (
         f'A part is one comparison that a verdict rests on; a claim is supported if all its parts are. {_rules_note()}'
     )

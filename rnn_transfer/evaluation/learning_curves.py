@@ -22,6 +22,7 @@ from rnn_transfer.evaluation.layout import (
     name_fractions,
     pivot_by_fraction,
 )
+from .null_fits import NULL_CELL, describe_null_lines, null_frame, null_lines, second_line
 from rnn_transfer.evaluation.plotting import (
     LineEnd,
     ReportFigure,
@@ -55,13 +56,21 @@ def _of_runnable(tidy: pd.DataFrame) -> pd.DataFrame:
     return tidy[tidy['model'].map(fits['n_missing'] < fits['n_fits'])]
 
 
+def _headline_cells(ev: Evaluation, kind: str) -> pd.DataFrame:
+    "Averages of one kind of task with their null models; selection criteria and initialisations too."
+    tidy = ev.averages().query('task_kind == @kind')
+    return tidy.merge(null_frame(ev).drop(columns='overall'), on=list(NULL_CELL), how='left')
+
+
 def headline_frame(
     ev: Evaluation,  # of a run
     kind: str,  # of task: phenotype, mortality or another
 ) -> pd.DataFrame:  # column Model, then one column per fraction: labels (positives) · fraction; all text
-    "AUROC with interval by system and fraction; below, seeds, and missing fits if any."
-    tidy = main_systems_only(ev.averages()).query('task_kind == @kind')
-    shown = pivot_by_fraction(tidy.assign(text=format_column(tidy)), ev.models, name_fractions(ev, kind))
+    "AUROC with interval by system and fraction; below a system its null models; last, seeds, and missing fits if any."
+    tidy = main_systems_only(_headline_cells(ev, kind))
+    lines = pd.concat([tidy.assign(text=format_column(tidy)), null_lines(tidy, ['model'])])
+    order = [name for model in ev.models for name in (model, second_line(model))]
+    shown = pivot_by_fraction(lines, order, name_fractions(ev, kind))
     for name, values in _column_counts(ev, kind).items():
         shown.loc[len(shown)] = [name, *(f'{v:,.0f}' if pd.notna(v) else '–' for v in values)]
     missing = _of_runnable(tidy).groupby('fraction')[['n_missing', 'n_fits']].sum()
@@ -103,13 +112,14 @@ _PATIENTS_ONLY = 'Intervals are over test patients alone: these trained models, 
 
 def _headline_table(ev: Evaluation, kind: str) -> ReportTable:
     "The headline table of one kind of task; the CSV file holds selection criteria and initialisations too."
-    tidy = ev.averages()
+    tidy = _headline_cells(ev, kind)
+    nulls = describe_null_lines(main_systems_only(tidy))
     return ReportTable(
         f'headline_{kind}',
         kind_title(ev, kind),
-        tidy[tidy['task_kind'] == kind],
+        tidy,
         headline_frame(ev, kind),
-        _PATIENTS_ONLY + _describe_missing(ev, kind) + _describe_fewer_runs(ev, kind),
+        _PATIENTS_ONLY + nulls + _describe_missing(ev, kind) + _describe_fewer_runs(ev, kind),
     )
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-021

@@ -7,6 +7,7 @@ __all__ = ['AGE_LIMITS', 'age_bands', 'Subgroup', 'list_subgroups', 'group_auroc
 
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-002
 from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise, product
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from .formats import SYSTEM_GROUPS, format_column
 from .intervals import percentile_interval
 from .layout import ReportTable, Section, few_and_all_fractions, kind_title, name_fractions
 from .measures import MIN_INTERVAL_POSITIVES, auroc
+from .null_fits import describe_null_lines, null_columns, null_lines
 from .results import Evaluation, nested_mean
 
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-010
@@ -87,9 +89,10 @@ def group_auroc(
     ev: Evaluation,  # with predictions
     rows: np.ndarray,  # (k,) positions in its results, at least one
     group: Subgroup,  # of its test stays
-) -> np.ndarray:  # (1 + replicates,) float64; entry 0 is the estimate
+    only: int | None = None,  # number of entries wanted, 1: the estimate; None: the replicates too
+) -> np.ndarray:  # (1 + replicates,) or (only,) float64; entry 0 is the estimate
     "The weighted AUROC of some fits within a group, for the test set and each replicate."
-    weights = ev.bootstrap.weights[:, group.rows]
+    weights = ev.bootstrap.weights[:only, group.rows]
     r, predicted = ev.results.iloc[rows], ev.predicted(rows)
     labels = {t: ev.labels[t][group.rows] for t in r['task'].unique()}
     values = [auroc(labels[t], p[group.rows], weights) for t, p in zip(r['task'], predicted)]
@@ -108,17 +111,23 @@ def _group_counts(ev: Evaluation, group: Subgroup, kind: str) -> dict:
     return dict(n_stays=int(known.sum()), n_positive=sum(positives), n_used=n_used, n_tasks=len(tasks))
 
 
+def _group_estimate(ev: Evaluation, group: Subgroup, rows: np.ndarray) -> float:
+    "The weighted AUROC of some fits within a group."
+    return group_auroc(ev, rows, group, only=1)[0]
+
+
 def _group_cell(ev: Evaluation, group: Subgroup, model: str, kind: str, fraction: float) -> dict | None:
     "One row of `subgroup_frame`; None where the system was not run."
     if not len(ev.rows_with('split', task_kind=kind, model=model, fraction=fraction)):
         return None
     row = dict(task_kind=kind, by=group.by, group=group.name, fraction=fraction, model=model)
     rows = _rows_of_group(ev, group, model, kind, fraction)
+    nulls = null_columns(ev, rows, average=partial(_group_estimate, ev, group))
     if not len(rows):
-        return row | dict(value=np.nan, low=np.nan, high=np.nan)
+        return row | dict(value=np.nan, low=np.nan, high=np.nan) | nulls
     values = group_auroc(ev, rows, group)
     low, high, _ = percentile_interval(values)
-    return row | dict(value=values[0], low=low, high=high)
+    return row | dict(value=values[0], low=low, high=high) | nulls
 
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-023
 def _hidden(counts: pd.Series) -> np.ndarray:
@@ -145,7 +154,7 @@ def subgroup_frame(
     ev: Evaluation,  # with predictions
     groups: Iterable[Subgroup],  # of its test stays
     models: Iterable[str] = tuple(SYSTEM_GROUPS["The paper's"]),  # those not run are left out
-) -> pd.DataFrame:  # a row for each kind, group, fraction and model: value, low, high; counts, hidden ones null
+) -> pd.DataFrame:  # a row for each kind, group, fraction and model: value, low, high; null models; hidden counts null
     "AUROC by subgroup at few labels and at all, with intervals over patients."
     found = []
     for kind, group in product(ev.kinds, groups):
@@ -169,17 +178,28 @@ def _show_count(n: float) -> str:
     "A count, or that it is hidden; why it is hidden would say how large it is."
     return 'not shown' if pd.isna(n) else f'{n:,.0f}'
 
+# %% ../../nbs/evaluation/subgroups.ipynb #aee9ea1e
+def _group_line(g: pd.DataFrame, labels: str) -> dict:
+    "What comes before the systems in the line of a group and fraction, from its cells."
+    first = g.iloc[0]
+    line = {'Group': first['line'], 'Test stays': _show_count(first['n_stays'])}
+    line |= {'Positives': _show_count(first['n_positive']), 'Labels (positives)': labels}
+    return line | ({'Tasks': f'{first["n_used"]} of {first["n_tasks"]}'} if first['n_tasks'] > 1 else {})
+
 
 def _table_rows(ev: Evaluation, d: pd.DataFrame, kind: str) -> pd.DataFrame:
-    "One line for each group and fraction, a column a system."
+    "One line for each group and fraction, a column a system; a second line where a fit is null."
     names, models, lines = name_fractions(ev, kind), list(dict.fromkeys(d['model'])), []
-    few = f'fewer than {MIN_INTERVAL_POSITIVES} positives'
+    texts = pd.Series(format_column(d), d.index).replace('–', f'fewer than {MIN_INTERVAL_POSITIVES} positives')
+    d = d.assign(text=texts, line=(d['by'] + ' ' + d['group']).str.strip())
+    second = null_lines(d, ['by', 'group', 'fraction', 'line'])
     for (by, group, fraction), g in d.groupby(['by', 'group', 'fraction'], sort=False):
-        first, cells = g.iloc[0], dict(zip(g['model'], format_column(g)))
-        line = {'Group': f'{by} {group}'.strip(), 'Test stays': _show_count(first['n_stays'])}
-        line |= {'Positives': _show_count(first['n_positive']), 'Labels (positives)': names[fraction]}
-        line |= {'Tasks': f'{first["n_used"]} of {first["n_tasks"]}'} if first['n_tasks'] > 1 else {}
-        lines.append(line | {m: few if cells.get(m) == '–' else cells.get(m, '–') for m in models})
+        line = _group_line(g, names[fraction])
+        lines.append(line | dict.fromkeys(models, '–') | dict(zip(g['model'], g['text'])))
+        below = second[(second['by'] == by) & (second['group'] == group) & (second['fraction'] == fraction)]
+        if len(below):
+            texts = dict(Group=below['line'].iloc[0]) | dict(zip(below['model'], below['text']))
+            lines.append(dict.fromkeys(line, '') | dict.fromkeys(models, '–') | texts)
     return pd.DataFrame(lines)
 
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-029
@@ -194,7 +214,8 @@ def subgroup_tables(
         of_kind = d[d['task_kind'] == kind]
         if len(of_kind):
             title = f'Subgroups: {kind_title(ev, kind)}'
-            tables.append(ReportTable(f'subgroups_{kind}', title, of_kind, _table_rows(ev, of_kind, kind)))
+            shown, note = _table_rows(ev, of_kind, kind), describe_null_lines(of_kind).strip()
+            tables.append(ReportTable(f'subgroups_{kind}', title, of_kind, shown, note))
     return tables
 
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-031

@@ -1,0 +1,167 @@
+"Null models in the tables of systems, tasks, subgroups and claims, recomputed by hand; the number of samples by task."
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from rnn_transfer.evaluation import claims, label_notes, learning_curves, per_task, subgroups
+from rnn_transfer.evaluation.claim_run import JudgedRun
+from rnn_transfer.evaluation.three_sources import Term
+from rnn_transfer.evaluation.toy import toy_evaluation
+
+KINDS = dict(Shock="phenotype", Sepsis="phenotype", Death="mortality")
+SKILLS = {"LR": 0.4, "RNN-C": 0.3, "MN-LR-2": 0.9, "MN-LR-2@1": 0.8, "MN-LR-2@2": 1.0}
+
+
+def with_weights(ev, null):
+    "The same fits, weights counted: ten features, of which six are near zero, or all where a fit is null."
+    linear = (ev.results["model"] != "RNN-C").to_numpy()
+    counted = dict(n_features=np.where(linear, 10.0, np.nan), n_near_zero=np.where(linear, 6.0, np.nan))
+    counted["n_near_zero"][np.asarray(null) & linear] = 10
+    values = {metric: v.copy() for metric, v in ev.values.items()}
+    values["auroc"][np.asarray(null) & linear] = 0.5
+    return replace(ev, results=ev.results.assign(auroc=values["auroc"][:, 0], **counted), values=values)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return toy_evaluation(SKILLS, (0.1, 1.0), seeds=6, splits=2, kinds=KINDS, n=300, replicates=20)
+
+
+@pytest.fixture(scope="module")
+def ev(plain):
+    "With few labels LR is null for every other seed, and MN-LR-2 for Sepsis at seed 0; with all labels no fit is."
+    r = plain.results
+    few = r["fraction"] < 1
+    null = (r["model"] == "LR") & (r["seed"] % 2 == 0)
+    return with_weights(plain, few & (null | ((r["model"] == "MN-LR-2") & (r["task"] == "Sepsis") & (r["seed"] == 0))))
+
+
+@pytest.fixture(scope="module")
+def fitted(plain):
+    return with_weights(plain, np.zeros(len(plain.results), bool))
+
+
+def weighted(r, positives):
+    "Mean over the seeds of a task, tasks by their positives, then splits, with pandas."
+    of_task = r.groupby(["split", "task"])["auroc"].mean().reset_index()
+    of_task["n"] = of_task["task"].map(positives)
+    of_split = of_task.groupby("split").apply(lambda d: np.average(d["auroc"], weights=d["n"]), include_groups=False)
+    return of_split.mean()
+
+
+def test_a_headline_has_what_remains_below_what_it_averages(ev):
+    table = learning_curves.section(ev)["headline_phenotype"]
+    names = table.shown["Model"].tolist()
+    second = "LR, given fitted models"
+    assert names[:3] == ["LR", second, "RNN-C"] and "RNN-C, given fitted models" not in names
+    r = ev.results.query("task_kind == 'phenotype' and model == 'LR' and fraction == .1 and seed % 2 == 1")
+    want = weighted(r, {task: n[0] for task, n in ev.positives.items()})
+    few, full = table.shown.set_index("Model").loc[second].tolist()
+    assert few == f"{want:.3f} (12 of 24 null)"[1:] and full.endswith("(0 of 24 null)")
+    cell = table.frame.query("model == 'LR' and fraction == .1").iloc[0]
+    assert cell[["n_null", "n_linear", "null_share"]].tolist() == [12, 24, 0.5]
+    assert cell["fitted"] == pytest.approx(want) and cell["value"] < cell["fitted"]
+    assert "in brackets how many fits are null" in table.note
+
+
+def test_a_run_without_null_models_says_so_once_and_grows_by_no_line(fitted, plain):
+    for run in (fitted, plain):
+        shown = learning_curves.section(run)["headline_phenotype"].shown
+        assert not shown["Model"].str.contains("given fitted").any()
+        assert not per_task.section(run)["tasks"].shown["Task"].str.contains("given fitted").any()
+    notes = [learning_curves.section(fitted)["headline_phenotype"].note, per_task.section(fitted)["tasks"].note]
+    assert all(note.count("No fit shown here is a null model.") == 1 for note in notes)
+    verdicts = claims.section(fitted)["claims"]
+    assert "No fit that a row shown here rests on is a null model." in verdicts.note
+    assert "Null models" not in verdicts.shown
+    assert "null model" not in learning_curves.section(plain)["headline_phenotype"].note  # nobody counted weights
+
+
+def test_tasks_have_the_columns_at_every_fraction_and_a_line_where_a_shown_fit_is_null(ev, plain):
+    table = per_task.section(ev)["tasks"]
+    assert not table.shown["Task"].str.contains("given fitted").any()  # all labels: no fit is null
+    r = ev.results.query("task == 'Sepsis' and model == 'MN-LR-2' and fraction == .1 and split == 0")
+    cell = table.frame.query("task == 'Sepsis' and model == 'MN-LR-2' and fraction == .1 and split == 0").iloc[0]
+    assert cell[["n_null", "n_linear"]].tolist() == [1, 6]
+    assert cell["fitted"] == pytest.approx(r.query("seed > 0")["auroc"].mean())
+    assert cell["auroc"] == pytest.approx(r["auroc"].mean())
+    r = plain.results
+    full = with_weights(plain, (r["model"] == "LR") & (r["task"] == "Shock") & (r["split"] == 1) & (r["seed"] < 2))
+    shown = per_task.section(full)["tasks"].shown
+    assert (
+        shown["Task"].tolist() == ["Sepsis", "Shock", "Sepsis", "Shock", "Shock, given fitted models"] + ["Death"] * 2
+    )
+    line = shown.iloc[4]
+    kept = full.results.query("task == 'Shock' and split == 1 and model == 'LR' and fraction == 1 and seed >= 2")
+    assert line["LR"] == f"{kept['auroc'].mean():.3f} (2 of 6 null)"[1:] and line["RNN-C"] == "–"
+    assert line["MN-LR-2"].endswith("(0 of 6 null)") and line["Positives in the test set"] == ""
+
+
+def test_a_subgroup_has_the_auroc_of_its_fitted_models(ev):
+    group = subgroups.Subgroup("sex", "female", np.arange(0, 300, 2))
+    d = subgroups.subgroup_frame(ev, [group]).query("task_kind == 'mortality' and fraction == .1").set_index("model")
+    rows = np.flatnonzero(
+        (ev.results["task"] == "Death") & (ev.results["model"] == "LR") & (ev.results["fraction"] == 0.1)
+    )
+    early = rows[ev.results["seed"].iloc[rows] < 5]  # at most five draws
+    kept = early[ev.results["seed"].iloc[early] % 2 == 1]
+    y = ev.labels["Death"][group.rows]
+    want = np.mean([roc_auc_score(y, p[group.rows]) for p in ev.predicted(kept)])
+    assert d.loc["LR", "fitted"] == pytest.approx(want, abs=1e-6)
+    assert d.loc["LR", ["n_null", "n_linear"]].tolist() == [6, 10]
+    assert d.loc["RNN-C", "n_linear"] == 0 and np.isnan(d.loc["RNN-C", "null_share"])
+    table = subgroups.subgroup_tables(ev, [group])[1]
+    lines = table.shown.set_index("Group")
+    assert list(lines.index) == ["sex female", "sex female, given fitted models", "sex female"]
+    assert lines.loc["sex female, given fitted models", "LR"] == f"{want:.3f} (6 of 10 null)"[1:]
+    assert lines.loc["sex female, given fitted models", "Test stays"] == "" and "null" in table.note
+
+
+def test_a_verdict_names_the_null_models_of_both_sides(ev):
+    run = JudgedRun(ev)
+    terms = [Term(1, "MN-LR-2", 0.1), Term(-1, "LR", 0.1), Term(-1, "MN-LR-2", 1.0), Term(1, "LR", 1.0)]
+    found = run.null_sides("phenotype", terms)
+    # MN-LR-2: 2 splits x 2 tasks x (6 draws + 1 with all labels) x 3 networks; LR without networks
+    assert found["null_models"] == "MN-LR-2: 2 of 84; LR: 12 of 28" and found["null_share"] == 12 / 28
+    assert run.null_sides("phenotype", [Term(1, "RNN-C", 0.1)])["null_models"] == ""
+    table = claims.section(ev)["claims"]
+    row = table.shown.assign(name=table.frame["claim"]).set_index("name").loc["better than statistics"]
+    assert row["Null models"].startswith("MN-LR-2: ") and "; LR: " in row["Null models"]
+    part = claims.gather_evidence(run).set_index("claim").loc["both degrade"].set_index("part")
+    words = part.loc[[name for name in part.index if "MN-LR-2" in name], "null_models"].item()
+    assert words == "MN-LR-2 at 100 %: 0 of 12; MN-LR-2 at 10 %: 2 of 72"
+    assert "kept no weight" in table.note
+
+
+def test_a_sum_over_unlike_tasks_counts_the_fits_that_it_uses(ev):
+    "A task without a fit of one side takes no part, and neither do its null models."
+    r = ev.results
+    gone = (r["task"] == "Sepsis") & (r["model"] == "RNN-C")
+    less = replace(ev, results=r.assign(auroc=r["auroc"].mask(gone)))
+    terms = [Term(1, "MN-LR-2", 0.1), Term(-1, "RNN-C", 0.1)]
+    assert JudgedRun(ev).null_sides("phenotype", terms)["null_models"] == "MN-LR-2: 2 of 72"
+    assert JudgedRun(less).null_sides("phenotype", terms)["null_models"] == "MN-LR-2: 0 of 36"
+
+
+def test_tasks_and_labels_have_the_same_number_of_samples_alone(ev):
+    fact = dict(labels="measured", stays="test", n=120, positive=36)
+    facts = [
+        fact | dict(task="Shock", auroc=0.61, auroc_low=0.5, auroc_high=0.72),
+        fact | dict(task="Sepsis", auroc=0.284, auroc_low=0.25, auroc_high=0.32),
+        fact | dict(task="Death", auroc=None, auroc_low=None, auroc_high=None),
+    ]
+    stated = replace(ev, info=ev.info | dict(labels="measured", label_facts=facts))
+    of_labels = label_notes.section(stated)["labels"].shown.set_index("Task")["AUROC of the number of samples"]
+    table = per_task.section(stated)["tasks"]
+    for task, shown in zip(table.shown["Task"], table.shown["Number of samples alone"]):
+        assert shown == of_labels[task]
+    assert of_labels["Shock"] == ".610 [.500, .720]" and of_labels["Death"] == "–"
+    assert table.frame.groupby("task")["samples_auroc"].first()["Sepsis"] == 0.284
+    assert "fewer samples speak for the label" in table.note
+    unknown = per_task.section(ev)["tasks"]
+    assert "Number of samples alone" not in unknown.shown and "does not state it" in unknown.note
+    assert pd.isna(unknown.frame["samples_auroc"]).all()
