@@ -9,7 +9,7 @@ from in_process import in_this_process
 
 from rnn_transfer.data import run_data
 from rnn_transfer.evaluate import run_evaluate
-from rnn_transfer.evaluation.provenance import _settings_table
+from rnn_transfer.evaluation.provenance import _settings_table, _time_table
 from rnn_transfer.experiment.combine import combine_runs
 from rnn_transfer.experiment.run import run_experiment
 from rnn_transfer.learning.training import TrainSettings
@@ -71,6 +71,24 @@ def test_label_subsets_that_one_run_has_are_kept(start, tmp_path):
     both = combine_runs(linear, trained, tmp_path / 'both')
     fits = {p.parent.name: pd.read_parquet(p) for p in both.glob('split-0/fraction-0.5/*/fits.parquet')}
     assert set(fits['seed-0']['model']) == {*LINEAR, *TRAINED} and set(fits['seed-1']['model']) == set(LINEAR)
+
+
+def test_a_combined_step_took_the_time_of_its_parts(start, tmp_path):
+    "The seconds of the shared steps count once, those of both fits together; unknown in a part is unknown."
+    linear, trained = fit(start, tmp_path / 'a', LINEAR, [0, 1]), fit(start, tmp_path / 'b', TRAINED, [0, 1])
+    first, second = (f'split-0/fraction-0.5/seed-{seed}' for seed in (0, 1))
+    for run, name, seconds in ((linear, first, 3.25), (trained, first, 100), (trained, second, 50)):
+        file = run / name / 'done.json'
+        file.write_text(json.dumps(json.loads(file.read_text()) | dict(seconds=seconds)))
+    for run in (linear, trained):
+        file = run / 'split-0/pretrain/done.json'
+        file.write_text(json.dumps(json.loads(file.read_text()) | dict(seconds=7200)))
+    both = combine_runs(linear, trained, tmp_path / 'both')
+    records = {name: json.loads((both / name / 'done.json').read_text()) for name in (first, second)}
+    assert records[first]['seconds'] == 103.25 and 'seconds' not in records[second]
+    times = _time_table(both).frame.set_index('kind')
+    assert times.loc['pre-training', 'hours'] == 2 and times.loc['transfer', ['steps', 'timed']].tolist() == [2, 1]
+    assert times.loc['transfer', 'hours'] == pytest.approx(103.25 / 3600)
 
 
 def test_a_model_in_both_or_other_networks_are_errors_that_leave_nothing(start, tmp_path):

@@ -106,6 +106,28 @@ def test_each_network_of_a_split_says_why_its_training_ended(done):
         (run / 'split-2').rmdir()
 
 
+def test_core_hours_are_the_sums_of_the_steps_times(done, tmp_path):
+    _, ev = done
+    seconds = {'data': 36, 'split-0/pretrain': 7200, 'split-1/pretrain': 3600, 'split-0/fraction-0.05/seed-0': 1800}
+    seconds |= {'split-0/fraction-0.05/seed-1': None, 'split-1/fraction-1/seed-0': 5400, 'evaluate': 999}
+    for name, value in seconds.items():
+        (tmp_path / name).mkdir(parents=True)
+        record = dict(key='k', parts={}, outputs={}, seen={}) | ({} if value is None else dict(seconds=value))
+        (tmp_path / name / 'done.json').write_text(json.dumps(record))
+    plan = [*seconds, 'split-1/fraction-1/seed-1']  # the last is not finished
+    (tmp_path / 'manifest.json').write_text(json.dumps(dict(steps=dict.fromkeys(plan, 'k'))))
+    table = provenance.section(replace(ev, folder=tmp_path))['time']
+    d = table.frame.set_index('kind')
+    assert d['hours'].to_dict() == {'data': 0.01, 'pre-training': 3.0, 'transfer': 2.0, 'all': 5.01}
+    assert d['steps'].to_dict() == {'data': 1, 'pre-training': 2, 'transfer': 4, 'all': 7}
+    assert d['timed'].to_dict() == {'data': 1, 'pre-training': 2, 'transfer': 2, 'all': 5}
+    assert d['longest_minutes'].to_dict() == {'data': 0.6, 'pre-training': 120, 'transfer': 90, 'all': 120}
+    assert table.shown['Core hours'].tolist() == ['0.01', '3.00', '2.00', '5.01']
+    for file in tmp_path.rglob('done.json'):
+        file.write_text(json.dumps(dict(key='k', parts={}, outputs={}, seen={})))
+    assert 'time' not in provenance.section(replace(ev, folder=tmp_path)).names
+
+
 def test_every_system_is_explained_tabled_and_drawn(crowd):
     run, ev = crowd
     legend = provenance.section(replace(ev, folder=run))['systems'].shown

@@ -146,6 +146,41 @@ def _settings_table(run: Path) -> ReportTable | None:
         shown['Of the profile'] = ['–' if k in info else 'no' if k in changed else 'yes' for k in options | info]
     return ReportTable('settings', 'Settings of the run', shown, shown, 'As in the manifest of the run.', folded=True)
 
+# %% ../../nbs/evaluation/provenance.ipynb #83a9fa19
+_KINDS_OF_STEPS = dict(data='data', model='network', pretrain='pre-training', seed='transfer')  # {first word: name}
+
+
+def _time_table(run: Path) -> ReportTable | None:
+    "Core hours of the finished steps by kind; None where no step says its time."
+    steps = [name for name in read_manifest(run).get('steps') or [] if name != 'evaluate']
+    seconds = pd.Series({name: read_record(run / name / 'done.json').get('seconds') for name in steps}, dtype=float)
+    if not seconds.notna().any():
+        return None
+    kinds = [_KINDS_OF_STEPS.get(name.split('/')[-1].split('-')[0], 'other') for name in steps]
+    groups = seconds.groupby(pd.Categorical(kinds, [*_KINDS_OF_STEPS.values(), 'other']), observed=True)
+    tidy = pd.DataFrame(dict(steps=groups.size(), timed=groups.count(), hours=groups.sum() / 3600))
+    tidy['longest_minutes'] = groups.max() / 60
+    total = pd.DataFrame(dict(steps=len(steps), timed=seconds.count(), hours=seconds.sum() / 3600), index=['all'])
+    total['longest_minutes'] = seconds.max() / 60
+    tidy = pd.concat([tidy.set_axis(tidy.index.astype(str)), total]).rename_axis('kind').reset_index()
+    return ReportTable('time', 'Core hours', tidy, _show_time(tidy), _TIME_NOTE)
+
+# %% ../../nbs/evaluation/provenance.ipynb #79fe99d4
+_TIME_NOTE = (
+    'The sum of the times of the finished steps, each a process with one thread: core hours on processors, and where '
+    'a card was used hours of the processes that shared it. Not in it: attempts that failed, and this evaluation.'
+)
+
+
+def _show_time(tidy: pd.DataFrame) -> pd.DataFrame:
+    "The table as people read it."
+    shown = tidy[['kind']].rename(columns=dict(kind='Steps'))
+    shown['Number'] = [f'{n:,}' for n in tidy['steps']]
+    shown['With a time'] = [f'{n:,}' for n in tidy['timed']]
+    shown['Core hours'] = [f'{x:.2f}' if n else '–' for x, n in zip(tidy['hours'], tidy['timed'])]
+    shown['Longest, minutes'] = [f'{x:.1f}' if n else '–' for x, n in zip(tidy['longest_minutes'], tidy['timed'])]
+    return shown
+
 # %% ../../nbs/evaluation/provenance.ipynb #cell-026
 def _failure_table(ev: Evaluation) -> ReportTable | None:
     "How often a fit or a metric is null, and why; None where nothing is."
@@ -174,5 +209,5 @@ def section(
     "Where the numbers come from."
     tables = [_system_table(ev), _flow_table(ev), _loss_table(ev)]
     if ev.folder is not None:
-        tables += [read(ev.folder) for read in (_leakage_table, _settings_table, _network_table)]
+        tables += [read(ev.folder) for read in (_leakage_table, _settings_table, _network_table, _time_table)]
     return Section('Where the numbers come from', [*tables, _failure_table(ev)])

@@ -108,10 +108,13 @@ def _raise_for_out(runs: list[Path], out: Path) -> None:
         raise BadInput(f'--out {out}: something other than a combined run is there; name another folder')
 
 
-def _mark_done(run: Path, name: str) -> None:
-    "A record of a combined step, so that a third run can be joined."
+def _mark_done(run: Path, name: str, parts: list[dict]) -> None:
+    "A record of a combined step, so that a third run can be joined; its seconds are those of all parts."
     outputs = output_hashes(Step(name, '03_transfer', {}, []), run)
     record = dict(key='combined', parts={}, outputs=outputs, seen={})
+    seconds = [part.get('seconds') for part in parts]
+    if None not in seconds:
+        record['seconds'] = round(sum(seconds), 2)
     (run / name / 'done.json').write_text(json.dumps(record), encoding='utf-8')
 
 # %% ../../nbs/experiment/combine.ipynb #cell-021
@@ -133,7 +136,7 @@ def combine_runs(
         for name in [name for name in steps if name not in shared]:
             folders = [run / name for run, found in zip(runs, finished) if name in found]
             models += combine_tables(folders, tmp / name)
-            _mark_done(tmp, name)
+            _mark_done(tmp, name, [found[name] for found in finished if name in found])
         manifest = _combined_manifest(runs, list(dict.fromkeys(models)), steps)
         (tmp / 'manifest.json').write_text(json.dumps(manifest, indent=1), encoding='utf-8')
     return Path(out)
