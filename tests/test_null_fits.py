@@ -8,11 +8,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from rnn_transfer.evaluation import claims, label_notes, learning_curves, per_task, subgroups
+from rnn_transfer.evaluation.claim_register import CLAIMS
 from rnn_transfer.evaluation.claim_run import JudgedRun
 from rnn_transfer.evaluation.three_sources import Term
 from rnn_transfer.evaluation.toy import toy_evaluation
 
 KINDS = dict(Shock="phenotype", Sepsis="phenotype", Death="mortality")
+SOME = [c for c in CLAIMS if c.name in ("better than statistics", "equal with all labels", "both degrade")]
 SKILLS = {"LR": 0.4, "RNN-C": 0.3, "MN-LR-2": 0.9, "MN-LR-2@1": 0.8, "MN-LR-2@2": 1.0}
 
 
@@ -54,7 +56,7 @@ def weighted(r, positives):
 
 
 def test_a_headline_has_what_remains_below_what_it_averages(ev):
-    table = learning_curves.section(ev)["headline_phenotype"]
+    table = learning_curves._headline_table(ev, "phenotype")
     names = table.shown["Model"].tolist()
     second = "LR, given fitted models"
     assert names[:3] == ["LR", second, "RNN-C"] and "RNN-C, given fitted models" not in names
@@ -70,15 +72,15 @@ def test_a_headline_has_what_remains_below_what_it_averages(ev):
 
 def test_a_run_without_null_models_says_so_once_and_grows_by_no_line(fitted, plain):
     for run in (fitted, plain):
-        shown = learning_curves.section(run)["headline_phenotype"].shown
+        shown = learning_curves._headline_table(run, "phenotype").shown
         assert not shown["Model"].str.contains("given fitted").any()
         assert not per_task.section(run)["tasks"].shown["Task"].str.contains("given fitted").any()
-    notes = [learning_curves.section(fitted)["headline_phenotype"].note, per_task.section(fitted)["tasks"].note]
+    notes = [learning_curves._headline_table(fitted, "phenotype").note, per_task.section(fitted)["tasks"].note]
     assert all(note.count("No fit shown here is a null model.") == 1 for note in notes)
-    verdicts = claims.section(fitted)["claims"]
-    assert "No fit that a row shown here rests on is a null model." in verdicts.note
-    assert "Null models" not in verdicts.shown
-    assert "null model" not in learning_curves.section(plain)["headline_phenotype"].note  # nobody counted weights
+    table = claims.claims_table(fitted, claims=SOME)
+    assert claims._nulls_note(table) == "No fit that a row shown here rests on is a null model. "
+    assert not claims._shown_verdicts(table)["Compared"].str.contains("null models").any()
+    assert "null model" not in learning_curves._headline_table(plain, "phenotype").note  # nobody counted weights
 
 
 def test_tasks_have_the_columns_at_every_fraction_and_a_line_where_a_shown_fit_is_null(ev, plain):
@@ -98,7 +100,7 @@ def test_tasks_have_the_columns_at_every_fraction_and_a_line_where_a_shown_fit_i
     line = shown.iloc[4]
     kept = full.results.query("task == 'Shock' and split == 1 and model == 'LR' and fraction == 1 and seed >= 2")
     assert line["LR"] == f"{kept['auroc'].mean():.3f} (2 of 6 null)"[1:] and line["RNN-C"] == "–"
-    assert line["MN-LR-2"].endswith("(0 of 6 null)") and line["Positives in the test set"] == ""
+    assert line["MN-LR-2"].endswith("(0 of 6 null)") and line["Test positives"] == ""
 
 
 def test_a_subgroup_has_the_auroc_of_its_fitted_models(ev):
@@ -116,9 +118,9 @@ def test_a_subgroup_has_the_auroc_of_its_fitted_models(ev):
     assert d.loc["RNN-C", "n_linear"] == 0 and np.isnan(d.loc["RNN-C", "null_share"])
     table = subgroups.subgroup_tables(ev, [group])[1]
     lines = table.shown.set_index("Group")
-    assert list(lines.index) == ["sex female", "sex female, given fitted models", "sex female"]
-    assert lines.loc["sex female, given fitted models", "LR"] == f"{want:.3f} (6 of 10 null)"[1:]
-    assert lines.loc["sex female, given fitted models", "Test stays"] == "" and "null" in table.note
+    assert list(lines.index) == ["sex female", "given fitted models", "sex female"]
+    assert lines.loc["given fitted models", "LR"] == f"{want:.3f} (6 of 10 null)"[1:]
+    assert lines.loc["given fitted models", "Test stays"] == "" and "null" in table.note
 
 
 def test_a_verdict_names_the_null_models_of_both_sides(ev):
@@ -128,13 +130,14 @@ def test_a_verdict_names_the_null_models_of_both_sides(ev):
     # MN-LR-2: 2 splits x 2 tasks x (6 draws + 1 with all labels) x 3 networks; LR without networks
     assert found["null_models"] == "MN-LR-2: 2 of 84; LR: 12 of 28" and found["null_share"] == 12 / 28
     assert run.null_sides("phenotype", [Term(1, "RNN-C", 0.1)])["null_models"] == ""
-    table = claims.section(ev)["claims"]
-    row = table.shown.assign(name=table.frame["claim"]).set_index("name").loc["better than statistics"]
-    assert row["Null models"].startswith("MN-LR-2: ") and "; LR: " in row["Null models"]
-    part = claims.gather_evidence(run).set_index("claim").loc["both degrade"].set_index("part")
+    table = claims.claims_table(ev, claims=SOME)
+    shown = claims._shown_verdicts(table).assign(name=table["claim"]).set_index("name")["Compared"]
+    assert shown["better than statistics"].endswith("; null models: MN-LR-2: 2 of 84; LR: 12 of 28")
+    assert "null models" not in shown["equal with all labels"]  # with all labels no fit is null
+    part = claims.gather_evidence(run, SOME).query("claim == 'both degrade'").set_index("part")
     words = part.loc[[name for name in part.index if "MN-LR-2" in name], "null_models"].item()
     assert words == "MN-LR-2 at 100 %: 0 of 12; MN-LR-2 at 10 %: 2 of 72"
-    assert "kept no weight" in table.note
+    assert "kept no weight" in claims._nulls_note(table)
 
 
 def test_a_sum_over_unlike_tasks_counts_the_fits_that_it_uses(ev):
@@ -157,11 +160,11 @@ def test_tasks_and_labels_have_the_same_number_of_samples_alone(ev):
     stated = replace(ev, info=ev.info | dict(labels="measured", label_facts=facts))
     of_labels = label_notes.section(stated)["labels"].shown.set_index("Task")["AUROC of the number of samples"]
     table = per_task.section(stated)["tasks"]
-    for task, shown in zip(table.shown["Task"], table.shown["Number of samples alone"]):
+    for task, shown in zip(table.shown["Task"], table.shown["Samples alone"]):
         assert shown == of_labels[task]
     assert of_labels["Shock"] == ".610 [.500, .720]" and of_labels["Death"] == "–"
     assert table.frame.groupby("task")["samples_auroc"].first()["Sepsis"] == 0.284
     assert "fewer samples speak for the label" in table.note
     unknown = per_task.section(ev)["tasks"]
-    assert "Number of samples alone" not in unknown.shown and "does not state it" in unknown.note
+    assert "Samples alone" not in unknown.shown and "does not state it" in unknown.note
     assert pd.isna(unknown.frame["samples_auroc"]).all()

@@ -228,7 +228,7 @@ def _nulls_note(table: pd.DataFrame) -> str:
     if table['null_share'].gt(0).any():
         return (
             'Null models: how many fits of each side of the part shown kept no weight and predict the same for '
-            'everybody; a side that is not linear has none and is not named. '
+            'everybody; a side that is not linear has none. Where a row names none, no fit of its part is null. '
         )
     return 'No fit that a row shown here rests on is a null model. ' if table['null_share'].notna().any() else ''
 
@@ -246,8 +246,8 @@ def _shown_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     columns |= dict(verdict='Verdict')
     shown = table[list(columns)].rename(columns=columns)
     shown['Claim'] = [f'“{quote}”' for quote in table['quote']]
-    if table['null_share'].gt(0).any():
-        shown.insert(len(shown.columns) - 1, 'Null models', table['null_models'].fillna('').replace('', '–'))
+    has_null = table['null_share'].gt(0)
+    shown['Compared'] += np.where(has_null, '; null models: ' + table['null_models'].astype(str), '')
     if table['selection'].nunique() > 1:
         shown.insert(2, 'λ', _name_selections(table))
     return shown

@@ -107,15 +107,17 @@ def format_conventions(
         return [f'{_hide_few(k)} of {_hide_few(n)}' for k, n in pairs]
 
     columns = {'Task': d.index, 'Measured': [format_percent(round(v, 3)) for v in d['fraction_measured']]}
-    for rule, words in zip(LABEL_RULES, ('not measured is null', 'not measured is 0')):
-        columns |= {f'Positives, {words}': count(rule), f'Prevalence, {words}': format_column(d, f'prevalence_{rule}')}
-    columns['AUROC of “was it measured”, not measured is 0'] = format_column(d, 'auroc auroc_low auroc_high')
+    for rule, value in zip(LABEL_RULES, ('null', '0')):  # what a label is that was not measured
+        columns[f'Positives ({value})'] = count(rule)
+        columns[f'Prevalence ({value})'] = format_column(d, f'prevalence_{rule}')
+    columns['AUROC of being measured (0)'] = format_column(d, 'auroc auroc_low auroc_high')
     return pd.DataFrame(columns)
 
 # %% ../../nbs/evaluation/label_notes.ipynb #f24275a1
 _CONVENTIONS_NOTE = (
-    'Where not measured is 0, a label says measured, and beyond the limit. The AUROC of “was it measured” is that of a '
-    'score of 1 or 0 against those labels: what knowing who was tested gives, without any value. '
+    'In brackets what a label is that was not measured: null, or 0. Where it is 0, a label says measured, and beyond '
+    'the limit. Being measured is a score of 1 or 0; its AUROC against those labels is what knowing who was tested '
+    'gives, without any value. '
     'A dash: every stay was measured, or the task is made from no samples. '
 )
 
@@ -133,7 +135,7 @@ def conventions_table(
     note = f'{_CONVENTIONS_NOTE}In this run not measured is {own}.'
     counts = [f'{name}_{rule}' for name in ('n', 'positive') for rule in LABEL_RULES]
     hidden = d.assign(**d[counts].where(~d[counts].isin(range(1, MIN_INTERVAL_POSITIVES)))).reset_index()
-    title = 'The labels if not measured were 0, among the test stays'
+    title = 'The labels if not measured is null, and if it is 0, among the test stays'
     return ReportTable('label_conventions', title, hidden, format_conventions(d), note, folded=True)
 
 # %% ../../nbs/evaluation/label_notes.ipynb #21c1829f

@@ -50,8 +50,7 @@ def _task_lines(t: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([t.assign(line=0), second.assign(line=1)])
 
 # %% ../../nbs/evaluation/per_task.ipynb #f48e062c
-_NAMES = dict(task_kind='Tasks', split='Split', name='Task', positives='Positives in the test set')
-_NAMES |= dict(samples='Number of samples alone')
+_NAMES = dict(task_kind='Tasks', split='Split', name='Task', positives='Test positives', samples='Samples alone')
 
 
 def _largest_fraction(ev: Evaluation, tidy: pd.DataFrame) -> pd.DataFrame:
@@ -71,7 +70,7 @@ def _describe_samples(tidy: pd.DataFrame) -> str:
     if tidy['samples_auroc'].isna().all():
         return 'What the number of samples alone gives is not known: the cohort does not state it for these stays.'
     return (
-        'Number of samples alone: the AUROC of how often the measurements of a task were taken in the stays with a '
+        'Samples alone: the AUROC of how often the measurements of a task were taken in the stays with a '
         'label; below .5, fewer samples speak for the label. A dash: the task is made from no samples.'
     )
 

@@ -22,7 +22,7 @@ from .formats import SYSTEM_GROUPS, format_column
 from .intervals import percentile_interval
 from .layout import ReportTable, Section, few_and_all_fractions, kind_title, name_fractions
 from .measures import MIN_INTERVAL_POSITIVES, auroc
-from .null_fits import describe_null_lines, null_columns, null_lines
+from .null_fits import GIVEN_FITTED, describe_null_lines, null_columns, null_lines
 from .results import Evaluation, nested_mean
 
 # %% ../../nbs/evaluation/subgroups.ipynb #cell-010
@@ -198,7 +198,7 @@ def _table_rows(ev: Evaluation, d: pd.DataFrame, kind: str) -> pd.DataFrame:
         lines.append(line | dict.fromkeys(models, '–') | dict(zip(g['model'], g['text'])))
         below = second[(second['by'] == by) & (second['group'] == group) & (second['fraction'] == fraction)]
         if len(below):
-            texts = dict(Group=below['line'].iloc[0]) | dict(zip(below['model'], below['text']))
+            texts = dict(Group=GIVEN_FITTED) | dict(zip(below['model'], below['text']))
             lines.append(dict.fromkeys(line, '') | dict.fromkeys(models, '–') | texts)
     return pd.DataFrame(lines)
 
