@@ -98,6 +98,16 @@ def _sort_results(results: pd.DataFrame) -> pd.DataFrame:
     ranked = results.assign(model=results['model'].map(rank)).sort_values(by, kind='stable')
     return results.loc[ranked.index]
 
+# %% ../../nbs/evaluation/scoring.ipynb #4abc3858
+def _measure_folders(paths: list[Path], test: pd.DataFrame, bootstrap: Bootstrap) -> list[list[MeasuredFit]]:
+    "The fits of each folder, in order; all cores measure, for most of the time is spent in NumPy."
+    from joblib import Parallel, delayed
+
+    def measure(path):
+        return list(evaluate_folder(path, test, bootstrap))
+
+    return Parallel(n_jobs=-1, prefer='threads')(delayed(measure)(path) for path in paths)
+
 # %% ../../nbs/evaluation/scoring.ipynb #cell-023
 def evaluate_run(
     run: Path | str,  # run folder with the outputs of 03_transfer
@@ -108,19 +118,18 @@ def evaluate_run(
     prepared = PreparedCohort.load(run)
     test = prepared.stays.iloc[prepared.rows('test', prepared.sites_of_transfer)].reset_index(drop=True)
     bootstrap = Bootstrap(test['subject_id'], replicates, seed)
-    rows, values, folders = [], [], []
-    for folder in prediction_folders(run):
-        for fit in evaluate_folder(folder.path, test, bootstrap):
-            rows.append(fit.row)
-            values.append(fit.values)
-            folders.append(folder.path)
-    results = _sort_results(pd.DataFrame(rows))
+    paths = [folder.path for folder in prediction_folders(run)]
+    fits, folders = [], []
+    for path, of_folder in zip(paths, _measure_folders(paths, test, bootstrap)):
+        fits += of_folder
+        folders += [path] * len(of_folder)
+    results = _sort_results(pd.DataFrame([fit.row for fit in fits]))
     order = results.index
     results = results.reset_index(drop=True)
     labels = {task: test[task].to_numpy(float) for task in results['task'].unique()}
     return Evaluation(
         results,
-        {metric: np.stack([values[i][metric] for i in order]) for metric in METRICS},
+        {metric: np.stack([fits[i].values[metric] for i in order]) for metric in METRICS},
         {t: np.einsum('bn,n->b', bootstrap.weights, np.nan_to_num(y)) for t, y in labels.items()},
         run_info(run, prepared) | dict(replicates=replicates),
         labels=labels,

@@ -134,9 +134,9 @@ def combine_runs(
     with write_atomic(Path(out), folder=True) as tmp:
         _copy_shared(runs[0], tmp, shared)
         for name in [name for name in steps if name not in shared]:
-            folders = [run / name for run, found in zip(runs, finished) if name in found]
-            models += combine_tables(folders, tmp / name)
-            _mark_done(tmp, name, [found[name] for found in finished if name in found])
+            parts = [run for run, found in zip(runs, finished) if name in found]
+            models += combine_tables([run / name for run in parts], tmp / name)
+            _mark_done(tmp, name, [read_done(name, run) for run in parts])
         manifest = _combined_manifest(runs, list(dict.fromkeys(models)), steps)
         (tmp / 'manifest.json').write_text(json.dumps(manifest, indent=1), encoding='utf-8')
     return Path(out)
