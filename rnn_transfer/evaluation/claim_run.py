@@ -94,12 +94,17 @@ def fractions(
     return sorted(f for f, n in c.iterrows() if fraction_counts(n['stays'], n['positives']))
 
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-023
+def _count_networks(results: pd.DataFrame) -> dict:
+    "For each kind of task, fraction and system how many networks have a result."
+    r = results[results['auroc'].notna()]
+    system = r['model'].str.partition('@')[0].rename('system')
+    return r.groupby(['task_kind', 'fraction', system])['model'].nunique().to_dict()
+
+
 def _networks_at(run: JudgedRun, model: str, kind: str, fraction: float) -> int:
     "How many networks of a system were run in a cell; 0: none."
-    r = run.ev.results
-    cell = (r['task_kind'] == kind) & (r['fraction'] == fraction) & r['auroc'].notna()
-    names = r.loc[cell, 'model'].unique()
-    return sum(name.partition('@')[0] == model for name in names)
+    counts = run.ev.remember(('networks of cells',), lambda: _count_networks(run.ev.results))
+    return counts.get((kind, fraction, model), 0)
 
 
 def fitted_names(

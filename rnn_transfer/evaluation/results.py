@@ -6,7 +6,7 @@
 __all__ = ['Evaluation', 'nested_mean', 'SharedRows']
 
 # %% ../../nbs/evaluation/results.ipynb #cell-002
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -43,7 +43,7 @@ class Evaluation:
     @property
     def models(self) -> list:  # of str
         "The systems, in the order of tables and figures."
-        return sort_systems(self.results['model'])
+        return list(self.remember(('models',), lambda: sort_systems(self.results['model'])))
 
     @property
     def fractions(self) -> list:  # of float
@@ -53,7 +53,8 @@ class Evaluation:
     @property
     def kinds(self) -> list:  # of str
         "The kinds of task: phenotype, learned, mortality, then any other."
-        return display_order(self.results['task_kind'], [*PHENOTYPE_KINDS, 'mortality'])
+        first = [*PHENOTYPE_KINDS, 'mortality']
+        return list(self.remember(('kinds',), lambda: display_order(self.results['task_kind'], first)))
 
 # %% ../../nbs/evaluation/results.ipynb #cell-012
 @patch
@@ -72,18 +73,18 @@ def nested_mean(
     values: np.ndarray,  # (rows, R) a metric; column 0 the estimate, then replicates
     split: np.ndarray,  # (rows,) the split of each row
     task: np.ndarray,  # (rows,) the task of each row
-    positives: np.ndarray | None = None,  # (rows, R) weight of each row's task; None: all alike (macro)
+    positives: Sequence[np.ndarray] | None = None,  # (rows, R) weight of each row's task; None: all alike (macro)
 ) -> np.ndarray:  # (R,) float64
     "Mean over the seeds of a task, then the tasks of a split, then splits."
     values, split, task = np.asarray(values, float), np.asarray(split), np.asarray(task)
-    weights = np.ones_like(values) if positives is None else np.asarray(positives, float)
 
     def mean_of_split(s):
-        fits_of_tasks = [(split == s) & (task == t) for t in np.unique(task[split == s])]
-        task_means = np.stack([values[fits].mean(0) for fits in fits_of_tasks])
-        task_weights = np.stack([weights[fits][0] for fits in fits_of_tasks])
+        fits_of_tasks = [np.flatnonzero((split == s) & (task == t)) for t in np.unique(task[split == s])]
+        task_means, task_weights = np.stack([values[fits].mean(0) for fits in fits_of_tasks]), 1.0
+        if positives is not None:
+            task_weights = np.stack([np.asarray(positives[fits[0]], float) for fits in fits_of_tasks])
         with np.errstate(invalid='ignore', divide='ignore'):
-            return (task_means * task_weights).sum(0) / task_weights.sum(0)
+            return (task_means * task_weights).sum(0) / np.broadcast_to(task_weights, task_means.shape).sum(0)
 
     return np.mean([mean_of_split(s) for s in np.unique(split)], axis=0)
 
@@ -116,8 +117,8 @@ def average(
     only: int | None = None,  # number of columns to average, 1: the estimate; None: the replicates too
 ) -> np.ndarray:  # (1 + replicates,) or (only,) float64
     "Average of a metric over rows of the results, for the test set and each replicate."
-    split, task = (self.results[column].to_numpy()[rows] for column in ('split', 'task'))
-    positives = np.stack([self.positives[t][:only] for t in task]) if how == 'weighted' else None
+    split, task = (self.remember(('column', name), self.results[name].to_numpy)[rows] for name in ('split', 'task'))
+    positives = [self.positives[t][:only] for t in task] if how == 'weighted' else None
     return nested_mean(self.values[metric][np.asarray(rows), :only], split, task, positives)
 
 # %% ../../nbs/evaluation/results.ipynb #cell-025
