@@ -9,6 +9,7 @@ from test_meds import HEART_RATE, change, dataset, reasons
 
 from rnn_transfer.experiment.commands import rnn_transfer_cohort
 from rnn_transfer.sources import meds
+from rnn_transfer.sources.meds_code_tasks import _make_spans
 from rnn_transfer.sources.mimic3_stays import PHENOTYPE_TASKS, phenotypes_by_code
 from rnn_transfer.utilities.errors import BadInput
 
@@ -171,6 +172,21 @@ def test_a_diagnosis_at_the_seam_of_two_admissions_belongs_to_the_first(tmp_path
     more += [(1, "2100-01-12 12:00", "DIAGNOSIS//ICD//10//I10", None)]
     made = labelled(dataset(tmp_path, more=tuple(more)), "t,DIAGNOSIS//ICD//10//R6521,admission,,,")
     assert made.stays["t"].tolist() == made.stays["Shock"].tolist() == [1, 0, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("discharge, begins_after", [("2100-01-05", "2100-01-05"), ("2100-01-20", None)])
+def test_an_admission_within_another_keeps_its_rows(discharge, begins_after):
+    con = duckdb.connect()
+    con.execute("CREATE TABLE admissions (SUBJECT_ID INT, HADM_ID INT, ADMITTIME TIMESTAMP, DISCHTIME TIMESTAMP)")
+    con.execute(f"INSERT INTO admissions VALUES (1, 1, '2100-01-01', '{discharge}')")
+    con.execute("INSERT INTO admissions VALUES (1, 2, '2100-01-05', '2100-01-15')")
+    columns = "*, HADM_ID AS ICUSTAY_ID, ADMITTIME AS INTIME, DISCHTIME AS OUTTIME"
+    con.execute(f"CREATE TABLE stays AS SELECT {columns} FROM admissions")
+    _make_spans(con, 48)
+    query = "SELECT first, last, after FROM task_spans WHERE stay_id = 2 AND period = 'admission'"
+    first, last, after = con.execute(query).fetchone()
+    assert (str(first), str(last)) == ("2100-01-05 00:00:00", "2100-01-15 00:00:00")
+    assert after == (pd.Timestamp(begins_after).to_pydatetime() if begins_after else None)
 
 
 def test_a_task_of_one_class_is_left_out_and_said(six, capsys):

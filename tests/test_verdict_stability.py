@@ -67,6 +67,18 @@ def test_no_cell_loses_or_gains_a_fit(ev):
     assert again(ev, 0).groupby(cell).size().equals(ev.results.groupby(cell).size())
 
 
+def test_a_network_with_fewer_draws_loses_no_fit(ev):
+    r = ev.results
+    kept = (r["model"] != "MN-LR-2@1") | (r["seed"] < 4)
+    values = {metric: v[kept] for metric, v in ev.values.items()}
+    fewer = replace(ev, results=r[kept].reset_index(drop=True), values=values)
+    for i in range(5):
+        found = again(fewer, i)
+        assert len(found) == len(fewer.results)
+        lacking = (found["took"] // 100 == 1) & (found["took"] % 100 >= 4)
+        assert not lacking.any()
+
+
 def test_replicates_stay_with_their_fits(ev):
     found = resample_run(ev, seeded_rng("again", 0), replicates=10)
     rows = {tuple(v): None for v in ev.values["auroc"][:, :11]}

@@ -143,7 +143,7 @@ def least_difference(
     n_networks: int = 1,  # 1 where `spread.networks` is 0
     power: float = POWER,  # probability to find it
 ) -> float:  # AUROC
-    "The smallest true difference that any number of draws finds."
+    "The smallest true difference that is found as draws become countless; with few networks fewer can find less."
     return detectable_difference(replace(spread, draws=0.0, residual=0.0), 2, n_networks, power)
 
 # %% ../../nbs/evaluation/components.ipynb #a1c94b03
@@ -153,10 +153,8 @@ def draws_needed(
     n_networks: int = 5,  # 1 where `spread.networks` is 0
     power: float = POWER,  # probability to find it; .5: the interval is as wide on either side as the difference
     at_most: int = 2000,  # draws
-) -> int | None:  # at least MIN_DRAWS; None: patients and networks alone hide such a difference, or above `at_most`
+) -> int | None:  # at least MIN_DRAWS; None: no number up to `at_most` finds it
     "How many draws of the labels a difference needs to be found."
-    if least_difference(spread, n_networks, power) >= difference:
-        return None
     for n_draws in range(MIN_DRAWS, at_most + 1):
         if detectable_difference(spread, n_draws, n_networks, power) <= difference:
             return n_draws
@@ -181,8 +179,10 @@ def lacking_for_verdict(
 def _describe_need(spread: SourceSpread, n_networks: int, difference: float) -> str:
     "How many draws a difference needs, or what else than draws, and what no number of draws goes below."
     n_draws, least = draws_needed(difference, spread, n_networks), least_difference(spread, n_networks)
+    if n_networks == 1 and spread.networks:
+        return 'not known from one network'
     if n_draws:
-        return f'{difference:g} with {n_draws} draws, {least:.3f} at best'
+        return f'{difference:g} with {n_draws} draws, {min(least, difference):.3f} at best'
     if least < difference:
         return f'{difference:g} with more than 2000 draws, {least:.3f} at best'
     scarce = 'patients' if least_difference(replace(spread, networks=0.0)) >= difference else 'networks'

@@ -106,10 +106,17 @@ def format_conventions(
         pairs = zip(d[f'positive_{rule}'], d[f'n_{rule}'])
         return [f'{_hide_few(k)} of {_hide_few(n)}' for k, n in pairs]
 
-    columns = {'Task': d.index, 'Measured': [format_percent(round(v, 3)) for v in d['fraction_measured']]}
+    def share(values, counts, form):
+        return ['–' if _hide_few(n).startswith('<') else text for text, n in zip(form(values), counts)]
+
+    def percents(values):
+        return [format_percent(round(v, 3)) for v in values]
+
+    columns = {'Task': d.index, 'Measured': share(d['fraction_measured'], d['n_measured'], percents)}
     for rule, value in zip(LABEL_RULES, ('null', '0')):  # what a label is that was not measured
         columns[f'Positives ({value})'] = count(rule)
-        columns[f'Prevalence ({value})'] = format_column(d, f'prevalence_{rule}')
+        prevalence = format_column(d, f'prevalence_{rule}')
+        columns[f'Prevalence ({value})'] = share(prevalence, d[f'positive_{rule}'], list)
     columns['AUROC of being measured (0)'] = format_column(d, 'auroc auroc_low auroc_high')
     return pd.DataFrame(columns)
 
@@ -133,8 +140,11 @@ def conventions_table(
         return None
     own = 'null' if (ev.info.get('labels') or 'measured') == 'measured' else '0'
     note = f'{_CONVENTIONS_NOTE}In this run not measured is {own}.'
+    of_count = {f'prevalence_{rule}': f'positive_{rule}' for rule in LABEL_RULES} | dict(fraction_measured='n_measured')
     counts = [f'{name}_{rule}' for name in ('n', 'positive') for rule in LABEL_RULES]
-    hidden = d.assign(**d[counts].where(~d[counts].isin(range(1, MIN_INTERVAL_POSITIVES)))).reset_index()
+    few = d[counts].isin(range(1, MIN_INTERVAL_POSITIVES))
+    hidden = d.assign(**{name: d[name].where(~few[count]) for name, count in of_count.items()})
+    hidden = hidden.assign(**d[counts].where(~few)).reset_index()
     title = 'The labels if not measured is null, and if it is 0, among the test stays'
     return ReportTable('label_conventions', title, hidden, format_conventions(d), note, folded=True)
 

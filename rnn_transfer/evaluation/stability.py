@@ -156,7 +156,7 @@ def _stability_table(ev: Evaluation, d: pd.DataFrame, kind: str) -> ReportTable:
             'Another sign': [f'{k} of {n}' for k, n in zip(d['differ_sign'], d['n_single'])],
         }
     )
-    return ReportTable(f'stability_{kind}', f'One draw at a time: {kind_title(ev, kind)}', d, shown)
+    return ReportTable(f'stability_{kind}', f'One draw at a time: {kind_title(ev, kind)}', d, shown, _NOTE)
 
 
 def _counts(inside: Iterable[bool | None]) -> str:
@@ -219,4 +219,4 @@ def section(
     d = stability_frame(ev)
     tables = [_stability_table(ev, d, kind) for kind in ev.kinds] if len(d) else []
     checks = [_check_table(ev), stability_of_verdicts_table(ev)]
-    return Section('Other draws, other networks', [_NOTE, *tables, *checks] if tables else checks)
+    return Section('Other draws, other networks', [*tables, *checks])

@@ -44,13 +44,14 @@ def _keys(results: pd.DataFrame) -> pd.DataFrame:
 
 def _sources_of(keys: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     "The keys of the fits that take the place of each fit."
-    cells = keys.groupby(['base', 'split', 'fraction']).ngroup()
-    taken = keys.copy()
-    for number in ('seed', 'network'):
+    taken, cell = keys.copy(), ['base', 'split', 'fraction']
+    for number, by in ('seed', [*cell, 'network']), ('network', cell):
+        cells = keys.groupby(by).ngroup()
         again = _draw_again(cells, keys[number], rng)
         several = keys.groupby(cells)[number].transform('nunique') > 1
         taken[number] = keys[number].map(again).where(several, keys[number]).astype(int)
-    return taken
+    here = pd.MultiIndex.from_frame(taken).isin(pd.MultiIndex.from_frame(keys))
+    return taken.assign(network=taken['network'].where(here, keys['network']))
 
 # %% ../../nbs/evaluation/verdict_stability.ipynb #174c3dc6
 def resample_run(
@@ -93,8 +94,10 @@ def verdict_stability(
 # %% ../../nbs/evaluation/verdict_stability.ipynb #20ea3d32
 _NOTE = (
     'In each of {n} resampled runs as many draws of the labels and networks are drawn, with replacement, from those of '
-    'this run, and all claims are judged again; test patients and tasks stay. *Other*: too few '
-    'draws or networks, or not run. A verdict that seldom comes again rests on the luck of these draws and networks. '
+    'this run, and all claims are judged again; test patients and tasks stay. *Other*: too few draws or networks, or '
+    'not run; claims on the weights of models are left out, of the adjustment too. The shares are bounds from above: '
+    'resampled runs lie around this one, and vary less than new ones. A verdict that seldom comes again rests on the '
+    'luck of these draws and networks. '
 )
 
 

@@ -194,7 +194,8 @@ def read_code_tasks(
     return CodeTasks(path, list(matched), losses, notes)
 
 # %% ../../nbs/sources/meds_code_tasks.ipynb #f6e237f0
-_ENDS = """SELECT s.*, earlier, least(INTIME + to_microseconds({us}), OUTTIME) AS until
+_ENDS = """SELECT s.*, CASE WHEN earlier <= ADMITTIME THEN earlier END AS earlier,
+        least(INTIME + to_microseconds({us}), OUTTIME) AS until
     FROM stays s JOIN (
         SELECT HADM_ID, max(DISCHTIME) OVER (PARTITION BY SUBJECT_ID ORDER BY ADMITTIME, HADM_ID
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS earlier
