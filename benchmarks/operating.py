@@ -35,7 +35,8 @@ def main() -> None:
     design = Design(draws_by_fraction(args.linear, LINEAR_SEED_LIMITS), draws_by_fraction(args.trained, SEED_LIMITS))
     worlds = [(world, sd) for world in ("as published", "no difference") for sd in NETWORKS_SD]
     verdicts = {(world, sd): simulate_verdicts(world, sd, args.runs, design=design) for world, sd in worlds}
-    operating_characteristics(verdicts).round(3).to_csv(args.out, index=False)
+    found = operating_characteristics(verdicts).round(3)
+    found.assign(linear=args.linear, trained=args.trained).to_csv(args.out, index=False)
 
 
 if __name__ == "__main__":
