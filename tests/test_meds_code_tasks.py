@@ -247,7 +247,7 @@ def test_faults_of_the_file_end_in_one_line(six, rows, problem):
         (
             "task,code,period,kind",
             "t,DRUG//A,stay,illness",
-            "column kind: line 2: expected other, phenotype, mortality",
+            "column kind: line 2: expected other, phenotype",
         ),
         ("task,code,period,without_reading", "t,DRUG//A,stay,0", "column threshold: line 2: empty, and there is a wit"),
     ],

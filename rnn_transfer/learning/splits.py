@@ -173,7 +173,7 @@ def check_same_tasks(
     transfer: Sequence[str],  # sites transferred to; empty: all
 ) -> None:
     "BadInput for another value, for sites that overlap, or for a second split where nothing is held out"
-    if same_tasks not in SAME_TASKS:
+    if not (isinstance(same_tasks, bool) or same_tasks in SAME_TASKS[2:]):
         raise BadInput(f"same_tasks={same_tasks!r}: expected True, False or 'both'")
     if same_tasks and (not pretrain or not transfer or set(pretrain) & set(transfer)):
         raise BadInput('same_tasks: needs pretrain_sites and transfer_sites that do not overlap')

@@ -33,7 +33,7 @@ _PERIODS = {  # {period: its words in a definition}
     'rest of admission': 'after the first {hours:g} h, in the admission to hospital',
 }
 _RELATIONS = {'>': 'above', '>=': 'at least', '<': 'below', '<=': 'at most', '=': 'equal to'}
-_KINDS = ('other', 'phenotype', 'mortality')
+_KINDS = ('other', 'phenotype')
 
 
 class TaskRule(NamedTuple):
@@ -46,7 +46,7 @@ class TaskRule(NamedTuple):
     threshold: float | None = None  # in `unit`
     unit: str = ''  # empty: that of the codes
     without_reading: str = ''  # 0: a stay without a number is negative; empty: it has no label
-    kind: str = 'other'  # phenotype, mortality or other
+    kind: str = 'other'  # phenotype or other
     source: str = ''  # where the threshold or the list of codes is from
 
 # %% ../../nbs/sources/meds_code_tasks.ipynb #689ae77c
