@@ -214,7 +214,9 @@ def test_a_killed_process_ends_the_command_in_one_line(folder, tmp_path):
     process, fitting = start_on_two_processes(folder, tmp_path / 'out')
     fitting[0].kill()
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 2 and said.count('\n') == 1 and 'most likely for memory' in said
+    # where the tracker of a pool's temporary files is too late, it warns that they are gone: not a line of ours
+    ours = [line for line in said.splitlines() if 'resource_tracker' not in line]
+    assert process.returncode == 2 and len(ours) == 1 and 'most likely for memory' in ours[0]
     assert list((tmp_path / 'out' / 'fits').glob('*.safetensors')) and not (tmp_path / 'out' / 'report.html').exists()
 
 
