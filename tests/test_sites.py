@@ -357,6 +357,10 @@ def test_roles_that_cannot_be_filled():
         (dict(pretrain_sites='A', transfer_sites='B', splits=2, set='same_tasks=True'), 'leave out --splits'),
         (dict(pretrained='nowhere.safetensors'), 'nowhere.json'),
         (dict(pretrain_sites='A', transfer_sites='B', set='target_scale=mine'), 'target, source'),
+        (dict(set='same_tasks=both'), 'would see its own labels again'),
+        (dict(pretrain_sites='A', transfer_sites='B', set='same_tasks=neither'), 'expected False, True, both'),
+        (dict(pretrain_sites='A', transfer_sites='B', set='same_tasks=1'), 'expected True or False'),
+        (dict(pretrain_sites='A', transfer_sites='B', set='same_tasks=both; n_held_out=8'), 'one must be left'),
     ],
 )
 def test_one_line_and_exit_code_2(tmp_path, capsys, options, message):

@@ -16,7 +16,6 @@ from rnn_transfer.evaluation.features import used_features
 from rnn_transfer.evaluation.hospitals import _why_other_design, hospital_verdicts, read_hospital_rules
 from rnn_transfer.evaluation.limits import describe_limits
 from rnn_transfer.evaluation.scoring import evaluate_run
-from rnn_transfer.experiment.commands import rnn_transfer_paper
 from rnn_transfer.experiment.run import _fill_in_options, describe_plan, run_experiment
 from rnn_transfer.learning.fits import labelled_rows
 from rnn_transfer.learning.networks import read_split
@@ -229,23 +228,6 @@ def test_splits_are_drawn_and_the_classifier_of_the_source_is_added(tmp_path):
     two_sites().save(tmp_path / 'cohort')
     filled = _fill_in_options(tmp_path / 'cohort', 'quick', dict(A_TO_B, same_tasks='both'))[0]
     assert filled['splits'] == 2 and {'zero-shot', 'recalibrated'} <= set(filled['models'])
-
-
-@pytest.mark.parametrize(
-    'options, message',
-    [
-        (dict(set='same_tasks=both'), 'would see its own labels again'),
-        (dict(pretrain_sites='A', transfer_sites='B', set='same_tasks=neither'), 'expected False, True, both'),
-        (dict(pretrain_sites='A', transfer_sites='B', set='same_tasks=1'), 'expected True or False'),
-        (dict(pretrain_sites='A', transfer_sites='B', set='same_tasks=both; n_held_out=8'), 'one must be left'),
-    ],
-)
-def test_one_line_and_exit_code_2(tmp_path, capsys, options, message):
-    two_sites().save(tmp_path / 'cohort')
-    with pytest.raises(SystemExit) as e:
-        rnn_transfer_paper(cohort=str(tmp_path / 'cohort'), out=str(tmp_path / 'run'), **options)
-    said = capsys.readouterr().err
-    assert e.value.code == 2 and message in said and len(said.strip().splitlines()) == 1
 
 
 def test_other_words_and_one_site_are_rejected(tmp_path):

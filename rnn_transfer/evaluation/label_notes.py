@@ -79,6 +79,11 @@ def _hide_few(n: float) -> str:
     return '–' if pd.isna(n) else f'<{MIN_INTERVAL_POSITIVES}' if 0 < n < MIN_INTERVAL_POSITIVES else f'{n:,.0f}'
 
 
+def _is_few(counts: pd.DataFrame) -> pd.DataFrame:
+    "Which counts are from one to four, and hidden."
+    return counts.isin(range(1, MIN_INTERVAL_POSITIVES))
+
+
 def _labels_table(ev: Evaluation, d: pd.DataFrame) -> ReportTable:
     "The table of `label_fact_rows`; counts from one to four are hidden."
     shares = [format_percent(round(a / b, 3)) if b > 0 else '–' for a, b in zip(d['n'], d['n_all'])]
@@ -92,11 +97,20 @@ def _labels_table(ev: Evaluation, d: pd.DataFrame) -> ReportTable:
             'AUROC of the number of samples': format_column(d, 'auroc low high'),
         }
     )
-    d[['n', 'positive']] = d[['n', 'positive']].where(~d[['n', 'positive']].isin(range(1, MIN_INTERVAL_POSITIVES)))
+    d[['n', 'positive']] = d[['n', 'positive']].where(~_is_few(d[['n', 'positive']]))
     title = 'What the labels are, among the test stays'
     return ReportTable('labels', title, d, shown, describe_labels(ev))
 
 # %% ../../nbs/evaluation/label_notes.ipynb #967e4c97
+_COUNTS_OF_SHARES = {f'prevalence_{rule}': f'positive_{rule}' for rule in LABEL_RULES}
+_COUNTS_OF_SHARES |= dict(fraction_measured='n_measured')
+
+
+def _hide_shares(d: pd.DataFrame) -> pd.DataFrame:
+    "The frame of `compare_conventions`, null where a share would give a hidden count away."
+    return d.assign(**{share: d[share].where(~_is_few(d[count])) for share, count in _COUNTS_OF_SHARES.items()})
+
+
 def format_conventions(
     d: pd.DataFrame,  # as `compare_conventions`
 ) -> pd.DataFrame:  # a line a task, all text; counts from one to four are hidden
@@ -106,17 +120,12 @@ def format_conventions(
         pairs = zip(d[f'positive_{rule}'], d[f'n_{rule}'])
         return [f'{_hide_few(k)} of {_hide_few(n)}' for k, n in pairs]
 
-    def share(values, counts, form):
-        return ['–' if _hide_few(n).startswith('<') else text for text, n in zip(form(values), counts)]
-
-    def percents(values):
-        return [format_percent(round(v, 3)) for v in values]
-
-    columns = {'Task': d.index, 'Measured': share(d['fraction_measured'], d['n_measured'], percents)}
+    shares = _hide_shares(d)
+    measured = ['–' if pd.isna(v) else format_percent(round(v, 3)) for v in shares['fraction_measured']]
+    columns = {'Task': d.index, 'Measured': measured}
     for rule, value in zip(LABEL_RULES, ('null', '0')):  # what a label is that was not measured
         columns[f'Positives ({value})'] = count(rule)
-        prevalence = format_column(d, f'prevalence_{rule}')
-        columns[f'Prevalence ({value})'] = share(prevalence, d[f'positive_{rule}'], list)
+        columns[f'Prevalence ({value})'] = format_column(shares, f'prevalence_{rule}')
     columns['AUROC of being measured (0)'] = format_column(d, 'auroc auroc_low auroc_high')
     return pd.DataFrame(columns)
 
@@ -140,11 +149,8 @@ def conventions_table(
         return None
     own = 'null' if (ev.info.get('labels') or 'measured') == 'measured' else '0'
     note = f'{_CONVENTIONS_NOTE}In this run not measured is {own}.'
-    of_count = {f'prevalence_{rule}': f'positive_{rule}' for rule in LABEL_RULES} | dict(fraction_measured='n_measured')
     counts = [f'{name}_{rule}' for name in ('n', 'positive') for rule in LABEL_RULES]
-    few = d[counts].isin(range(1, MIN_INTERVAL_POSITIVES))
-    hidden = d.assign(**{name: d[name].where(~few[count]) for name, count in of_count.items()})
-    hidden = hidden.assign(**d[counts].where(~few)).reset_index()
+    hidden = _hide_shares(d).assign(**d[counts].where(~_is_few(d[counts]))).reset_index()
     title = 'The labels if not measured is null, and if it is 0, among the test stays'
     return ReportTable('label_conventions', title, hidden, format_conventions(d), note, folded=True)
 

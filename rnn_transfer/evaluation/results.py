@@ -80,11 +80,12 @@ def nested_mean(
 
     def mean_of_split(s):
         fits_of_tasks = [np.flatnonzero((split == s) & (task == t)) for t in np.unique(task[split == s])]
-        task_means, task_weights = np.stack([values[fits].mean(0) for fits in fits_of_tasks]), 1.0
+        task_means = np.stack([values[fits].mean(0) for fits in fits_of_tasks])
+        task_weights = np.ones_like(task_means)
         if positives is not None:
             task_weights = np.stack([np.asarray(positives[fits[0]], float) for fits in fits_of_tasks])
         with np.errstate(invalid='ignore', divide='ignore'):
-            return (task_means * task_weights).sum(0) / np.broadcast_to(task_weights, task_means.shape).sum(0)
+            return (task_means * task_weights).sum(0) / task_weights.sum(0)
 
     return np.mean([mean_of_split(s) for s in np.unique(split)], axis=0)
 
