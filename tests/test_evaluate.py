@@ -12,6 +12,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from rnn_transfer.data import PreparedCohort
 from rnn_transfer.evaluate import run_evaluate
+from rnn_transfer.evaluation import scoring
 from rnn_transfer.evaluation.captions import data_caption, run_info
 from rnn_transfer.evaluation.formats import display_group, sort_systems
 from rnn_transfer.evaluation.intervals import percentile_interval
@@ -407,6 +408,24 @@ def test_report_of_a_crowd_holds_its_sections_and_stays_small(crowd):
 
 
 # ---------------------------------------------------------------- what a user can get wrong
+
+
+def test_processes_measure_what_threads_measure(done, monkeypatch):
+    run, ev = done
+    monkeypatch.setattr(scoring, '_MANY_FOLDERS', 1)
+    again = evaluate_run(run, ev.info['replicates'])
+    pd.testing.assert_frame_equal(again.results, ev.results)
+    for metric, values in ev.values.items():
+        np.testing.assert_array_equal(again.values[metric], values)
+
+
+def test_a_process_says_what_is_wrong_in_one_line(tmp_path, monkeypatch):
+    run = simulated_run(tmp_path / 'run', n=200)
+    monkeypatch.setattr(scoring, '_MANY_FOLDERS', 1)
+    f = run / 'split-0' / 'fraction-1' / 'seed-0' / 'predictions.parquet'
+    pd.read_parquet(f).query("model != 'LR'").to_parquet(f, index=False)
+    with pytest.raises(BadInput, match='no predictions and no reason'):
+        evaluate_run(run, 20)
 
 
 def test_missing_files_and_foreign_predictions_are_named(tmp_path):

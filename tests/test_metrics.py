@@ -125,13 +125,14 @@ def test_a_calibration_that_did_not_converge_is_null_with_a_reason(monkeypatch, 
 # ---------------------------------------------------------------- bootstrap
 
 
-def test_replicates_equal_sklearn_on_resampled_stays():
+def test_replicates_equal_sklearn_on_resampled_stays(monkeypatch):
+    monkeypatch.setattr(measures, '_BLOCK', 7)
     r = seeded_rng('resample')
     subjects = r.integers(60, size=100)
     y = (r.random(100) < 0.3).astype(float)
     p = np.round(r.random(100), 1)
     boot = Bootstrap(subjects, 25, 3)
-    values = boot.measure(y, p, block=7)
+    values = boot.measure(y, p)
     for k in range(26):
         again = np.repeat(np.arange(100), boot.weights[k].astype(int))
         assert values['auroc'][k] == pytest.approx(roc_auc_score(y[again], p[again]), abs=1e-12)

@@ -18,63 +18,76 @@ from .intervals import percentile_interval, wilson_interval
 from ..utilities.seeds import seeded_rng
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-007
-class _ByClass(NamedTuple):
-    "The same thing for the positives and for the negatives of a task."
+class _Ranking(NamedTuple):
+    "Sparse (rows, n) float32 matrices of ones: which stays are where; a group has one score that a positive has."
 
-    positive: object
-    negative: object
+    positive: object  # a row for each group, highest score first: its positives
+    tied: object  # a row for each group: its negatives
+    between: object  # groups + 1 rows: the negatives above the first group, between two groups, below the last
 
 
-def _group_by_score(
+def _rank_by_score(
     y: np.ndarray,  # (n,) labels 0 or 1; NaN: the stay is not in this task's cohort
     p: np.ndarray,  # (n,) scores, higher for the positives
-) -> _ByClass:  # two sparse matrices (groups, n) float32: which stays of the class each group holds
-    "Stays grouped by equal score, highest first."
+) -> _Ranking:
+    "Stays by their place among the scores of the positives."
     from scipy import sparse
 
     y, p = np.asarray(y, float), np.asarray(p, float)
     labeled = np.flatnonzero(~np.isnan(y))
-    order = labeled[np.argsort(-p[labeled], kind='stable')]
-    if not len(order):
-        return _ByClass(sparse.csr_matrix((1, len(y))), sparse.csr_matrix((1, len(y))))
-    score, positive = p[order], y[order] > 0
-    tie = np.r_[0, np.cumsum(score[1:] != score[:-1])]
-    has_positive = np.bincount(tie, positive) > 0
-    group = np.cumsum(np.r_[0, has_positive[1:] | has_positive[:-1]])[tie]
-    ones = np.ones(len(order), np.float32)
+    positive, scores = y[labeled] > 0, -p[labeled]
+    groups = np.unique(scores[positive])
+    row = np.searchsorted(groups, scores)
+    tied = np.isin(scores, groups) & ~positive
 
-    def members(of_class):
-        cells = ones[of_class], (group[of_class], order[of_class])
-        return sparse.csr_matrix(cells, shape=(group[-1] + 1, len(y)))
+    def members(chosen, rows):
+        cells = np.ones(chosen.sum(), np.float32), (row[chosen], labeled[chosen])
+        return sparse.csr_matrix(cells, shape=(rows, len(y)))
 
-    return _ByClass(members(positive), members(~positive))
+    n = len(groups)
+    return _Ranking(members(positive, n), members(tied, n), members(~positive & ~tied, n + 1))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-008
-def _count_classes(
-    groups: _ByClass,  # as `_group_by_score` gives
-    w: np.ndarray,  # (n,) or (replicates, n) how often each stay counts
-) -> _ByClass:  # two arrays (groups,) or (groups, replicates) float64
-    "Weighted positives and negatives of each group."
-    return _ByClass(*((members @ w.T).astype(float) for members in groups))
+class _Counts(NamedTuple):
+    "Weighted stays, float64: (groups,) or (groups, replicates), and without the groups for the sum."
+
+    positive: np.ndarray  # positives of each group
+    tied: np.ndarray  # negatives of the same score
+    above: np.ndarray  # negatives of higher scores
+    negatives: np.ndarray  # all negatives, whatever their score
 
 
-def _weighted_counts(y, p, w=None) -> _ByClass:
-    "Weighted positives and negatives of each group of equal scores; `w` None: each stay counts once."
+def _add_up(rows: np.ndarray) -> np.ndarray:
+    "Running sums down the rows, in place; NumPy's own go down each column and miss the cache."
+    for i in range(1, len(rows)):
+        rows[i] += rows[i - 1]
+    return rows
+
+# %% ../../nbs/evaluation/measures.ipynb #2608bac8
+def _count_ranked(
+    ranking: _Ranking,
+    w: np.ndarray,  # (n,) or (n, replicates) how often each stay counts
+) -> _Counts:
+    "Weighted positives of each score, and the negatives tied with it and above it."
+    positive, tied, between = ((members @ w).astype(float) for members in ranking)
+    between[1:] += tied
+    above = _add_up(between)
+    return _Counts(positive, tied, above[:-1], above[-1])
+
+
+def _weighted_counts(y, p, w=None) -> _Counts:
+    "Counts with weights (n,) or (replicates, n); `w` None: each stay counts once."
     w = np.ones(len(y)) if w is None else np.asarray(w)
-    return _count_classes(_group_by_score(y, p), w)
+    return _count_ranked(_rank_by_score(y, p), w.T)
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-012
-def _auroc(
-    positive: np.ndarray,  # (groups, ...) positives of each group, highest scores first
-    negative: np.ndarray,  # (groups, ...) negatives
-    negatives_to: np.ndarray,  # (groups, ...) negatives down to this group
-) -> np.ndarray:  # (...)
-    "AUROC of grouped counts; NaN when a class is missing."
-    lower = negatives_to[-1] - negatives_to
-    lower += negative / 2
-    lower *= positive
+def _auroc(counts: _Counts) -> np.ndarray:
+    "AUROC of grouped counts, a number for each replicate; NaN when a class is missing."
+    lower = counts.negatives - counts.above
+    lower -= counts.tied / 2
+    lower *= counts.positive
     with np.errstate(invalid='ignore', divide='ignore'):
-        return lower.sum(0) / (positive.sum(0) * negatives_to[-1])
+        return lower.sum(0) / (counts.positive.sum(0) * counts.negatives)
 
 
 def _number_or_array(values):
@@ -88,21 +101,18 @@ def auroc(
     w: np.ndarray | None = None,  # (n,) or (replicates, n) how often each stay counts; None: once
 ) -> float | np.ndarray:  # a number, or (replicates,) float64; NaN when a class is missing
     "Area under the ROC curve, ties counted one half."
-    positive, negative = _weighted_counts(y, p, w)
-    return _number_or_array(_auroc(positive, negative, negative.cumsum(0)))
+    return _number_or_array(_auroc(_weighted_counts(y, p, w)))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-025
-def _auprc(
-    positive: np.ndarray,  # (groups, ...) positives of each group, highest scores first
-    negatives_to: np.ndarray,  # (groups, ...) negatives down to this group
-) -> np.ndarray:  # (...)
-    "Average precision of grouped counts; NaN when a class is missing."
-    positives_to = positive.cumsum(0)
-    predicted = positives_to + negatives_to
+def _auprc(counts: _Counts) -> np.ndarray:
+    "Average precision of grouped counts, a number for each replicate; NaN when a class is missing."
+    positives_to = _add_up(counts.positive.copy())
+    predicted = counts.above + counts.tied
+    predicted += positives_to
     precision = np.divide(positives_to, predicted, out=predicted, where=predicted > 0)  # elsewhere it is 0
-    precision *= positive
+    precision *= counts.positive
     with np.errstate(invalid='ignore', divide='ignore'):
-        return np.where(negatives_to[-1] > 0, precision.sum(0) / positives_to[-1], np.nan)
+        return np.where(counts.negatives > 0, precision.sum(0) / counts.positive.sum(0), np.nan)
 
 
 def auprc(
@@ -111,10 +121,15 @@ def auprc(
     w: np.ndarray | None = None,  # (n,) or (replicates, n) how often each stay counts; None: once
 ) -> float | np.ndarray:  # a number, or (replicates,) float64; NaN when a class is missing
     "Area under the precision-recall curve as average precision."
-    positive, negative = _weighted_counts(y, p, w)
-    return _number_or_array(_auprc(positive, negative.cumsum(0)))
+    return _number_or_array(_auprc(_weighted_counts(y, p, w)))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-033
+def _sum_errors(y, p, w) -> np.ndarray:
+    "Weighted sum of the squared differences of the stays with a label."
+    y = np.asarray(y, float)
+    return np.einsum('...n,n->...', w, np.where(np.isnan(y), 0.0, y - p) ** 2)
+
+
 def brier(
     y: np.ndarray,  # (n,) labels 0 or 1; NaN: the stay does not count
     p: np.ndarray,  # (n,) probabilities
@@ -123,13 +138,8 @@ def brier(
     "Mean squared difference between label and probability."
     labeled = ~np.isnan(np.asarray(y, float))
     w = np.ones(len(labeled)) if w is None else np.asarray(w)
-    error = np.where(labeled, np.asarray(y, float) - p, 0.0) ** 2
-
-    def weighted_sum(values):
-        return np.einsum('...n,n->...', w, values)
-
     with np.errstate(invalid='ignore', divide='ignore'):
-        return _number_or_array(weighted_sum(error) / weighted_sum(labeled.astype(float)))
+        return _number_or_array(_sum_errors(y, p, w) / np.einsum('...n,n->...', w, labeled.astype(float)))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-038
 def logistic_fit(
@@ -197,6 +207,15 @@ def calibration_line(
     reason = 'calibration slope: the fit did not converge' if np.isnan(slope) else None
     return CalibrationLine(intercept, slope, reason)
 
+# %% ../../nbs/evaluation/measures.ipynb #3493cc93
+_BLOCK = 512  # replicates at a time: bounds the memory
+
+
+def _split_replicates(weights: np.ndarray) -> list[np.ndarray]:
+    "Weights (n, replicates) in blocks of columns, each contiguous, so that a sparse product copies nothing."
+    blocks = np.array_split(weights, -(-weights.shape[1] // _BLOCK), axis=1)
+    return [np.ascontiguousarray(block) for block in blocks]
+
 # %% ../../nbs/evaluation/measures.ipynb #cell-051
 METRICS = 'auroc', 'auprc', 'brier'
 
@@ -216,21 +235,22 @@ class Bootstrap:
         counts = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(replicates)]
         weights = np.stack([np.ones(n), *counts], 1).astype(np.float32)[subject]
         self.weights = weights.T  # (1 + replicates, n) how often each stay counts; row 0 is the cohort as it is
+        self._blocks = _split_replicates(weights)
         self.subjects, self.replicates, self.n_subjects = subject, replicates, n  # subjects counted from 0
 
     def measure(
         self,
         y: np.ndarray,  # (n,) labels 0 or 1; NaN: the stay does not count
         p: np.ndarray,  # (n,) probabilities; used where y is known
-        block: int = 250,  # replicates at a time: bounds the memory
     ) -> dict:  # metric -> (1 + replicates,) float64; entry 0 is the estimate itself
         "AUROC, AUPRC and Brier score of every replicate: one sort, then sums over groups."
-        groups, blocks = _group_by_score(y, p), []
-        for start in range(0, self.replicates + 1, block):
-            positive, negative = _count_classes(groups, self.weights[start : start + block])
-            negatives_to = negative.cumsum(0)
-            blocks.append([_auroc(positive, negative, negatives_to), _auprc(positive, negatives_to)])
-        return dict(zip(METRICS, [*np.concatenate(blocks, axis=1), brier(y, p, self.weights)]))
+        ranking, blocks = _rank_by_score(y, p), []
+        for weights in self._blocks:
+            counts = _count_ranked(ranking, weights)
+            blocks.append([_auroc(counts), _auprc(counts), counts.positive.sum(0) + counts.negatives])
+        auroc, auprc, labeled = np.concatenate(blocks, axis=1)
+        with np.errstate(invalid='ignore'):
+            return dict(zip(METRICS, [auroc, auprc, _sum_errors(y, p, self.weights) / labeled]))
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-060
 def simulate_coverage(

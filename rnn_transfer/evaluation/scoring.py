@@ -99,14 +99,20 @@ def _sort_results(results: pd.DataFrame) -> pd.DataFrame:
     return results.loc[ranked.index]
 
 # %% ../../nbs/evaluation/scoring.ipynb #4abc3858
+_MANY_FOLDERS = 40  # from here on processes save more than the seconds that they take to start
+
+
+def _measure_folder(path: Path, test: pd.DataFrame, bootstrap: Bootstrap) -> list[MeasuredFit]:
+    "The fits of one folder, for a thread or process of its own."
+    return list(evaluate_folder(path, test, bootstrap))
+
+
 def _measure_folders(paths: list[Path], test: pd.DataFrame, bootstrap: Bootstrap) -> list[list[MeasuredFit]]:
-    "The fits of each folder, in order; all cores measure, for most of the time is spent in NumPy."
+    "The fits of each folder, in order; all cores measure: threads for few folders, processes for many."
     from joblib import Parallel, delayed
 
-    def measure(path):
-        return list(evaluate_folder(path, test, bootstrap))
-
-    return Parallel(n_jobs=-1, prefer='threads')(delayed(measure)(path) for path in paths)
+    prefer = 'processes' if len(paths) >= _MANY_FOLDERS else 'threads'
+    return Parallel(n_jobs=-1, prefer=prefer)(delayed(_measure_folder)(path, test, bootstrap) for path in paths)
 
 # %% ../../nbs/evaluation/scoring.ipynb #cell-023
 def evaluate_run(
@@ -129,7 +135,7 @@ def evaluate_run(
     labels = {task: test[task].to_numpy(float) for task in results['task'].unique()}
     return Evaluation(
         results,
-        {metric: np.stack([fits[i].values[metric] for i in order]) for metric in METRICS},
+        {metric: np.stack([fits[i].values.pop(metric) for i in order]) for metric in METRICS},  # one copy at a time
         {t: np.einsum('bn,n->b', bootstrap.weights, np.nan_to_num(y)) for t, y in labels.items()},
         run_info(run, prepared) | dict(replicates=replicates),
         labels=labels,
