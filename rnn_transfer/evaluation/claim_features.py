@@ -24,6 +24,7 @@ from .null_fits import count_nulls, is_null_fit, side_columns
 from .results import Evaluation
 from .three_sources import system_sources
 from ..learning.l1_logistic import NEAR_ZERO
+from ..learning.systems import find_networks
 from ..utilities.seeds import seeded_rng
 
 # %% ../../nbs/evaluation/claim_features.ipynb #cell-007
@@ -71,7 +72,7 @@ def join_remarks(
 def _near_zero_table(run: JudgedRun, model: str, kinds: list) -> tuple:
     "Fraction of the features near zero with all labels, tasks down, networks across; a remark on null models; counts."
     r = run.ev.results
-    of_model = r['model'].str.partition('@')[0] == model
+    of_model = r['model'].isin(find_networks(run.ev.models, model).values())
     fits = r[of_model & (r['fraction'] == 1) & r['task_kind'].isin(kinds)]
     if 'n_near_zero' not in fits or fits['n_near_zero'].isna().all():
         raise NotRun(f'{model}: no weights were counted')
@@ -149,8 +150,7 @@ def network_weights(
     model: str = 'MN-LR-1',  # a linear model on hidden states
 ) -> dict:  # network -> split -> DataFrame of absolute weights: tasks down, features across
     "The weights of a model with each of its networks, as far as they were written."
-    names = {int(m.partition('@')[2] or 0): m for m in ev.models if m.partition('@')[0] == model}
-    found = {k: used_features(run, names[k]) for k in sorted(names)}
+    found = {k: used_features(run, name) for k, name in find_networks(ev.models, model).items()}
     return {k: of_splits for k, of_splits in found.items() if of_splits}
 
 

@@ -97,8 +97,8 @@ def fractions(
 def _count_networks(results: pd.DataFrame) -> dict:
     "For each kind of task, fraction and system how many networks have a result."
     r = results[results['auroc'].notna()]
-    system = r['model'].str.partition('@')[0].rename('system')
-    return r.groupby(['task_kind', 'fraction', system])['model'].nunique().to_dict()
+    systems = {m: parse_model(m, check=False).shared_name for m in r['model'].unique()}
+    return r.groupby(['task_kind', 'fraction', r['model'].map(systems).rename('system')])['model'].nunique().to_dict()
 
 
 def _networks_at(run: JudgedRun, model: str, kind: str, fraction: float) -> int:
@@ -129,7 +129,7 @@ def uses_fine(
     run: JudgedRun,  # the run
 ) -> bool:
     "Whether any system of the run was fitted by the fine grid, so that the two rules differ."
-    return any(m.partition('@')[0].endswith(f':{FINE}') for m in run.models)
+    return any(parse_model(m, check=False).criterion == FINE for m in run.models)
 
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-027
 def _with_names(run: JudgedRun, kind: str, terms: list) -> list:

@@ -21,6 +21,7 @@ from .layout import ReportTable, Section
 from .measures import MIN_INTERVAL_POSITIVES
 from .results import Evaluation
 from .three_sources import system_sources
+from ..learning.systems import parse_model
 
 # %% ../../nbs/evaluation/label_notes.ipynb #cell-008
 def label_fact_rows(
@@ -174,7 +175,7 @@ def describe_exploratory(
     judged = [m for m in ev.models if re.split('[:@]', m)[0] in _JUDGED]
     draws = ev.results[ev.results['model'].isin(judged)].groupby(['model', 'fraction'])['seed'].nunique()
     draws = draws[[system_sources(*cell).drawn for cell in draws.index]]
-    networks = Counter(m.partition('@')[0] for m in judged if m.startswith('MN-LR-2'))
+    networks = Counter(parse_model(m, check=False).shared_name for m in judged if m.startswith('MN-LR-2'))
     fewest, fraction = (int(draws.min()), draws.idxmin()[1]) if len(draws) else (None, None)
     lacking = lacking_for_verdict(fewest, max(networks.values(), default=None), fraction)
     if not lacking:

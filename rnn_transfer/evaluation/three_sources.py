@@ -20,7 +20,7 @@ from .components import ThreeSourceInterval, logit_interval, three_source_interv
 from .null_fits import count_nulls, is_null_fit, null_columns
 from .results import Evaluation
 from .sums import FractionTables, interval_of_sum
-from ..learning.systems import PHENOTYPE_KINDS, parse_model
+from ..learning.systems import PHENOTYPE_KINDS, find_networks, parse_model
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-010
@@ -51,14 +51,12 @@ _CELL = ['draw', 'network']
 
 def _network_number(model: str) -> int:
     "Which network of a system a name stands for: 0, or the number after `@`."
-    number = model.partition('@')[2]
-    return int(number) if number.isdigit() else 0
+    return parse_model(model, check=False).init
 
 
 def _find_fits(ev: Evaluation, model: str, kind: str, fraction: float) -> pd.DataFrame:
     "The fits of a system with all its networks: split, task, draw, network, and position in the results."
-    alone = _network_number(model) > 0
-    same = [m for m in ev.models if m == model or (not alone and m.partition('@')[0] == model)]
+    same = [model] if _network_number(model) else find_networks(ev.models, model).values()
     r = ev.results
     keep = r['model'].isin(same) & (r['task_kind'] == kind) & (r['fraction'] == fraction) & r['auroc'].notna()
     fits = r.loc[keep, [*_TASK, 'seed']].rename(columns=dict(seed='draw'))

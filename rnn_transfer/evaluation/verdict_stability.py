@@ -19,6 +19,7 @@ from .claims import judge_claims
 from .components import TOO_FEW
 from .layout import ReportTable
 from .results import Evaluation
+from ..learning.systems import parse_model
 from ..utilities.seeds import seeded_rng
 
 # %% ../../nbs/evaluation/verdict_stability.ipynb #76d5c5c1
@@ -37,9 +38,10 @@ _KEY = ['base', 'network', 'split', 'task', 'fraction', 'seed']
 
 def _keys(results: pd.DataFrame) -> pd.DataFrame:
     "What names a fit: its system without the network, the network, split, task, fraction and draw."
-    parts = results['model'].str.partition('@')
-    network = pd.to_numeric(parts[2].where(parts[2] != '', '0'))
-    return results[['split', 'task', 'fraction', 'seed']].assign(base=parts[0], network=network)[_KEY]
+    models = {m: parse_model(m, check=False) for m in results['model'].unique()}
+    base = results['model'].map({m: system.shared_name for m, system in models.items()})
+    network = results['model'].map({m: system.init for m, system in models.items()})
+    return results[['split', 'task', 'fraction', 'seed']].assign(base=base, network=network)[_KEY]
 
 
 def _sources_of(keys: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

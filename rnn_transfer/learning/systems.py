@@ -5,11 +5,14 @@
 # %% auto #0
 __all__ = ['ABLATION_NETWORKS', 'FEATURE_BLOCKS', 'SYSTEMS', 'SAME_TASK_SYSTEMS', 'SITE_SYSTEMS', 'SCORE_SYSTEMS', 'SYSTEM_NAMES',
            'SAME_TASKS', 'LEARNED_KIND', 'PHENOTYPE_KINDS', 'SELECTION_CRITERIA', 'CROSS_VALIDATED', 'System',
-           'SystemId', 'is_pooled', 'parse_model', 'describe_system', 'is_score']
+           'SystemId', 'is_pooled', 'parse_model', 'describe_system', 'find_networks', 'is_score']
 
 # %% ../../nbs/learning/systems.ipynb #cell-003
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from fastcore.basics import patch
 
 from ..utilities.errors import BadInput
 
@@ -236,6 +239,21 @@ def describe_system(
     if m.init:
         text += f'; other initial weights ({m.init})'
     return text
+
+# %% ../../nbs/learning/systems.ipynb #240445d7
+@patch(as_prop=True)
+def shared_name(self: SystemId) -> str:  # such as `MN-LR-2:cv` of `MN-LR-2:cv@1`
+    "The name without the number of the network: what all initialisations have in common"
+    return self.name.partition('@')[0]
+
+
+def find_networks(
+    models: Iterable[str],  # names, also of systems that are not known
+    model: str,  # a name without the number of a network, such as `MN-LR-2:cv`
+) -> dict[int, str]:  # number of the network -> name; 0 is the network of the run
+    "The names that are one system with each of its networks"
+    parsed = [parse_model(m, check=False) for m in models]
+    return {m.init: m.name for m in sorted(parsed, key=lambda m: m.init) if m.shared_name == model}
 
 # %% ../../nbs/learning/systems.ipynb #cell-041
 def is_score(
