@@ -158,15 +158,23 @@ def _gather_fraction(ev: Evaluation, fits: pd.DataFrame, terms: list[Term]) -> t
     return found, FractionTables(found.values, *levels, *_sources_of(terms)), averages
 
 # %% ../../nbs/evaluation/three_sources.ipynb #56603f3a
+def _complete_fits(ev: Evaluation, kind: str, terms: list[Term]) -> pd.DataFrame:
+    "Joined fits of the terms of one fraction, of complete tasks and sorted by them; looked for once."
+
+    def find():
+        return _complete_tasks(_join_fits(ev, kind, terms)).sort_values(_TASK, kind='stable')
+
+    return ev.remember(('complete fits', kind, tuple(terms)), find)
+
+
 def _fits_of_sum(ev: Evaluation, kind: str, terms: list[Term]) -> tuple[list, list]:
     "Fits and terms of each fraction of a sum, over the tasks that all fractions have; none without such a task."
     by_fraction = [[t for t in terms if t.fraction == f] for f in dict.fromkeys(t.fraction for t in terms)]
-    fits = [_complete_tasks(_join_fits(ev, kind, of_fraction)) for of_fraction in by_fraction]
-    shared = set.intersection(*(set(d[_TASK].itertuples(index=False, name=None)) for d in fits))
-    if not shared:
+    fits = [_complete_fits(ev, kind, of_fraction) for of_fraction in by_fraction]
+    tasks = [list(zip(d['split'], d['task'])) for d in fits]
+    if not (shared := set.intersection(*map(set, tasks))):
         return [], []
-    fits = [d[[key in shared for key in d[_TASK].itertuples(index=False, name=None)]] for d in fits]
-    return [d.sort_values(_TASK, kind='stable') for d in fits], by_fraction
+    return [d[[task in shared for task in of_fit]] for d, of_fit in zip(fits, tasks)], by_fraction
 
 
 def _gather(ev: Evaluation, kind: str, terms: list[Term]) -> _Gathered | None:
@@ -220,7 +228,7 @@ def sum_by_task(
     terms: list[Term],  # as for `combined_interval`
 ) -> pd.Series:  # task -> the sum, mean over draws, networks and splits; empty where the terms share no fit
     "The same sum for each task alone."
-    found = _gather(ev, kind, terms)
+    found = _gather_once(ev, kind, terms)
     if found is None:
         return pd.Series(dtype=float)
     sums = sum(np.nanmean(t.values, axis=(1, 2)) for t in found.tables)
