@@ -189,6 +189,22 @@ def test_an_admission_within_another_keeps_its_rows(discharge, begins_after):
     assert after == (pd.Timestamp(begins_after).to_pydatetime() if begins_after else None)
 
 
+def test_a_row_in_two_stays_is_one_row_of_the_counts(tmp_path):
+    "Two overlapping admissions: a row in both counts for both labels, and once among the rows."
+    marks = [("2100-01-05 10:00", "HOSPITAL_ADMISSION//X"), ("2100-01-05 12:00", "ICU_ADMISSION//MICU")]
+    marks += [("2100-01-09 12:00", "ICU_DISCHARGE//MICU"), ("2100-01-12 12:00", "HOSPITAL_DISCHARGE//HOME")]
+    both = "2100-01-05 20:00"
+    more = [(1, time, code, None) for time, code in marks] + [(1, "2100-01-05 13:00", HEART_RATE, 80.0)]
+    more += [(1, "2100-01-12 12:00", "DIAGNOSIS//ICD//10//I10", None)]
+    more += [(1, both, LACTATE, None), (1, both, LACTATE, 5.0), (1, "2100-02-01", LACTATE, 9.0)]
+    more += [(2, EARLY, LACTATE, 1.0)]
+    made = labelled(dataset(tmp_path, more=tuple(more)), f"t,{LACTATE},admission,>,4,mmol/L")
+    assert made.stays.loc[made.stays["subject_id"] == 1, "t"].tolist() == [1, 1]
+    said = reasons(made)
+    assert "1 of 4 rows (25.0%) dropped: t: outside of the period of every stay that is kept" in said
+    assert "1 of 4 rows (25.0%) unreadable: t: no number to compare" in said
+
+
 def test_a_task_of_one_class_is_left_out_and_said(six, capsys):
     path = tasks_file(six, f"t,{LACTATE},stay,>,40,", f"u,{LACTATE},stay,>,0.5,", "v,DRUG//A,rest of stay,,,")
     rnn_transfer_cohort("meds", path=str(six), tasks=str(path), out=str(six / "out"))

@@ -221,7 +221,7 @@ def _make_spans(con: duckdb.DuckDBPyConnection, hours: float) -> None:
     con.execute(f'CREATE OR REPLACE TABLE task_spans AS WITH ends AS ({ends}) {" UNION ALL ".join(parts)}')
 
 # %% ../../nbs/sources/meds_code_tasks.ipynb #f716b2ad
-_COUNTED = """SELECT r.rule, r.of_period, s.stay_id, count(*) AS n, count(x) AS n_numbers,
+_COUNTED = """SELECT r.rule, r.place, s.stay_id, count(*) AS n, count(x) AS n_numbers,
         count(*) FILTER (CASE relation WHEN '' THEN true WHEN '>' THEN x > threshold WHEN '>=' THEN x >= threshold
             WHEN '<' THEN x < threshold WHEN '<=' THEN x <= threshold ELSE x = threshold END) AS n_positive
     FROM (
@@ -237,11 +237,12 @@ _COUNTED = """SELECT r.rule, r.of_period, s.stay_id, count(*) AS n, count(x) AS 
 
 # %% ../../nbs/sources/meds_code_tasks.ipynb #3b910c07
 def _count_rows(con: duckdb.DuckDBPyConnection, files: MedsFiles, rules: list[TaskRule]) -> pd.DataFrame:
-    "Counts by rule and stay, of its own period and of what is known when the input window ends."
+    "Counts by rule and stay: of its own period, of what is known when the input window ends, and of all rows once."
     d = pd.DataFrame(rules).assign(rule=range(len(rules)))
     d['threshold'] = d['threshold'].astype(float)
-    own = d[['rule', 'period', 'relation', 'threshold']].assign(of_period=True)
-    con.register('rule_frame', pd.concat([own, own.assign(of_period=False, period='known')]))
+    own = d[['rule', 'period', 'relation', 'threshold']].assign(place='period')
+    known, anywhere = own.assign(place='known', period='known'), own.assign(place='anywhere', period='')
+    con.register('rule_frame', pd.concat([own, known, anywhere]))
     with damaged_shards_named(con, files):
         counted = con.execute(_COUNTED.format(scan=scan_shards(files))).df()
     con.unregister('rule_frame')
@@ -257,11 +258,11 @@ def _label_rule(rule: TaskRule, counted: pd.DataFrame, spans: pd.Index, stays: p
     return label.where(stays.isin(spans))
 
 # %% ../../nbs/sources/meds_code_tasks.ipynb #b0fd848e
-def _count_unlabelled(rules: list[TaskRule], counts: pd.DataFrame, short: int, label: pd.Series) -> list[Loss]:
+def _count_unlabelled(rules: list[TaskRule], rows: pd.DataFrame, short: int, label: pd.Series) -> list[Loss]:
     "Rows of a task that no stay has, rows without a number, and stays without a label."
-    task = label.name
-    n, outside = int(counts['n'].sum()), int(counts.loc[counts['stay_id'].isna(), 'n'].sum())
-    of_threshold = counts[counts['rule'].map(lambda i: bool(rules[i].relation))]
+    task, in_period, anywhere = label.name, rows[rows['place'] == 'period'], rows[rows['place'] == 'anywhere']
+    n, outside = int(anywhere['n'].sum()), int(in_period.loc[in_period['stay_id'].isna(), 'n'].sum())
+    of_threshold = anywhere[anywhere['rule'].map(lambda i: bool(rules[i].relation))]
     n_threshold, numbers = int(of_threshold['n'].sum()), int(of_threshold['n_numbers'].sum())
     unmeasured = int(label.isna().sum()) - short
     losses = [
@@ -316,9 +317,10 @@ class _Counts(NamedTuple):
 
 def _label_task(counts: _Counts, rules: list[TaskRule], of_task: list[int]) -> tuple[pd.Series, list[Loss]]:
     "The label of each stay by all rows of a task, and what was lost."
-    rows = counts.rows[counts.rows['rule'].isin(of_task) & counts.rows['of_period']]
+    rows = counts.rows[counts.rows['rule'].isin(of_task)]
     there = [counts.spans.get(rules[i].period, []) for i in of_task]
-    labels = [_label_rule(rules[i], rows[rows['rule'] == i], spans, counts.stays) for i, spans in zip(of_task, there)]
+    found = [rows[(rows['rule'] == i) & (rows['place'] == 'period')] for i in of_task]
+    labels = [_label_rule(rules[i], *pair, counts.stays) for i, pair in zip(of_task, zip(found, there))]
     label = pd.concat(labels, axis=1).max(axis=1).rename(rules[of_task[0]].task)
     short = len(counts.stays) - len(set().union(*there))
     return label, _count_unlabelled(rules, rows, short, label)
@@ -326,7 +328,7 @@ def _label_task(counts: _Counts, rules: list[TaskRule], of_task: list[int]) -> t
 # %% ../../nbs/sources/meds_code_tasks.ipynb #e49f7266
 def _known_stays(counts: _Counts, of_task: list[int]) -> set:
     "The stays with a row of the task before the input window ends."
-    rows = counts.rows[counts.rows['rule'].isin(of_task) & ~counts.rows['of_period']]
+    rows = counts.rows[counts.rows['rule'].isin(of_task) & (counts.rows['place'] == 'known')]
     return set(rows.loc[rows['n_positive'] > 0, 'stay_id'].dropna())
 
 # %% ../../nbs/sources/meds_code_tasks.ipynb #9dd4f0ca
