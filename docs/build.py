@@ -204,7 +204,7 @@ MENU = [
                     "gzip_files",
                     "json_files",
                 ),
-                *("checkpoint_form", "run_records", "code_hashes", "help_texts", "display"),
+                *("checkpoint_form", "run_records", "code_hashes", "processes", "help_texts", "display"),
             )
         ]
         + ["testing.ipynb"],

@@ -412,7 +412,7 @@ def test_report_of_a_crowd_holds_its_sections_and_stays_small(crowd):
 
 def test_processes_measure_what_threads_measure(done, monkeypatch):
     run, ev = done
-    monkeypatch.setattr(scoring, '_MANY_FOLDERS', 1)
+    monkeypatch.setattr(scoring, '_FOLDERS_OF_A_PROCESS', 2)
     again = evaluate_run(run, ev.info['replicates'])
     pd.testing.assert_frame_equal(again.results, ev.results)
     for metric, values in ev.values.items():
@@ -421,7 +421,7 @@ def test_processes_measure_what_threads_measure(done, monkeypatch):
 
 def test_a_process_says_what_is_wrong_in_one_line(tmp_path, monkeypatch):
     run = simulated_run(tmp_path / 'run', n=200)
-    monkeypatch.setattr(scoring, '_MANY_FOLDERS', 1)
+    monkeypatch.setattr(scoring, '_FOLDERS_OF_A_PROCESS', 2)
     f = run / 'split-0' / 'fraction-1' / 'seed-0' / 'predictions.parquet'
     pd.read_parquet(f).query("model != 'LR'").to_parquet(f, index=False)
     with pytest.raises(BadInput, match='no predictions and no reason'):

@@ -7,16 +7,12 @@ __all__ = ['ApplySettings', 'parse_labels', 'plan_label', 'apply_network']
 
 # %% ../../nbs/apply/run.ipynb #cell-002
 import json
-import os
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import product
 from pathlib import Path
-from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +45,7 @@ from ..evaluation.plotting import ReportFigure
 from ..utilities.errors import BadInput, warn_user
 from ..utilities.files import write_atomic, write_csv
 from ..utilities.name_lists import split_known_names
+from ..utilities.processes import end_with_parent
 
 # %% ../../nbs/apply/run.ipynb #cell-007
 @dataclass(frozen=True)
@@ -181,23 +178,10 @@ def _progress_bar(fits: Iterable, total: int, progress: bool | None) -> Iterable
 
     return tqdm(fits, total=total, unit='fit', disable=None if progress is None else not progress)
 
-# %% ../../nbs/apply/run.ipynb #44f074ed
-@cache
-def _end_with_parent() -> None:
-    "Let this process end when the one that started it has ended (not on Windows, which never says so)"
-    parent = os.getppid()
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
-
 # %% ../../nbs/apply/run.ipynb #62d1c35f
 def _fit_elsewhere(*how) -> AppliedFit:
     "`_fit_and_keep` in another process"
-    _end_with_parent()
+    end_with_parent()
     return _fit_and_keep(*how)
 
 # %% ../../nbs/apply/run.ipynb #4277ef20

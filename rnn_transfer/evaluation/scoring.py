@@ -7,6 +7,7 @@ __all__ = ['RESULT_COLUMNS', 'EXTRA_COLUMNS', 'evaluate_folder', 'evaluate_run']
 
 # %% ../../nbs/evaluation/scoring.ipynb #cell-002
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 # %% ../../nbs/evaluation/scoring.ipynb #cell-003
@@ -29,6 +30,7 @@ from rnn_transfer.evaluation.run_folder import (
 )
 from ..learning.systems import is_score
 from ..utilities.errors import BadInput
+from ..utilities.processes import affordable_processes, end_with_parent
 
 # %% ../../nbs/evaluation/scoring.ipynb #cell-007
 _KEY = ['split', 'task', 'task_kind', 'model', 'fraction', 'seed']
@@ -99,20 +101,35 @@ def _sort_results(results: pd.DataFrame) -> pd.DataFrame:
     return results.loc[ranked.index]
 
 # %% ../../nbs/evaluation/scoring.ipynb #4abc3858
-_MANY_FOLDERS = 40  # from here on processes save more than the seconds that they take to start
+_FOLDERS_OF_A_PROCESS = 10  # with fewer, a process takes longer to start than it saves
+_GIGABYTES_OF_A_PROCESS = 0.5
 
 
 def _measure_folder(path: Path, test: pd.DataFrame, bootstrap: Bootstrap) -> list[MeasuredFit]:
-    "The fits of one folder, for a thread or process of its own."
+    "The fits of one folder."
     return list(evaluate_folder(path, test, bootstrap))
 
 
-def _measure_folders(paths: list[Path], test: pd.DataFrame, bootstrap: Bootstrap) -> list[list[MeasuredFit]]:
-    "The fits of each folder, in order; all cores measure: threads for few folders, processes for many."
+def _measure_elsewhere(*how) -> list[MeasuredFit]:
+    "`_measure_folder` in another process."
+    end_with_parent()
+    return _measure_folder(*how)
+
+
+def _measure_folders(paths: list[Path], test: pd.DataFrame, bootstrap: Bootstrap) -> Iterator[list[MeasuredFit]]:
+    "The fits of each folder, in order; several processes measure where there are many folders."
     from joblib import Parallel, delayed
 
-    prefer = 'processes' if len(paths) >= _MANY_FOLDERS else 'threads'
-    return Parallel(n_jobs=-1, prefer=prefer)(delayed(_measure_folder)(path, test, bootstrap) for path in paths)
+    processes = min(affordable_processes(_GIGABYTES_OF_A_PROCESS), len(paths) // _FOLDERS_OF_A_PROCESS)
+    measure = _measure_elsewhere if processes > 1 else _measure_folder
+    try:
+        calls = (delayed(measure)(path, test, bootstrap) for path in paths)
+        yield from Parallel(n_jobs=max(1, processes), return_as='generator')(calls)
+    except BrokenProcessPool:
+        raise BadInput(
+            f'one of {processes} processes that measure was killed, most likely for memory; '
+            'evaluate again when other programs have ended'
+        ) from None
 
 # %% ../../nbs/evaluation/scoring.ipynb #cell-023
 def evaluate_run(

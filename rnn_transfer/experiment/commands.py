@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 from ..cohorts.losses import describe_losses, read_losses
 from rnn_transfer.experiment.commandline import (
-    available_cpus,
     command,
     default_workers,
     one_line_errors,
@@ -32,6 +31,7 @@ from rnn_transfer.experiment.commandline import (
 from ..sources.known_sources import SOURCES, complete_comment
 from ..utilities.errors import BadInput, InputWarning
 from ..utilities.name_lists import split_names
+from ..utilities.processes import available_cpus
 
 # %% ../../nbs/experiment/commands.ipynb #cell-005
 if TYPE_CHECKING:
