@@ -17,7 +17,7 @@ import pandas as pd
 
 # %% ../nbs/02_pretrain.ipynb #cell-004
 from .cohorts.hourly import value_and_mask_columns
-from .cohorts.sites import at_sites, used_in_pretraining
+from .cohorts.sites import used_in_pretraining
 from .data import PreparedCohort
 from .learning.autoencoder import Autoencoder, observed_values, reconstruction_loss
 from .learning.networks import held_out_tasks, network_features
@@ -25,10 +25,7 @@ from rnn_transfer.learning.splits import (
     Split,
     check_enough_left,
     check_same_tasks,
-    count_prevalences,
-    count_test_positives,
-    draw_splits,
-    least_test_positives,
+    draw_cohort_splits,
     remove_leakage,
 )
 
@@ -272,14 +269,12 @@ def _draw_split(
     "The split of a number, and the start of its description; None for low, high or fewest: as the cohort says"
     if not 0 <= number < n_splits:
         raise BadInput(f'split {number}: there are {n_splits}, counted from 0')
-    default_low, default_high = data.meta.get('held_out_prevalence') or [0.0, 1.0]
-    span = [default_low if low is None else low, default_high if high is None else high]
-    prevalence = count_prevalences(data.stays[at_sites(data.stays, data.sites_of_pretraining)], data.phenotypes)
-    positives = count_test_positives(data.stays[at_sites(data.stays, data.sites_of_pretraining)], data.phenotypes)
-    fewest = least_test_positives(data.meta, fewest)
-    split = draw_splits(data.tasks, prevalence, n_splits, n_held_out, *span, seed, positives, fewest)[number]
+    sites = data.sites_of_pretraining, data.sites_of_transfer
+    numbers = n_splits, n_held_out, low, high, seed, fewest
+    drawn = draw_cohort_splits(data.stays, data.tasks, data.meta, *sites, *numbers)
+    split = drawn.splits[number]
     manifest = dict(split=number, source=split.source, target=split.target)
-    return split, manifest | dict(prevalence=prevalence[split.target].to_dict(), held_out_prevalence=span)
+    return split, manifest | dict(prevalence=drawn.prevalence[split.target].to_dict(), held_out_prevalence=drawn.span)
 
 # %% ../nbs/02_pretrain.ipynb #cell-042
 def _choose_split(

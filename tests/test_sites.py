@@ -15,6 +15,7 @@ from rnn_transfer.data import Cohort, run_data
 from rnn_transfer.evaluation.scoring import evaluate_run
 from rnn_transfer.experiment.commands import rnn_transfer_paper
 from rnn_transfer.experiment.profiles import PROFILES
+from rnn_transfer.experiment.provenance import check_splits, read_cohort_description
 from rnn_transfer.experiment.run import _fill_in_options, describe_plan, run_experiment
 from rnn_transfer.learning.fits import labelled_rows
 from rnn_transfer.learning.splits import count_prevalences, draw_splits, remove_leakage
@@ -148,6 +149,39 @@ def test_what_is_held_out_is_decided_at_the_source(run):
     _, data, manifest = run
     prevalence = count_prevalences(data.stays[data.stays['site'] == 'A'], data.phenotypes)
     assert manifest['target'] == draw_splits(data.tasks, prevalence, 2, 2, 0.05, 0.3)[0].target
+
+
+def test_positives_are_counted_where_the_tests_are(tmp_path):
+    "A phenotype without a test positive at B is never held out of a run from A to B, though A has some."
+    cohort, names = two_sites(), [t.name for t in two_sites().tasks if t.kind == 'phenotype']
+    here = (cohort.stays['site'] == 'B') & (cohort.stays['partition'] == 'test')
+    cohort.stays.loc[here, names] = 0
+    able = names[2:4]
+    cohort.stays.loc[here, able] = 1
+    numbers = dict(n_splits=1, n_held_out=2, low=0.0, high=1.0, min_test_positives=5)
+    data = run_data(cohort, tmp_path / 'run', **A_TO_B)
+    run_model(tmp_path / 'run', [4])
+    manifest = run_pretrain(tmp_path / 'run', hidden=[4], settings=QUICK, variants=(), **numbers)
+    assert manifest['target'] == able
+    assert all((data.stays.loc[here, name] == 1).sum() >= 5 for name in manifest['target'])
+    with pytest.raises(BadInput, match='only 2 of .* and 5 test positives'):
+        run_pretrain(tmp_path / 'run', hidden=[4], settings=QUICK, variants=(), **numbers | dict(n_held_out=3))
+
+
+def test_the_plan_draws_by_the_options_and_sites_of_pretraining(tmp_path):
+    cohort, names = two_sites(), [t.name for t in two_sites().tasks if t.kind == 'phenotype']
+    here = (cohort.stays['site'] == 'B') & (cohort.stays['partition'] == 'test')
+    cohort.stays.loc[here, names] = 0
+    about = read_cohort_description(cohort.save(tmp_path / 'cohort'))
+    options = PROFILES['quick'] | dict(A_TO_B, splits=1, n_held_out=1, low=0.0, high=1.0, min_test_positives=1)
+    with pytest.raises(BadInput, match='only 0 of'):
+        check_splits(tmp_path / 'cohort', about, options)
+    check_splits(tmp_path / 'cohort', about, options | {'pretrain.min_test_positives': 0})
+    check_splits(tmp_path / 'cohort', about, options | dict(transfer_sites=['C']))
+    options |= dict(transfer_sites=['C'])
+    for changed in ({'pretrain.n_held_out': len(names)}, {'pretrain.low': 0.99}, {'pretrain.high': 0.0}):
+        with pytest.raises(BadInput, match='held-out phenotypes'):
+            check_splits(tmp_path / 'cohort', about, options | changed)
 
 
 def test_all_systems_fit_and_are_scored_on_the_transfer_site(run):

@@ -15,16 +15,11 @@ import subprocess
 import sys
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-# %% ../../nbs/experiment/provenance.ipynb #cell-003
-if TYPE_CHECKING:
-    import pandas as pd
 
 # %% ../../nbs/experiment/provenance.ipynb #cell-004
 import rnn_transfer
 from .draws import why_exploratory
-from .profiles import PROFILES
+from .profiles import PROFILES, step_parameters
 from ..utilities.errors import BadInput
 from ..utilities.json_files import read_json
 
@@ -132,17 +127,11 @@ def cohort_hash(
     "A hash of all that the cohort says of itself: content, source, licence, range of held-out prevalence."
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
-# %% ../../nbs/experiment/provenance.ipynb #cell-026
-def _test_positives(stays: 'pd.DataFrame', named: list[str], about: dict, options: dict) -> tuple:
-    "Test positives of each phenotype at the sites of pre-training, and how many a held-out one has at least."
-    from rnn_transfer.cohorts.sites import at_sites
-    from rnn_transfer.learning.splits import count_test_positives, least_test_positives
-
-    here = at_sites(stays, options.get('pretrain_sites') or [])
-    least = least_test_positives(about, options.get('min_test_positives'))
-    return count_test_positives(stays[here], named), least
-
 # %% ../../nbs/experiment/provenance.ipynb #cell-028
+_ROLES = ('pretrain', 'transfer')  # of sites
+_DRAWN_BY = ('n_splits', 'n_held_out', 'low', 'high', 'seed', 'min_test_positives')  # parameters of pre-training
+
+
 def check_splits(
     cohort: str | Path,  # cohort folder
     about: dict,  # of `read_cohort_description`
@@ -152,24 +141,19 @@ def check_splits(
     import pandas as pd
 
     from rnn_transfer.cohorts.channels import Task
-    from rnn_transfer.cohorts.sites import at_sites
     from rnn_transfer.cohorts.validation import SITE
     from rnn_transfer.data import Cohort
-    from rnn_transfer.learning.splits import count_prevalences, draw_splits
+    from rnn_transfer.learning.splits import draw_cohort_splits
 
-    if options.get('same_tasks') is True or options.get('pretrained'):
+    asked = step_parameters('pretrain', options)
+    if asked.get('same_tasks') is True or options.get('pretrained'):
         return  # no split is drawn
-    tasks, sites = [Task(**t) for t in about['tasks']], options.get('pretrain_sites') or []
-    has_sites = [SITE] * bool(sites or options.get('transfer_sites'))
+    tasks, sites = [Task(**t) for t in about['tasks']], [options.get(f'{role}_sites') or [] for role in _ROLES]
     named = [t.name for t in tasks if t.kind == 'phenotype']
-    low, high = about.get('held_out_prevalence') or [0.0, 1.0]
     try:
-        stays = pd.read_parquet(Path(cohort) / 'stays.parquet', columns=['partition', *has_sites, *named])
+        columns = ['partition', *[SITE] * any(map(bool, sites)), *named]
+        stays = pd.read_parquet(Path(cohort) / 'stays.parquet', columns=columns)
         stays[named] = stays[named].astype('float64')
     except Exception:  # whatever pyarrow says of the file, loading the cohort says in one line
         stays = Cohort.load(cohort).stays
-    low = low if options.get('low') is None else options['low']
-    high = high if options.get('high') is None else options['high']
-    prevalence = count_prevalences(stays[at_sites(stays, sites)], named)
-    numbers = options['splits'], options['n_held_out'], low, high, options['seed']
-    draw_splits(tasks, prevalence, *numbers, *_test_positives(stays, named, about, options))
+    draw_cohort_splits(stays, tasks, about, *sites, **{name: asked[name] for name in _DRAWN_BY if name in asked})

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MIN_TEST_POSITIVES', 'count_prevalences', 'count_test_positives', 'least_test_positives', 'Split', 'draw_splits',
-           'LeakageRemoval', 'remove_leakage', 'check_enough_left', 'check_same_tasks']
+           'CohortSplits', 'draw_cohort_splits', 'LeakageRemoval', 'remove_leakage', 'check_enough_left',
+           'check_same_tasks']
 
 # %% ../../nbs/learning/splits.ipynb #cell-003
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..cohorts.sites import used_in_pretraining
 from .systems import SAME_TASKS
 from ..utilities.errors import BadInput
 from ..utilities.seeds import seeded_rng
@@ -113,6 +115,38 @@ def draw_splits(
         Split(number, [t for t in names if t not in group], [t for t in names if t in group])
         for number, group in enumerate(groups[:n_splits])
     ]
+
+# %% ../../nbs/learning/splits.ipynb #05508896
+class CohortSplits(NamedTuple):
+    "The splits of a cohort, and what they were drawn by."
+
+    splits: list  # of Split
+    prevalence: pd.Series  # of each phenotype at the sites of pre-training
+    span: list  # lowest and highest prevalence of a target
+
+
+def draw_cohort_splits(
+    stays: pd.DataFrame,  # of the cohort, with partition and phenotypes; with `site` where sites are given
+    tasks: Sequence,  # of Task
+    meta: Mapping,  # of the cohort; may state held_out_prevalence and held_out_test_positives
+    pretrain: Sequence[str],  # sites of pre-training; empty: all
+    transfer: Sequence[str],  # sites transferred to; empty: all
+    n_splits: int = 2,  # Section 4
+    n_held_out: int = 5,  # target tasks of each split; Section 4
+    low: float | None = None,  # a target is at least this common; None: as the cohort says, or 0
+    high: float | None = None,  # a target is at most this common; None: as the cohort says, or 1
+    seed: int = 0,  # as `draw_splits`
+    min_test_positives: int | None = None,  # None: as the cohort says, or MIN_TEST_POSITIVES
+) -> CohortSplits:  # BadInput as `draw_splits`
+    "Draw splits by the stays that pre-training and transfer read"
+    named = [t.name for t in tasks if t.kind == 'phenotype']
+    used = stays[used_in_pretraining(stays, pretrain, transfer)]
+    stated = meta.get('held_out_prevalence') or [0.0, 1.0]
+    span = [default if given is None else given for given, default in zip((low, high), stated)]
+    prevalence, positives = count_prevalences(used, named), count_test_positives(used, named)
+    fewest = least_test_positives(meta, min_test_positives)
+    splits = draw_splits(tasks, prevalence, n_splits, n_held_out, *span, seed, positives, fewest)
+    return CohortSplits(splits, prevalence, span)
 
 # %% ../../nbs/learning/splits.ipynb #cell-031
 class LeakageRemoval(NamedTuple):
