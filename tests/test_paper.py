@@ -25,9 +25,11 @@ from rnn_transfer.estimators.extraction import extract_cohort_features
 from rnn_transfer.evaluation.claim_register import CLAIMS
 from rnn_transfer.evaluation.claim_rules import RULES_FILE, RULES_SHA256
 from rnn_transfer.evaluation.hospitals import read_hospital_rules
+from rnn_transfer.evaluation.label_notes import describe_exploratory
+from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.experiment import commands
 from rnn_transfer.experiment.cluster import local_cluster, local_workers, step_resources
-from rnn_transfer.experiment.draws import why_exploratory
+from rnn_transfer.experiment.draws import count_planned_draws, describe_draws, why_exploratory
 from rnn_transfer.experiment.execute import execute_step
 from rnn_transfer.experiment.notebooks import STEP_NOTEBOOKS, notebook_parameters, notebooks_dir, skip_examples
 from rnn_transfer.experiment.plan import plan_steps, with_dependencies
@@ -160,6 +162,45 @@ def test_profiles_with_few_draws_or_networks_are_exploratory():
     manifest = make_manifest(PROFILES['open'], 'open', {})
     assert manifest['exploratory'] is True and manifest['exploratory_reason'] == why['open']
     assert make_manifest(PROFILES['repeated'], 'repeated', {})['exploratory'] is False
+
+
+def test_a_plan_counts_the_networks_that_are_read_and_the_draws_that_are_made():
+    read, trained = ['LR', 'MN-LR-2', 'MN-LR-2@1', 'MN-LR-2@2'], dict(inits=2, fractions=[0.05, 1.0])
+    enough = trained | dict(seeds=[20, 10, 5])
+    assert why_exploratory(enough | dict(models=read)) == ''
+    assert why_exploratory(enough | dict(models=read[:2])) == '1 of 3 networks'
+    assert 'networks: 1\n' in describe_draws(enough | dict(models=read[:2]))
+    assert why_exploratory(enough | {'models': read[:2], 'transfer.models': read}) == ''
+    linear = trained | dict(seeds=[2], linear_seeds=[50, 20])
+    assert why_exploratory(linear | dict(models=read)) == ''
+    assert 'exploratory' not in describe_draws(linear | dict(models=read))
+    assert why_exploratory(linear | dict(models=[*read, 'RNN-C'])).startswith('2 of 5 draws')
+    assert why_exploratory(linear | dict(models=[*read, 'GBT'])) == ''  # no claim is about it
+    fewer = enough | dict(models=read, inits=0)
+    assert why_exploratory(fewer) == '1 of 3 networks' and why_exploratory(fewer | {'pretrain.inits': 2}) == ''
+
+
+@pytest.mark.parametrize('change', [{}, dict(seeds=[2]), dict(models=['LR', 'RNN-C']), dict(inits=1)])
+def test_a_plan_and_the_report_of_what_it_gives_say_the_same(change):
+    options = dict(
+        seeds=[5], fractions=[0.1, 1.0], inits=2, models=['LR', 'RNN-C', 'MN-LR-2', 'MN-LR-2@1', 'MN-LR-2@2']
+    )
+    options |= change
+    planned = count_planned_draws(options)
+    ev = toy_evaluation({name: 0.5 for name, _ in planned}, (0.1, 1.0), seeds=options['seeds'][0])
+    assert why_exploratory(options).replace('; ', ' and ') in describe_exploratory(ev)
+    assert bool(why_exploratory(options)) == bool(describe_exploratory(ev))
+
+
+def test_dotted_options_of_pretraining_count_for_the_systems():
+    options = PROFILES['quick'] | dict(models=['LR', 'MN-LR-2@1', 'AE-LR-2'], variants=[])
+    with pytest.raises(BadInput, match='MN-LR-2@1 reads the network mimic-net@1'):
+        check_options(options)
+    with pytest.raises(BadInput, match='AE-LR-2 reads the network autoencoder'):
+        check_options(options | {'pretrain.inits': 1})
+    check_options(options | {'pretrain.inits': 1, 'pretrain.variants': ['autoencoder']})
+    with pytest.raises(BadInput, match='MN-LR-2@1 reads the network'):
+        check_options(options | {'inits': 1, 'pretrain.inits': 0})
 
 
 def test_the_manifest_names_the_rules_of_verdicts_by_their_hashes():
