@@ -27,7 +27,7 @@ from rnn_transfer.evaluation.three_sources import system_sources
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.experiment.commands import rnn_transfer_paper
 from rnn_transfer.experiment.draws import count_draws
-from rnn_transfer.experiment.each_site import site_runs
+from rnn_transfer.experiment.each_site import leave_one_site_out, site_runs
 from rnn_transfer.experiment.profiles import PROFILES, check_options
 from rnn_transfer.experiment.run import describe_plan, run_experiment
 from rnn_transfer.learning.features import feature_block
@@ -35,6 +35,7 @@ from rnn_transfer.learning.fits import labelled_rows
 from rnn_transfer.model import init_network, save_checkpoint
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.transfer import run_transfer
+from rnn_transfer.utilities.errors import BadInput
 
 POOLED = ['pooled-LR', 'pooled-GBT', 'pooled-RNN']
 
@@ -269,6 +270,9 @@ def test_each_site_is_the_new_one_once(tmp_path, capsys):
         rnn_transfer_paper(**options, fractions='1', seeds='1', workers=1, set=further)
     said = capsys.readouterr().out
     assert 'pre-trained at the others' in said and '| mean |' in said
+    assert (tmp_path / 'runs' / 'sites.md').read_text() in said
+    assert 'Synthetic data (invented patients; shows nothing about medicine): toy; quick profile (' in said
+    assert 'Exploratory. Each run has 1 of 3 networks: ' in said and ' (too few draws) |' in said
     table = pd.read_csv(tmp_path / 'runs' / 'sites.csv')
     assert set(table['site']) == set(sites) and set(table['task_kind']) == {'phenotype', 'mortality'}
     stays = pd.read_parquet(tmp_path / 'cohort' / 'stays.parquet')
@@ -306,6 +310,86 @@ def test_options_of_each_run_reach_it(tmp_path, capsys, monkeypatch):
     asked = dict(only='data', scheduler='tcp://127.0.0.1:9', dashboard=True)
     assert [{name: call[name] for name in asked} for call in calls] == [asked] * 3
     assert 'data: done at 3 sites' in capsys.readouterr().out and calls[0]['command'].startswith('rnn_transfer_paper ')
+
+
+# ---- sites that fail, and sites with other tasks
+
+
+def write_run(run, value, target, exploratory='', inconclusive=''):
+    "What the summary reads of an evaluated run: MN-LR-2 on phenotypes and on mortality."
+    cohort = dict(source='invented', synthetic=True)
+    steps = {'split-0/pretrain': 'key'}
+    manifest = dict(profile='quick', changed=[], cohort=cohort, exploratory_reason=exploratory, steps=steps, options={})
+    (run / 'tables').mkdir(parents=True)
+    (run / 'split-0' / 'pretrain').mkdir(parents=True)
+    (run / 'manifest.json').write_text(json.dumps(manifest))
+    split = dict(split=0, source=['Z'], target=target)
+    (run / 'split-0' / 'pretrain' / 'split.json').write_text(json.dumps(split))
+    rows = pd.DataFrame(dict(task_kind=['phenotype', 'mortality'], model='MN-LR-2', fraction=1.0, value=value))
+    rows.assign(inconclusive=inconclusive).to_csv(run / 'tables' / 'hospitals_systems.csv', index=False)
+
+
+@pytest.fixture
+def each(tmp_path, monkeypatch):
+    "Call leave_one_site_out on three sites with invented runs; the sites that ran."
+    ran = []
+
+    def call(targets, fails=(), **options):
+        def run_one(cohort, run, **asked):
+            site = asked['transfer_sites'][0]
+            ran.append(site)
+            if site in fails:
+                raise BadInput(f'1 of 5 steps failed at {site}')
+            write_run(run, [0.5 + 0.1 * len(ran), 0.9], targets[site])
+
+        monkeypatch.setattr('rnn_transfer.experiment.each_site.run_experiment', run_one)
+        numbers = dict(splits=1, n_held_out=2, low=0.0, high=1.0, min_test_positives=1, fractions=[1.0], seeds=[1])
+        return leave_one_site_out(tmp_path / 'cohort', tmp_path / 'runs', **numbers | options)
+
+    with_sites('a', 'b', 'c').save(tmp_path / 'cohort')
+    return call, ran
+
+
+def test_a_site_that_fails_stops_no_other(tmp_path, each):
+    call, ran = each
+    with pytest.raises(BadInput, match='^a: 1 of 5 steps failed at a\nc: 1 of 5 steps failed at c$'):
+        call({site: ['X'] for site in 'abc'}, fails='ac')
+    assert ran == ['a', 'b', 'c'] and set(pd.read_csv(tmp_path / 'runs' / 'sites.csv')['site']) == {'b'}
+    text = (tmp_path / 'runs' / 'sites.md').read_text()
+    assert 'Without a, which did not finish: 1 of 5 steps failed at a' in text and '| b | mean |' in text
+
+
+def test_all_sites_are_checked_before_the_first_run(tmp_path, each, capsys):
+    call, ran = each
+    cohort = with_sites('a', 'b', 'c')
+    names = [task.name for task in cohort.tasks if task.kind == 'phenotype']
+    cohort.stays.loc[(cohort.stays['site'] == 'c') & (cohort.stays['partition'] == 'test'), names] = 0
+    cohort.save(tmp_path / 'cohort')
+    assert 'c:\ncannot run: 2 held-out phenotypes, but only 0' in call({}, dry_run=True) and not ran
+    with pytest.raises(BadInput, match='^c: 2 held-out phenotypes, but only 0 of'):
+        call({site: ['X'] for site in 'ab'})
+    assert ran == ['a', 'b'] and 'note: c cannot run' in capsys.readouterr().err
+    with pytest.raises(BadInput, match='^parameter n_held_out=0: expected a number above 0$'):
+        call({}, n_held_out=0)
+    with pytest.raises(BadInput, match='^a: 99 held-out .*\nb: 99 held-out .*\nc: 99 held-out'):
+        call({}, n_held_out=99)
+    assert ran == ['a', 'b']
+
+
+def test_there_is_no_mean_over_sites_that_hold_out_other_phenotypes(tmp_path, each):
+    call, _ = each
+    text = call(dict(a=['X', 'Y'], b=['X', 'Y'], c=['X', 'W']))
+    assert 'a: X, Y; b: X, Y; c: W, X' in text and 'no mean over sites' in text
+    assert 'Synthetic data' in text and 'quick profile' in text and 'Exploratory' not in text
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in text.splitlines() if 'MN-LR-2' in line]
+    assert rows[0] == ['phenotype', 'MN-LR-2', '1', '0.600', '0.700', '0.800', '–', '0.600', '0.800', '3']
+    assert rows[1] == ['mortality', 'MN-LR-2', '1', '0.900', '0.900', '0.900', '0.900', '0.900', '0.900', '3']
+
+
+def test_the_mean_over_sites_with_the_same_phenotypes_is_theirs(each):
+    call, _ = each
+    text = call({site: ['X', 'Y'] for site in 'abc'})
+    assert 'no mean over sites' not in text and '| 0.800 | 0.700 | 0.600 | 0.800 |' in text
 
 
 @pytest.fixture
