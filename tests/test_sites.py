@@ -45,9 +45,9 @@ def two_sites(n=240, shift=0.0):
 
 
 def with_permuted_labels(cohort, sites):
-    "The same cohort with the labels of some sites in another order within each partition."
+    "The same cohort with the labels of some sites in another order within each partition, so that counts stay."
     stays, names = cohort.stays.copy(), [task.name for task in cohort.tasks]
-    for _, rows in stays[stays['site'].isin(sites)].groupby('partition').groups.items():
+    for _, rows in stays[stays['site'].isin(sites)].groupby(['site', 'partition']).groups.items():
         stays.loc[rows, names] = stays.loc[np.random.default_rng(1).permutation(rows), names].to_numpy()
     return Cohort(cohort.events, stays, cohort.channels, cohort.tasks, cohort.meta)
 
