@@ -173,7 +173,8 @@ def describe_exploratory(
 ) -> str:  # '' where there are enough draws and networks
     "Why a run supports no verdict: it has too few draws of the labels, or too few networks."
     judged = [m for m in ev.models if re.split('[:@]', m)[0] in _JUDGED]
-    draws = ev.results[ev.results['model'].isin(judged)].groupby(['model', 'fraction'])['seed'].nunique()
+    fits = ev.results[ev.results['model'].isin(judged) & ev.results['auroc'].notna()]
+    draws = fits.groupby(['model', 'fraction'])['seed'].nunique()
     draws = draws[[system_sources(*cell).drawn for cell in draws.index]]
     networks = Counter(parse_model(m, check=False).shared_name for m in judged if m.startswith('MN-LR-2'))
     fewest, fraction = (int(draws.min()), draws.idxmin()[1]) if len(draws) else (None, None)

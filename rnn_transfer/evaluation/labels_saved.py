@@ -33,8 +33,8 @@ def _efficiency_nulls(ev: Evaluation, d: pd.DataFrame) -> dict[str, list]:
         again = label_efficiency_table(fitted, a, b) if {a, b} <= set(fitted.models) else pd.DataFrame()
         again = again[again['task_kind'] == kind]['words'] if len(again) else []
         words.append(next(iter(again), 'no fitted model'))
-        n_null.append(counts.loc[(kind, a), 'n_null'])
-        n_linear.append(counts.loc[(kind, a), 'n_linear'])
+        n_null.append(counts['n_null'].get((kind, a), 0))  # without a fit below the largest fraction there is none
+        n_linear.append(counts['n_linear'].get((kind, a), 0))
     return dict(words_fitted=words, n_null=n_null, n_linear=n_linear)
 
 
