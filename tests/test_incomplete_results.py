@@ -139,3 +139,10 @@ def test_efficiency_counts_no_null_model_where_nothing_was_run_with_fewer_labels
     ev = keep_fits(full, ~(r['model'].str.startswith('MN') & (r['fraction'] < 1)))
     frame = labels_saved.efficiency_frame(ev)
     assert isinstance(frame, pd.DataFrame) and (frame['n_null'] == 0).all()
+
+
+def test_the_largest_fraction_is_called_all_labels_only_where_it_is():
+    skills = {'LR': 0.4, 'MN-LR-2': 0.9, 'RNN-C': 0.5}
+    for fractions, words in ((0.05, 0.2), '20 % of the labels'), ((0.05, 1.0), 'all labels'):
+        found = hospitals.section(between_sites(toy_evaluation(skills, fractions, seeds=5, replicates=50)))
+        assert found['hospitals_labels'].shown['reaches'].str.endswith(f' with {words}').all()

@@ -22,7 +22,7 @@ from .calibration_lines import CALIBRATION_DEFINITION, calibration_columns
 from .claim_rules import MARGIN
 from .components import MIN_DRAWS, MIN_NETWORKS
 from .controls import shuffled_frame
-from .formats import format_column, format_estimate, format_percent
+from .formats import format_column, format_estimate, format_most_labels, format_percent
 from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, describe_known_system, sort_by_kind
 from .learning_curves import draw_learning_curves
@@ -268,11 +268,12 @@ def _saved_table(ev: Evaluation) -> ReportTable | None:
     d = labels_saved_frame(ev)
     if not len(d):
         return None
+    most = format_most_labels(ev.fractions[-1])
     shown = pd.DataFrame(
         {
             'Tasks': d['task_kind'],
             'System': d['model'],
-            'reaches': d['versus'] + np.where(d['versus'] == 'zero-shot', '', ' with all labels'),
+            'reaches': d['versus'] + np.where(d['versus'] == 'zero-shot', '', f' with {most}'),
             'with (interval)': d['words'],
             'training labels': [format_label_count(*v) for v in zip(d['needed'], d['labels'])],
         }
