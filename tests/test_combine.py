@@ -9,9 +9,12 @@ from in_process import in_this_process
 
 from rnn_transfer.data import run_data
 from rnn_transfer.evaluate import run_evaluate
-from rnn_transfer.evaluation.provenance import _settings_table, _time_table
+from rnn_transfer.evaluation.provenance import _parts_table, _settings_table, _time_table
 from rnn_transfer.experiment.combine import combine_runs
+from rnn_transfer.experiment.plan import Step
 from rnn_transfer.experiment.run import run_experiment
+from rnn_transfer.experiment.status import read_states, render_index
+from rnn_transfer.experiment.store import input_hashes, output_hashes
 from rnn_transfer.learning.training import TrainSettings
 from rnn_transfer.model import run_model
 from rnn_transfer.pretrain import run_pretrain
@@ -22,15 +25,30 @@ from rnn_transfer.utilities.errors import BadInput
 SETTINGS = TrainSettings(max_updates=3, eval_every=1, patience=2)
 LINEAR, TRAINED = ['LR', 'MN-LR-2'], ['RNN-C']
 STEPS = ['data', 'model', 'split-0/pretrain']
+SEED_0 = 'split-0/fraction-0.5/seed-0'
+
+
+def mark_done(run, name, needs):
+    "The record that the batch leaves of a step."
+    step = Step(name, '03_transfer', {}, needs)
+    record = dict(key='k', parts={}, outputs=output_hashes(step, run), seen=input_hashes(step, run))
+    (run / name / 'done.json').write_text(json.dumps(record))
 
 
 def mark_finished(run, models, transfer):
     "What the batch leaves: a manifest, and a record of each step."
-    for name in [*STEPS, *transfer]:
-        record = dict(key='k', parts={}, outputs={f'{name}/x': 'h'}, seen={})
-        (run / name / 'done.json').write_text(json.dumps(record))
+    for name, needs in zip(STEPS, ([], STEPS[:1], STEPS[1:2])):
+        mark_done(run, name, needs)
+    for name in transfer:
+        mark_done(run, name, STEPS[2:])
     manifest = dict(steps=dict.fromkeys([*STEPS, *transfer], 'k'), options=dict(models=models, replicates=20))
     (run / 'manifest.json').write_text(json.dumps(manifest))
+
+
+def change_manifest(run, **changes):
+    "Other steps, options or parts in a run's manifest."
+    file = run / 'manifest.json'
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 @pytest.fixture(scope='module')
@@ -96,12 +114,13 @@ def test_a_model_in_both_or_other_networks_are_errors_that_leave_nothing(start, 
     with pytest.raises(BadInput, match='LR, MN-LR-2 fitted in both runs'):
         combine_runs(linear, linear, tmp_path / 'both')
     other = fit(start, tmp_path / 'b', TRAINED, [0])
-    record = other / 'split-0/pretrain/done.json'
-    record.write_text(record.read_text().replace('"h"', '"other"'))
-    with pytest.raises(BadInput, match='step split-0/pretrain wrote other files'):
+    (other / 'split-0/pretrain/split.json').write_text('{"split": 0}')
+    mark_finished(other, TRAINED, ['split-0/fraction-0.5/seed-0'])
+    with pytest.raises(BadInput, match='split-0/pretrain wrote other files .* before the copy must run again'):
         combine_runs(linear, other, tmp_path / 'both')
-    record.unlink()
-    with pytest.raises(BadInput, match='split-0/pretrain is not finished'):
+    for name in ('split-0/pretrain', 'split-0/fraction-0.5/seed-0'):
+        (other / name / 'done.json').unlink()
+    with pytest.raises(BadInput, match='b: step split-0/pretrain is not finished'):
         combine_runs(linear, other, tmp_path / 'both')
     assert not (tmp_path / 'both').exists()
 
@@ -146,3 +165,143 @@ def test_a_run_is_never_replaced_and_unfinished_steps_are_counted(start, tmp_pat
     parts = json.loads((both / 'manifest.json').read_text())['combined']
     assert [part['unfinished'] for part in parts] == [0, 1]
     assert combine_runs(linear, trained, tmp_path / 'both') == both
+
+
+def own_network(start, folder):
+    "A run that pre-trained for itself, from other initial weights, and fitted its systems on that."
+    shutil.copytree(start, folder)
+    shutil.rmtree(folder / 'split-0')
+    run_pretrain(folder, n_held_out=2, hidden=[3], settings=SETTINGS, variants=[], seed=1)
+    run_transfer(folder, fraction=0.5, seed=0, models=TRAINED, settings=SETTINGS)
+    mark_finished(folder, TRAINED, [SEED_0])
+    return folder
+
+
+def test_fits_of_the_network_from_before_the_copy_are_not_combined(start, tmp_path):
+    linear, trained = fit(start, tmp_path / 'a', LINEAR, [0]), own_network(start, tmp_path / 'b')
+    with pytest.raises(BadInput, match='pretrain wrote other files'):
+        combine_runs(linear, trained, tmp_path / 'both')
+    for name in STEPS:
+        shutil.rmtree(trained / name)
+        shutil.copytree(linear / name, trained / name)
+    with pytest.raises(BadInput, match=f'b: step {SEED_0} is stale: what it was made from changed; .* --only {SEED_0}'):
+        combine_runs(linear, trained, tmp_path / 'both')
+    assert not (tmp_path / 'both').exists()
+    run_transfer(trained, fraction=0.5, seed=0, models=TRAINED, settings=SETTINGS)
+    mark_done(trained, SEED_0, STEPS[2:])
+    assert read_states(combine_runs(linear, trained, tmp_path / 'both'))['state'].eq('done').all()
+
+
+def test_steps_of_an_earlier_plan_and_changed_or_damaged_files_are_not_combined(start, tmp_path):
+    linear, trained = fit(start, tmp_path / 'a', LINEAR, [0]), fit(start, tmp_path / 'b', TRAINED, [0, 1])
+    plan = json.loads((trained / 'manifest.json').read_text())['steps']
+    changed = {name: 'new' if '/seed-' in name else key for name, key in plan.items()}
+    change_manifest(trained, steps=changed)
+    message = f'b: step {SEED_0} is stale: the manifest plans it with other options.*, or all 2 stale steps'
+    with pytest.raises(BadInput, match=message):
+        combine_runs(linear, trained, tmp_path / 'both')
+    change_manifest(trained, steps=plan)
+    file, record = trained / SEED_0 / 'fits.parquet', trained / SEED_0 / 'done.json'
+    before = file.read_bytes(), record.read_text()
+    pd.read_parquet(file).assign(seconds=9).to_parquet(file)
+    with pytest.raises(BadInput, match='its files changed'):
+        combine_runs(linear, trained, tmp_path / 'both')
+    file.write_bytes(before[0])
+    record.write_text('{')
+    with pytest.raises(BadInput, match='its done.json is damaged'):
+        combine_runs(linear, trained, tmp_path / 'both')
+    record.write_text(before[1])
+    both = combine_runs(linear, trained, tmp_path / 'both')
+    with pytest.raises(BadInput, match='both: step split-0/pretrain is stale: .*; combine the parts of that run again'):
+        (both / 'split-0/pretrain/split.json').unlink()
+        combine_runs(both, trained, tmp_path / 'three')
+
+
+def test_steps_taken_out_of_a_manifest_are_not_asked_for(start, tmp_path):
+    linear, trained = fit(start, tmp_path / 'a', LINEAR, [0]), fit(start, tmp_path / 'b', TRAINED, [0, 1])
+    plan = json.loads((trained / 'manifest.json').read_text())['steps']
+    record = trained / SEED_0.replace('seed-0', 'seed-1') / 'done.json'
+    record.write_text(record.read_text().replace('"k"', '"old"'))
+    change_manifest(trained, steps={name: key for name, key in plan.items() if 'seed-1' not in name})
+    both = combine_runs(linear, trained, tmp_path / 'both')
+    assert list(both.glob('split-0/fraction-0.5/*')) == [both / SEED_0]
+    assert [part['unfinished'] for part in json.loads((both / 'manifest.json').read_text())['combined']] == [0, 0]
+
+
+def test_runs_of_different_splits_are_said_to_be_that(start, tmp_path):
+    linear, trained = fit(start, tmp_path / 'a', LINEAR, [0]), fit(start, tmp_path / 'b', TRAINED, [0])
+    shutil.copytree(trained / 'split-0/pretrain', trained / 'split-1/pretrain')
+    mark_done(trained, 'split-1/pretrain', STEPS[1:2])
+    change_manifest(trained, steps=dict.fromkeys([*STEPS, 'split-1/pretrain', SEED_0], 'k'))
+    for runs in ([linear, trained], [trained, linear]):
+        with pytest.raises(BadInput, match='a: it plans no step split-1/pretrain; the runs have different splits'):
+            combine_runs(*runs, tmp_path / 'both')
+
+
+def test_options_of_the_whole_experiment_are_the_same_in_both_runs(start, tmp_path):
+    linear, trained = fit(start, tmp_path / 'a', LINEAR, [0]), fit(start, tmp_path / 'b', TRAINED, [0])
+    common = dict(batch=128, choose='nll')
+    mine = common | dict(models=LINEAR, fractions=[0.5], seeds=[1], linear_seeds=[2], device='cpu', replicates=20)
+    yours = common | dict(models=TRAINED, fractions=[0.5, 1], seeds=[3], linear_seeds=[], device='cuda', gpus=0.5)
+    change_manifest(linear, options=mine)
+    for name, value, shown in (('batch', 64, '64, and 128'), ('transfer.lr', 0.01, '0.01, and not set')):
+        change_manifest(trained, options=yours | {name: value})
+        with pytest.raises(BadInput, match=f'b: option {name} is {shown} in .*a; runs to combine may differ in models'):
+            combine_runs(linear, trained, tmp_path / 'both')
+    change_manifest(trained, options=yours | {'pretrain.device': 'cpu'})
+    both = combine_runs(linear, trained, tmp_path / 'both')
+    parts = json.loads((both / 'manifest.json').read_text())['combined']
+    assert [part['options'] for part in parts] == [mine, yours | {'pretrain.device': 'cpu'}]
+
+
+def test_the_report_shows_every_part_of_a_combined_run(start, tmp_path):
+    linear, trained = fit(start, tmp_path / 'a', LINEAR, [0]), fit(start, tmp_path / 'b', TRAINED, [0])
+    for run, commit, hardware in ((linear, 'c0ffee', dict(cpus=2)), (trained, 'decade', dict(gpu='NVIDIA H200'))):
+        options = json.loads((run / 'manifest.json').read_text())['options'] | dict(
+            seeds=[len(hardware)], device='auto'
+        )
+        change_manifest(run, options=options, commit=commit, hardware=hardware, profile='open', changed=['models'])
+    assert _parts_table(linear) is None
+    both = combine_runs(linear, trained, tmp_path / 'both')
+    parts = _parts_table(both).frame
+    assert parts['models'].tolist() == ['LR, MN-LR-2', 'RNN-C'] and parts['commit'].tolist() == ['c0ffee', 'decade']
+    assert parts['device'].tolist() == ['auto', 'auto'] and parts['unfinished'].tolist() == ['0', '0']
+    assert parts['machine'].tolist() == ['cpus 2', 'gpu NVIDIA H200']
+    settings = _settings_table(both).frame.set_index('Setting')['Value'].to_dict()
+    assert settings == dict(models='LR, MN-LR-2, RNN-C', replicates='20')
+    run_evaluate(both, replicates=20)
+    page = (both / 'report.html').read_text()
+    assert all(text in page for text in ('The parts of this run', 'decade', 'RNN-C'))
+
+
+def test_the_published_combined_run_is_still_read(root):
+    run = root / 'docs/results/physionet2012'
+    parts, settings = _parts_table(run).frame, _settings_table(run).frame
+    assert parts['run'].tolist() == ['linear', 'trained', 'tuned']
+    assert parts['seeds'].tolist() == ['5, 5, 5', '10, 10, 5', '5, 5, 5'] and set(parts['device']) == {'–'}
+    assert ['NVIDIA H200' in text for text in parts['machine']] == [False, True, True]
+    assert parts['machine'][1].startswith('120 steps: ') and 'commit' not in set(settings['Setting'])
+
+
+def test_a_run_of_two_places_is_combined_and_a_new_plan_is_not(tmp_path):
+    "The runner's own records: pre-training copied, other systems fitted, then another plan without running it."
+    toy_cohort().save(tmp_path / 'cohort')
+    tiny = dict(splits=1, n_held_out=2, fractions=[1.0], seeds=[1], hidden=[3], variants=[], replicates=10)
+    tiny |= dict(max_updates=2, eval_every=1, patience=1)
+    a, b = tmp_path / 'a', tmp_path / 'b'
+    with in_this_process():
+        run_experiment(tmp_path / 'cohort', a, progress=False, models=LINEAR, **tiny)
+        for name in STEPS:
+            shutil.copytree(a / name, b / name)
+        outcomes = run_experiment(tmp_path / 'cohort', b, progress=False, models=TRAINED, **tiny)
+        assert [o.state for o in outcomes] == ['kept'] * 3 + ['done'] * 2
+        both = combine_runs(a, b, tmp_path / 'both')
+        assert set(run_evaluate(both, replicates=10).models) == {*LINEAR, *TRAINED}
+        assert 'RNN-C 0.' in render_index(b) and 'h = 3' in render_index(b)
+        new = tiny | dict(batch=64)
+        run_experiment(tmp_path / 'cohort', b, progress=False, models=TRAINED, only='data', **new)
+    assert 'RNN-C 0.' not in render_index(b) and 'h = 3' not in render_index(b)
+    with pytest.raises(BadInput, match='b: step split-0/pretrain is stale: the manifest plans it with other options'):
+        combine_runs(a, b, tmp_path / 'both')
+    with pytest.raises(BadInput, match='step split-0/fraction-1/seed-0 was made with other options'):
+        run_evaluate(b, replicates=10)

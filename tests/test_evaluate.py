@@ -1,7 +1,9 @@
 "A whole evaluation of simulated predictions: results, report, captions, and what a user can get wrong."
 
 import json
+import os
 import re
+import signal
 from html.parser import HTMLParser
 
 import numpy as np
@@ -410,22 +412,58 @@ def test_report_of_a_crowd_holds_its_sections_and_stays_small(crowd):
 # ---------------------------------------------------------------- what a user can get wrong
 
 
-def test_processes_measure_what_threads_measure(done, monkeypatch):
+@pytest.fixture
+def two_processes(monkeypatch):
+    "Two processes measure, however few the fits and the processors."
+    monkeypatch.setattr(scoring, '_count_processes', lambda paths: 2)
+
+
+def test_processes_measure_what_one_measures(done, two_processes):
     run, ev = done
-    monkeypatch.setattr(scoring, '_FOLDERS_OF_A_PROCESS', 2)
     again = evaluate_run(run, ev.info['replicates'])
     pd.testing.assert_frame_equal(again.results, ev.results)
     for metric, values in ev.values.items():
         np.testing.assert_array_equal(again.values[metric], values)
 
 
-def test_a_process_says_what_is_wrong_in_one_line(tmp_path, monkeypatch):
+def test_blocks_of_replicates_are_those_of_one_process(done, two_processes, monkeypatch):
+    "More replicates than a block has; the first 60 are the same, for each is drawn after the other."
+    run, ev = done
+    again = evaluate_run(run, 600)
+    for metric, values in ev.values.items():
+        np.testing.assert_allclose(again.values[metric][:, :61], values, rtol=1e-12)
+
+
+def test_a_process_says_what_is_wrong_in_one_line(tmp_path, two_processes):
     run = simulated_run(tmp_path / 'run', n=200)
-    monkeypatch.setattr(scoring, '_FOLDERS_OF_A_PROCESS', 2)
     f = run / 'split-0' / 'fraction-1' / 'seed-0' / 'predictions.parquet'
     pd.read_parquet(f).query("model != 'LR'").to_parquet(f, index=False)
     with pytest.raises(BadInput, match='no predictions and no reason'):
         evaluate_run(run, 20)
+
+
+def test_a_killed_process_is_one_line(done, two_processes, monkeypatch):
+    monkeypatch.setattr(scoring, '_measure_folder', kill_this_process)
+    with pytest.raises(BadInput, match='one of 2 processes that measure was killed.*LOKY_MAX_CPU_COUNT=1'):
+        evaluate_run(done[0], 20)
+
+
+def kill_this_process(path, test, bootstrap, parent):
+    assert os.getpid() != parent
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_number_of_processes_follows_fits_and_memory(done, monkeypatch):
+    paths = [folder.path for folder in prediction_folders(done[0])]
+    n_fits = sum(len(pd.read_parquet(path / 'fits.parquet')) for path in paths)
+    monkeypatch.setattr(scoring, 'affordable_processes', lambda gigabytes: 64 if gigabytes < 0.31 else 1)
+    assert scoring._count_processes(paths) == 1
+    monkeypatch.setattr(scoring, '_FITS_OF_A_PROCESS', n_fits // 2)
+    assert scoring._count_processes(paths) == 2
+    monkeypatch.setattr(scoring, '_FITS_OF_A_PROCESS', 1)
+    assert scoring._count_processes(paths) == len(paths)
+    monkeypatch.setattr(scoring, '_GIGABYTES_OF_A_ROW', 1)
+    assert scoring._count_processes(paths) == 1
 
 
 def test_missing_files_and_foreign_predictions_are_named(tmp_path):

@@ -104,7 +104,8 @@ def test_fewer_than_five_positives_have_no_interval(n_positive):
 def test_an_interval_that_is_missing_is_explained_after_calibration():
     y, p = np.tile([1, 0, 1, 0], 3), np.tile([0.9, 0.6, 0.6, 0.4], 3)
     positives_alone = Bootstrap(np.arange(12), replicates=4)
-    positives_alone.weights[1:] = y
+    weights = np.vstack([np.ones(12), np.tile(y, (4, 1))]).astype(np.float32)
+    positives_alone.weights, positives_alone._blocks = weights, [weights.T]
     measured = evaluate_predictions(y, p, positives_alone)
     separated = 'calibration slope: the predictions separate the classes, ties aside'
     assert measured.row['reason'] == f'{separated}; intervals: 4 of 4 replicates have one class'

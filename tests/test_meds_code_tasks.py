@@ -205,6 +205,12 @@ def test_a_row_in_two_stays_is_one_row_of_the_counts(tmp_path):
     assert "1 of 4 rows (25.0%) unreadable: t: no number to compare" in said
 
 
+def test_lines_with_the_same_code_are_counted_in_pairs(six):
+    said = reasons(labelled(six, *[f"t,{LACTATE},{period},>,4,mmol/L" for period in ("window", "rest of stay")]))
+    assert "8 of 14 pairs of a row and a line (57.1%) dropped: t: outside of the period of every stay" in said
+    assert "2 of 14 pairs of a row and a line (14.3%) unreadable: t: no number to compare" in said
+
+
 def test_a_task_of_one_class_is_left_out_and_said(six, capsys):
     path = tasks_file(six, f"t,{LACTATE},stay,>,40,", f"u,{LACTATE},stay,>,0.5,", "v,DRUG//A,rest of stay,,,")
     rnn_transfer_cohort("meds", path=str(six), tasks=str(path), out=str(six / "out"))

@@ -873,6 +873,8 @@ def test_gpu_runs_claim_a_card():
         and local_workers(4, 1, 0.5) == [0, 0, None, None]
         and local_workers(2) == [None, None]
     )
+    on_a_card = {share: local_workers(99, 1, share).count(0) for share in (0.05, 0.06, 0.1, 1 / 3, 0.6, 1, 1 / 93)}
+    assert list(on_a_card.values()) == [20, 16, 10, 3, 1, 1, 93], 'never more than fit on a card'
 
 
 def at_work(folder, name):

@@ -208,6 +208,25 @@ def test_folders_that_the_manifest_does_not_plan_do_not_count(run):
     assert planned_step_folders(run, 'split-*/pretrain') == []
 
 
+def test_folders_of_another_plan_or_without_a_record_are_not_evaluated(run):
+    steps = [f'split-0/fraction-{fraction}/seed-10' for fraction in ('0.05', '0.5')]
+    (run / 'manifest.json').write_text(json.dumps(dict(steps=dict.fromkeys(steps, 'k'))), encoding='utf-8')
+
+    def leave(name, key):
+        (run / name / 'done.json').write_text(json.dumps(dict(key=key, parts={}, outputs={}, seen={})))
+
+    leave(steps[0], 'k')
+    with pytest.raises(BadInput, match='step split-0/fraction-0.5/seed-10 is not finished; .* --only split-0/frac'):
+        prediction_folders(run)
+    leave(steps[1], 'old')
+    with pytest.raises(BadInput, match='fraction-0.5/seed-10 was made with other options, data or code'):
+        prediction_folders(run)
+    (run / 'manifest.json').write_text(json.dumps(dict(steps={steps[0]: 'k'})), encoding='utf-8')
+    assert len(prediction_folders(run)) == 1, 'a folder that is not planned is no matter'
+    (run / 'manifest.json').write_text(json.dumps(dict(steps=dict.fromkeys(steps, 'combined'))), encoding='utf-8')
+    assert len(prediction_folders(run)) == 2
+
+
 def test_predictions_are_read_when_they_are_wanted_and_kept(run):
     folders = [f.path for f in prediction_folders(run)]
     results = pd.DataFrame(dict(task='Shock', model=['LR', 'GBT', 'RNN-C', 'LR']))

@@ -7,10 +7,12 @@ __all__ = ['ApplySettings', 'parse_labels', 'plan_label', 'apply_network']
 
 # %% ../../nbs/apply/run.ipynb #cell-002
 import json
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -179,9 +181,9 @@ def _progress_bar(fits: Iterable, total: int, progress: bool | None) -> Iterable
     return tqdm(fits, total=total, unit='fit', disable=None if progress is None else not progress)
 
 # %% ../../nbs/apply/run.ipynb #62d1c35f
-def _fit_elsewhere(*how) -> AppliedFit:
-    "`_fit_and_keep` in another process"
-    end_with_parent()
+def _fit_elsewhere(parent: int, *how) -> AppliedFit:
+    "`_fit_and_keep` in a process that the parent started"
+    end_with_parent(parent)
     return _fit_and_keep(*how)
 
 # %% ../../nbs/apply/run.ipynb #4277ef20
@@ -197,11 +199,11 @@ def _make_fits(jobs: list[_Job], material: Material, seed: int, folder: Path, wo
     processes = max(1, min(workers, n_slow + (len(jobs) - n_slow) // _FITS_OF_A_PROCESS))
     fit, sent = delayed(_fit_and_keep), material
     if processes > 1:
-        fit = delayed(_fit_elsewhere)
+        fit = delayed(partial(_fit_elsewhere, os.getpid()))
         sent = material.compute({block for job in jobs for block in APPLIED_SYSTEMS[job.system].blocks})
     calls = (fit(sent, job.system, job.of.y, job.division, seed, (folder, job.key)) for job in jobs)
     try:
-        yield from Parallel(n_jobs=processes, return_as='generator', max_nbytes=_SHARED)(calls)
+        yield from Parallel(n_jobs=processes, backend='loky', return_as='generator', max_nbytes=_SHARED)(calls)
     except BrokenProcessPool:
         raise BadInput(
             f'one of {processes} processes that fit was killed, most likely for memory; '

@@ -16,7 +16,7 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/calibration.ipynb #cell-004
 from .calibration_lines import calibration_columns, calibration_tables
-from .formats import SYSTEM_GROUPS, format_column, format_percent
+from .formats import SYSTEM_GROUPS, format_column, format_most_labels, format_percent
 from .layout import ReportTable, Section, few_and_all_fractions, name_fractions
 from .measures import MIN_INTERVAL_POSITIVES, reliability_curve
 from .null_fits import null_frame
@@ -158,8 +158,9 @@ def _calibration_figure(ev: Evaluation) -> ReportFigure | None:
         f'in bins of equal size, for {", ".join(dict.fromkeys(d["model"]))}.'
     )
     note = (
-        'Ten bins of equal size, pooled over tasks, splits and seeds; bars are intervals over patients. Grey: '
-        'histogram of the predictions with all labels. Slopes and intercepts at each fraction are in the next tables.'
+        'Ten bins of equal size, pooled over tasks, splits and seeds; bars are intervals over patients. '
+        f'Grey: histogram of the predictions with {format_most_labels(ev.fractions[-1])}. '
+        'Slopes and intercepts at each fraction are in the next tables.'
     )
     return ReportFigure('calibration', 'Calibration', alt, figure_calibration(ev, d), note)
 

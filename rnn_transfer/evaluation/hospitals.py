@@ -22,7 +22,7 @@ from .calibration_lines import CALIBRATION_DEFINITION, calibration_columns
 from .claim_rules import MARGIN
 from .components import MIN_DRAWS, MIN_NETWORKS
 from .controls import shuffled_frame
-from .formats import format_column, format_estimate, format_percent
+from .formats import format_column, format_estimate, format_most_labels, format_percent
 from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, describe_known_system, sort_by_kind
 from .learning_curves import draw_learning_curves
@@ -211,6 +211,9 @@ def _draw_zero_shot(ax: Any, ev: Evaluation, kind: str) -> list[LineEnd]:
     return [LineEnd(found.estimate, 100 * ev.fractions[-1], 'zero-shot', '#444444')]
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-030
+_CURVE_COLUMNS = ['task_kind', 'model', 'fraction', 'value', 'low', 'high', 'n_draws', 'n_networks', 'inconclusive']
+
+
 def curve_frame(
     ev: Evaluation,  # of a run between sites
 ) -> pd.DataFrame:  # task_kind, model, fraction, value, low, high, n_draws, n_networks, inconclusive
@@ -223,7 +226,7 @@ def curve_frame(
             row = dict(task_kind=kind, model=model, fraction=fraction, value=found.estimate)
             row |= found.interval._asdict() | dict(n_draws=found.n_draws, n_networks=found.n_networks)
             rows.append(row | dict(inconclusive=found.reason))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_CURVE_COLUMNS)
 
 
 def figure_hospitals(
@@ -265,11 +268,12 @@ def _saved_table(ev: Evaluation) -> ReportTable | None:
     d = labels_saved_frame(ev)
     if not len(d):
         return None
+    most = format_most_labels(ev.fractions[-1])
     shown = pd.DataFrame(
         {
             'Tasks': d['task_kind'],
             'System': d['model'],
-            'reaches': d['versus'] + np.where(d['versus'] == 'zero-shot', '', ' with all labels'),
+            'reaches': d['versus'] + np.where(d['versus'] == 'zero-shot', '', f' with {most}'),
             'with (interval)': d['words'],
             'training labels': [format_label_count(*v) for v in zip(d['needed'], d['labels'])],
         }
@@ -358,5 +362,6 @@ def section(
     if why:
         verdicts = verdicts.assign(verdict='does not count')
     sentences = [ev.info['roles'], _answer(verdicts, why, total), _describe_oracle(ev)]
-    items = [*sentences, _verdict_table(verdicts, rules.sha256), _curve_table(curves), _curve_figure(ev, curves)]
+    items = [*sentences, _verdict_table(verdicts, rules.sha256)]
+    items += [_curve_table(curves), _curve_figure(ev, curves)] if len(curves) else []
     return Section('Across hospitals', [*items, _saved_table(ev), _recalibration_table(ev)])

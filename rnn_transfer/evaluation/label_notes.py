@@ -204,5 +204,6 @@ def describe_exploratory(
     ev: Evaluation,  # of a run
 ) -> str:  # '' where there are enough draws and networks
     "Why a run supports no verdict: it has too few draws of the labels, or too few networks."
-    draws = ev.results.groupby(['model', 'fraction'])['seed'].nunique().to_dict()
+    fits = ev.results[ev.results['auroc'].notna()]
+    draws = fits.groupby(['model', 'fraction'])['seed'].nunique().to_dict()
     return explain_exploratory(lacking_for_verdict(*count_judged(draws)))

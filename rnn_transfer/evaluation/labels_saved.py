@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-004
-from .formats import format_percent
+from .formats import format_most_labels, format_percent
 from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, name_fractions, sort_by_kind
 from .null_fits import format_null_share, null_frame, without_null_fits
@@ -33,8 +33,8 @@ def _efficiency_nulls(ev: Evaluation, d: pd.DataFrame) -> dict[str, list]:
         again = label_efficiency_table(fitted, a, b) if {a, b} <= set(fitted.models) else pd.DataFrame()
         again = again[again['task_kind'] == kind]['words'] if len(again) else []
         words.append(next(iter(again), 'no fitted model'))
-        n_null.append(counts.loc[(kind, a), 'n_null'])
-        n_linear.append(counts.loc[(kind, a), 'n_linear'])
+        n_null.append(counts['n_null'].get((kind, a), 0))  # without a fit below the largest fraction there is none
+        n_linear.append(counts['n_linear'].get((kind, a), 0))
     return dict(words_fitted=words, n_null=n_null, n_linear=n_linear)
 
 
@@ -118,10 +118,11 @@ def _efficiency_figure(ev: Evaluation, d: pd.DataFrame) -> ReportFigure | str:
         pairs = '; '.join(f'{r.task_kind}, {r.model} to {r.versus}: {r.words}' for r in d.itertuples())
         return f'No level is reached with the labels of this run, so there is no figure: {pairs}.'
     pairs = '; '.join(f'{r.task_kind}, {r.model} to reach {r.versus}: {r.words}' for r in d.itertuples())
-    alt = f'Fraction of the labels needed to reach another system with all labels: {pairs}.'
+    most = format_most_labels(ev.fractions[-1])
+    alt = f'Fraction of the labels needed to reach another system with {most}: {pairs}.'
     note = (
         'Lines are intervals over patients. An arrow to the left: at most the smallest fraction tried; '
-        'to the right: not reached with all.'
+        'to the right: not reached with as many as there are.'
     )
     return ReportFigure('efficiency', 'How many labels MN-LR needs', alt, figure_efficiency(ev, d), note)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-003
+import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-004
@@ -94,7 +95,7 @@ def _describe_missing(ev: Evaluation, kind: str) -> str:
 def _describe_fewer_runs(ev: Evaluation, kind: str) -> str:
     "Which systems were run on fewer label subsets or splits than others; empty where none was."
     tidy = _of_runnable(main_systems_only(ev.averages()).query('task_kind == @kind'))
-    tidy = tidy[[system_sources(*cell).drawn for cell in zip(tidy['model'], tidy['fraction'])]]
+    tidy = tidy[np.array([system_sources(*cell).drawn for cell in zip(tidy['model'], tidy['fraction'])], bool)]
     words = {}  # the systems that have fewer fits, and how many -> fractions
     for fraction, of in tidy.groupby('fraction'):
         fewer = of[of['n_fits'] < of['n_fits'].max()]

@@ -19,11 +19,11 @@ from ..utilities.seeds import seeded_rng
 
 # %% ../../nbs/evaluation/measures.ipynb #cell-007
 class _Ranking(NamedTuple):
-    "Sparse (rows, n) float32 matrices of ones: which stays are where; a group has one score that a positive has."
+    "Where each stay is among the distinct scores of the positives: sparse matrices of ones, float32, a column a stay."
 
-    positive: object  # a row for each group, highest score first: its positives
-    tied: object  # a row for each group: its negatives
-    between: object  # groups + 1 rows: the negatives above the first group, between two groups, below the last
+    positive: object  # a row for each score, the highest first: its positives
+    tied: object  # a row for each score: its negatives
+    between: object  # a row more: the negatives above the first score, between two, below the last
 
 
 def _rank_by_score(
@@ -58,7 +58,9 @@ class _Counts(NamedTuple):
 
 
 def _add_up(rows: np.ndarray) -> np.ndarray:
-    "Running sums down the rows, in place; NumPy's own go down each column and miss the cache."
+    "Running sums down the rows, in place; NumPy's own go down each of many columns and miss the cache."
+    if rows.ndim == 1:
+        return rows.cumsum(out=rows)
     for i in range(1, len(rows)):
         rows[i] += rows[i - 1]
     return rows
@@ -97,7 +99,7 @@ def _number_or_array(values):
 # %% ../../nbs/evaluation/measures.ipynb #cell-014
 def auroc(
     y: np.ndarray,  # (n,) labels 0 or 1; NaN: the stay does not count
-    p: np.ndarray,  # (n,) scores, higher for the positives
+    p: np.ndarray,  # (n,) scores, higher for the positives; a number where y is known
     w: np.ndarray | None = None,  # (n,) or (replicates, n) how often each stay counts; None: once
 ) -> float | np.ndarray:  # a number, or (replicates,) float64; NaN when a class is missing
     "Area under the ROC curve, ties counted one half."
@@ -117,7 +119,7 @@ def _auprc(counts: _Counts) -> np.ndarray:
 
 def auprc(
     y: np.ndarray,  # (n,) labels 0 or 1; NaN: the stay does not count
-    p: np.ndarray,  # (n,) scores, higher for the positives
+    p: np.ndarray,  # (n,) scores, higher for the positives; a number where y is known
     w: np.ndarray | None = None,  # (n,) or (replicates, n) how often each stay counts; None: once
 ) -> float | np.ndarray:  # a number, or (replicates,) float64; NaN when a class is missing
     "Area under the precision-recall curve as average precision."
@@ -211,6 +213,15 @@ def calibration_line(
 _BLOCK = 512  # replicates at a time: bounds the memory
 
 
+def _draw_weights(subject: np.ndarray, n: int, replicates: int, seed) -> np.ndarray:
+    "How often each stay counts, (stays, 1 + replicates) float32; read-only, for the blocks have the same numbers."
+    rng = seeded_rng('bootstrap', seed)
+    counts = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(replicates)]
+    weights = np.stack([np.ones(n), *counts], 1).astype(np.float32)[subject]
+    weights.setflags(write=False)
+    return weights
+
+
 def _split_replicates(weights: np.ndarray) -> list[np.ndarray]:
     "Weights (n, replicates) in blocks of columns, each contiguous, so that a sparse product copies nothing."
     blocks = np.array_split(weights, -(-weights.shape[1] // _BLOCK), axis=1)
@@ -231,9 +242,7 @@ class Bootstrap:
     ) -> None:
         _, subject = np.unique(np.asarray(subjects), return_inverse=True)
         n = subject.max() + 1
-        rng = seeded_rng('bootstrap', seed)
-        counts = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(replicates)]
-        weights = np.stack([np.ones(n), *counts], 1).astype(np.float32)[subject]
+        weights = _draw_weights(subject, n, replicates, seed)
         self.weights = weights.T  # (1 + replicates, n) how often each stay counts; row 0 is the cohort as it is
         self._blocks = _split_replicates(weights)
         self.subjects, self.replicates, self.n_subjects = subject, replicates, n  # subjects counted from 0

@@ -166,12 +166,14 @@ def label_fractions(
 # %% ../../nbs/evaluation/plotting.ipynb #cell-033
 def fraction_axis(
     ax: Any,  # matplotlib Axes
-    fractions: Sequence[float],  # sorted
+    fractions: Sequence[float],  # sorted; without any the axis stays as it is
     names: dict[float, str] | None = None,  # fraction -> text of its tick, as `name_fractions` gives; None: in percent
 ) -> None:  # the axes are changed
     "A logarithmic axis of label fractions, each of them a tick."
     from matplotlib.ticker import NullLocator
 
+    if not len(fractions):
+        return
     f = 100 * np.asarray(fractions, float)
     ax.set_xscale('log')
     ax.xaxis.set_minor_locator(NullLocator())

@@ -129,22 +129,57 @@ def _is_path(v: object) -> bool:
     return text.startswith(('/', '~', 'file:')) or ':\\' in text
 
 
+def _describe_machine(record: dict) -> str:
+    "Hardware and versions of a record as one text."
+    return _format_option({**(record.get('hardware') or {}), **(record.get('versions') or {})})
+
+# %% ../../nbs/evaluation/provenance.ipynb #03b203ec
+_OF_A_PART = ('fractions', 'seeds', 'linear_seeds', 'device', 'gpus', 'profile', 'commit', 'versions', 'hardware')
+
+
 def _settings_table(run: Path) -> ReportTable | None:
     "Options of the run and versions of the software; None where there is no manifest."
     manifest = read_manifest(run)
-    changed = manifest.get('changed')
-    info = {k: manifest[k] for k in ('profile', 'commit', 'versions', 'hardware') if manifest.get(k)}
-    for i, machine in enumerate(manifest.get('machines') or [], 1):
-        known = {**(machine.get('hardware') or {}), **(machine.get('versions') or {})}
-        info[f'machine {i}'] = f'{machine.get("steps")} of the steps: {_format_option(known)}'
-    options = {k: v for k, v in (manifest.get('options') or {}).items() if not _is_path(v)}
+    own = _OF_A_PART if manifest.get('combined') else ()
+    changed, names = manifest.get('changed'), ('profile', 'commit', 'versions', 'hardware')
+    info = {k: manifest[k] for k in names if manifest.get(k) and k not in own}
+    for i, machine in enumerate((not own and manifest.get('machines')) or [], 1):
+        info[f'machine {i}'] = f'{machine.get("steps")} of the steps: {_describe_machine(machine)}'
+    options = {k: v for k, v in (manifest.get('options') or {}).items() if not _is_path(v) and k not in own}
     rows = [dict(Setting=k.replace('_', ' '), Value=_format_option(v)) for k, v in (options | info).items()]
     if not rows:
         return None
     shown = pd.DataFrame(rows)
-    if changed is not None:
+    if changed is not None and not own:
         shown['Of the profile'] = ['–' if k in info else 'no' if k in changed else 'yes' for k in options | info]
-    return ReportTable('settings', 'Settings of the run', shown, shown, 'As in the manifest of the run.', folded=True)
+    note = 'As in the manifest of the run.' + (' What each part has of its own is in the next table.' if own else '')
+    return ReportTable('settings', 'Settings of the run', shown, shown, note, folded=True)
+
+# %% ../../nbs/evaluation/provenance.ipynb #88741428
+def _part_row(part: dict) -> dict:
+    "What the manifest of a combined run says of one part, as texts; a dash where it does not say."
+    given = {**(part.get('options') or {}), **part}
+    machines = [machine for machine in part.get('machines') or [] if _describe_machine(machine)]
+    ran = '; '.join(f'{machine.get("steps")} steps: {_describe_machine(machine)}' for machine in machines)
+    names = ('run', 'models', 'fractions', 'seeds', 'linear_seeds', 'device', 'profile', 'commit')
+    row = {name: _format_option(given.get(name)) for name in names}
+    return row | dict(machine=ran or _describe_machine(part) or '–', unfinished=_format_option(part.get('unfinished')))
+
+
+def _parts_table(run: Path) -> ReportTable | None:
+    "The parts of a combined run: who fitted which systems; None for any other run."
+    parts = read_manifest(run).get('combined')
+    if not parts:
+        return None
+    tidy = pd.DataFrame([_part_row(part) for part in parts])
+    heads = dict(run='Run', models='Systems', fractions='Labels', seeds='Label subsets')
+    heads |= dict(linear_seeds='Subsets of linear systems', device='Device', profile='Profile', commit='Commit')
+    heads |= dict(machine='Machine', unfinished='Steps not finished')
+    note = (
+        'Each part is a run from the same data and networks. Label subsets are counted at up to 5 %, up to 20 % and '
+        'above, those of linear systems at up to 10 % and above. A dash stands for what the manifest does not say.'
+    )
+    return ReportTable('parts', 'The parts of this run', tidy, tidy.rename(columns=heads), note, folded=True)
 
 # %% ../../nbs/evaluation/provenance.ipynb #83a9fa19
 _KINDS_OF_STEPS = dict(data='data', model='network', pretrain='pre-training', seed='transfer')  # {first word: name}
@@ -209,5 +244,6 @@ def section(
     "Where the numbers come from."
     tables = [_system_table(ev), _flow_table(ev), _loss_table(ev)]
     if ev.folder is not None:
-        tables += [read(ev.folder) for read in (_leakage_table, _settings_table, _network_table, _time_table)]
+        readers = (_leakage_table, _settings_table, _parts_table, _network_table, _time_table)
+        tables += [read(ev.folder) for read in readers]
     return Section('Where the numbers come from', [*tables, _failure_table(ev)])

@@ -20,7 +20,7 @@ import pyarrow as pa
 # %% ../../nbs/evaluation/run_folder.ipynb #cell-004
 from ..utilities.errors import BadInput, format_row_numbers
 from ..utilities.files import read_parquet
-from ..utilities.run_records import read_record
+from ..utilities.run_records import is_as_planned, read_record
 
 # %% ../../nbs/evaluation/run_folder.ipynb #cell-007
 def read_manifest(
@@ -49,11 +49,22 @@ class PredictionFolder(NamedTuple):
     path: Path  # the folder
 
 
+def _raise_for_leftovers(run: Path, folders: list) -> None:
+    "BadInput where a step is not finished, or was made under another key than the manifest plans."
+    steps = read_manifest(run).get('steps')
+    for name in sorted(d.relative_to(run).as_posix() for d in folders) if isinstance(steps, dict) else []:
+        done = read_record(run / name / 'done.json')
+        if not is_as_planned(done, steps[name]):
+            how = 'was made with other options, data or code than the manifest plans' if done else 'is not finished'
+            raise BadInput(f'{run}: step {name} {how}; give the command of the run with --only {name}')
+
+
 def prediction_folders(
     run: Path | str,  # run folder
-) -> list:  # of PredictionFolder, in numerical order; BadInput where there is none
+) -> list:  # of PredictionFolder, in numerical order; BadInput where there is none, or one is not as planned
     "The folders of a run that hold predictions."
     folders = planned_step_folders(run, 'split-*/fraction-*/seed-*')
+    _raise_for_leftovers(Path(run), folders)
     found = [PredictionFolder(*(float(name.split('-', 1)[1]) for name in d.parts[-3:]), d) for d in folders]
     if not found:
         raise BadInput(f'{run}: no split-*/fraction-*/seed-* folder; run 03_transfer for this run first')

@@ -6,6 +6,7 @@
 __all__ = ['RESULT_COLUMNS', 'EXTRA_COLUMNS', 'evaluate_folder', 'evaluate_run']
 
 # %% ../../nbs/evaluation/scoring.ipynb #cell-002
+import os
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -79,15 +80,16 @@ def evaluate_folder(
 ) -> Iterator[MeasuredFit]:  # for each row of fits.parquet; BadInput where predictions do not fit
     "Measure every fit of one folder."
     table = read_step_table(folder, 'predictions', PREDICTION_SCHEMA)
-    predictions = dict(list(table.groupby(['task', 'model'])))
+    rows = table.groupby(['task', 'model']).indices
     for fit in read_step_table(folder, 'fits', FIT_SCHEMA).to_dict('records'):
         where = f'{folder}/predictions.parquet: task {fit["task"]}, model {fit["model"]}'
-        found = predictions.pop((fit['task'], fit['model']), None)
+        of_fit = rows.pop((fit['task'], fit['model']), None)
+        found = None if of_fit is None else table.iloc[of_fit]
         if fit['task_kind'] != 'mortality' and is_score(fit['model']):
             continue  # a severity score speaks of death alone: not a fit that failed
         yield _score_fit(fit, found, test, bootstrap, where)
-    if predictions:
-        extra = next(iter(predictions))
+    if rows:
+        extra = next(iter(rows))
         raise BadInput(f'{folder}/predictions.parquet: {extra} has predictions but no row in fits.parquet')
 
 # %% ../../nbs/evaluation/scoring.ipynb #cell-021
@@ -101,34 +103,47 @@ def _sort_results(results: pd.DataFrame) -> pd.DataFrame:
     return results.loc[ranked.index]
 
 # %% ../../nbs/evaluation/scoring.ipynb #4abc3858
-_FOLDERS_OF_A_PROCESS = 10  # with fewer, a process takes longer to start than it saves
-_GIGABYTES_OF_A_PROCESS = 0.5
+_FITS_OF_A_PROCESS = 300  # with fewer, a process takes longer to start than it saves
+_GIGABYTES_OF_A_PROCESS, _GIGABYTES_OF_A_ROW = 0.3, 150e-9  # measured: 40 systems, 25 tasks, 6,000 stays take 1.2
 
 
-def _measure_folder(path: Path, test: pd.DataFrame, bootstrap: Bootstrap) -> list[MeasuredFit]:
-    "The fits of one folder."
+def _count_rows(path: Path) -> int:
+    "Rows of a Parquet file; 0 where there is none, which is said when it is read."
+    from pyarrow.parquet import read_metadata
+
+    try:
+        return read_metadata(path).num_rows
+    except (OSError, ValueError):
+        return 0
+
+
+def _count_processes(paths: list[Path]) -> int:
+    "How many processes are worth starting for the fits of these folders, and fit into the memory."
+    n_fits = sum(_count_rows(path / 'fits.parquet') for path in paths)
+    if (wanted := min(len(paths), n_fits // _FITS_OF_A_PROCESS)) < 2:
+        return 1
+    largest = max(_count_rows(path / 'predictions.parquet') for path in paths)
+    return min(wanted, affordable_processes(_GIGABYTES_OF_A_PROCESS + largest * _GIGABYTES_OF_A_ROW))
+
+# %% ../../nbs/evaluation/scoring.ipynb #cc549150
+def _measure_folder(path: Path, test: pd.DataFrame, bootstrap: Bootstrap, parent: int) -> list[MeasuredFit]:
+    "The fits of one folder, in the process `parent` or in one that it started."
+    end_with_parent(parent)
     return list(evaluate_folder(path, test, bootstrap))
 
 
-def _measure_elsewhere(*how) -> list[MeasuredFit]:
-    "`_measure_folder` in another process."
-    end_with_parent()
-    return _measure_folder(*how)
-
-
 def _measure_folders(paths: list[Path], test: pd.DataFrame, bootstrap: Bootstrap) -> Iterator[list[MeasuredFit]]:
-    "The fits of each folder, in order; several processes measure where there are many folders."
+    "The fits of each folder, in order; several processes measure where there are many fits."
     from joblib import Parallel, delayed
 
-    processes = min(affordable_processes(_GIGABYTES_OF_A_PROCESS), len(paths) // _FOLDERS_OF_A_PROCESS)
-    measure = _measure_elsewhere if processes > 1 else _measure_folder
+    processes = _count_processes(paths)
+    calls = (delayed(_measure_folder)(path, test, bootstrap, os.getpid()) for path in paths)
     try:
-        calls = (delayed(measure)(path, test, bootstrap) for path in paths)
-        yield from Parallel(n_jobs=max(1, processes), return_as='generator')(calls)
+        yield from Parallel(n_jobs=processes, backend='loky', return_as='generator')(calls)
     except BrokenProcessPool:
         raise BadInput(
             f'one of {processes} processes that measure was killed, most likely for memory; '
-            'evaluate again when other programs have ended'
+            f'LOKY_MAX_CPU_COUNT={processes // 2} in the environment starts half as many'
         ) from None
 
 # %% ../../nbs/evaluation/scoring.ipynb #cell-023

@@ -78,11 +78,19 @@ SOURCES_NOTE = (
 
 # %% ../../nbs/evaluation/source_tables.ipynb #cell-016
 def _incomplete_note(d: pd.DataFrame) -> str:
-    "How many tasks have no interval because of a missing fit; empty where none has."
-    most = d['n_tasks_incomplete'].max()
-    return f' Up to {most:.0f} tasks of a row lack a fit and take no part in its interval.' if most else ''
+    "How many tasks and draws a missing fit leaves out; empty where none is missing."
+    tasks, draws = d['n_tasks_incomplete'].max(), d.get('n_draws_failed', pd.Series([0])).max()
+    note = ''
+    if tasks:
+        note += (
+            f' Up to {tasks:.0f} tasks of a row lack a fit and take no part in its estimate over three sources, '
+            'nor in what is given fitted models; the interval over patients alone has them.'
+        )
+    return note + (
+        f' Up to {draws:.0f} draws of a row failed for every task, and J does not count them.' if draws else ''
+    )
 
-
+# %% ../../nbs/evaluation/source_tables.ipynb #1d51d33e
 def _system_table(d: pd.DataFrame, names: dict, name: str, title: str, folded: bool) -> ReportTable | None:
     "Systems down, with the columns that all tables share; None where there is no row."
     if not len(d):

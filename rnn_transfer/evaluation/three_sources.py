@@ -287,6 +287,14 @@ def _task_count(fits: pd.DataFrame) -> dict:
     return dict(n_tasks=complete, n_tasks_incomplete=found - complete)
 
 
+def _count_failed_draws(ev: Evaluation, model: str, kind: str, fraction: float) -> int:
+    "How many draws were tried and have no fit of any task; 0 where nothing is drawn."
+    r = ev.results[(ev.results['model'] == model) & (ev.results['task_kind'] == kind)]
+    r = r[r['fraction'] == fraction]
+    tried, fitted = (set(rows['seed']) for rows in (r, r[r['auroc'].notna()]))
+    return len(tried - fitted) if system_sources(model, fraction).drawn else 0
+
+# %% ../../nbs/evaluation/three_sources.ipynb #50fb4602
 def three_source_frame(
     ev: Evaluation,  # of a run
     kind: str = '',  # of task; empty: every kind
@@ -302,8 +310,9 @@ def three_source_frame(
         these = system_interval(ev, *cell)
         other = system_interval(ev, *cell, random_tasks=True) if row['task_kind'] in PHENOTYPE_KINDS else None
         fits = _join_fits(ev, row['task_kind'], [Term(1, row['model'], row['fraction'])])
-        nulls = null_columns(ev, fits[0].to_numpy())
-        rows.append(row | _interval_columns(these, other) | _task_count(fits) | nulls)
+        nulls = null_columns(ev, _complete_tasks(fits)[0].to_numpy())
+        counts = _task_count(fits) | dict(n_draws_failed=_count_failed_draws(ev, *cell))
+        rows.append(row | _interval_columns(these, other) | counts | nulls)
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-047
@@ -325,7 +334,7 @@ def _difference_row(ev: Evaluation, a: str, b: str, kind: str, fraction: float) 
     other = difference_interval(ev, a, b, kind, fraction, random_tasks=True) if kind in PHENOTYPE_KINDS else None
     row |= _interval_columns(difference_interval(ev, a, b, kind, fraction), other)
     fits = _join_fits(ev, kind, [Term(1, a, fraction), Term(-1, b, fraction)])
-    return row | _task_count(fits) | _paired_null_columns(ev, fits)
+    return row | _task_count(fits) | _paired_null_columns(ev, _complete_tasks(fits))
 
 
 def three_source_differences(

@@ -65,10 +65,13 @@ def resample_run(
     keys = _keys(ev.results)
     found = pd.MultiIndex.from_frame(keys).get_indexer(pd.MultiIndex.from_frame(_sources_of(keys, rng)))
     kept = np.flatnonzero(found >= 0)
-    fits = ev.results.iloc[found[kept]].assign(
-        model=ev.results['model'].to_numpy()[kept], seed=ev.results['seed'].to_numpy()[kept]
+    missing = ev.results['auroc'].isna().to_numpy()[kept]  # what has no fit has none again, so that tasks stay
+    fits = ev.results.iloc[found[kept]]
+    fits = fits.assign(
+        auroc=fits['auroc'].mask(missing), **{c: ev.results[c].to_numpy()[kept] for c in ('model', 'seed')}
     )
     values = dict(auroc=ev.values['auroc'][found[kept], : replicates + 1])
+    values['auroc'][missing] = np.nan
     positives = {task: counts[: replicates + 1] for task, counts in ev.positives.items()}
     return replace(
         ev, results=fits.reset_index(drop=True), values=values, positives=positives, predicted=None, bootstrap=None

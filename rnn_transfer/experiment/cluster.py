@@ -8,6 +8,7 @@ __all__ = ['children_ignore_sigint', 'local_workers', 'local_cluster', 'connect_
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-002
 import logging
+import math
 import signal
 import subprocess
 import sys
@@ -49,7 +50,8 @@ def local_workers(
     share: float = 1.0,  # fraction of a card that one run takes
 ) -> list[int | None]:  # per worker: the card it sees, or None
     "Which local worker has which card."
-    slots = [c for c in range(cards) for _ in range(max(1, round(1 / share)))]
+    on_a_card = math.floor(1 / share + 1e-9)  # 1 / (1 / 93) is below 93
+    slots = [c for c in range(cards) for _ in range(on_a_card)]
     return [slots[i] if i < len(slots) else None for i in range(max(workers, 1))]
 
 # %% ../../nbs/experiment/cluster.ipynb #62c9b319

@@ -17,10 +17,10 @@ import pandas as pd
 from .commandline import command, one_line_errors
 from .plan import Step
 from .run import list_machines
-from .store import output_hashes, read_done
+from .store import input_hashes, output_hashes, planned_state, read_done
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
-from ..utilities.run_records import read_record
+from ..utilities.run_records import COMBINED_KEY, read_record
 
 # %% ../../nbs/experiment/combine.ipynb #cell-005
 from fastcore.script import store_true
@@ -29,28 +29,61 @@ from fastcore.script import store_true
 _SHARED = ('data', 'model', 'pretrain')  # steps by the last part of their name
 
 
-def _finished_steps(run: Path) -> dict[str, dict]:
-    "Outputs of the finished steps that the manifest plans: name -> {file: hash}."
+def _planned_steps(run: Path) -> dict[str, str]:
+    "The steps that a run plans, without the evaluation: name -> key."
     planned = read_record(run / 'manifest.json').get('steps')
-    if not planned:
+    if not planned or not isinstance(planned, dict):
         raise BadInput(f'{run}: no manifest.json with steps; name two run folders of rnn_transfer_paper')
-    records = {name: read_done(name, run) for name in planned}
-    return {name: record.get('outputs', {}) for name, record in records.items() if record}
+    return {name: key for name, key in planned.items() if name != 'evaluate'}
 
 
-def _raise_for_differences(first: Path, second: Path, steps: tuple[dict, dict]) -> None:
-    "BadInput where data or networks of two runs differ, or were not made."
-    for name in sorted(set(steps[0]) | set(steps[1])):
+def _finished_steps(run: Path) -> dict[str, dict]:
+    "Outputs of the finished steps: name -> {file: hash}; BadInput where one is stale."
+    planned = _planned_steps(run)
+    states = {name: planned_state(name, key, run) for name, key in planned.items()}
+    stale = [name for name, state in states.items() if state.startswith('stale')]
+    if stale:
+        name, fix = stale[0], f'run it again there with --only {stale[0]}'
+        if planned[name] == COMBINED_KEY:
+            fix = 'combine the parts of that run again'
+        elif len(stale) > 1:
+            fix += f', or all {len(stale)} stale steps without --only'
+        raise BadInput(f'{run}: step {name} is {states[name]}; {fix}')
+    return {name: read_done(name, run)['outputs'] for name, state in states.items() if state == 'done'}
+
+# %% ../../nbs/experiment/combine.ipynb #768c7702
+def _raise_for_differences(runs: list[Path], steps: list[dict]) -> None:
+    "BadInput where splits, data or networks of two runs differ, or were not made."
+    planned = [_planned_steps(run) for run in runs]
+    for name in sorted(set(planned[0]) | set(planned[1])):
         if name.split('/')[-1] not in _SHARED:
             continue
+        without = [run for run, plan in zip(runs, planned) if name not in plan]
+        if without:
+            raise BadInput(f'{without[0]}: it plans no step {name}; the runs have different splits, give both the same')
         outputs = [found.get(name) for found in steps]
-        if None in outputs:
-            run = (first, second)[outputs.index(None)]
-            raise BadInput(f'{run}: step {name} is not finished; run it with --only {name} first')
+        if None in outputs and outputs != [None, None]:
+            raise BadInput(f'{runs[outputs.index(None)]}: step {name} is not finished; run it with --only {name} first')
         if outputs[0] != outputs[1]:
             raise BadInput(
-                f'{second}: step {name} wrote other files than in {first}; copy data, model and '
-                'split-*/pretrain of one run to the other before its transfer steps run'
+                f'{runs[1]}: step {name} wrote other files than in {runs[0]}; copy data, model and split-*/pretrain '
+                'of one run to the other; transfer steps that ran there before the copy must run again'
+            )
+
+# %% ../../nbs/experiment/combine.ipynb #3c49e394
+_OF_A_PART = ('models', 'fractions', 'seeds', 'linear_seeds', 'device', 'gpus')
+_OF_THE_EVALUATION = ('replicates',)
+
+
+def _raise_for_options(runs: list[Path]) -> None:
+    "BadInput where two runs differ in an option that is not of a part."
+    given = [read_record(run / 'manifest.json').get('options') or {} for run in runs]
+    for name in sorted(set(given[0]) | set(given[1])):
+        values = [options.get(name, 'not set') for options in given]
+        if name.split('.')[-1] not in _OF_A_PART + _OF_THE_EVALUATION and values[0] != values[1]:
+            raise BadInput(
+                f'{runs[1]}: option {name} is {values[1]}, and {values[0]} in {runs[0]}; '
+                f'runs to combine may differ in {", ".join(_OF_A_PART)} alone'
             )
 
 # %% ../../nbs/experiment/combine.ipynb #cell-012
@@ -72,24 +105,24 @@ def combine_tables(
     return models
 
 # %% ../../nbs/experiment/combine.ipynb #cell-017
-def _origin(run: Path, manifest: dict) -> dict:
+def _origin(run: Path, manifest: dict, finished: dict) -> dict:
     "What the combined manifest says of one of the runs."
-    kept = {name: manifest.get(name) for name in ('profile', 'changed', 'commit', 'versions', 'hardware')}
+    kept = {name: manifest.get(name) for name in ('profile', 'changed', 'commit', 'versions', 'hardware', 'options')}
     options = manifest.get('options') or {}
     drawn = {name: options.get(name) for name in ('fractions', 'seeds', 'linear_seeds')}
-    transfer = [name for name in manifest.get('steps', []) if '/seed-' in name]
-    unfinished = sum(not (run / name / 'done.json').exists() for name in transfer)
+    transfer = [name for name in _planned_steps(run) if '/seed-' in name]
+    unfinished = sum(name not in finished for name in transfer)
     ran = dict(run=run.name, unfinished=unfinished, machines=list_machines(transfer, run))
     return kept | drawn | dict(models=options.get('models', [])) | ran
 
 
-def _combined_manifest(runs: list[Path], models: list[str], steps: dict) -> dict:
+def _combined_manifest(runs: list[Path], finished: list[dict], models: list[str], steps: dict) -> dict:
     "The first manifest with the models and steps of all, and where each part comes from."
     manifests = [read_record(run / 'manifest.json') for run in runs]
     options = (manifests[0].get('options') or {}) | dict(models=models)
-    parts = [
-        part for run, manifest in zip(runs, manifests) for part in manifest.get('combined', [_origin(run, manifest)])
-    ]
+    parts = []
+    for run, manifest, found in zip(runs, manifests, finished):
+        parts += manifest.get('combined') or [_origin(run, manifest, found)]
     return manifests[0] | dict(options=options, steps=steps, combined=parts)
 
 
@@ -110,8 +143,8 @@ def _raise_for_out(runs: list[Path], out: Path) -> None:
 
 def _mark_done(run: Path, name: str, parts: list[dict]) -> None:
     "A record of a combined step, so that a third run can be joined; its seconds are those of all parts."
-    outputs = output_hashes(Step(name, '03_transfer', {}, []), run)
-    record = dict(key='combined', parts={}, outputs=outputs, seen={})
+    step = Step(name, '03_transfer', {}, [f'{name.split("/")[0]}/pretrain'])
+    record = dict(key=COMBINED_KEY, parts={}, outputs=output_hashes(step, run), seen=input_hashes(step, run))
     seconds = [part.get('seconds') for part in parts]
     if None not in seconds:
         record['seconds'] = round(sum(seconds), 2)
@@ -122,13 +155,14 @@ def combine_runs(
     first: Path,  # run folder; its data, networks and options are taken
     second: Path,  # run folder with the same data and networks
     out: Path,  # run folder to write; replaced whole
-) -> Path:  # the same; BadInput where data or networks differ, or both runs fitted the same model
+) -> Path:  # the same; BadInput where steps are stale, data, networks or options differ, or a model is in both
     "Make one run folder of two that fitted different systems."
     runs = [Path(first), Path(second)]
     _raise_for_out(runs, Path(out))
     finished = [_finished_steps(run) for run in runs]
-    _raise_for_differences(*runs, finished)
-    steps = {name: 'combined' for found in finished for name in found if name != 'evaluate'}
+    _raise_for_differences(runs, finished)
+    _raise_for_options(runs)
+    steps = {name: COMBINED_KEY for found in finished for name in found}
     shared = [name for name in steps if name.split('/')[-1] in _SHARED]
     models: list[str] = []
     with write_atomic(Path(out), folder=True) as tmp:
@@ -137,7 +171,7 @@ def combine_runs(
             parts = [run for run, found in zip(runs, finished) if name in found]
             models += combine_tables([run / name for run in parts], tmp / name)
             _mark_done(tmp, name, [read_done(name, run) for run in parts])
-        manifest = _combined_manifest(runs, list(dict.fromkeys(models)), steps)
+        manifest = _combined_manifest(runs, finished, list(dict.fromkeys(models)), steps)
         (tmp / 'manifest.json').write_text(json.dumps(manifest, indent=1), encoding='utf-8')
     return Path(out)
 

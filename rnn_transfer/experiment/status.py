@@ -17,7 +17,7 @@ from .notebooks import STEP_NOTEBOOKS
 from .store import driver_at_work, read_done, read_failure
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
-from ..utilities.run_records import read_record
+from ..utilities.run_records import is_as_planned, read_record
 
 # %% ../../nbs/experiment/status.ipynb #cell-004
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _running_steps(run: Path) -> set[str]:
 
 def _state(name: str, key: str, done: dict, running: set[str], run: Path) -> str:
     "done, running, failed, stale or waiting."
-    if done.get('key') == key:
+    if is_as_planned(done, key):
         return 'done'
     if name in running:
         return 'running'
@@ -153,7 +153,8 @@ def step_headlines(
     import pandas as pd
 
     path = run / 'results.parquet'
-    results = pd.read_parquet(path) if path.exists() else None
+    evaluated = 'done' in set(table['state'][table['kind'] == 'evaluate'])
+    results = pd.read_parquet(path) if evaluated and path.exists() else None
     texts = []
     for row in table.itertuples():
         if row.state == 'failed':
@@ -161,7 +162,8 @@ def step_headlines(
         elif row.kind == 'transfer':
             texts.append(_transfer_headline(results, row.parameters))
         else:
-            texts.append(_pretrain_headline(run, row.step) if row.kind == 'pretrain' else '')
+            is_trained = row.kind == 'pretrain' and row.state == 'done'
+            texts.append(_pretrain_headline(run, row.step) if is_trained else '')
     return texts
 
 # %% ../../nbs/experiment/status.ipynb #cell-033

@@ -253,7 +253,8 @@ def find_networks(
 ) -> dict[int, str]:  # number of the network -> name; 0 is the network of the run
     "The names that are one system with each of its networks"
     parsed = [parse_model(m, check=False) for m in models]
-    return {m.init: m.name for m in sorted(parsed, key=lambda m: m.init) if m.shared_name == model}
+    of_model = [m for m in parsed if m.shared_name == model and m.name in (model, f'{model}@{m.init}')]
+    return {m.init: m.name for m in sorted(of_model, key=lambda m: m.init)}
 
 # %% ../../nbs/learning/systems.ipynb #cell-041
 def is_score(

@@ -258,7 +258,7 @@ def _label_rule(rule: TaskRule, counted: pd.DataFrame, spans: pd.Index, stays: p
     return label.where(stays.isin(spans))
 
 # %% ../../nbs/sources/meds_code_tasks.ipynb #b0fd848e
-def _count_unlabelled(rules: list[TaskRule], rows: pd.DataFrame, short: int, label: pd.Series) -> list[Loss]:
+def _count_unlabelled(rules: list[TaskRule], rows: pd.DataFrame, unit: str, short: int, label: pd.Series) -> list[Loss]:
     "Rows of a task that no stay has, rows without a number, and stays without a label."
     task, in_period, anywhere = label.name, rows[rows['place'] == 'period'], rows[rows['place'] == 'anywhere']
     n, outside = int(anywhere['n'].sum()), int(in_period.loc[in_period['stay_id'].isna(), 'n'].sum())
@@ -266,8 +266,8 @@ def _count_unlabelled(rules: list[TaskRule], rows: pd.DataFrame, short: int, lab
     n_threshold, numbers = int(of_threshold['n'].sum()), int(of_threshold['n_numbers'].sum())
     unmeasured = int(label.isna().sum()) - short
     losses = [
-        Loss(f'{task}: outside of the period of every stay that is kept', outside, n, 'rows'),
-        Loss(f'{task}: no number to compare', n_threshold - numbers, n_threshold, 'rows', 'unreadable'),
+        Loss(f'{task}: outside of the period of every stay that is kept', outside, n, unit),
+        Loss(f'{task}: no number to compare', n_threshold - numbers, n_threshold, unit, 'unreadable'),
         Loss(f'{task}: the stay ends within the input window, and has no label', short, len(label), 'stays'),
         Loss(f'{task}: no number in the period, and no label', unmeasured, len(label), 'stays'),
     ]
@@ -307,12 +307,21 @@ def _define_task(rules: list[TaskRule], hours: float, path: Path) -> Task:
     return Task(rules[0].task, rules[0].kind, f'{words} ({len(rules)} {rows}; {shorten_list(sources, 3)})')
 
 # %% ../../nbs/sources/meds_code_tasks.ipynb #fefc9422
+def _units_of_rows(con: duckdb.DuckDBPyConnection, rules: list[TaskRule]) -> dict:
+    "What the rows of each task are counted by: rows, or where lines of the file share a code, rows for each line."
+    codes = con.sql('SELECT code, rule FROM task_codes').df()
+    codes['task'] = codes['rule'].map(lambda i: rules[i].task)
+    several = set(codes.loc[codes.duplicated(['code', 'task']), 'task'])
+    return {rule.task: 'pairs of a row and a line' if rule.task in several else 'rows' for rule in rules}
+
+
 class _Counts(NamedTuple):
     "What the query found, and over which stays."
 
     rows: pd.DataFrame  # of `_count_rows`
     spans: pd.Series  # {period: stay_id of the stays that have it}
     stays: pd.Index  # stay_id, rising
+    units: dict  # {task: what its rows are counted by}
 
 
 def _label_task(counts: _Counts, rules: list[TaskRule], of_task: list[int]) -> tuple[pd.Series, list[Loss]]:
@@ -321,9 +330,10 @@ def _label_task(counts: _Counts, rules: list[TaskRule], of_task: list[int]) -> t
     there = [counts.spans.get(rules[i].period, []) for i in of_task]
     found = [rows[(rows['rule'] == i) & (rows['place'] == 'period')] for i in of_task]
     labels = [_label_rule(rules[i], *pair, counts.stays) for i, pair in zip(of_task, zip(found, there))]
-    label = pd.concat(labels, axis=1).max(axis=1).rename(rules[of_task[0]].task)
+    task = rules[of_task[0]].task
+    label = pd.concat(labels, axis=1).max(axis=1).rename(task)
     short = len(counts.stays) - len(set().union(*there))
-    return label, _count_unlabelled(rules, rows, short, label)
+    return label, _count_unlabelled(rules, rows, counts.units[task], short, label)
 
 # %% ../../nbs/sources/meds_code_tasks.ipynb #e49f7266
 def _known_stays(counts: _Counts, of_task: list[int]) -> set:
@@ -343,7 +353,7 @@ def label_by_codes(
     rules, rows = tasks.rules, _count_rows(con, files, tasks.rules)
     spans = con.sql('SELECT period, stay_id FROM task_spans').df().groupby('period')['stay_id'].agg(set)
     stay_ids = con.execute('SELECT ICUSTAY_ID FROM stays ORDER BY 1').fetchnumpy()['ICUSTAY_ID']
-    counts = _Counts(rows, spans, pd.Index(stay_ids, name='stay_id'))
+    counts = _Counts(rows, spans, pd.Index(stay_ids, name='stay_id'), _units_of_rows(con, rules))
     columns, made, losses, notes = {}, [], list(tasks.losses), list(tasks.notes)
     for task in dict.fromkeys(rule.task for rule in rules):
         of_task = [i for i, rule in enumerate(rules) if rule.task == task]

@@ -7,9 +7,10 @@ __all__ = ['available_cpus', 'affordable_processes', 'memory_gigabytes', 'end_wi
 
 # %% ../../nbs/utilities/processes.ipynb #dd19db1d
 import os
+import signal
 import time
 from functools import cache
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 
 # %% ../../nbs/utilities/processes.ipynb #c7c83657
 def available_cpus() -> int:
@@ -34,12 +35,17 @@ def memory_gigabytes() -> float:
 
 # %% ../../nbs/utilities/processes.ipynb #88bbc243
 @cache
-def end_with_parent() -> None:
-    "Let this process end when the one that started it has ended (not on Windows, which never says so)."
-    parent = os.getppid()
+def end_with_parent(
+    parent: int,  # id of the process that started this one; its own id changes nothing
+) -> None:
+    "Let this process end when its parent has ended (not on Windows, which never says so), and leave Ctrl-C to it."
+    if os.getpid() == parent:
+        return
+    if current_thread() is main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
-        while os.getppid() == parent:
+        while os.name == 'nt' or os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
