@@ -1,11 +1,13 @@
 "What a report says where fits are missing: of a kind of task, of a task, of a draw, or of a fraction of the labels."
 
+import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from fastcore.xml import to_xml
 
 from rnn_transfer.evaluation import (
     calibration,
@@ -16,10 +18,12 @@ from rnn_transfer.evaluation import (
     label_notes,
     labels_saved,
     learning_curves,
+    report,
     stability,
     subgroups,
     variance,
 )
+from rnn_transfer.evaluation.run_folder import describe_missing_steps
 from rnn_transfer.evaluation.source_tables import system_tables
 from rnn_transfer.evaluation.three_sources import difference_interval, three_source_frame
 from rnn_transfer.evaluation.toy import toy_evaluation
@@ -146,3 +150,17 @@ def test_the_largest_fraction_is_called_all_labels_only_where_it_is():
     for fractions, words in ((0.05, 0.2), '20 % of the labels'), ((0.05, 1.0), 'all labels'):
         found = hospitals.section(between_sites(toy_evaluation(skills, fractions, seeds=5, replicates=50)))
         assert found['hospitals_labels'].shown['reaches'].str.endswith(f' with {words}').all()
+
+
+def test_a_report_says_which_planned_steps_are_not_there(full, tmp_path):
+    names = [f'split-0/fraction-{f}/seed-{k}' for f in (0.1, 1) for k in (0, 1)]
+    (tmp_path / names[0]).mkdir(parents=True)
+    (tmp_path / names[0] / 'predictions.parquet').touch()
+    ev = replace(full, folder=tmp_path)
+    assert 'Not finished' not in to_xml(report._notices(ev))  # nothing says what was planned
+    steps = ['data', 'split-0/pretrain', *names, 'evaluate']
+    (tmp_path / 'manifest.json').write_text(json.dumps(dict(steps=dict.fromkeys(steps, 'k'))))
+    sentence = '3 of 4 planned transfer steps are not there; all numbers are of the others.'
+    assert describe_missing_steps(tmp_path) == sentence and sentence in to_xml(report._notices(ev))
+    (tmp_path / 'manifest.json').write_text(json.dumps(dict(steps=['data', names[0]])))
+    assert describe_missing_steps(tmp_path) == ''

@@ -30,6 +30,7 @@ from .learning_curves import headline_frame
 from .limits import describe_limits, describe_small_test_set
 from .plotting import ReportFigure
 from .results import Evaluation
+from .run_folder import describe_missing_steps
 from .three_sources import three_source_differences
 from ..utilities.display import undrawable_names
 from ..utilities.errors import BadInput
@@ -110,29 +111,31 @@ _PROTOCOL = (
 _INVENTED = 'Every patient in these data was invented by a program. No statement about medicine follows from them.'
 
 # %% ../../nbs/evaluation/report.ipynb #cell-019
+def _notices(ev: Evaluation) -> list:
+    "What a reader has to know before any number: the words in bold, and the sentence."
+    found = [('Synthetic data. ', _INVENTED)] if ev.info['synthetic'] else []
+    found.append(('', describe_small_test_set(ev)))
+    boxes = undrawable_names([ev.info['source'], *ev.results['task'].unique()])
+    if boxes:
+        found.append(('', f'No installed font has all characters of {", ".join(boxes[:5])}: figures show boxes there.'))
+    found.append(('Not finished. ', describe_missing_steps(ev.folder) if ev.folder else ''))
+    found.append(('Exploratory. ', describe_exploratory(ev)))
+    return [ft('div', *([ft('strong', bold)] * bool(bold)), text, cls='notice') for bold, text in found if text]
+
+
 def _page_header(ev, claims) -> list:
     "Title, notices, the answer, and the source."
     info = ev.info
-    small = describe_small_test_set(ev)
-    notices = [ft('div', ft('strong', 'Synthetic data. '), _INVENTED, cls='notice')] if info['synthetic'] else []
-    notices += [ft('div', small, cls='notice')] if small else []
-    boxes = undrawable_names([info['source'], *ev.results['task'].unique()])
-    if boxes:
-        text = f'No installed font has all characters of {", ".join(boxes[:5])}: figures show boxes there.'
-        notices.append(ft('div', text, cls='notice'))
-    exploratory = describe_exploratory(ev)
-    if exploratory:
-        notices.append(ft('div', ft('strong', 'Exploratory. '), exploratory, cls='notice'))
     roles = [ft('p', ft('strong', 'Sites. '), info['roles'])] if info.get('roles') else []
     labels = ft('p', ft('strong', 'The labels. '), describe_labels(ev))
     size = f'{info["n_stays"]:,} stays of {info["n_subjects"]:,} subjects; licence of the data: {info["licence"]}.'
     return [
         ft('h1', f'Transfer learning for clinical time series: {info["source"]}'),
         ft('p', _PROTOCOL, cls='lead'),
-        *notices,
+        *_notices(ev),
         *roles,
         labels,
-        *(_describe_estimates(ev) if exploratory else _describe_answer(ev, claims)),
+        *(_describe_estimates(ev) if describe_exploratory(ev) else _describe_answer(ev, claims)),
         ft('p', size),
         ft('p', data_caption(ev)),
     ]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIT_SCHEMA', 'PREDICTION_SCHEMA', 'read_manifest', 'planned_step_folders', 'PredictionFolder', 'prediction_folders',
-           'read_step_table', 'align_predictions', 'prediction_reader']
+           'describe_missing_steps', 'read_step_table', 'align_predictions', 'prediction_reader']
 
 # %% ../../nbs/evaluation/run_folder.ipynb #cell-002
 import json
@@ -69,6 +69,17 @@ def prediction_folders(
     if not found:
         raise BadInput(f'{run}: no split-*/fraction-*/seed-* folder; run 03_transfer for this run first')
     return sorted(found)
+
+# %% ../../nbs/evaluation/run_folder.ipynb #f8f78836
+def describe_missing_steps(
+    run: Path | str,  # run folder
+) -> str:  # one sentence; '' where every planned step is there, or nothing says what was planned
+    "How many transfer steps of the plan an evaluation is without."
+    planned = [name for name in read_manifest(run).get('steps') or [] if '/seed-' in name]
+    missing = [name for name in planned if not (Path(run) / name / 'predictions.parquet').exists()]
+    if not missing:
+        return ''
+    return f'{len(missing):,} of {len(planned):,} planned transfer steps are not there; all numbers are of the others.'
 
 # %% ../../nbs/evaluation/run_folder.ipynb #cell-018
 FIT_SCHEMA = dict(
