@@ -274,11 +274,15 @@ def test_the_report_shows_every_part_of_a_combined_run(start, tmp_path):
     assert all(text in page for text in ('The parts of this run', 'decade', 'RNN-C'))
 
 
-def test_the_published_combined_run_is_still_read(root):
-    run = root / 'docs/results/physionet2012'
-    parts, settings = _parts_table(run).frame, _settings_table(run).frame
+@pytest.mark.parametrize('kept_options, device', [(True, 'auto'), (False, '–')])
+def test_the_published_combined_run_is_read_and_one_that_keeps_no_options(root, tmp_path, kept_options, device):
+    manifest = json.loads((root / 'docs/results/physionet2012/manifest.json').read_text())
+    if not kept_options:  # as combined runs were written before
+        manifest['combined'] = [{k: v for k, v in part.items() if k != 'options'} for part in manifest['combined']]
+    (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
+    parts, settings = _parts_table(tmp_path).frame, _settings_table(tmp_path).frame
     assert parts['run'].tolist() == ['linear', 'trained', 'tuned']
-    assert parts['seeds'].tolist() == ['5, 5, 5', '10, 10, 5', '5, 5, 5'] and set(parts['device']) == {'–'}
+    assert parts['seeds'].tolist() == ['5, 5, 5', '10, 10, 5', '5, 5, 5'] and set(parts['device']) == {device}
     assert ['NVIDIA H200' in text for text in parts['machine']] == [False, True, True]
     assert parts['machine'][1].startswith('120 steps: ') and 'commit' not in set(settings['Setting'])
 
