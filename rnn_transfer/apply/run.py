@@ -166,9 +166,10 @@ def _plan_jobs(plans: list[LabelFits], material: Material, settings: ApplySettin
 
 # %% ../../nbs/apply/run.ipynb #cell-018
 def _fit_and_keep(
-    material: Material | ComputedMaterial, system: str, y: np.ndarray, division: Division, seed: int, file: tuple
+    parent: int, material: Material | ComputedMaterial, system: str, y: np.ndarray, division: Division, seed: int, file
 ) -> AppliedFit:
-    "A fit, kept as soon as it is made; `file` is the folder and the key"
+    "A fit in the process `parent` or in one that it started, kept as soon as it is made; `file`: folder and key"
+    end_with_parent(parent)
     fit = fit_division(system, material, y, division, seed)
     write_fit(fit, material.stay_ids[division.test], *file)
     return fit
@@ -179,12 +180,6 @@ def _progress_bar(fits: Iterable, total: int, progress: bool | None) -> Iterable
     from tqdm import tqdm
 
     return tqdm(fits, total=total, unit='fit', disable=None if progress is None else not progress)
-
-# %% ../../nbs/apply/run.ipynb #62d1c35f
-def _fit_elsewhere(parent: int, *how) -> AppliedFit:
-    "`_fit_and_keep` in a process that the parent started"
-    end_with_parent(parent)
-    return _fit_and_keep(*how)
 
 # %% ../../nbs/apply/run.ipynb #4277ef20
 _FITS_OF_A_PROCESS = 50  # of linear models; with fewer, a process takes longer to start than it saves
@@ -197,9 +192,8 @@ def _make_fits(jobs: list[_Job], material: Material, seed: int, folder: Path, wo
 
     n_slow = sum(_is_slow(job.system) for job in jobs)
     processes = max(1, min(workers, n_slow + (len(jobs) - n_slow) // _FITS_OF_A_PROCESS))
-    fit, sent = delayed(_fit_and_keep), material
+    fit, sent = delayed(partial(_fit_and_keep, os.getpid())), material
     if processes > 1:
-        fit = delayed(partial(_fit_elsewhere, os.getpid()))
         sent = material.compute({block for job in jobs for block in APPLIED_SYSTEMS[job.system].blocks})
     calls = (fit(sent, job.system, job.of.y, job.division, seed, (folder, job.key)) for job in jobs)
     try:

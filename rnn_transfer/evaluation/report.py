@@ -112,7 +112,7 @@ _INVENTED = 'Every patient in these data was invented by a program. No statement
 
 # %% ../../nbs/evaluation/report.ipynb #cell-019
 def _notices(ev: Evaluation) -> list:
-    "What a reader has to know before any number: the words in bold, and the sentence."
+    "What a reader has to know before any number, each a box with a sentence."
     found = [('Synthetic data. ', _INVENTED)] if ev.info['synthetic'] else []
     found.append(('', describe_small_test_set(ev)))
     boxes = undrawable_names([ev.info['source'], *ev.results['task'].unique()])

@@ -281,10 +281,10 @@ def _interval_columns(these: ThreeSourceInterval | None, other: ThreeSourceInter
     return row | dict(zip(('other_low', 'other_high'), ends))
 
 
-def _task_count(fits: pd.DataFrame) -> dict:
+def _task_count(fits: pd.DataFrame, complete: pd.DataFrame) -> dict:
     "How many tasks of how many take part: those with every draw and network."
-    found, complete = (len(d[_TASK].drop_duplicates()) for d in (fits, _complete_tasks(fits)))
-    return dict(n_tasks=complete, n_tasks_incomplete=found - complete)
+    n_found, n_complete = (len(d[_TASK].drop_duplicates()) for d in (fits, complete))
+    return dict(n_tasks=n_complete, n_tasks_incomplete=n_found - n_complete)
 
 
 def _count_failed_draws(ev: Evaluation, model: str, kind: str, fraction: float) -> int:
@@ -309,9 +309,12 @@ def three_source_frame(
         cell = row['model'], row['task_kind'], row['fraction']
         these = system_interval(ev, *cell)
         other = system_interval(ev, *cell, random_tasks=True) if row['task_kind'] in PHENOTYPE_KINDS else None
-        fits = _join_fits(ev, row['task_kind'], [Term(1, row['model'], row['fraction'])])
-        nulls = null_columns(ev, _complete_tasks(fits)[0].to_numpy())
-        counts = _task_count(fits) | dict(n_draws_failed=_count_failed_draws(ev, *cell))
+        terms = [Term(1, row['model'], row['fraction'])]
+        complete = _complete_fits(ev, row['task_kind'], terms)
+        nulls = null_columns(ev, complete[0].to_numpy())
+        counts = _task_count(_join_fits(ev, row['task_kind'], terms), complete) | dict(
+            n_draws_failed=_count_failed_draws(ev, *cell)
+        )
         rows.append(row | _interval_columns(these, other) | counts | nulls)
     return pd.DataFrame(rows)
 
@@ -333,8 +336,9 @@ def _difference_row(ev: Evaluation, a: str, b: str, kind: str, fraction: float) 
     row |= dict(patients_value=patients['difference'], patients_low=patients['low'], patients_high=patients['high'])
     other = difference_interval(ev, a, b, kind, fraction, random_tasks=True) if kind in PHENOTYPE_KINDS else None
     row |= _interval_columns(difference_interval(ev, a, b, kind, fraction), other)
-    fits = _join_fits(ev, kind, [Term(1, a, fraction), Term(-1, b, fraction)])
-    return row | _task_count(fits) | _paired_null_columns(ev, _complete_tasks(fits))
+    terms = [Term(1, a, fraction), Term(-1, b, fraction)]
+    complete = _complete_fits(ev, kind, terms)
+    return row | _task_count(_join_fits(ev, kind, terms), complete) | _paired_null_columns(ev, complete)
 
 
 def three_source_differences(
