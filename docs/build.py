@@ -90,6 +90,7 @@ MENU = [
                     "ridge_paths",
                     "few_labels",
                     "fine_grid",
+                    "fast_gru",
                     "recurrent",
                     "multitask",
                     "trees",

@@ -17,6 +17,7 @@ import pandas as pd
 
 # %% ../nbs/03_transfer.ipynb #b4b6a0d1
 from .data import PreparedCohort
+from .learning.fast_gru import use_fast_gru
 from .learning.features import model_features
 from .learning.fine_grid import FINE_CRITERIA, fit_fine_grid
 from .learning.fits import FitRequest, FitResult, labelled_rows, reason_not_fittable, visible_labels
@@ -39,7 +40,7 @@ from rnn_transfer.learning.systems import (
 from .learning.training import DEFAULT_SETTINGS, Diverged, TrainSettings, torch_threads
 from .learning.trees import fit_trees
 from .learning.zero_shot import fit_classifier, network_logits
-from .model import init_network, load_checkpoint, replace_head
+from .model import MIMICNet, init_network, load_checkpoint, replace_head
 from .utilities.errors import BadInput
 
 # %% ../nbs/03_transfer.ipynb #cell-010
@@ -67,6 +68,7 @@ class TransferStep:
     choose: str  # nll or literal
     hidden: Sequence[int]  # h of RNN-C to choose from
     settings: TrainSettings  # of networks trained here
+    fast_gru: bool = True  # they compute with `FastGRU`, not with PyTorch's layer
 
     @property
     def tasks(self) -> dict[str, str]:  # as `transfer_tasks`
@@ -156,6 +158,11 @@ def _make_trees_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     return lambda task, requests: fit_trees(F, requests)
 
 
+def _to_train(ctx: TransferStep, net: MIMICNet) -> MIMICNet:
+    "A network in the form in which this step trains it"
+    return use_fast_gru(net) if ctx.fast_gru else net
+
+
 def _make_recurrent_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     "The fitter of RNN-C, or of fine-tuning"
     columns = ctx.data.columns
@@ -164,6 +171,7 @@ def _make_recurrent_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     def fit(task, requests):
         starts = [replace_head(net, 1, ctx.seed) for net in nets]
         starts = starts or [init_network(len(columns), h, 1, ctx.seed) for h in ctx.hidden]
+        starts = [_to_train(ctx, net) for net in starts]
         return fit_recurrent(ctx.data, requests, starts, ctx.settings, ctx.seed)
 
     return fit
@@ -207,7 +215,7 @@ def _make_pooled_network_fitter(ctx: TransferStep, systems: Sequence[SystemId]) 
 def _train_for_all_tasks(ctx: TransferStep, labels: dict, outputs: list[str], first: int, start: float) -> Callable:
     "The fitter of a network with an output for each task; those before `first` are not asked for"
     untrained = load_checkpoint(network_path(ctx.run, ctx.split, 'untrained'), columns=ctx.data.columns)
-    net = replace_head(untrained, len(outputs), ctx.seed)
+    net = _to_train(ctx, replace_head(untrained, len(outputs), ctx.seed))
     trained = fit_multitask(ctx.data, labels, net, ctx.settings, ctx.seed)
     info = dict(seconds=(time.perf_counter() - start) / (len(outputs) - first))
 
@@ -314,6 +322,7 @@ def run_transfer(
     rnnc_hidden: Sequence[int] = (),  # h of RNN-C to choose from; empty: that of MIMIC-Net
     settings: TrainSettings = DEFAULT_SETTINGS,  # of networks trained here
     threads: int = 1,  # of torch and of the linear algebra; another number may change the last digits
+    fast_gru: bool = True,  # train networks with `FastGRU`, on the CPU; False: PyTorch's layer, rounded otherwise
 ) -> pd.DataFrame:  # fits; also written: predictions, fits, weights and path .parquet; BadInput for a wrong setting
     "Fit every model for every task of a split on one labelled subset, and write run/split-<s>/fraction-<f>/seed-<k>"
     from threadpoolctl import threadpool_limits
@@ -321,7 +330,8 @@ def run_transfer(
     systems = _check_settings(models, lambdas, choose, fraction)
     data, manifest = PreparedCohort.load(run), read_split(run, split)
     hidden = list(rnnc_hidden) or [manifest['hidden']]
-    ctx = TransferStep(Path(run), split, data, manifest, fraction, seed, lambdas, choose, hidden, settings)
+    shared = (lambdas, choose, hidden, settings, fast_gru)
+    ctx = TransferStep(Path(run), split, data, manifest, fraction, seed, *shared)
     for system in systems:
         _raise_for_missing_networks(ctx, system)
     tables = TransferTables(dict(split=split, fraction=float(fraction), seed=seed))

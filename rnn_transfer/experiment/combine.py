@@ -71,7 +71,7 @@ def _raise_for_differences(runs: list[Path], steps: list[dict]) -> None:
             )
 
 # %% ../../nbs/experiment/combine.ipynb #3c49e394
-_OF_A_PART = ('models', 'fractions', 'seeds', 'linear_seeds', 'device', 'gpus')
+_OF_A_PART = ('models', 'fractions', 'seeds', 'linear_seeds', 'device', 'fast_gru', 'gpus')
 _OF_THE_EVALUATION = ('replicates',)
 
 

@@ -51,6 +51,7 @@ _PROTOCOL = dict(
     eval_every=50,  # the paper does not say
     seed=0,
     device='auto',
+    fast_gru=True,  # networks of transfer on the CPU: our gradient of a GRU, faster and rounded otherwise
     rnnc_hidden=[],  # RNN-C has the h of MIMIC-Net
     linear_seeds=[],  # linear systems have the draws of the others
     lambdas=[0.1, 1.0, 10.0, 100.0, 1e3, 1e4],  # Section 4

@@ -1,0 +1,181 @@
+"Our gradient of a GRU against PyTorch's, for all sizes, and where it is used."
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from rnn_transfer import transfer
+from rnn_transfer.data import run_data
+from rnn_transfer.learning import fast_gru
+from rnn_transfer.learning.fast_gru import FastGRU, use_fast_gru
+from rnn_transfer.learning.training import TrainSettings, train_network
+from rnn_transfer.model import init_network, run_model
+from rnn_transfer.pretrain import run_pretrain
+from rnn_transfer.testing import toy_cohort
+from rnn_transfer.transfer import run_transfer
+
+QUICK = TrainSettings(lr=0.05, max_updates=6, eval_every=3, device='cpu')
+
+
+def twins(n, h, layers, dtype=torch.float64, dropout=0.0):
+    "The same weights in our layer and in PyTorch's."
+    torch.manual_seed(n + 10 * h + 100 * layers)
+    ours = FastGRU(n, h, layers, batch_first=True, dropout=dropout, dtype=dtype)
+    theirs = torch.nn.GRU(n, h, layers, batch_first=True, dropout=dropout, dtype=dtype)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def gradients(layer, x, of_outputs, of_last):
+    "Outputs, final states, and the gradients of the input and of every weight."
+    x = x.clone().requires_grad_()
+    outputs, last = layer(x)
+    loss = (outputs * of_outputs).sum() if of_outputs is not None else 0
+    loss = loss + (last * of_last).sum() if of_last is not None else loss
+    return outputs, last, *torch.autograd.grad(loss, [x, *layer.parameters()])
+
+
+sizes = st.integers(1, 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=sizes, h=sizes, layers=st.integers(1, 3), batch=sizes, hours=sizes, which=st.sampled_from(['all', 'last', 'both'])
+)
+def test_outputs_and_gradients_are_those_of_pytorch(n, h, layers, batch, hours, which):
+    ours, theirs = twins(n, h, layers)
+    x = torch.randn(batch, hours, n, dtype=torch.float64)
+    of_outputs = None if which == 'last' else torch.randn(batch, hours, h, dtype=torch.float64)
+    of_last = None if which == 'all' else torch.randn(layers, batch, h, dtype=torch.float64)
+    for got, wanted in zip(*(gradients(layer, x, of_outputs, of_last) for layer in (ours, theirs)), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_single_precision_and_extreme_inputs():
+    ours, theirs = twins(4, 8, 2, torch.float32)
+    x = 1e4 * torch.randn(6, 10, 4)  # gates of 0 and 1
+    upstream = torch.randn(2, 6, 8)
+    found = [gradients(layer, x, None, upstream) for layer in (ours, theirs)]
+    for got, wanted in zip(*found, strict=True):
+        assert got.isfinite().all()
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5 * max(1, wanted.abs().max().item()))
+
+
+def test_dropout_lies_between_layers_and_keeps_the_mean():
+    ours, _ = twins(3, 4, 2, torch.float32, dropout=0.3)
+    seen = []
+
+    def remember(x, *weights):
+        seen.append(x)
+        return run_layer(x, *weights)
+
+    run_layer, fast_gru._run_layer = fast_gru._run_layer, remember
+    try:
+        ours(torch.randn(500, 20, 3))
+    finally:
+        fast_gru._run_layer = run_layer
+    first, second = seen[0], seen[1]
+    assert not (first == 0).any()
+    assert (second == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    with torch.no_grad():
+        whole = run_layer(first, *ours.all_weights[0]).states[1:]
+    kept = second != 0
+    torch.testing.assert_close(second[kept], (whole / 0.7)[kept])
+    # every hour and stay has a mask of its own
+    assert len({tuple(row) for row in kept.flatten(0, 1).tolist()}) == 16
+
+
+def test_dropout_has_the_gradient_of_its_own_mask():
+    ours, _ = twins(3, 4, 2, dropout=0.5)
+    x = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
+
+    def same_mask(x):
+        torch.manual_seed(1)
+        return ours(x)[1]
+
+    assert torch.autograd.gradcheck(same_mask, x)
+
+
+def test_seed_decides_the_mask():
+    ours, _ = twins(3, 4, 2, torch.float32, dropout=0.5)
+    x, found = torch.randn(5, 6, 3), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        found.append(ours(x)[1])
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+def test_what_is_left_to_pytorch_is_the_same_bit_for_bit(monkeypatch):
+    ours, theirs = twins(3, 4, 2, torch.float32)
+    x = torch.randn(5, 6, 3)
+    monkeypatch.setattr(fast_gru, '_run_layer', None)  # would raise
+    packed = pack_padded_sequence(x, torch.tensor([6, 2, 3, 1, 6]), batch_first=True, enforce_sorted=False)
+    assert torch.equal(ours(packed)[1], theirs(packed)[1])
+    start = torch.randn(2, 5, 4)
+    assert torch.equal(ours(x, start)[1], theirs(x, start)[1])
+    assert torch.equal(ours.eval()(x)[0], theirs.eval()(x)[0])
+
+
+def test_a_network_predicts_and_stores_as_before():
+    net, x = init_network(3, 4, 2).eval(), torch.randn(5, 6, 3)
+    before, names = net(x), list(net.state_dict())
+    weights = {k: v.clone() for k, v in net.state_dict().items()}
+    assert use_fast_gru(net) is net and not net.rnn.training
+    assert torch.equal(net(x), before)
+    assert list(net.state_dict()) == names
+    assert all(torch.equal(weights[k], v) for k, v in net.state_dict().items())
+
+
+def test_training_goes_where_it_goes_with_pytorch():
+    "Without dropout the two layers differ by rounding alone, also after some updates."
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 6, 3)).astype(np.float32)
+    y = (X[:, -1, 0] > 0).astype(float)
+    found = []
+    for prepare in (use_fast_gru, lambda net: net):
+        net = prepare(init_network(3, 4, 1, dropout=0.0))
+        history = train_network(net, X[:30], y[:30], X[30:], y[30:], QUICK)
+        found.append((history, net.state_dict()))
+    (ours, our_weights), (theirs, their_weights) = found
+    assert ours.best_update == theirs.best_update
+    np.testing.assert_allclose(ours.curve, theirs.curve, rtol=1e-4)
+    for name, weight in our_weights.items():
+        torch.testing.assert_close(weight, their_weights[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture(scope='module')
+def toy_run(tmp_path_factory):
+    run = tmp_path_factory.mktemp('run')
+    run_data(toy_cohort(), run)
+    run_model(run, [4])
+    run_pretrain(run, n_held_out=2, hidden=[4], settings=QUICK, variants=[])
+    return run
+
+
+@pytest.mark.parametrize('fast', [True, False])
+def test_a_step_trains_with_the_layer_it_is_asked_for(toy_run, monkeypatch, fast):
+    calls, run_layer = [], fast_gru._run_layer
+
+    def counted(*args):
+        calls.append(1)
+        return run_layer(*args)
+
+    monkeypatch.setattr(fast_gru, '_run_layer', counted)
+    models = ['RNN-C', 'MN-FT', 'multi-task']
+    fits = [run_transfer(toy_run, models=[model], settings=QUICK, fast_gru=fast) for model in models]
+    assert all(fit['reason'].isna().all() for fit in fits)
+    assert bool(calls) == fast
+    # two layers for each update; one training for each task, one in all for multi-task
+    n_updates = sum(
+        fit.drop_duplicates('model' if fit['model'].iloc[0] == 'multi-task' else 'task')['updates'].sum()
+        for fit in fits
+    )
+    assert len(calls) == (2 * n_updates if fast else 0)
+
+
+def test_linear_systems_never_see_the_layer(toy_run, monkeypatch):
+    monkeypatch.setattr(transfer, 'use_fast_gru', None)
+    assert run_transfer(toy_run, models=['LR', 'MN-LR-2'], settings=QUICK)['reason'].isna().all()
