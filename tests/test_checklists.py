@@ -232,6 +232,16 @@ def test_an_option_that_both_steps_share_is_named_once():
         assert words not in tuning
 
 
+def test_a_combined_run_names_the_machines_and_commits_of_its_parts():
+    card = dict(versions=dict(torch="2.13.0+cu130"), hardware=dict(cpus=16, gpu="NVIDIA H200"), steps=3)
+    parts = [dict(MANIFEST), dict(commit="f" * 40, versions=MANIFEST["versions"], machines=[card, card])]
+    facts = setting_facts(MANIFEST | dict(combined=parts, hardware=dict(cpus=99)))
+    assert facts["hardware"] == "Linux, x86_64, 2 cores, 24 GB of memory; 16 cores, NVIDIA H200"
+    assert facts["versions"].endswith("; torch 2.13.0+cu130")
+    assert facts["software"] == "rnn_transfer 0.1.0, commit 0123456789ab; rnn_transfer 0.1.0, commit ffffffffffff"
+    assert facts["command"].endswith("--profile quick for each part, then rnn_transfer_combine")
+
+
 def test_what_the_authors_saw_of_the_test_set_is_theirs_to_say(ev, prepared):
     row = fill_reforms(ev, MANIFEST, prepared).set_index("item").loc["5d"]
     assert row["state"] == "in part"

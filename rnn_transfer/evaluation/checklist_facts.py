@@ -173,7 +173,6 @@ def _describe_training(options) -> str:
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-022
 _LAMBDA_BY = {'nll': 'by the negative log-likelihood', 'literal': 'by eq. 2 with its L1 term'}
-_HARDWARE = {'system': '{}', 'machine': '{}', 'cpus': '{} cores', 'memory_gb': '{} GB of memory', 'gpu': '{}'}
 
 
 def _describe_tuning(options) -> str:
@@ -193,30 +192,66 @@ def _describe_tuning(options) -> str:
     words = [w for w in words if w]
     return f'Tuning: {"; ".join(words)}.' if words else ''
 
+# %% ../../nbs/evaluation/checklist_facts.ipynb #85cdec24
+_HARDWARE = {'system': '{}', 'machine': '{}', 'cpus': '{} cores', 'memory_gb': '{} GB of memory', 'gpu': '{}'}
 
-def _describe_software(manifest) -> str:
+
+def _list_runs(manifest: dict) -> list[dict]:
+    "The run, or the parts of a combined one."
+    return manifest.get('combined') or [manifest]
+
+
+def _list_machines(manifest: dict) -> list[dict]:
+    "What the steps ran with: hardware and versions, by machine."
+    return [machine for part in _list_runs(manifest) for machine in part.get('machines') or [part]]
+
+
+def _describe_each(texts) -> str:
+    "Different texts, each once; '' where there is none."
+    return '; '.join(dict.fromkeys(filter(None, texts)))
+
+
+def _describe_hardware(machine: dict) -> str:
+    "One machine in words."
+    known = machine.get('hardware') or {}
+    return ', '.join(words.format(known[k]) for k, words in _HARDWARE.items() if known.get(k))
+
+
+def _describe_software(part: dict) -> str:
     "Version and commit of this package; '' where the manifest does not say."
-    version = (manifest.get('versions') or {}).get('rnn_transfer')
-    commit = f', commit {manifest["commit"][:12]}' if manifest.get('commit') else ''
+    version = (part.get('versions') or {}).get('rnn_transfer')
+    commit = f', commit {part["commit"][:12]}' if part.get('commit') else ''
     return f'rnn_transfer {version}{commit}' if version else ''
+
+# %% ../../nbs/evaluation/checklist_facts.ipynb #35d50114
+def _describe_versions(machine: dict) -> str:
+    "The software of one machine."
+    return ', '.join(f'{k} {x}' for k, x in (machine.get('versions') or {}).items())
+
+
+def _describe_command(manifest: dict) -> str:
+    "How to make the run again; '' where the manifest has no profile."
+    if not manifest.get('profile'):
+        return ''
+    command = f'rnn_transfer_paper --cohort COHORT --out RUN --profile {manifest["profile"]}'
+    return f'{command} for each part, then rnn_transfer_combine' if manifest.get('combined') else command
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-024
 def setting_facts(
     manifest: dict,  # of the run; empty: there is none
 ) -> dict:  # name -> text; '' where the manifest does not say
     "What the manifest knows, in words."
-    options, versions, hardware = (manifest.get(k) or {} for k in ('options', 'versions', 'hardware'))
-    profile = manifest.get('profile')
+    options, machines = manifest.get('options') or {}, _list_machines(manifest)
     removal = (
         'Subjects with a target phenotype in any stay leave the train and validation stays of pre-training; '
         'flow.csv of each split counts them.'
     )
     return dict(
         tuning=_describe_tuning(options),
-        hardware=', '.join(words.format(hardware[k]) for k, words in _HARDWARE.items() if hardware.get(k)),
-        versions=', '.join(f'{k} {x}' for k, x in versions.items()),
-        software=_describe_software(manifest),
-        command=f'rnn_transfer_paper --cohort COHORT --out RUN --profile {profile}' if profile else '',
+        hardware=_describe_each(map(_describe_hardware, machines)),
+        versions=_describe_each(map(_describe_versions, machines)),
+        software=_describe_each(map(_describe_software, _list_runs(manifest))),
+        command=_describe_command(manifest),
         removal=removal if options else '',
     )
 

@@ -163,6 +163,7 @@ def _part_row(part: dict) -> dict:
     ran = '; '.join(f'{machine.get("steps")} steps: {_describe_machine(machine)}' for machine in machines)
     names = ('run', 'models', 'fractions', 'seeds', 'linear_seeds', 'device', 'profile', 'commit')
     row = {name: _format_option(given.get(name)) for name in names}
+    row['fractions'] = _format_option([format_percent(f) for f in given.get('fractions') or []])
     return row | dict(machine=ran or _describe_machine(part) or '–', unfinished=_format_option(part.get('unfinished')))
 
 
