@@ -243,7 +243,11 @@ def leave_one_site_out(
     runs, planned = site_runs(cohort, out, options), dict(profile=profile, workers=workers, only=only)
     failures = _check_sites(cohort, runs, planned)
     if dry_run:
-        return _describe_plans(cohort, runs, failures, planned | dict(scheduler=scheduler))
+        plan = _describe_plans(cohort, runs, failures, planned | dict(scheduler=scheduler))
+        if not failures:
+            return plan
+        print(plan)
+        raise BadInput(_list_failures(failures))
     for site, why in failures.items():
         print(f'note: {site} cannot run, the other sites do: {why}', file=sys.stderr)
     asked = planned | dict(scheduler=scheduler, dashboard=dashboard, command=command, progress=False)
