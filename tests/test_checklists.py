@@ -232,14 +232,26 @@ def test_an_option_that_both_steps_share_is_named_once():
         assert words not in tuning
 
 
-def test_a_combined_run_names_the_machines_and_commits_of_its_parts():
-    card = dict(versions=dict(torch="2.13.0+cu130"), hardware=dict(cpus=16, gpu="NVIDIA H200"), steps=3)
-    parts = [dict(MANIFEST), dict(commit="f" * 40, versions=MANIFEST["versions"], machines=[card, card])]
-    facts = setting_facts(MANIFEST | dict(combined=parts, hardware=dict(cpus=99)))
-    assert facts["hardware"] == "Linux, x86_64, 2 cores, 24 GB of memory; 16 cores, NVIDIA H200"
+CARD = dict(versions=dict(torch="2.13.0+cu130"), hardware=dict(cpus=16, gpu="NVIDIA H200"), steps=3)
+
+
+def test_a_combined_run_names_the_machines_commits_and_commands_of_its_parts():
+    second = dict(commit="f" * 40 + "-dirty", versions=MANIFEST["versions"], profile="open", machines=[CARD, CARD])
+    parts = [dict(MANIFEST), dict(hardware=dict(cpus=3)) | second, dict(MANIFEST)]
+    facts = setting_facts(MANIFEST | dict(combined=parts, hardware=dict(cpus=99), profile="paper"))
+    assert facts["hardware"] == "Linux, x86_64, 2 cores, 24 GB of memory; 3 cores; 16 cores, NVIDIA H200"
     assert facts["versions"].endswith("; torch 2.13.0+cu130")
-    assert facts["software"] == "rnn_transfer 0.1.0, commit 0123456789ab; rnn_transfer 0.1.0, commit ffffffffffff"
-    assert facts["command"].endswith("--profile quick for each part, then rnn_transfer_combine")
+    dirty = "rnn_transfer 0.1.0, commit ffffffffffff-dirty"
+    assert facts["software"] == f"rnn_transfer 0.1.0, commit 0123456789ab; {dirty}"
+    assert re.findall("--profile (\\w+)", facts["command"]) == ["quick", "open"]
+    assert facts["command"].endswith("; rnn_transfer_combine RUN OTHER --out OUT")
+
+
+def test_a_run_that_kept_steps_of_another_machine_names_both():
+    facts = setting_facts(MANIFEST | dict(machines=[CARD]))
+    assert facts["hardware"] == "Linux, x86_64, 2 cores, 24 GB of memory; 16 cores, NVIDIA H200"
+    unknown = setting_facts(MANIFEST | dict(machines=[dict(steps=3, versions=None, hardware=None)]))
+    assert unknown == setting_facts(MANIFEST)
 
 
 def test_what_the_authors_saw_of_the_test_set_is_theirs_to_say(ev, prepared):

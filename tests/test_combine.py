@@ -242,7 +242,9 @@ def test_options_of_the_whole_experiment_are_the_same_in_both_runs(start, tmp_pa
     linear, trained = fit(start, tmp_path / 'a', LINEAR, [0]), fit(start, tmp_path / 'b', TRAINED, [0])
     common = dict(batch=128, choose='nll')
     mine = common | dict(models=LINEAR, fractions=[0.5], seeds=[1], linear_seeds=[2], device='cpu', replicates=20)
+    mine |= dict(fast_gru=True)
     yours = common | dict(models=TRAINED, fractions=[0.5, 1], seeds=[3], linear_seeds=[], device='cuda', gpus=0.5)
+    yours |= dict(fast_gru=False)
     change_manifest(linear, options=mine)
     for name, value, shown in (('batch', 64, '64, and 128'), ('transfer.lr', 0.01, '0.01, and not set')):
         change_manifest(trained, options=yours | {name: value})
@@ -266,7 +268,7 @@ def test_the_report_shows_every_part_of_a_combined_run(start, tmp_path):
     parts = _parts_table(both).frame
     assert parts['models'].tolist() == ['LR, MN-LR-2', 'RNN-C'] and parts['commit'].tolist() == ['c0ffee', 'decade']
     assert parts['device'].tolist() == ['auto', 'auto'] and parts['unfinished'].tolist() == ['0', '0']
-    assert parts['machine'].tolist() == ['cpus 2', 'gpu NVIDIA H200']
+    assert parts['machine'].tolist() == ['cpus 2', 'gpu NVIDIA H200'] and 'fast_gru' in parts
     settings = _settings_table(both).frame.set_index('Setting')['Value'].to_dict()
     assert settings == dict(models='LR, MN-LR-2, RNN-C', replicates='20')
     run_evaluate(both, replicates=20)

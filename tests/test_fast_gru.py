@@ -1,5 +1,8 @@
 "Our gradient of a GRU against PyTorch's, for all sizes, and where it is used."
 
+import copy
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_transfer import transfer
 from rnn_transfer.data import run_data
+from rnn_transfer.experiment.profiles import PROFILES
 from rnn_transfer.learning import fast_gru
 from rnn_transfer.learning.fast_gru import FastGRU, use_fast_gru
 from rnn_transfer.learning.training import TrainSettings, train_network
@@ -54,38 +58,30 @@ def test_outputs_and_gradients_are_those_of_pytorch(n, h, layers, batch, hours, 
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-11)
 
 
-def test_single_precision_and_extreme_inputs():
+@pytest.mark.parametrize('scale', [1e-4, 1.0, 1e4])
+def test_single_precision_of_small_and_large_inputs(scale):
     ours, theirs = twins(4, 8, 2, torch.float32)
-    x = 1e4 * torch.randn(6, 10, 4)  # gates of 0 and 1
-    upstream = torch.randn(2, 6, 8)
+    with torch.no_grad():
+        for layer in (ours, theirs):
+            for name, weight in layer.named_parameters():
+                weight.mul_(0 if 'bias' in name else 1)  # states as small as the inputs
+    x, upstream = scale * torch.randn(6, 10, 4), torch.randn(2, 6, 8)
     found = [gradients(layer, x, None, upstream) for layer in (ours, theirs)]
     for got, wanted in zip(*found, strict=True):
         assert got.isfinite().all()
-        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5 * max(1, wanted.abs().max().item()))
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6 * wanted.abs().max().item())
 
 
-def test_dropout_lies_between_layers_and_keeps_the_mean():
-    ours, _ = twins(3, 4, 2, torch.float32, dropout=0.3)
-    seen = []
-
-    def remember(x, *weights):
-        seen.append(x)
-        return run_layer(x, *weights)
-
-    run_layer, fast_gru._run_layer = fast_gru._run_layer, remember
-    try:
-        ours(torch.randn(500, 20, 3))
-    finally:
-        fast_gru._run_layer = run_layer
-    first, second = seen[0], seen[1]
-    assert not (first == 0).any()
-    assert (second == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
-    with torch.no_grad():
-        whole = run_layer(first, *ours.all_weights[0]).states[1:]
-    kept = second != 0
-    torch.testing.assert_close(second[kept], (whole / 0.7)[kept])
-    # every hour and stay has a mask of its own
-    assert len({tuple(row) for row in kept.flatten(0, 1).tolist()}) == 16
+@pytest.mark.filterwarnings('ignore:dropout option adds dropout')
+@pytest.mark.parametrize('layers, dropout', [(1, 0.3), (2, 0.0), (2, 0.3), (3, 0.5), (2, 1.0)])
+def test_the_seed_draws_the_dropout_that_it_draws_for_pytorch(layers, dropout):
+    ours, theirs = twins(3, 4, layers, dropout=dropout)
+    x, upstream, found = torch.randn(5, 6, 3, dtype=torch.float64), torch.randn(5, 6, 4, dtype=torch.float64), []
+    for layer in (ours, theirs):
+        torch.manual_seed(1)
+        found.append(gradients(layer, x, upstream, None) + (torch.rand(1),))  # and leaves the generator as it does
+    for got, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-11)
 
 
 def test_dropout_has_the_gradient_of_its_own_mask():
@@ -99,15 +95,6 @@ def test_dropout_has_the_gradient_of_its_own_mask():
     assert torch.autograd.gradcheck(same_mask, x)
 
 
-def test_seed_decides_the_mask():
-    ours, _ = twins(3, 4, 2, torch.float32, dropout=0.5)
-    x, found = torch.randn(5, 6, 3), []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        found.append(ours(x)[1])
-    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
-
-
 def test_what_is_left_to_pytorch_is_the_same_bit_for_bit(monkeypatch):
     ours, theirs = twins(3, 4, 2, torch.float32)
     x = torch.randn(5, 6, 3)
@@ -116,27 +103,48 @@ def test_what_is_left_to_pytorch_is_the_same_bit_for_bit(monkeypatch):
     assert torch.equal(ours(packed)[1], theirs(packed)[1])
     start = torch.randn(2, 5, 4)
     assert torch.equal(ours(x, start)[1], theirs(x, start)[1])
+    assert torch.equal(ours(x[0])[1], theirs(x[0])[1])
     assert torch.equal(ours.eval()(x)[0], theirs.eval()(x)[0])
+    monkeypatch.setattr(fast_gru, '_MOST_UNITS', 5 * 4 - 1)
+    assert torch.equal(ours.train()(x[:, :1])[0].detach() * 0, torch.zeros(5, 1, 4))
+    for other in (dict(bidirectional=True), dict(bias=False), dict(batch_first=False)):
+        assert FastGRU(3, 4, **(dict(batch_first=True) | other))(x)[0].shape[:2] == (5, 6)
+
+
+@pytest.mark.parametrize('x, message', [(torch.ones(2, 3, 5), 'input_size'), (torch.ones(2, 0, 3), 'sequence length')])
+def test_a_wrong_input_has_the_message_of_pytorch(x, message):
+    with pytest.raises(RuntimeError, match=message):
+        FastGRU(3, 4, batch_first=True)(x)
+
+
+def test_a_second_derivative_is_an_error():
+    ours, _ = twins(3, 4, 1)
+    loss = ours(torch.randn(2, 3, 3, dtype=torch.float64))[1].square().sum()
+    (first, *_) = torch.autograd.grad(loss, ours.parameters(), create_graph=True)
+    with pytest.raises(RuntimeError, match='once_differentiable'):
+        first.sum().backward()
 
 
 def test_a_network_predicts_and_stores_as_before():
     net, x = init_network(3, 4, 2).eval(), torch.randn(5, 6, 3)
-    before, names = net(x), list(net.state_dict())
-    weights = {k: v.clone() for k, v in net.state_dict().items()}
-    assert use_fast_gru(net) is net and not net.rnn.training
-    assert torch.equal(net(x), before)
-    assert list(net.state_dict()) == names
-    assert all(torch.equal(weights[k], v) for k, v in net.state_dict().items())
+    net.rnn.weight_ih_l0.requires_grad_(False)
+    before, weights, generator = net(x), dict(net.named_parameters()), torch.get_rng_state()
+    assert use_fast_gru(net) is net and isinstance(net.rnn, FastGRU) and not net.rnn.training
+    assert torch.equal(net(x), before) and torch.equal(torch.get_rng_state(), generator)
+    assert all(weight is weights[name] for name, weight in net.named_parameters())
+    net.train()(x).sum().backward()
+    assert net.rnn.weight_ih_l0.grad is None and net.rnn.weight_hh_l0.grad is not None
+    assert isinstance(copy.deepcopy(net).rnn, FastGRU)
 
 
 def test_training_goes_where_it_goes_with_pytorch():
-    "Without dropout the two layers differ by rounding alone, also after some updates."
+    "With two layers and dropout the trainings differ by rounding alone, also after some updates."
     rng = np.random.default_rng(0)
     X = rng.normal(size=(40, 6, 3)).astype(np.float32)
     y = (X[:, -1, 0] > 0).astype(float)
     found = []
     for prepare in (use_fast_gru, lambda net: net):
-        net = prepare(init_network(3, 4, 1, dropout=0.0))
+        net = prepare(init_network(3, 4, 1))
         history = train_network(net, X[:30], y[:30], X[30:], y[30:], QUICK)
         found.append((history, net.state_dict()))
     (ours, our_weights), (theirs, their_weights) = found
@@ -174,6 +182,19 @@ def test_a_step_trains_with_the_layer_it_is_asked_for(toy_run, monkeypatch, fast
         for fit in fits
     )
     assert len(calls) == (2 * n_updates if fast else 0)
+
+
+@pytest.mark.parametrize('fast', [True, False])
+def test_the_notebook_gives_its_parameter_to_the_step(root, toy_run, tmp_path, monkeypatch, fast):
+    cells = json.loads((root / 'nbs/03_transfer.ipynb').read_text())['cells']
+    (cell,) = [source for c in cells if 'fits = run_transfer(run, ' in (source := ''.join(c['source']))]
+    asked = {}
+    monkeypatch.setattr(transfer, 'run_transfer', lambda *args, **options: asked.update(options))
+    given = dict.fromkeys(['run', 'split', 'fraction', 'seed', 'models', 'lambdas', 'choose', 'rnnc_hidden'])
+    given |= dict(lr=1, batch=1, max_updates=1, eval_every=1, patience=1, device='cpu', fast_gru=fast)
+    lines = [line for line in cell.splitlines() if line.startswith(('settings', 'fits = '))]
+    exec('\n'.join(lines), vars(transfer) | given)
+    assert asked['fast_gru'] is fast and PROFILES['quick']['fast_gru'] is True
 
 
 def test_linear_systems_never_see_the_layer(toy_run, monkeypatch):

@@ -365,10 +365,9 @@ def test_all_sites_are_checked_before_the_first_run(tmp_path, each, capsys):
     names = [task.name for task in cohort.tasks if task.kind == 'phenotype']
     cohort.stays.loc[(cohort.stays['site'] == 'c') & (cohort.stays['partition'] == 'test'), names] = 0
     cohort.save(tmp_path / 'cohort')
-    with pytest.raises(BadInput, match='^c: 2 held-out phenotypes, but only 0 of'):
+    with pytest.raises(BadInput, match='^1 of 3 sites cannot run\na:\n(.*\n)+b:\n(.*\n)+c:\ncannot run: 2 held-out'):
         call({}, dry_run=True)
-    said = capsys.readouterr().out
-    assert 'c:\ncannot run: 2 held-out phenotypes, but only 0' in said and 'a:\n' in said and not ran
+    assert not ran
     with pytest.raises(BadInput, match='^c: 2 held-out phenotypes, but only 0 of'):
         call({site: ['X'] for site in 'ab'})
     assert ran == ['a', 'b'] and 'note: c cannot run' in capsys.readouterr().err

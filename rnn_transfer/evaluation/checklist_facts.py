@@ -202,8 +202,9 @@ def _list_runs(manifest: dict) -> list[dict]:
 
 
 def _list_machines(manifest: dict) -> list[dict]:
-    "What the steps ran with: hardware and versions, by machine."
-    return [machine for part in _list_runs(manifest) for machine in part.get('machines') or [part]]
+    "What has hardware or versions: the runs, and the machines of steps that they kept."
+    found = [record for part in _list_runs(manifest) for record in (part, *(part.get('machines') or []))]
+    return [record for record in found if record.get('hardware') or record.get('versions')]
 
 
 def _describe_each(texts) -> str:
@@ -220,7 +221,8 @@ def _describe_hardware(machine: dict) -> str:
 def _describe_software(part: dict) -> str:
     "Version and commit of this package; '' where the manifest does not say."
     version = (part.get('versions') or {}).get('rnn_transfer')
-    commit = f', commit {part["commit"][:12]}' if part.get('commit') else ''
+    commit, dash, changed = str(part.get('commit') or '').partition('-')
+    commit = f', commit {commit[:12]}{dash}{changed}' if commit else ''
     return f'rnn_transfer {version}{commit}' if version else ''
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #35d50114
@@ -230,11 +232,11 @@ def _describe_versions(machine: dict) -> str:
 
 
 def _describe_command(manifest: dict) -> str:
-    "How to make the run again; '' where the manifest has no profile."
-    if not manifest.get('profile'):
-        return ''
-    command = f'rnn_transfer_paper --cohort COHORT --out RUN --profile {manifest["profile"]}'
-    return f'{command} for each part, then rnn_transfer_combine' if manifest.get('combined') else command
+    "How to make the run again, a command after the other; '' where the manifest has no profile."
+    profiles = dict.fromkeys(part.get('profile') for part in _list_runs(manifest))
+    commands = [f'rnn_transfer_paper --cohort COHORT --out RUN --profile {profile}' for profile in profiles if profile]
+    combine = ['rnn_transfer_combine RUN OTHER --out OUT'] * bool(commands and manifest.get('combined'))
+    return '; '.join(commands + combine)
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-024
 def setting_facts(

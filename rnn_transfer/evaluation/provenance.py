@@ -19,7 +19,7 @@ from .formats import display_group, format_estimate, format_percent, sort_system
 from .layout import ReportTable, Section, describe_known_system, format_frame
 from .results import Evaluation
 from .run_folder import planned_step_folders, read_manifest
-from ..utilities.run_records import read_record
+from ..utilities.run_records import PART_OPTIONS, read_record
 
 # %% ../../nbs/evaluation/provenance.ipynb #cell-009
 def _system_table(ev: Evaluation) -> ReportTable:
@@ -134,7 +134,7 @@ def _describe_machine(record: dict) -> str:
     return _format_option({**(record.get('hardware') or {}), **(record.get('versions') or {})})
 
 # %% ../../nbs/evaluation/provenance.ipynb #03b203ec
-_OF_A_PART = ('fractions', 'seeds', 'linear_seeds', 'device', 'gpus', 'profile', 'commit', 'versions', 'hardware')
+_OF_A_PART = (*PART_OPTIONS, 'profile', 'commit', 'versions', 'hardware')
 
 
 def _settings_table(run: Path) -> ReportTable | None:
@@ -161,7 +161,7 @@ def _part_row(part: dict) -> dict:
     given = {**(part.get('options') or {}), **part}
     machines = [machine for machine in part.get('machines') or [] if _describe_machine(machine)]
     ran = '; '.join(f'{machine.get("steps")} steps: {_describe_machine(machine)}' for machine in machines)
-    names = ('run', 'models', 'fractions', 'seeds', 'linear_seeds', 'device', 'profile', 'commit')
+    names = ('run', 'models', *PART_OPTIONS, 'profile', 'commit')
     row = {name: _format_option(given.get(name)) for name in names}
     row['fractions'] = _format_option([format_percent(f) for f in given.get('fractions') or []])
     return row | dict(machine=ran or _describe_machine(part) or '–', unfinished=_format_option(part.get('unfinished')))
@@ -174,8 +174,10 @@ def _parts_table(run: Path) -> ReportTable | None:
         return None
     tidy = pd.DataFrame([_part_row(part) for part in parts])
     heads = dict(run='Run', models='Systems', fractions='Labels', seeds='Label subsets')
-    heads |= dict(linear_seeds='Subsets of linear systems', device='Device', profile='Profile', commit='Commit')
-    heads |= dict(machine='Machine', unfinished='Steps not finished')
+    heads |= dict(
+        linear_seeds='Subsets of linear systems', device='Device', fast_gru='Faster GRU', gpus='Share of a card'
+    )
+    heads |= dict(profile='Profile', commit='Commit', machine='Machine', unfinished='Steps not finished')
     note = (
         'Each part is a run from the same data and networks. Label subsets are counted at up to 5 %, up to 20 % and '
         'above, those of linear systems at up to 10 % and above. A dash stands for what the manifest does not say.'

@@ -20,7 +20,7 @@ from .run import list_machines
 from .store import input_hashes, output_hashes, planned_state, read_done
 from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
-from ..utilities.run_records import COMBINED_KEY, read_record
+from ..utilities.run_records import COMBINED_KEY, PART_OPTIONS, read_record
 
 # %% ../../nbs/experiment/combine.ipynb #cell-005
 from fastcore.script import store_true
@@ -71,7 +71,7 @@ def _raise_for_differences(runs: list[Path], steps: list[dict]) -> None:
             )
 
 # %% ../../nbs/experiment/combine.ipynb #3c49e394
-_OF_A_PART = ('models', 'fractions', 'seeds', 'linear_seeds', 'device', 'fast_gru', 'gpus')
+_OF_A_PART = ('models', *PART_OPTIONS)
 _OF_THE_EVALUATION = ('replicates',)
 
 

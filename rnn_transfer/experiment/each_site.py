@@ -246,8 +246,7 @@ def leave_one_site_out(
         plan = _describe_plans(cohort, runs, failures, planned | dict(scheduler=scheduler))
         if not failures:
             return plan
-        print(plan)
-        raise BadInput(_list_failures(failures))
+        raise BadInput(f'{len(failures)} of {len(runs)} sites cannot run\n{plan}')
     for site, why in failures.items():
         print(f'note: {site} cannot run, the other sites do: {why}', file=sys.stderr)
     asked = planned | dict(scheduler=scheduler, dashboard=dashboard, command=command, progress=False)

@@ -18,8 +18,8 @@ class _Layer(NamedTuple):
 
     x: torch.Tensor  # (T, batch, n) input
     states: torch.Tensor  # (T + 1, batch, h); the first is 0
-    gates: torch.Tensor  # (T, batch, 3h): r, z, and what the input gives n, twice
-    recurrent: torch.Tensor  # (T, batch, h), 2 (U_n h + c_n)
+    gates: torch.Tensor  # (T, batch, 3h): r, z, and what the input gives n
+    recurrent: torch.Tensor  # (T, batch, h), U_n h + c_n
     candidates: torch.Tensor  # (T, batch, h), n
 
 
@@ -31,11 +31,9 @@ def _parts(gates: torch.Tensor) -> tuple:
 def _run_layer(x: torch.Tensor, w_ih: torch.Tensor, w_hh: torch.Tensor, b_ih: torch.Tensor, b_hh: torch.Tensor):
     "The states of a layer at all hours, with PyTorch's weights"
     n_hours, n_stays, h = *x.shape[:2], w_hh.shape[1]
-    twice_n = torch.cat([x.new_ones(2 * h), x.new_full((h,), 2.0)])
-    u = (w_hh * twice_n[:, None]).t()
-    u_rz, u_n, c_n = u[:, : 2 * h].contiguous(), u[:, 2 * h :].contiguous(), 2 * b_hh[2 * h :]
-    bias = twice_n * torch.cat([b_ih[: 2 * h] + b_hh[: 2 * h], b_ih[2 * h :]])
-    gates = torch.addmm(bias, x.flatten(0, 1), (w_ih * twice_n[:, None]).t()).view(n_hours, n_stays, 3 * h)
+    u_rz, u_n = w_hh[: 2 * h].t().contiguous(), w_hh[2 * h :].t().contiguous()
+    bias, c_n = torch.cat([b_ih[: 2 * h] + b_hh[: 2 * h], b_ih[2 * h :]]), b_hh[2 * h :]
+    gates = torch.addmm(bias, x.flatten(0, 1), w_ih.t()).view(n_hours, n_stays, 3 * h)
     states, candidates = x.new_zeros(n_hours + 1, n_stays, h), x.new_empty(n_hours, n_stays, h)
     layer = _Layer(x, states, gates, torch.empty_like(candidates), candidates)
     r, z, from_input = _parts(gates)
@@ -44,7 +42,7 @@ def _run_layer(x: torch.Tensor, w_ih: torch.Tensor, w_hh: torch.Tensor, b_ih: to
     for rz_t, r_t, z_t, from_input_t, recurrent_t, n_t, next_state in zip(*(of.unbind() for of in hours)):
         rz_t.addmm_(state, u_rz).sigmoid_()
         torch.addmm(c_n, state, u_n, out=recurrent_t)
-        torch.addcmul(from_input_t, r_t, recurrent_t, out=n_t).sigmoid_().mul_(2).sub_(1)
+        torch.addcmul(from_input_t, r_t, recurrent_t, out=n_t).tanh_()
         state = torch.lerp(n_t, state, z_t, out=next_state)
     return layer
 
@@ -59,8 +57,7 @@ def _factors(layer: _Layer) -> tuple[torch.Tensor, torch.Tensor]:
     of_z.mul_(layer.states[:-1] - layer.candidates)
     of_n.addcmul_(of_n, layer.candidates.square(), value=-1)
     torch.mul(of_n, r, out=of_recurrent)
-    of_r.fill_(0.5).sub_(r / 2)  # half of 1 - r, since the recurrent part is kept twice
-    of_r.mul_(of_recurrent).mul_(layer.recurrent)
+    of_r.fill_(1).sub_(r).mul_(of_recurrent).mul_(layer.recurrent)
     return factors, of_n
 
 # %% ../../nbs/learning/fast_gru.ipynb #cell-010
@@ -100,39 +97,49 @@ def _layer_gradients(layer: _Layer, w_ih: torch.Tensor, w_hh: torch.Tensor, of_h
     return x_gradient, w_ih_gradient, w_hh_gradient, b_ih_gradient, b_hh_gradient
 
 # %% ../../nbs/learning/fast_gru.ipynb #cell-013
+def _run_layers(x: torch.Tensor, dropped: torch.Tensor | None, weights: tuple) -> list[_Layer]:
+    "The layers on top of each other; `dropped` has the factors of the input of each further layer"
+    layers = []
+    for i in range(len(weights) // 4):
+        x = x if not i else layers[-1].states[1:] if dropped is None else layers[-1].states[1:] * dropped[i - 1]
+        layers.append(_run_layer(x, *weights[4 * i : 4 * i + 4]))
+    return layers
+
+# %% ../../nbs/learning/fast_gru.ipynb #layers-function
 class _Layers(torch.autograd.Function):
-    "Layers on top of each other: outputs of the top layer at all hours, and the last state of each"
+    "Outputs of the top layer at all hours, (T, batch, h), and the final state of each layer, (L, batch, h)"
 
     @staticmethod
-    def forward(ctx, x, dropped, *weights):  # x (T, batch, n); dropped: factors of the input of each further layer
-        layers, last = [], []
-        for i in range(0, len(weights), 4):
-            if i and dropped is not None:
-                x = x * dropped[i // 4 - 1]
-            layers.append(_run_layer(x, *weights[i : i + 4]))
-            x = layers[-1].states[1:]
-            last.append(x[-1])
-        ctx.layers, ctx.dropped = layers, dropped
-        ctx.save_for_backward(*weights)
+    def forward(ctx, x, dropped, *weights):  # x (T, batch, n)
+        layers = _run_layers(x.contiguous(), dropped, weights)
+        ctx.save_for_backward(dropped, *weights, *(kept for layer in layers for kept in layer))
         ctx.set_materialize_grads(False)
-        return x.clone(), torch.stack(last)
+        return layers[-1].states[1:].clone(), torch.stack([layer.states[-1] for layer in layers])
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx, of_hours, of_last):
-        weights, gradients = ctx.saved_tensors, []
-        for i in reversed(range(len(ctx.layers))):
-            w_ih, w_hh = weights[4 * i : 4 * i + 2]
+        dropped, *saved = ctx.saved_tensors
+        size = len(_Layer._fields)
+        n_layers, gradients = len(saved) // (4 + size), []
+        for i in reversed(range(n_layers)):
+            w_ih, w_hh = saved[4 * i : 4 * i + 2]
+            at = 4 * n_layers + size * i
             last = None if of_last is None else of_last[i]
             asked = i > 0 or ctx.needs_input_grad[0]
-            of_hours, *of_weights = _layer_gradients(ctx.layers[i], w_ih, w_hh, of_hours, last, asked)
+            layer = _Layer(*saved[at : at + size])
+            of_hours, *of_weights = _layer_gradients(layer, w_ih, w_hh, of_hours, last, asked)
             gradients = of_weights + gradients
-            if i and ctx.dropped is not None:
-                of_hours.mul_(ctx.dropped[i - 1])
+            if i and dropped is not None:
+                of_hours.mul_(dropped[i - 1])
         return of_hours, None, *gradients
+
+# %% ../../nbs/learning/fast_gru.ipynb #most-units
+_MOST_UNITS = 10_000  # stays of a batch times h; with more, PyTorch's layer is as fast (benchmarks/fast_gru.py)
 
 # %% ../../nbs/learning/fast_gru.ipynb #cell-015
 class FastGRU(torch.nn.GRU):
-    "A GRU that is trained by the functions above, in batches of stays of equal length"
+    "A GRU that is trained by the functions above where all stays of a batch have all hours"
 
     def forward(
         self,
@@ -140,25 +147,23 @@ class FastGRU(torch.nn.GRU):
         hx: torch.Tensor | None = None,  # (L, batch, h) initial states; None: 0
     ) -> tuple[torch.Tensor, torch.Tensor]:  # (batch, T, h) of the top layer, and (L, batch, h) of the last hour
         "Outputs and final states, as `torch.nn.GRU`."
-        plain = self.batch_first and self.bias and not self.bidirectional and hx is None
-        on_cpu = isinstance(x, torch.Tensor) and x.ndim == 3 and x.device.type == 'cpu'
-        if not (self.training and plain and on_cpu):
+        plain = self.training and self.batch_first and self.bias and not self.bidirectional and hx is None
+        on_cpu = isinstance(x, torch.Tensor) and x.ndim == 3 and x.shape[1] and x.device.type == 'cpu'
+        if not (plain and on_cpu and len(x) * self.hidden_size <= _MOST_UNITS):
             return super().forward(x, hx)
+        self.check_input(x, None)
         dropped = None
-        if self.dropout:
-            shape = (self.num_layers - 1, x.shape[1], x.shape[0], self.hidden_size)
-            dropped = torch.rand(shape, dtype=x.dtype).ge_(self.dropout).div_(1 - self.dropout)
+        if self.dropout and self.num_layers > 1:
+            ones = x.new_ones(self.num_layers - 1, x.shape[1], x.shape[0], self.hidden_size)
+            dropped = torch.stack([torch.nn.functional.dropout(layer, self.dropout) for layer in ones])
         weights = [weight for layer in self.all_weights for weight in layer]
         outputs, last = _Layers.apply(x.transpose(0, 1), dropped, *weights)
         return outputs.transpose(0, 1), last
 
 # %% ../../nbs/learning/fast_gru.ipynb #cell-021
 def use_fast_gru(
-    net: MIMICNet,  # on the CPU; changed in place
+    net: MIMICNet,  # changed in place
 ) -> MIMICNet:  # the same network
-    "Let a network compute with `FastGRU`."
-    old = net.rnn
-    fast = FastGRU(old.input_size, old.hidden_size, old.num_layers, batch_first=True, dropout=old.dropout)
-    fast.load_state_dict(old.state_dict())
-    net.rnn = fast.train(net.training)
+    "Let a network be trained with `FastGRU`."
+    net.rnn.__class__ = FastGRU  # the same layer with another forward: no weight is drawn, copied or moved
     return net
