@@ -21,6 +21,7 @@ from .material import ComputedMaterial, Material, hash_parts
 from .systems import APPLIED_SYSTEMS
 from ..cohorts.normalization import Normalizer
 from ..estimators.prediction_spread import prediction_spread
+from ..learning.fast_gru import use_fast_gru
 from ..learning.few_labels import fit_few_labels
 from ..learning.fits import FitRequest, LabelledRows
 from ..learning.l1_logistic import LAMBDAS
@@ -105,7 +106,7 @@ def _fit_recurrent(name: str, material: Material, y: np.ndarray, division: Divis
     def inputs(at):
         return normalizer.transform(grid.X[at], grid.columns), grid.lengths[at] if read else None
 
-    net = init_network(len(grid.columns), material.description['hidden'], 1, seed)
+    net = use_fast_gru(init_network(len(grid.columns), material.description['hidden'], 1, seed))
     (X, lengths), (X_val, lengths_val) = inputs(rows.train), inputs(rows.val)
     of = dict(lengths=lengths, lengths_val=lengths_val)
     history = train_network(net, X, y[rows.train], X_val, y[rows.val], GRU_SETTINGS, seed=seed, **of)
