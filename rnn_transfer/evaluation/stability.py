@@ -191,8 +191,8 @@ def _shuffled_lines(d: pd.DataFrame) -> list[dict]:
 # %% ../../nbs/evaluation/stability.ipynb #cell-029
 _CHECKS_NOTE = (
     "Cells of a kind of task and fraction. Networks: of all ordered pairs, how many lie outside the other's interval. "
-    'Shuffled labels: nine in ten intervals or more must hold .5; '
-    'cells in which every fit is .5 exactly are left out.'
+    'Shuffled labels: nine in ten intervals or more must hold .5. They are fitted with one network, so their intervals '
+    'are over patients and draws of the labels; cells in which every fit is .5 exactly are left out.'
 )
 _NOTE = (
     'What a study with one draw of the labels and one network would have concluded, draw by draw, from its interval '
