@@ -15,6 +15,8 @@ the intervals of fifty draws, all cells together, at least nine of ten should ho
 """
 
 import argparse
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,35 +26,31 @@ from threadpoolctl import threadpool_limits
 
 from rnn_transfer.data import PreparedCohort
 from rnn_transfer.evaluation.controls import t_interval
-from rnn_transfer.learning.features import model_features
-from rnn_transfer.learning.fits import labelled_rows, reason_not_fittable, visible_labels
 from rnn_transfer.learning.l1_logistic import LAMBDAS
-from rnn_transfer.learning.linear import Standardizer, fit_linear
 from rnn_transfer.learning.networks import read_split
-from rnn_transfer.transfer import transfer_tasks
+from rnn_transfer.learning.systems import parse_model
+from rnn_transfer.learning.training import DEFAULT_SETTINGS
+from rnn_transfer.transfer import TransferStep, fit_group
 
 
-def fit_shuffled(data: PreparedCohort, Z: np.ndarray, task: str, fraction: float, seed: int) -> dict | None:
-    "AUROC of one fit on permuted labels, and the positives among its test stays; None where it cannot be fitted."
-    y, rows = data.stays[task].to_numpy(float), labelled_rows(data, task, fraction, seed)
-    shuffled = visible_labels(y, rows, (task, seed))
-    if reason_not_fittable(shuffled[rows.train], shuffled[rows.val]):
-        return None
-    truth = y[rows.test]
-    return dict(auroc=roc_auc_score(truth, fit_linear(Z, shuffled, rows, LAMBDAS).p), positives=truth.sum())
-
-
-def fit_split(run: Path, split: int, data: PreparedCohort, fractions: list, seeds: range) -> list[dict]:
-    "The fits of one split."
-    F, _ = model_features(run, split, data, "shuffled-MN-LR-2")
-    Z, found = Standardizer.fit(F[data.rows("train", data.sites_of_transfer)]).transform(F), []
-    for task, kind in transfer_tasks(data, read_split(run, split)["target"]).items():
-        for fraction in fractions:
-            fits = [(seed, fit_shuffled(data, Z, task, fraction, seed)) for seed in seeds]
-            about = dict(split=split, task_kind=kind, task=task, fraction=fraction)
-            found += [about | dict(seed=seed) | fit for seed, fit in fits if fit]
-        print(split, task, flush=True)
+def fit_shuffled(step: TransferStep) -> list[dict]:
+    "AUROC of each task that can be fitted, and the positives among its test stays."
+    found = []
+    for row, test, result in fit_group(step, [parse_model("shuffled-MN-LR-2")]):
+        if result:
+            truth = step.data.stays[row["task"]].to_numpy(float)[test]
+            about = dict(split=step.split, task_kind=row["task_kind"], fraction=step.fraction, seed=step.seed)
+            found.append(about | dict(auroc=roc_auc_score(truth, result.p), positives=truth.sum()))
     return found
+
+
+def make_steps(run: Path, fractions: list, seeds: range) -> Iterator[TransferStep]:
+    "The steps of every split, one after the other; nothing of them is trained but linear models."
+    data = PreparedCohort.load(run)
+    for split in sorted(int(folder.name.removeprefix("split-")) for folder in run.glob("split-*")):
+        manifest = read_split(run, split)
+        for fraction, seed in product(fractions, seeds):
+            yield TransferStep(run, split, data, manifest, fraction, seed, LAMBDAS, "nll", [], DEFAULT_SETTINGS)
 
 
 BLOCK = 50  # draws, as many as a run has up to 10 % of the labels
@@ -86,10 +84,9 @@ def main() -> None:
     a.add_argument("--draws", type=int, default=250)
     a.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.02, 0.05, 0.1])
     a = a.parse_args()
-    data, seeds = PreparedCohort.load(a.run), range(a.first, a.first + a.draws)
-    splits = sorted(int(folder.name.removeprefix("split-")) for folder in a.run.glob("split-*"))
+    steps = make_steps(a.run, a.fractions, range(a.first, a.first + a.draws))
     with threadpool_limits(1):
-        fits = [fit for split in splits for fit in fit_split(a.run, split, data, a.fractions, seeds)]
+        fits = [fit for step in steps for fit in fit_shuffled(step)]
     summary = summarise(pd.DataFrame(fits))
     summary.round(6).to_csv(a.out, index=False)
     print(summary.round(4).to_string(index=False))

@@ -6,8 +6,8 @@ import shutil
 import pandas as pd
 import pytest
 from in_process import in_this_process
+from toy_run import make_toy_run
 
-from rnn_transfer.data import run_data
 from rnn_transfer.evaluate import run_evaluate
 from rnn_transfer.evaluation.provenance import _parts_table, _settings_table, _time_table
 from rnn_transfer.experiment.combine import combine_runs
@@ -16,7 +16,6 @@ from rnn_transfer.experiment.run import run_experiment
 from rnn_transfer.experiment.status import read_states, render_index
 from rnn_transfer.experiment.store import input_hashes, output_hashes
 from rnn_transfer.learning.training import TrainSettings
-from rnn_transfer.model import run_model
 from rnn_transfer.pretrain import run_pretrain
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.transfer import run_transfer
@@ -53,11 +52,7 @@ def change_manifest(run, **changes):
 
 @pytest.fixture(scope='module')
 def start(tmp_path_factory):
-    run = tmp_path_factory.mktemp('start')
-    run_data(toy_cohort(), run)
-    run_model(run, [3])
-    run_pretrain(run, n_held_out=2, hidden=[3], settings=SETTINGS, variants=[])
-    return run
+    return make_toy_run(tmp_path_factory.mktemp('start'), 3, SETTINGS)
 
 
 def fit(start, folder, models, seeds):

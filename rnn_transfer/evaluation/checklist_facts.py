@@ -193,9 +193,6 @@ def _describe_tuning(options) -> str:
     return f'Tuning: {"; ".join(words)}.' if words else ''
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #85cdec24
-_HARDWARE = {'system': '{}', 'machine': '{}', 'cpus': '{} cores', 'memory_gb': '{} GB of memory', 'gpu': '{}'}
-
-
 def _list_runs(manifest: dict) -> list[dict]:
     "The run, or the parts of a combined one."
     return manifest.get('combined') or [manifest]
@@ -205,6 +202,9 @@ def _list_machines(manifest: dict) -> list[dict]:
     "What has hardware or versions: the runs, and the machines of steps that they kept."
     found = [record for part in _list_runs(manifest) for record in (part, *(part.get('machines') or []))]
     return [record for record in found if record.get('hardware') or record.get('versions')]
+
+# %% ../../nbs/evaluation/checklist_facts.ipynb #describe-hardware
+_HARDWARE = {'system': '{}', 'machine': '{}', 'cpus': '{} cores', 'memory_gb': '{} GB of memory', 'gpu': '{}'}
 
 
 def _describe_each(texts) -> str:
@@ -217,7 +217,7 @@ def _describe_hardware(machine: dict) -> str:
     known = machine.get('hardware') or {}
     return ', '.join(words.format(known[k]) for k, words in _HARDWARE.items() if known.get(k))
 
-
+# %% ../../nbs/evaluation/checklist_facts.ipynb #35d50114
 def _describe_software(part: dict) -> str:
     "Version and commit of this package; '' where the manifest does not say."
     version = (part.get('versions') or {}).get('rnn_transfer')
@@ -225,7 +225,7 @@ def _describe_software(part: dict) -> str:
     commit = f', commit {commit[:12]}{dash}{changed}' if commit else ''
     return f'rnn_transfer {version}{commit}' if version else ''
 
-# %% ../../nbs/evaluation/checklist_facts.ipynb #35d50114
+
 def _describe_versions(machine: dict) -> str:
     "The software of one machine."
     return ', '.join(f'{k} {x}' for k, x in (machine.get('versions') or {}).items())

@@ -101,8 +101,10 @@ def _run_layers(x: torch.Tensor, dropped: torch.Tensor | None, weights: tuple) -
     "The layers on top of each other; `dropped` has the factors of the input of each further layer"
     layers = []
     for i in range(len(weights) // 4):
-        x = x if not i else layers[-1].states[1:] if dropped is None else layers[-1].states[1:] * dropped[i - 1]
+        if i and dropped is not None:
+            x = x * dropped[i - 1]
         layers.append(_run_layer(x, *weights[4 * i : 4 * i + 4]))
+        x = layers[-1].states[1:]
     return layers
 
 # %% ../../nbs/learning/fast_gru.ipynb #layers-function
