@@ -20,6 +20,7 @@ from rnn_transfer.evaluation.plotting import line_style
 from rnn_transfer.evaluation.report import headline_text
 from rnn_transfer.evaluation.results import Evaluation
 from rnn_transfer.evaluation.source_tables import describe_sources
+from rnn_transfer.evaluation.stability import shuffled_intervals
 from rnn_transfer.evaluation.three_sources import three_source_differences
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.evaluation.variance import variance_frame
@@ -190,6 +191,19 @@ def test_shuffled_labels_are_judged_over_permutations(crowd):
         Evaluation(r.reset_index(drop=True), {m: v[r.index] for m, v in ev.values.items()}, ev.positives, ev.info)
     )
     assert honest.iloc[-1]['verdict'] == '.5 is within error'
+
+
+def test_a_network_that_favours_one_side_is_chance_where_others_favour_the_other():
+    skills = {'shuffled-MN-LR-2': 0.25, 'shuffled-MN-LR-2@1': -0.35, 'shuffled-MN-LR-2@2': -0.05}
+    one, two, three = (
+        toy_evaluation(dict(list(skills.items())[:n]), fractions=(0.05,), seeds=5, n=1000) for n in (1, 2, 3)
+    )
+    alone, pair, all_three = (shuffled_intervals(ev).iloc[0] for ev in (one, two, three))
+    assert alone['low'] > 0.5 and all_three['low'] < 0.5 < all_three['high']
+    assert pair['high'] - pair['low'] < 0.5 * (all_three['high'] - all_three['low'])  # two are too few to vary
+    oracle = three.results['auroc'].groupby([three.results['task'], three.results['seed']]).mean()
+    assert shuffled_frame(three).iloc[0]['value'] == pytest.approx(oracle.mean())
+    assert shuffled_frame(three).iloc[0]['n_permutations'] == len(oracle) == 10
 
 
 def test_sources_of_variance_are_standard_deviations(crowd):

@@ -21,7 +21,7 @@ from rnn_transfer.evaluation.formats import (
     format_estimate,
     sort_systems,
 )
-from .intervals import CONFIDENCE_LEVEL
+from .intervals import CONFIDENCE_LEVEL, percentile_interval
 from rnn_transfer.evaluation.layout import (
     ReportTable,
     Section,
@@ -34,7 +34,7 @@ from rnn_transfer.evaluation.layout import (
 from .null_fits import count_nulls, format_null_share, is_null_fit, null_frame
 from .results import Evaluation
 from .source_tables import describe_sources
-from .three_sources import three_source_differences
+from .three_sources import system_rows, three_source_differences
 from ..learning.systems import SELECTION_CRITERIA, parse_model
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-010
@@ -150,21 +150,25 @@ def _shuffled_row(r: pd.DataFrame, kind: str, fraction: float, patients: tuple[f
     )
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-025
+def _over_patients(ev: Evaluation, rows: np.ndarray) -> tuple[float, float]:
+    "Ends of the interval of a macro average over patients; NaN with too few positives in the test set."
+    few = ev.has_few_positives(rows)
+    return (np.nan, np.nan) if few else percentile_interval(ev.average(rows, how='macro'))[:2]
+
+
 def shuffled_frame(
     ev: Evaluation,  # of a run
-    model: str = 'shuffled-MN-LR-2',  # trained on permuted labels
+    model: str = 'shuffled-MN-LR-2',  # trained on permuted labels; its networks @1, @2 ... are part of it
 ) -> pd.DataFrame:  # one row per task kind and fraction, then one for all (fraction NaN); empty where it was not run
     "AUROC after learning from permuted labels, with intervals over permutations and over patients."
-    r = ev.results.iloc[ev.rows_with(model=model)]
-    if not len(r):
+    of_cell = {(k, f): system_rows(ev, model, task_kind=k, fraction=f) for k in ev.kinds for f in ev.fractions}
+    of_cell = {cell: rows for cell, rows in of_cell.items() if len(rows)}
+    if not of_cell:
         return pd.DataFrame()
-    none = (np.nan, np.nan)
-    averages = ev.averages(how='macro').query('model == @model')
-    patients = dict(zip(zip(averages['task_kind'], averages['fraction']), zip(averages['low'], averages['high'])))
-    cells = dict(list(r.groupby(['task_kind', 'fraction'])))
-    order = [(k, f) for k in ev.kinds for f in ev.fractions if (k, f) in cells]
-    rows = [_shuffled_row(cells[k, f], k, f, patients.get((k, f), none)) for k, f in order]
-    return pd.DataFrame([*rows, _shuffled_row(r, 'all', np.nan, none)])
+    r = ev.results
+    found = [_shuffled_row(r.iloc[rows], *cell, _over_patients(ev, rows)) for cell, rows in of_cell.items()]
+    everything = r.iloc[np.concatenate(list(of_cell.values()))]
+    return pd.DataFrame([*found, _shuffled_row(everything, 'all', np.nan, (np.nan, np.nan))])
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-028
 def _shuffled_table(ev: Evaluation) -> ReportTable | None:
@@ -196,8 +200,9 @@ def _shuffled_table(ev: Evaluation) -> ReportTable | None:
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-029
 _SHUFFLED_NOTE = (
-    'Interval over permutations (a task and a label subset is one). That over patients takes each permutation '
-    'as it fell, and may miss .5 by its luck. Exactly .5: a null (intercept-only) model.'
+    'Interval over permutations: a task and a label subset is one, its mean over networks and splits. That over '
+    'patients takes each permutation as it fell, and may miss .5 by its luck. '
+    'Exactly .5: a null (intercept-only) model.'
 )
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-032

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-004
-from .components import three_source_interval
+from .components import MIN_NETWORKS, ThreeSourceInterval, three_source_interval
 from .formats import format_column
 from .intervals import percentile_interval
 from rnn_transfer.evaluation.layout import (
@@ -31,6 +31,7 @@ from .source_tables import describe_sources
 from rnn_transfer.evaluation.three_sources import (
     Term,
     combined_interval,
+    system_rows,
     system_sources,
     three_source_differences,
 )
@@ -120,23 +121,31 @@ def compare_networks(
     return pd.DataFrame(found)
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-024
+def _shuffled_interval(ev: Evaluation, model: str, kind: str, fraction: float) -> ThreeSourceInterval | None:
+    "Over patients, draws and networks; below `MIN_NETWORKS` networks over patients and draws of their mean."
+    rows = system_rows(ev, model, task_kind=kind, fraction=fraction)
+    if ev.results['model'].iloc[rows].nunique() >= MIN_NETWORKS:
+        return combined_interval(ev, kind, [Term(1, model, fraction)])
+    seeds = ev.results['seed'].to_numpy()[rows]
+    draws = [[ev.average(rows[seeds == seed], only=1)[0]] for seed in np.unique(seeds)]
+    return three_source_interval(draws, ev.average(rows)[1:], networks=False)
+
+
 def shuffled_intervals(
     ev: Evaluation,  # of a run
-    model: str = 'shuffled-MN-LR-2',  # trained on permuted labels
+    model: str = 'shuffled-MN-LR-2',  # trained on permuted labels; its networks @1, @2 ... are part of it
 ) -> pd.DataFrame:  # a row for each kind and fraction: value, patients_low, patients_high, low, high; empty: not run
-    "Intervals of permuted labels over patients alone, and over patients and draws of the labels."
+    "Intervals of permuted labels over patients alone, and over patients, draws of the labels and networks."
     found = []
-    averages = ev.averages().set_index(['model', 'task_kind', 'fraction'])
     for kind, f in product(ev.kinds if model in ev.models else [], ev.fractions):
-        rows = ev.rows_with(model=model, task_kind=kind, fraction=f)
+        rows = system_rows(ev, model, task_kind=kind, fraction=f)
         if (ev.values['auroc'][rows, 0] == 0.5).all():
             continue
-        seeds = ev.results['seed'].to_numpy()[rows]
-        draws = [[ev.average(rows[seeds == seed], only=1)[0]] for seed in np.unique(seeds)]
-        these = three_source_interval(draws, ev.average(rows)[1:], networks=False)
-        patients = averages.loc[(model, kind, f)]
-        ends = dict(patients_low=patients['low'], patients_high=patients['high'])
-        found.append(dict(task_kind=kind, fraction=f, value=these.estimate) | ends | these.interval._asdict())
+        patients = percentile_interval(ev.average(rows))
+        row = dict(task_kind=kind, fraction=f, value=np.nan, patients_low=patients.low, patients_high=patients.high)
+        if these := _shuffled_interval(ev, model, kind, f):
+            row |= dict(value=these.estimate, **these.interval._asdict())
+        found.append(row)
     return pd.DataFrame(found)
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-027
@@ -191,8 +200,8 @@ def _shuffled_lines(d: pd.DataFrame) -> list[dict]:
 # %% ../../nbs/evaluation/stability.ipynb #cell-029
 _CHECKS_NOTE = (
     "Cells of a kind of task and fraction. Networks: of all ordered pairs, how many lie outside the other's interval. "
-    'Shuffled labels: nine in ten intervals or more must hold .5. They are fitted with one network, so their intervals '
-    'are over patients and draws of the labels; cells in which every fit is .5 exactly are left out.'
+    'Shuffled labels: nine in ten intervals or more must hold .5; with fewer than three networks these are over '
+    'patients and draws of the labels. Cells in which every fit is .5 exactly are left out.'
 )
 _NOTE = (
     'What a study with one draw of the labels and one network would have concluded, draw by draw, from its interval '

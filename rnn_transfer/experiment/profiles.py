@@ -21,7 +21,7 @@ _ALL_SYSTEMS += ['MN-LR-2:full-val', 'RNN-C:full-val', 'MN-LR-2@1', 'MN-LR-2@2',
 # systems with fine-grid lasso and ridge, and those whose five networks all count
 _FINE = ['LR', 'MN-LR-2', 'untrained-LR-2', 'masks-LR', 'MN+statistics-LR']
 _MANY_NETWORKS = ['MN-LR-2', 'MN-LR-2:fine', 'MN-LR-2:ridge', 'MN-LR-1', 'MN-LR-1:fine', 'MN-FT']
-_MANY_NETWORKS += ['untrained-LR-2', 'untrained-LR-2:fine', 'untrained-LR-2:ridge']
+_MANY_NETWORKS += ['untrained-LR-2', 'untrained-LR-2:fine', 'untrained-LR-2:ridge', 'shuffled-MN-LR-2']
 _REPEATED_SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'multi-task', 'AE-LR-2', 'GBT', 'MN+statistics-LR']
 _REPEATED_SYSTEMS += ['no-removal-LR-2', 'untrained-LR-2', 'shuffled-MN-LR-2', 'masks-MN-LR-2', 'masks-LR']
 _REPEATED_SYSTEMS += ['values-LR', 'last-LR', 'MN-LR-1:fine', *(f'{m}:{by}' for m in _FINE for by in ('fine', 'ridge'))]
