@@ -1,13 +1,15 @@
 """Processor seconds of each system in transfer steps of a run, before and after a change.
 
-    python benchmarks/transfer_step.py RUN OUT [--before OUT] [--fractions .05 1] [--targets 1] [--models ...] [--torch]
+    python benchmarks/transfer_step.py RUN OUT [--before OUT] [--fractions .05 1] [--targets 1] [--models ...]
+        [--torch] [--patience N]
 
 RUN is a run folder whose pre-training of split 0 is done; nothing is written into it but cached features. OUT gets
 seconds.csv (processor seconds of the making and the fits of a system, all tasks and selection criteria together) and
 predictions.parquet. Run the script once with the package as it was (PYTHONPATH), once as it is with --before, and it
 prints a table with the ratios, the largest change of a prediction and the mean change of the AUROC over tasks and
-selection criteria, with its sign and without. --torch trains networks with PyTorch's GRU in place of ours. Processor
-time, not wall time: other programs on the same machine change it little.
+selection criteria, with its sign and without. --torch trains networks with PyTorch's GRU in place of ours, --patience
+stops them after so many checks without a lower validation loss. Processor time, not wall time: other programs on the
+same machine change both sides alike when both run at the same time.
 """
 
 import argparse
@@ -28,11 +30,12 @@ from rnn_transfer.learning.training import TrainSettings, torch_threads
 from rnn_transfer.transfer import TransferStep, fit_group
 
 
-def make_step(run: Path, fraction: float, targets: int, torch_gru: bool) -> TransferStep:
+def make_step(run: Path, fraction: float, targets: int, torch_gru: bool, patience: int | None) -> TransferStep:
     "The step of split 0, seed 0, with the settings of the profile open, and only so many held-out phenotypes."
     data, manifest = PreparedCohort.load(run), read_split(run, 0)
     manifest = dict(manifest) | dict(target=manifest["target"][:targets])
     options = step_parameters("transfer", PROFILES["open"])
+    options |= dict(patience=patience or options["patience"])
     names = ("lr", "batch", "max_updates", "eval_every", "patience")
     settings = TrainSettings(**{name: options[name] for name in names}, device="cpu")
     hidden = [manifest["hidden"]]
@@ -84,10 +87,11 @@ def main():
     a.add_argument("--fractions", type=float, nargs="+", default=[0.05, 1.0])
     a.add_argument("--targets", type=int, default=1)
     a.add_argument("--torch", action="store_true")
+    a.add_argument("--patience", type=int)
     a.add_argument("--models", nargs="+", default=PROFILES["open"]["models"])
     a = a.parse_args()
     seconds, predictions = [], []
-    steps = [make_step(a.run, fraction, a.targets, a.torch) for fraction in a.fractions]
+    steps = [make_step(a.run, fraction, a.targets, a.torch, a.patience) for fraction in a.fractions]
     with torch_threads(1), threadpool_limits(1):
         for model in a.models:  # features are cached before the clock starts
             if parse_model(model).definition.kind == "linear":
