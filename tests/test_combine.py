@@ -278,10 +278,11 @@ def test_the_published_combined_run_is_read_and_one_that_keeps_no_options(root, 
         manifest['combined'] = [{k: v for k, v in part.items() if k != 'options'} for part in manifest['combined']]
     (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
     parts, settings = _parts_table(tmp_path).frame, _settings_table(tmp_path).frame
-    assert parts['run'].tolist() == ['linear', 'trained', 'tuned']
-    assert parts['seeds'].tolist() == ['5, 5, 5', '10, 10, 5', '5, 5, 5'] and set(parts['device']) == {device}
-    assert ['NVIDIA H200' in text for text in parts['machine']] == [False, True, True]
-    assert parts['machine'][1].startswith('120 steps: ') and 'commit' not in set(settings['Setting'])
+    assert parts['run'].tolist() == ['linear', 'shuffled', 'trained', 'tuned']
+    assert parts['seeds'].tolist() == ['5, 5, 5', '5', '20, 10, 5', '5, 5, 5'] and set(parts['device']) == {device}
+    assert ['NVIDIA H200' in text for text in parts['machine']] == [False, False, True, True]
+    assert parts['machine'][2].startswith('126 steps: ') and '54 steps: ' in parts['machine'][2]
+    assert 'commit' not in set(settings['Setting'])
 
 
 def test_a_run_of_two_places_is_combined_and_a_new_plan_is_not(tmp_path):
