@@ -2,12 +2,14 @@
 
 import ast
 import hashlib
+import importlib.util
 import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
 
 @pytest.fixture(scope="module")
@@ -69,28 +71,53 @@ def test_other_networks_are_inside_each_others_intervals(run):
     assert outside and all(int(k) <= 0.1 * int(n) for k, n in outside)
 
 
+def missing_half(run):
+    "Cells of shuffled labels whose interval over patients, draws and networks leaves out .5, and all cells."
+    kinds = ("phenotype", "mortality")
+    found = pd.concat({kind: sources(run, kind).loc["shuffled-MN-LR-2"] for kind in kinds})
+    return found[(found["low"] > 0.5) | (found["high"] < 0.5)], found
+
+
 def test_shuffled_labels_are_within_the_margin_of_half(run):
     "Two of fourteen intervals miss .5, by less than the .01 that the rules call negligible; all together hold it."
     cells = pd.read_csv(run / "tables/shuffled.csv").set_index(["task_kind", "fraction"])
     assert cells.loc[("all", np.nan)]["low"].item() <= 0.5 <= cells.loc[("all", np.nan)]["high"].item()
+    beyond = cells[cells["verdict"].str.contains("more than chance")]
+    assert len(beyond) == 1 and (beyond["value"] - 0.5).abs().max() < 0.01
     checks = pd.read_csv(run / "tables/stability_checks.csv").set_index("check")["sources"]
     (text,) = [text for name, text in checks.items() if name.startswith("Shuffled")]
-    held, n = map(int, re.match(r"(\d+) of (\d+)", text).groups())
-    found = pd.concat([sources(run, kind).loc["shuffled-MN-LR-2"] for kind in ("phenotype", "mortality")])
-    missed = found[(found["low"] > 0.5) | (found["high"] < 0.5)]
-    assert (found["n_networks"] == 5).all() and n == len(found) and n - held == len(missed) == 2
+    missed, found = missing_half(run)
+    assert (found["n_networks"] == 5).all() and text == f"{len(found) - len(missed)} of {len(found)}" == "12 of 14"
     assert (missed["estimate"] - 0.5).abs().max() < 0.01
 
 
 def test_a_shuffled_mean_that_is_not_half_is_chance(run):
     "Draws that the run does not have hold .5 where its own do not, and are nowhere farther from it than the margin."
-    cells = pd.read_csv(run / "tables/shuffled.csv").set_index(["task_kind", "fraction"])["verdict"]
     further = pd.read_csv(run / "permutations.csv").set_index(["task_kind", "fraction"])
     assert (further["n_draws"] == 250).all() and (further["value"] - 0.5).abs().max() < 0.01
+    five, one = (further[further["n_networks"] == n] for n in (5, 1))
     # nine of ten were asked for
-    assert (further["blocks_holding"].sum(), further["blocks"].sum()) == (35, 40)
-    missed = cells.index[cells.str.contains("more than chance")].intersection(further.index)
-    assert len(missed) and further.loc[missed, "low"].le(0.5).all() and further.loc[missed, "high"].ge(0.5).all()
+    assert [(d["blocks_holding"].sum(), d["blocks"].sum()) for d in (five, one)] == [(34, 40), (35, 40)]
+    missed = missing_half(run)[0].index.intersection(five.index)
+    assert len(missed) == 1 and five.loc[missed, "low"].le(0.5).all() and five.loc[missed, "high"].ge(0.5).all()
+
+
+def test_further_permutations_are_summarised_over_draws_and_networks(root):
+    spec = importlib.util.spec_from_file_location("more_permutations", root / "benchmarks/more_permutations.py")
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    rng = np.random.default_rng(0)
+    index = pd.MultiIndex.from_product([range(120), range(3), [0, 1]], names=["seed", "network", "split"])
+    fits = pd.DataFrame(dict(auroc=rng.normal(0.5, 0.05, len(index)), positives=10.0), index).reset_index()
+    fits = pd.concat([fits, fits.assign(auroc=0.1, positives=0.0)]).assign(task_kind="mortality", fraction=0.05)
+    one = module.summarise(fits[fits["network"] == 0]).iloc[0]
+    means = fits[(fits["network"] == 0) & (fits["positives"] > 0)].groupby("seed")["auroc"].mean()
+    ends = ttest_1samp(means, 0.5).confidence_interval()
+    assert (one["value"], one["low"], one["high"]) == pytest.approx((means.mean(), *ends))
+    blocks = [ttest_1samp(means.loc[start : start + 49], 0.5).pvalue for start in (0, 50)]  # 20 draws are no block
+    assert (one["blocks"], one["blocks_holding"]) == (2, sum(p > 0.05 for p in blocks))
+    leaning = fits.assign(auroc=fits["auroc"] + 0.05 * (fits["network"] - 1))
+    three = module.summarise(leaning).iloc[0]
+    assert three["n_networks"] == 3 and three["high"] - three["low"] > 3 * (one["high"] - one["low"])
 
 
 def test_the_rules_are_the_frozen_ones_and_no_claim_is_counted_up(run, root):

@@ -21,7 +21,7 @@ from rnn_transfer.evaluation.report import headline_text
 from rnn_transfer.evaluation.results import Evaluation
 from rnn_transfer.evaluation.source_tables import describe_sources
 from rnn_transfer.evaluation.stability import shuffled_intervals
-from rnn_transfer.evaluation.three_sources import three_source_differences
+from rnn_transfer.evaluation.three_sources import system_rows, three_source_differences
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.evaluation.variance import variance_frame
 from rnn_transfer.learning.systems import SCORE_SYSTEMS, SYSTEMS
@@ -201,9 +201,37 @@ def test_a_network_that_favours_one_side_is_chance_where_others_favour_the_other
     alone, pair, all_three = (shuffled_intervals(ev).iloc[0] for ev in (one, two, three))
     assert alone['low'] > 0.5 and all_three['low'] < 0.5 < all_three['high']
     assert pair['high'] - pair['low'] < 0.5 * (all_three['high'] - all_three['low'])  # two are too few to vary
+    for ev, found in ((one, alone), (two, pair), (three, all_three)):
+        assert found['value'] == pytest.approx(ev.average(np.arange(len(ev.results)))[0])
     oracle = three.results['auroc'].groupby([three.results['task'], three.results['seed']]).mean()
     assert shuffled_frame(three).iloc[0]['value'] == pytest.approx(oracle.mean())
     assert shuffled_frame(three).iloc[0]['n_permutations'] == len(oracle) == 10
+
+
+def test_a_run_without_a_complete_task_has_intervals_of_shuffled_labels_over_draws():
+    skills = {'shuffled-MN-LR-2': 0.2, 'shuffled-MN-LR-2@1': -0.3, 'shuffled-MN-LR-2@2': -0.05}
+    ev = toy_evaluation(skills, fractions=(0.05,), seeds=5)
+    r = ev.results
+    lost = (r['model'] == 'shuffled-MN-LR-2@2') & (r['seed'] == (r['task'] == 'Shock').astype(int))
+    r = r.assign(auroc=r['auroc'].where(~lost))
+    d = shuffled_intervals(replace(ev, results=r))
+    assert lost.sum() == 2 and len(d) == 1 and np.isfinite(d[['low', 'high']].to_numpy()).all()
+
+
+def test_shuffled_labels_with_few_positives_have_no_interval_over_patients():
+    ev = toy_evaluation({'shuffled-MN-LR-2': -0.05}, fractions=(0.05,), seeds=5, n=9)
+    assert ev.has_few_positives(np.arange(len(ev.results)))
+    assert shuffled_intervals(ev)[['patients_low', 'patients_high']].isna().all(axis=None)
+    assert shuffled_frame(ev)[['patients_low', 'patients_high']].isna().all(axis=None)
+
+
+def test_one_network_of_shuffled_labels_can_be_asked_for_alone():
+    ev = toy_evaluation({'shuffled-MN-LR-2': 0.25, 'shuffled-MN-LR-2@1': -0.35}, fractions=(0.05,), seeds=5)
+    rows = ev.rows_with(model='shuffled-MN-LR-2@1')
+    assert system_rows(ev, 'shuffled-MN-LR-2@1').tolist() == rows.tolist()
+    assert len(system_rows(ev, 'shuffled-MN-LR-2')) == 2 * len(rows)
+    assert shuffled_intervals(ev, 'shuffled-MN-LR-2@1')['value'].item() == pytest.approx(ev.average(rows)[0])
+    assert shuffled_frame(ev, 'shuffled-MN-LR-2@1').iloc[0]['n_fits'] == len(rows)
 
 
 def test_sources_of_variance_are_standard_deviations(crowd):

@@ -21,7 +21,7 @@ from rnn_transfer.evaluation.formats import (
     format_estimate,
     sort_systems,
 )
-from .intervals import CONFIDENCE_LEVEL, percentile_interval
+from .intervals import CONFIDENCE_LEVEL
 from rnn_transfer.evaluation.layout import (
     ReportTable,
     Section,
@@ -130,8 +130,8 @@ def _shuffled_nulls(r: pd.DataFrame) -> dict:
     return dict(fitted=mean, fitted_low=low, fitted_high=high) | count_nulls(r, null)
 
 
-def _shuffled_row(r: pd.DataFrame, kind: str, fraction: float, patients: tuple[float, float]) -> dict:
-    "One row of `shuffled_frame`: fits `r`, and the interval over patients."
+def _shuffled_row(r: pd.DataFrame, kind: str, fraction: float, patients: dict) -> dict:
+    "One row of `shuffled_frame`: fits `r`, and the interval over patients, such as that of `average_interval`."
     units = r.groupby(['task', 'seed'])['auroc'].mean()
     v, low, high = t_interval(units)
     return dict(
@@ -140,8 +140,8 @@ def _shuffled_row(r: pd.DataFrame, kind: str, fraction: float, patients: tuple[f
         value=v,
         low=low,
         high=high,
-        patients_low=patients[0],
-        patients_high=patients[1],
+        patients_low=patients['low'],
+        patients_high=patients['high'],
         n_permutations=len(units),
         n_fits=len(r),
         n_half=int((r['auroc'] == 0.5).sum()),
@@ -150,12 +150,6 @@ def _shuffled_row(r: pd.DataFrame, kind: str, fraction: float, patients: tuple[f
     )
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-025
-def _over_patients(ev: Evaluation, rows: np.ndarray) -> tuple[float, float]:
-    "Ends of the interval of a macro average over patients; NaN with too few positives in the test set."
-    few = ev.has_few_positives(rows)
-    return (np.nan, np.nan) if few else percentile_interval(ev.average(rows, how='macro'))[:2]
-
-
 def shuffled_frame(
     ev: Evaluation,  # of a run
     model: str = 'shuffled-MN-LR-2',  # trained on permuted labels; its networks @1, @2 ... are part of it
@@ -166,9 +160,10 @@ def shuffled_frame(
     if not of_cell:
         return pd.DataFrame()
     r = ev.results
-    found = [_shuffled_row(r.iloc[rows], *cell, _over_patients(ev, rows)) for cell, rows in of_cell.items()]
+    patients = {cell: ev.average_interval(rows, how='macro') for cell, rows in of_cell.items()}
+    found = [_shuffled_row(r.iloc[rows], *cell, patients[cell]) for cell, rows in of_cell.items()]
     everything = r.iloc[np.concatenate(list(of_cell.values()))]
-    return pd.DataFrame([*found, _shuffled_row(everything, 'all', np.nan, (np.nan, np.nan))])
+    return pd.DataFrame([*found, _shuffled_row(everything, 'all', np.nan, dict(low=np.nan, high=np.nan))])
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-028
 def _shuffled_table(ev: Evaluation) -> ReportTable | None:
@@ -200,8 +195,9 @@ def _shuffled_table(ev: Evaluation) -> ReportTable | None:
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-029
 _SHUFFLED_NOTE = (
-    'Interval over permutations: a task and a label subset is one, its mean over networks and splits. That over '
-    'patients takes each permutation as it fell, and may miss .5 by its luck. '
+    'Interval over permutations: a task and a label subset is one, its mean over networks and splits. It '
+    'does not hold the luck of the networks; *Whether the intervals hold what they must* does. That over patients '
+    'takes each permutation as it fell, and may miss .5 by its luck. '
     'Exactly .5: a null (intercept-only) model.'
 )
 

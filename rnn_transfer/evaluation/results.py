@@ -142,6 +142,18 @@ def _interval_columns(values: np.ndarray, few: bool = False) -> dict:
     reason = f'interval: {n_undefined} of {len(values) - 1} replicates undefined' if np.isnan(low) else None
     return dict(low=low, high=high, n_undefined=n_undefined, reason=reason)
 
+# %% ../../nbs/evaluation/results.ipynb #9a5ed3ae
+@patch
+def average_interval(
+    self: Evaluation,
+    rows: np.ndarray,  # positions in `results`
+    metric: str = 'auroc',  # auroc, auprc or brier
+    how: str = 'weighted',  # weighted or macro
+) -> dict:  # value; low, high: NaN where there is no interval; n_undefined; reason: why there is none
+    "Average over rows of the results with its interval over patients."
+    values = self.average(rows, metric, how)
+    return dict(value=values[0]) | _interval_columns(values, self.has_few_positives(rows))
+
 
 @patch
 def _seed_sd(self: Evaluation, rows: np.ndarray, metric: str, how: str) -> float:
@@ -174,12 +186,7 @@ def _average_cell(self: Evaluation, metric: str, how: str, kind: str, model: str
     )
     if not len(rows):
         return row
-    values = self.average(rows, metric, how)
-    return (
-        row
-        | dict(value=values[0], seed_sd=self._seed_sd(rows, metric, how))
-        | _interval_columns(values, self.has_few_positives(rows))
-    )
+    return row | self.average_interval(rows, metric, how) | dict(seed_sd=self._seed_sd(rows, metric, how))
 
 # %% ../../nbs/evaluation/results.ipynb #cell-030
 @patch

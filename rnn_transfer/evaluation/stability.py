@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-004
-from .components import MIN_NETWORKS, ThreeSourceInterval, three_source_interval
+from .components import MIN_NETWORKS, three_source_interval
 from .formats import format_column
-from .intervals import percentile_interval
+from .intervals import Interval, percentile_interval
 from rnn_transfer.evaluation.layout import (
     SYSTEM_COMPARISONS,
     ReportTable,
@@ -31,6 +31,7 @@ from .source_tables import describe_sources
 from rnn_transfer.evaluation.three_sources import (
     Term,
     combined_interval,
+    system_interval,
     system_rows,
     system_sources,
     three_source_differences,
@@ -121,14 +122,15 @@ def compare_networks(
     return pd.DataFrame(found)
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-024
-def _shuffled_interval(ev: Evaluation, model: str, kind: str, fraction: float) -> ThreeSourceInterval | None:
-    "Over patients, draws and networks; below `MIN_NETWORKS` networks over patients and draws of their mean."
+def _shuffled_interval(ev: Evaluation, model: str, kind: str, fraction: float) -> Interval:
+    "Over patients, draws and networks; with too few networks, or no complete task, over patients and draws alone."
     rows = system_rows(ev, model, task_kind=kind, fraction=fraction)
-    if ev.results['model'].iloc[rows].nunique() >= MIN_NETWORKS:
-        return combined_interval(ev, kind, [Term(1, model, fraction)])
+    many = ev.results['model'].iloc[rows].nunique() >= MIN_NETWORKS
+    if found := system_interval(ev, model, kind, fraction) if many else None:
+        return found.interval
     seeds = ev.results['seed'].to_numpy()[rows]
     draws = [[ev.average(rows[seeds == seed], only=1)[0]] for seed in np.unique(seeds)]
-    return three_source_interval(draws, ev.average(rows)[1:], networks=False)
+    return three_source_interval(draws, ev.average(rows)[1:], networks=False).interval
 
 
 def shuffled_intervals(
@@ -137,15 +139,14 @@ def shuffled_intervals(
 ) -> pd.DataFrame:  # a row for each kind and fraction: value, patients_low, patients_high, low, high; empty: not run
     "Intervals of permuted labels over patients alone, and over patients, draws of the labels and networks."
     found = []
-    for kind, f in product(ev.kinds if model in ev.models else [], ev.fractions):
+    for kind, f in product(ev.kinds, ev.fractions):
         rows = system_rows(ev, model, task_kind=kind, fraction=f)
-        if (ev.values['auroc'][rows, 0] == 0.5).all():
+        if (ev.values['auroc'][rows, 0] == 0.5).all():  # no fit, or null models alone
             continue
-        patients = percentile_interval(ev.average(rows))
-        row = dict(task_kind=kind, fraction=f, value=np.nan, patients_low=patients.low, patients_high=patients.high)
-        if these := _shuffled_interval(ev, model, kind, f):
-            row |= dict(value=these.estimate, **these.interval._asdict())
-        found.append(row)
+        patients = ev.average_interval(rows)
+        row = dict(task_kind=kind, fraction=f, value=patients['value'])
+        row |= dict(patients_low=patients['low'], patients_high=patients['high'])
+        found.append(row | _shuffled_interval(ev, model, kind, f)._asdict())
     return pd.DataFrame(found)
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-027

@@ -54,13 +54,22 @@ def _network_number(model: str) -> int:
     return parse_model(model, check=False).init
 
 
+def system_rows(
+    ev: Evaluation,  # of a run
+    model: str,  # a system with its networks @1, @2 ..., or one of these networks
+    **cell: object,  # column = value: the rows wanted
+) -> np.ndarray:  # positions in `results`, ascending; empty where the system was not run
+    "The fits of a system with each of its networks."
+    names = [model] if _network_number(model) else find_networks(ev.models, model).values()
+    return np.sort(np.concatenate([np.empty(0, int), *(ev.rows_with(model=name, **cell) for name in names)]))
+
+# %% ../../nbs/evaluation/three_sources.ipynb #3ad2bc78
 def _find_fits(ev: Evaluation, model: str, kind: str, fraction: float) -> pd.DataFrame:
     "The fits of a system with all its networks: split, task, draw, network, and position in the results."
-    same = [model] if _network_number(model) else find_networks(ev.models, model).values()
-    r = ev.results
-    keep = r['model'].isin(same) & (r['task_kind'] == kind) & (r['fraction'] == fraction) & r['auroc'].notna()
-    fits = r.loc[keep, [*_TASK, 'seed']].rename(columns=dict(seed='draw'))
-    return fits.assign(network=[_network_number(m) for m in r['model'][keep]], position=np.flatnonzero(keep))
+    rows = system_rows(ev, model, task_kind=kind, fraction=fraction)
+    found = ev.results.iloc[rows]
+    fits = found[[*_TASK, 'seed']].rename(columns=dict(seed='draw'))
+    return fits.assign(network=[_network_number(m) for m in found['model']], position=rows)
 
 
 def _fits_of(ev: Evaluation, model: str, kind: str, fraction: float) -> pd.DataFrame:
@@ -79,16 +88,6 @@ def _complete_tasks(fits: pd.DataFrame) -> pd.DataFrame:
     fits = _of_shared_draws(fits)
     n_cells = len(fits[_CELL].drop_duplicates())
     return fits[fits.groupby(_TASK)['draw'].transform('size') == n_cells]
-
-# %% ../../nbs/evaluation/three_sources.ipynb #b33f693f
-def system_rows(
-    ev: Evaluation,  # of a run
-    model: str,  # a system; its networks @1, @2 ... are part of it
-    **cell: object,  # column = value: the rows wanted
-) -> np.ndarray:  # positions in `results`; empty where the system was not run
-    "The fits of a system with each of its networks."
-    found = [ev.rows_with(model=name, **cell) for name in find_networks(ev.models, model).values()]
-    return np.sort(np.concatenate([np.empty(0, int), *found]))
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-016
 def _task_weights(ev: Evaluation, tasks: pd.MultiIndex) -> np.ndarray:
