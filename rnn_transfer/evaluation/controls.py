@@ -159,9 +159,9 @@ def shuffled_frame(
     of_cell = {cell: rows for cell, rows in of_cell.items() if len(rows)}
     if not of_cell:
         return pd.DataFrame()
-    r = ev.results
-    patients = {cell: ev.average_interval(rows, how='macro') for cell, rows in of_cell.items()}
-    found = [_shuffled_row(r.iloc[rows], *cell, patients[cell]) for cell, rows in of_cell.items()]
+    r, found = ev.results, []
+    for cell, rows in of_cell.items():
+        found.append(_shuffled_row(r.iloc[rows], *cell, ev.average_interval(rows, how='macro')))
     everything = r.iloc[np.concatenate(list(of_cell.values()))]
     return pd.DataFrame([*found, _shuffled_row(everything, 'all', np.nan, dict(low=np.nan, high=np.nan))])
 

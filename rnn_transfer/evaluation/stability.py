@@ -37,6 +37,7 @@ from rnn_transfer.evaluation.three_sources import (
     three_source_differences,
 )
 from .verdict_stability import stability_of_verdicts_table
+from ..learning.systems import find_networks
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-010
 _COLUMNS = ['task_kind', 'fraction', 'model', 'versus', 'draw', 'difference', 'low', 'high', 'word']
@@ -86,11 +87,6 @@ def stability_frame(
     return d.assign(word=words).merge(counts, on=by)
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-018
-def _networks_of(ev: Evaluation, model: str) -> list[str]:
-    "The system and its further networks."
-    return [m for m in ev.models if m == model or m.startswith(f'{model}@')]
-
-
 def _half_width(ev: Evaluation, model: str, kind: str, fraction: float) -> float:
     "Half the width of the interval of one network over three sources; NaN where there is none."
     found = combined_interval(ev, kind, [Term(1, model, fraction)])  # symmetric, so that half a width is known
@@ -107,9 +103,9 @@ def compare_networks(
 ) -> pd.DataFrame:  # a row for each system with networks, kind and fraction: n_pairs, outside_patients, outside_sources
     "How many networks lie outside the interval of another one, over patients alone and over three sources."
     found = []
-    systems = [m for m in ev.models if len(_networks_of(ev, m)) > 1]
+    systems = [m for m in ev.models if len(find_networks(ev.models, m)) > 1]
     for m, kind, f in product(systems, ev.kinds, ev.fractions):
-        rows = {x: ev.rows_with(task_kind=kind, model=x, fraction=f) for x in _networks_of(ev, m)}
+        rows = {x: ev.rows_with(task_kind=kind, model=x, fraction=f) for x in find_networks(ev.models, m).values()}
         values = {x: ev.average(positions) for x, positions in rows.items() if len(positions)}
         if len(values) < 2:
             continue
@@ -122,11 +118,11 @@ def compare_networks(
     return pd.DataFrame(found)
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-024
-def _shuffled_interval(ev: Evaluation, model: str, kind: str, fraction: float) -> Interval:
+def _shuffled_interval(ev: Evaluation, model: str, kind: str, fraction: float, rows: np.ndarray) -> Interval:
     "Over patients, draws and networks; with too few networks, or no complete task, over patients and draws alone."
-    rows = system_rows(ev, model, task_kind=kind, fraction=fraction)
     many = ev.results['model'].iloc[rows].nunique() >= MIN_NETWORKS
-    if found := system_interval(ev, model, kind, fraction) if many else None:
+    found = system_interval(ev, model, kind, fraction) if many else None
+    if found is not None:
         return found.interval
     seeds = ev.results['seed'].to_numpy()[rows]
     draws = [[ev.average(rows[seeds == seed], only=1)[0]] for seed in np.unique(seeds)]
@@ -146,7 +142,7 @@ def shuffled_intervals(
         patients = ev.average_interval(rows)
         row = dict(task_kind=kind, fraction=f, value=patients['value'])
         row |= dict(patients_low=patients['low'], patients_high=patients['high'])
-        found.append(row | _shuffled_interval(ev, model, kind, f)._asdict())
+        found.append(row | _shuffled_interval(ev, model, kind, f, rows)._asdict())
     return pd.DataFrame(found)
 
 # %% ../../nbs/evaluation/stability.ipynb #cell-027
