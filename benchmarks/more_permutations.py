@@ -21,6 +21,7 @@ ten hold .5 is measured on the intervals of fifty draws, those of the run up to 
 for fourteen intervals alone say little.
 34 of those 40 did. Written then, before the first of the next: 1,000 draws more with five networks, seeds 300 to 1299,
 are the last. Nine of ten of their 160 intervals, without those before, must hold .5, and the page says what they give.
+152 of them did.
 """
 
 import argparse
