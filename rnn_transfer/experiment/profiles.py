@@ -83,6 +83,8 @@ _ENOUGH = dict(seeds=[20, 10, 5], linear_seeds=[50, 20], inits=4)
 _REPEATED = _OPEN | _ENOUGH | dict(models=_REPEATED_SYSTEMS)
 _HOSPITALS = _OPEN | dict(fractions=[0.01, 0.05, 0.2, 1.0], seeds=[5], linear_seeds=[10], splits=1, same_tasks=True)
 _HOSPITALS |= dict(hours=24, models=_HOSPITAL_SYSTEMS, variants=['masks-only'], inits=2, replicates=500)
+# most updates come after the best one: six checks, as in pre-training, for a run of about two hours
+_HOSPITALS |= {'transfer.patience': 6}
 _PAPER = _ENOUGH | dict(fractions=_ALL_FRACTIONS, hidden=[100, 200, 300, 400], rnnc_hidden=[100, 200, 300, 400])
 _PAPER |= dict(lr=1e-4, max_updates=30_000, patience=10, replicates=2000, models=_PAPER_SYSTEMS)
 _CHANGED = dict(quick=_QUICK, open=_OPEN, repeated=_REPEATED, paper=_PAPER, hospitals=_HOSPITALS)
