@@ -42,7 +42,7 @@ def weighted_auroc(p):
     return auc.unstack(["seed", "model"]).mul(weights, axis=0).sum(skipna=False)
 
 
-def two_way_interval(table, patients):
+def two_way_interval(table, patients, on_logit_scale=True):
     "Analysis of variance of (draws, networks), patients added, Satterthwaite's degrees of freedom."
     J, K = table.shape
     rows, columns = table.mean(1, keepdims=True), table.mean(0, keepdims=True)
@@ -51,7 +51,10 @@ def two_way_interval(table, patients):
     variance = patients**2 + draws + networks - rest
     df = variance**2 / (draws**2 / (J - 1) + networks**2 / (K - 1) + rest**2 / ((J - 1) * (K - 1)))
     middle = table.mean()
-    half = stats.t.ppf(0.975, df) * variance**0.5 / (middle * (1 - middle))  # on the logit scale
+    half = stats.t.ppf(0.975, df) * variance**0.5
+    if not on_logit_scale:
+        return middle - half, middle + half
+    half /= middle * (1 - middle)
     return expit(logit(middle) - half), expit(logit(middle) + half)
 
 

@@ -198,6 +198,9 @@ COMPARISONS_WITH_FURTHER = SYSTEM_COMPARISONS + [('MN-LR-2', m) for m in SYSTEM_
 # λ from the fine grid, the primary selection criterion for few labels
 _FINE_RIVALS = ['RNN-C', 'LR:fine', 'untrained-LR-2:fine', 'MN-LR-1:fine', 'masks-LR:fine', 'MN-FT', 'multi-task']
 FINE_COMPARISONS = [('MN-LR-2:fine', m) for m in [*_FINE_RIVALS, *SCORE_SYSTEMS, 'LR:ridge', 'MN-LR-2:ridge']]
+# the same question with ridge on both sides: L1 keeps few weights, and with few labels often none
+_RIDGE_RIVALS = ['RNN-C', 'LR:ridge', 'untrained-LR-2:ridge', 'masks-LR:ridge', 'multi-task']
+FINE_COMPARISONS += [('MN-LR-2:ridge', m) for m in _RIDGE_RIVALS]
 
 
 def compared_pairs(
