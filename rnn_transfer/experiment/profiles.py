@@ -64,7 +64,8 @@ _PROTOCOL = dict(
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-008
 # between two hospitals: what the rules of docs/rules ask for, next to every system that could explain it
-_BETWEEN = ['MN-LR-2:fine', 'untrained-LR-2:fine', 'zero-shot', 'recalibrated']  # three networks each
+# three networks each
+_BETWEEN = ['MN-LR-2:fine', 'MN-LR-2:ridge', 'untrained-LR-2:fine', 'zero-shot', 'recalibrated']
 _HOSPITAL_SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'GBT', 'zero-shot', 'recalibrated', 'pooled-LR']
 _HOSPITAL_SYSTEMS += ['pooled-RNN', 'untrained-LR-2', 'shuffled-MN-LR-2', 'masks-MN-LR-2', 'masks-LR', 'clock-LR']
 _HOSPITAL_SYSTEMS += ['length-of-stay-LR', 'LR:fine', 'LR:ridge', 'MN-LR-1:fine', 'MN-LR-2:fine', 'MN-LR-2:ridge']
