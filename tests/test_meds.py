@@ -8,6 +8,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from test_mimic4 import phenotype_facts
 
 from rnn_transfer.cohorts.losses import read_losses
 from rnn_transfer.data import Cohort
@@ -16,7 +17,6 @@ from rnn_transfer.sources import meds, mimic4, synthetic_raw
 from rnn_transfer.sources.meds_codes import match_codes_to_rules, mimic4_code_rules
 from rnn_transfer.sources.meds_conversion import convert_to_meds, write_meds_shard
 from rnn_transfer.sources.mimic3_rules import item_map
-from rnn_transfer.sources.mimic3_stays import phenotypes_by_code
 from rnn_transfer.sources.mimic3_tables import write_toy_tables
 from rnn_transfer.sources.mimic4_tables import convert_to_mimic4
 from rnn_transfer.utilities.errors import BadInput
@@ -97,12 +97,12 @@ def test_times_of_the_demo_stays_are_those_of_the_table(shared, demo):
         assert expected == set(ours.itertuples(index=False, name=None)) and len(expected) == 140
 
 
-def test_phenotypes_of_the_demo_are_counted_again(demo, made):
-    "From the codes themselves: those at the discharge of the admission that holds the stay."
+def test_phenotypes_of_the_demo_are_counted_again(shared, demo, made):
+    "From the codes themselves and the shared lists: those at the discharge of the admission that holds the stay."
     query = "SELECT subject_id, time, code FROM '{}/data/*.parquet' WHERE code LIKE '{}%'"
     diagnoses, ends = (duckdb.sql(query.format(demo, code)).df() for code in ("DIAGNOSIS", "HOSPITAL_DISCHARGE"))
     parts = diagnoses["code"].str.split("//", expand=True)
-    names = {(str(v), code): name for v in (9, 10) for code, name in phenotypes_by_code(v).items()}
+    names = {(str(version), code): name for (version, code), name in phenotype_facts(shared).items()}
     diagnoses["phenotype"] = [names.get(key) for key in zip(parts[2], parts[3])]
     icu = duckdb.sql(query.format(demo, "ICU_ADMISSION")).df().sort_values(["subject_id", "time"])
     icu["stay_id"] = icu["subject_id"] * 1000 + icu.groupby("subject_id").cumcount() + 1
@@ -117,6 +117,7 @@ def test_phenotypes_of_the_demo_are_counted_again(demo, made):
 
 
 def test_losses_of_the_demo_are_counted(made):
+    assert "time is empty" not in reasons(made) and "unit is none of" not in reasons(made)
     counted = {loss.reason: loss for loss in read_losses(made.meta)}
     repeated = counted["rows that repeat another row in all columns"]
     assert (repeated.n, repeated.of) == (82_516, 916_166)
@@ -181,6 +182,8 @@ def test_float32_values_are_read_as_charted(tmp_path):
         ("SELECT * EXCLUDE (code) FROM rows", "column code is missing"),
         ("SELECT * EXCLUDE (subject_id), subject_id AS patient_id FROM rows", "rename patient_id"),
         ("SELECT * REPLACE (time::VARCHAR AS time) FROM rows", "column time is of type VARCHAR"),
+        ("SELECT * REPLACE (time::DATE AS time) FROM rows",
+         "0.parquet: column time is of type DATE; write times with hour and minute"),
         ("SELECT * REPLACE (subject_id::VARCHAR AS subject_id) FROM rows", "column subject_id is of type VARCHAR"),
         ("SELECT * REPLACE (numeric_value::VARCHAR AS numeric_value) FROM rows", "column numeric_value is of type"),
         ("SELECT * REPLACE (1 AS code) FROM rows", "column code is of type INTEGER"),
@@ -201,6 +204,136 @@ def test_wrong_datasets_end_in_one_line(tmp_path, sql, problem):
     change(dataset(tmp_path), sql)
     with pytest.raises(BadInput, match=problem) as error:
         meds.cohort(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_shard_of_dates_among_shards_of_times_is_named(tmp_path):
+    shard = dataset(tmp_path) / "data" / "0.parquet"
+    late = f"SELECT * REPLACE (time::DATE AS time, subject_id + 6 AS subject_id) FROM '{shard}'"
+    duckdb.sql(late).write_parquet(str(tmp_path / "data" / "1.parquet"))
+    with pytest.raises(BadInput, match="data/1.parquet: column time is of type DATE; write times with hour"):
+        meds.cohort(tmp_path)
+
+
+MARKS = dict(MEDS_DEATH=3, MEDS_BIRTH=6, ICU_ADMISSION=6, ICU_DISCHARGE=6)  # {code: rows of the 6 subjects}
+MARKS |= dict(HOSPITAL_ADMISSION=6, HOSPITAL_DISCHARGE=6, DIAGNOSIS=6)
+EMPTY_MARKS = [(code, "time") for code in MARKS] + [("MEDS_DEATH", "subject_id"), ("MEDS_BIRTH", "subject_id")]
+
+
+@pytest.mark.parametrize("code, column", EMPTY_MARKS)
+def test_marks_without_a_time_or_a_subject_stop_the_command(tmp_path, code, column):
+    "One row in 330, which a limit over all rows would pass, and the first reason is the true one."
+    empty = f"CASE WHEN starts_with(code, '{code}') AND subject_id = 1 THEN NULL ELSE {column} END AS {column}"
+    change(dataset(tmp_path), f"SELECT * REPLACE ({empty}) FROM rows")
+    n, problem = MARKS[code], f"{code}: {column} is empty"
+    first = rf"too much is lost: 1 of {n} rows \([0-9.]+%\) dropped: {problem}, above 1%: fill the column"
+    with pytest.raises(BadInput, match=first) as error:
+        meds.cohort(tmp_path)
+    assert "shard" not in str(error.value) and "add MEDS_BIRTH" not in str(error.value)
+    made = meds.cohort(tmp_path, allow_loss=True)
+    assert f"1 of {n} rows ({1 / n:.1%}) dropped: {problem}" in reasons(made)
+    fixes = " ".join(loss.fix for loss in read_losses(made.meta))
+    assert "shard" not in fixes and "add MEDS_BIRTH" not in fixes
+
+
+def test_fifty_deaths_without_a_time_are_no_survivors(tmp_path):
+    "50 of 150 deaths, in 16,500 rows: 0.3 % of all rows, and a third of the labels."
+    empty = "CASE WHEN code = 'MEDS_DEATH' AND subject_id < 100 THEN NULL ELSE time END AS time"
+    change(dataset(tmp_path, 300), f"SELECT * REPLACE ({empty}) FROM rows")
+    with pytest.raises(BadInput, match=r"50 of 150 rows \(33.3%\) dropped: MEDS_DEATH: time is empty"):
+        meds.cohort(tmp_path)
+
+
+def test_few_marks_without_a_time_are_counted_and_explain_what_is_missing(tmp_path):
+    "1 discharge in 120 is below the limit."
+    empty = "CASE WHEN starts_with(code, 'ICU_DIS') AND subject_id = 1 THEN NULL ELSE time END AS time"
+    change(dataset(tmp_path, 120), f"SELECT * REPLACE ({empty}) FROM rows")
+    made = meds.cohort(tmp_path)
+    assert len(made.stays) == 119
+    found = {loss.reason: loss for loss in read_losses(made.meta)}
+    assert found["ICU_DISCHARGE: time is empty"].n == 1
+    pairs = found["ICU: admissions without a discharge"]
+    assert pairs.fix == "ICU_DISCHARGE: time is empty in 1 of 120 rows; fill the column"
+    assert not any("codes that are used" in reason for reason in found)
+
+
+def test_marks_of_icu_stays_do_not_count_where_stays_are_given(tmp_path):
+    empty = "CASE WHEN starts_with(code, 'ICU') THEN NULL ELSE time END AS time"
+    change(dataset(tmp_path), f"SELECT * REPLACE ({empty}) FROM rows")
+    with pytest.raises(BadInput, match="ICU_ADMISSION: time is empty"):
+        meds.cohort(tmp_path)
+    with pytest.raises(BadInput, match="no ICU stay .*; ICU_ADMISSION: time is empty in 6 of 6 rows; fill the column"):
+        meds.cohort(tmp_path, allow_loss=True)
+    stays = pd.DataFrame(dict(subject_id=range(1, 7), intime="2100-01-01 10:00:00", outtime="2100-01-04 10:00:00"))
+    stays.to_csv(tmp_path / "stays.csv", index=False)
+    made = meds.cohort(tmp_path, stays=tmp_path / "stays.csv")
+    assert len(made.stays) == 6 and "time is empty" not in reasons(made)
+
+
+def in_unit(folder: Path, unit: str, condition: str) -> Path:
+    "The dataset with some heart rates in another unit."
+    changed = f"CASE WHEN code = '{HEART_RATE}' AND {condition} THEN 'LAB//220045//{unit}' ELSE code END AS code"
+    change(dataset(folder), f"SELECT * REPLACE ({changed}) FROM rows")
+    return folder
+
+
+def test_values_in_an_unknown_unit_are_dropped_and_counted(tmp_path):
+    plain = meds.cohort(dataset(tmp_path / "plain"))
+    few = meds.cohort(in_unit(tmp_path / "few", "furlongs", "numeric_value > 84"))
+    known = "Heart Rate: unit is none of beats/min: LAB//220045//furlongs"
+    assert f"54 of 288 rows (18.8%) dropped: {known}" in reasons(few)
+    assert "codes that stand for no channel" not in reasons(few)
+    kept = plain.events[plain.events["value"] < 84].reset_index(drop=True)
+    assert few.events.equals(kept) and len(plain.events) - len(kept) == 54
+    with pytest.raises(BadInput, match=rf"108 of 288 rows .* dropped: {known}, above 20%: convert the values"):
+        meds.cohort(in_unit(tmp_path / "many", "furlongs", "numeric_value > 83"))
+    with pytest.raises(BadInput, match=f"no code is in a unit that is read: 288 of 288 rows .*{known}.*--codes FILE"):
+        meds.cohort(in_unit(tmp_path / "all", "furlongs", "true"), allow_loss=True)
+
+
+@pytest.mark.parametrize("unit", ["", "UNK", "BPM", "beats/min", "/min", "beats per minute"])
+def test_spellings_of_a_known_unit_are_read(tmp_path, unit):
+    plain = meds.cohort(dataset(tmp_path / "plain"))
+    made = meds.cohort(in_unit(tmp_path / "other", unit, "true"))
+    assert made.events.equals(plain.events) and "unit is none of" not in reasons(made)
+
+
+@pytest.mark.parametrize(
+    "code, value, expected",
+    [
+        ("LAB//226512//pounds", 200, 200 * 0.453592),
+        ("LAB//226512//kg", 90, 90),
+        ("LAB//226512//stone", 14, None),
+        ("LAB//226707//inches", 70, 178),
+        ("LAB//223761//°F", 98.6, 37),
+        ("LAB//223762//K", 310, None),
+        ("LAB//50931//mg/dL", 120, 120),
+        ("LAB//50931//mmol/L", 6.7, None),
+        ("LAB//220052//kPa", 11, None),
+        ("LAB//223835//%", 40, 0.4),
+        ("LAB//223835//UNK", 40, 0.4),
+    ],
+)
+def test_a_unit_is_read_as_the_cleaning_rule_needs_it(tmp_path, code, value, expected):
+    dataset(tmp_path, more=tuple((s, "2100-01-01 11:00", code, value) for s in range(1, 7)))
+    made = meds.cohort(tmp_path, allow_loss=True)
+    found = made.events.loc[made.events["channel"] != "Heart Rate", "value"]
+    if expected is None:
+        assert found.empty and f": {code}" in reasons(made)
+    else:
+        np.testing.assert_allclose(found, [expected] * 6, rtol=1e-6)
+
+
+def test_a_file_of_codes_that_fits_nothing_is_named(tmp_path):
+    codes = dataset(tmp_path) / "mine.csv"
+    codes.write_text("name,channel,unit\nVITAL//XX,Heart Rate,/min\n")
+    problem = rf"mine.csv: column name: VITAL//XX fits no code of .*{HEART_RATE}\); correct the names"
+    with pytest.raises(BadInput, match=problem) as error:
+        meds.cohort(tmp_path, codes=codes)
+    assert "--codes" not in str(error.value)
+    codes.write_text("code,chan\nVITAL//HR,Heart Rate\n")
+    with pytest.raises(BadInput, match="mine.csv: column code: is not known; a mapping has name.*and 3 more") as error:
+        meds.cohort(tmp_path, codes=codes)
     assert "\n" not in str(error.value)
 
 
@@ -327,7 +460,7 @@ def test_codes_of_another_hospital(tmp_path):
         ("name,channel,unit\nVITAL//*,Temperature,mmHg\n", "no conversion from mmHg to"),
         ("name,channel\nVITAL//*,\n", "no code has a channel"),
         ("code,channel\nx,Heart Rate\n", "column code: is not known"),
-        ("name,channel\nother,Heart Rate\n", "no code is a channel"),
+        ("name,channel\nother,Heart Rate\n", "codes.csv: column name: other fits no code of"),
     ):
         codes.write_text(text)
         with pytest.raises(BadInput, match=problem):
@@ -400,6 +533,9 @@ def test_labels_become_tasks(tmp_path):
     early = meds.cohort(tmp_path, labels=tmp_path / "labels", hours=2)
     assert early.meta["hours"] == 2 and early.events["hour"].max() <= 2
     assert early.stays["readmission"][0] == 1  # the label of noon, two hours after admission
+    frame.assign(prediction_time=frame["prediction_time"].dt.date).to_parquet(folder / "0.parquet")
+    with pytest.raises(BadInput, match="column prediction_time is of type DATE; write times with hour and minute"):
+        meds.cohort(tmp_path, labels=tmp_path / "labels")
     frame.assign(boolean_value=1).to_parquet(folder / "0.parquet")
     with pytest.raises(BadInput, match="column boolean_value is of type BIGINT"):
         meds.cohort(tmp_path, labels=tmp_path / "labels")

@@ -83,6 +83,8 @@ def real(folder):
 
 LABORATORY = dict(Lactate=(0.1, 40), Platelets=(1, 3000), Potassium=(1, 12), Creatinine=(0.05, 40))
 LABORATORY |= dict(Hct=(4, 75), TroponinI=(0.01, 500), HCO3=(2, 60), PTT=(5, 400), AST=(1, 50_000))
+LABORATORY |= dict(BUN=(1, 300), Bilirubin_total=(0.05, 100), WBC=(0.05, 600), PaCO2=(5, 200))
+LABORATORY |= dict(Magnesium=(0.3, 15), Phosphate=(0.1, 30))
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +129,20 @@ DEFINITIONS = {  # by hand: what makes the values of 24 hours positive
     "Low bicarbonate": ("HCO3", lambda x: min(x) < 20),
     "Prolonged PTT": ("PTT", lambda x: max(x) > 60),
     "Raised transaminases": ("AST", lambda x: max(x) > 120),
+    "Azotaemia": ("BUN", lambda x: max(x) >= 28),
+    "Hyperbilirubinaemia": ("Bilirubin_total", lambda x: max(x) >= 2),
+    "Leucocytosis": ("WBC", lambda x: max(x) >= 20),
+    "Leucopenia": ("WBC", lambda x: min(x) < 4),
+    "Hypercapnia": ("PaCO2", lambda x: max(x) >= 49),
+    "Hypocapnia": ("PaCO2", lambda x: min(x) < 32),
+    "Hypomagnesaemia": ("Magnesium", lambda x: min(x) < 1.6),
+    "Hypophosphataemia": ("Phosphate", lambda x: min(x) < 2.5),
+    "Hyperphosphataemia": ("Phosphate", lambda x: max(x) > 4.5),
 }
+
+
+def test_every_task_has_a_computation_of_its_own(real):
+    assert {task.name for task in real.tasks} == {*DEFINITIONS, p19.SEPSIS}
 
 
 def test_real_cohort_is_what_it_should_be(real):
@@ -377,6 +392,16 @@ def test_faults_in_a_file_are_named(two, what):
     assert message in str(caught.value) and "p000003.psv" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["training_setA/p3.psv", "training_setA/more/000003.psv"])
+def test_a_fault_names_the_file_as_it_is_called(two, name):
+    (two / name).parent.mkdir(exist_ok=True)
+    (two / "training_setA" / "p000003.psv").rename(two / name)
+    for text in (FAULTS["missing column"][0], FAULTS["text"][0]):
+        (two / name).write_text(text)
+        with pytest.raises(BadInput, match=f"data: {name}: column"):
+            p19.cohort(two)
+
+
 LOSSES = {
     "empty file": (b"", "file without a row", 1),
     "header alone": (HEADER, "file without a row", 1),
@@ -531,6 +556,49 @@ def test_nothing_to_read(tmp_path):
     (tmp_path / "x.psv").write_text(stay())
     with pytest.raises(BadInput, match="no folder and no archive"):
         p19.cohort(tmp_path / "x.psv")
+
+
+OTHERS = {  # {files: the database}
+    ("set-a.tar.gz", "Outcomes-a.txt"): "PhysioNet 2012 .*, which the source physionet2012 reads",
+    ("Outcomes-a.txt",): "PhysioNet 2012 .*, which the source physionet2012 reads",
+    ("hosp/labevents.csv.gz", "icu/chartevents.csv.gz"): "MIMIC-IV .*, which the source mimic4 reads",
+    ("NOTEEVENTS.csv.gz", "CHARTEVENTS.csv.gz"): "MIMIC-III .*, which the source mimic3 reads",
+    ("data/0.parquet", "metadata/codes.parquet"): "MEDS .*, which the source meds reads",
+}
+
+
+@pytest.mark.parametrize("names", OTHERS)
+def test_other_databases_are_named(tmp_path, names):
+    for name in names:
+        file = tmp_path / "data" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    if (tmp_path / "data" / "set-a.tar.gz").exists():
+        (tmp_path / "set-a").mkdir()
+        (tmp_path / "set-a" / "132539.txt").write_text("Time,Parameter,Value\n")
+        shutil.make_archive(tmp_path / "data" / "set-a", "gztar", tmp_path, "set-a")
+    with pytest.raises(BadInput, match=f"holds no stay.*; this is {OTHERS[names]}") as error:
+        p19.cohort(tmp_path / "data")
+    assert "unpack" not in str(error.value) and "challenge-2019" not in str(error.value)
+
+
+def test_an_archive_of_the_other_challenge_is_named(tmp_path):
+    (tmp_path / "set-a").mkdir()
+    (tmp_path / "set-a" / "132539.txt").write_text("Time,Parameter,Value\n")
+    archive = shutil.make_archive(tmp_path / "set-a", "gztar", tmp_path, "set-a")
+    with pytest.raises(BadInput, match="this is PhysioNet 2012 .set-a.tar.gz., which the source physionet2012 reads"):
+        p19.cohort(archive)
+
+
+def test_compressed_tables_are_no_archives(tmp_path):
+    (tmp_path / "tables.csv.gz").touch()
+    with pytest.raises(BadInput, match="such as p000001.psv; download training_setA"):
+        p19.cohort(tmp_path)
+
+
+def test_the_other_challenge_names_these_data(two):
+    with pytest.raises(BadInput, match="this is PhysioNet 2019 .*, which the source physionet2019 reads"):
+        p12.cohort(two)
 
 
 def test_archives_in_an_archive_are_named(tmp_path):

@@ -125,10 +125,10 @@ def _read_provenance(files: MedsFiles, is_mimic: bool) -> Provenance:
     return Provenance(version) if is_mimic else Provenance(version, 'that of the dataset')
 
 # %% ../../nbs/sources/meds.ipynb #3248636f
-def _count_rows(con: duckdb.DuckDBPyConnection, files: MedsFiles, tasks: str | Path | None) -> list:
+def _count_rows(con: duckdb.DuckDBPyConnection, files: MedsFiles, rules: list[CodeRule], tasks, stays) -> list:
     "Losses of rows, whether their codes are used or not."
     used = ('codes', 'mark_codes', 'task_codes') if tasks else ('codes', 'mark_codes')
-    return survey_losses(con, used) + repeated_row_losses(con, files)
+    return survey_losses(con, rules, used, bool(stays)) + repeated_row_losses(con, files)
 
 # %% ../../nbs/sources/meds.ipynb #cell-014
 def _read_dataset(
@@ -143,11 +143,11 @@ def _read_dataset(
     "Survey a dataset: its files, the source that reads the rest, and the tasks by codes."
     files = find_meds_files(con, path)
     count_codes(con, files)
-    load_codes(con, rules, files.folder)
+    load_codes(con, rules, files.folder, codes)
     marks = collect_marks(con, files)
     published, losses = _find_partitions(con, files, partitions, not codes)
     by_codes = read_code_tasks(con, tasks) if tasks else None
-    losses += shard_losses(files) + _count_rows(con, files, tasks)
+    losses += shard_losses(files) + _count_rows(con, files, rules, tasks, stays)
     losses += unused_rule_losses(con, rules, codes) if codes else []
     if stays:
         load_given_stays(con, stays, files.has_zone)

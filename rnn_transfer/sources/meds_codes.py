@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['count_codes', 'meds_row_losses', 'repeated_row_losses', 'CodeRule', 'mimic4_code_rules', 'read_code_rules',
-           'find_codes', 'match_codes_to_rules', 'load_codes', 'unknown_code_losses', 'unused_rule_losses',
-           'valueless_channel_losses', 'infinite_value_losses']
+           'find_codes', 'match_codes_to_rules', 'load_codes', 'unit_losses', 'unknown_code_losses',
+           'unused_rule_losses', 'valueless_channel_losses', 'infinite_value_losses']
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-002
 import re
@@ -18,9 +18,10 @@ import duckdb
 import pandas as pd
 
 from ..cohorts.channels import BENCHMARK_CHANNELS
-from ..cohorts.losses import ROW_LIMIT, Loss
-from ..cohorts.units import find_conversion
+from ..cohorts.losses import CHANNEL_LIMIT, ROW_LIMIT, Loss
+from ..cohorts.units import find_conversion, normalise_unit
 from ..frames.mapping import ChannelRule, read_mapping
+from ..frames.problems import Findings
 from ..frames.values import category_positions
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
 from .meds_files import MedsFiles, damaged_shards_named, scan_shards
@@ -52,14 +53,15 @@ def count_codes(
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-008
 def meds_row_losses(
-    con: duckdb.DuckDBPyConnection,  # with `code_counts`, and `used_codes` with a column code
+    con: duckdb.DuckDBPyConnection,  # with `code_counts`, and `used_codes` with columns code and is_mark
 ) -> list[Loss]:  # only what occurred
     "Rows without subject, code or time, and numbers that float32 cannot hold."
     totals = 'sum(n), sum(n_nobody), sum(n) FILTER (code IS NULL), sum(n_numbers), sum(n_float32), sum(n_rounded)'
     sums = con.execute(f'SELECT {totals} FROM code_counts').fetchall()[0]
     n, nobody, codeless, numbers, float32, rounded = (int(total or 0) for total in sums)
-    used = con.execute('SELECT sum(n), sum(n - n_timed) FROM code_counts SEMI JOIN used_codes USING (code)').fetchall()
-    n_used, n_timeless = (int(total or 0) for total in used[0])
+    used = 'code_counts SEMI JOIN (FROM used_codes WHERE NOT is_mark) USING (code)'  # marks are counted by kind
+    totals = con.execute(f'SELECT sum(n), sum(n - n_timed) FROM {used}').fetchall()[0]
+    n_used, n_timeless = (int(total or 0) for total in totals)
     shortest = 'numeric_value: float32, read as its shortest decimal (80.1, not 80.09999847)'
     losses = [
         Loss('column subject_id is empty', nobody, n, 'rows', 'dropped', ROW_LIMIT, 'fill the column'),
@@ -98,15 +100,36 @@ class CodeRule(NamedTuple):
     factor: float = 1.0  # to the channel's unit: number * factor + offset
     offset: float = 0.0  # as above
     categories: dict[str, int] | None = None  # {text in small letters: position in the channel's values}
+    units: tuple[str, ...] = ()  # that the cleaning rules of MIMIC read; empty: any
 
+# %% ../../nbs/sources/meds_codes.ipynb #94b9c0cc
+_PRESSURE, _PER_MINUTE = ('mmHg',), ('beats/min',)  # bpm and insp/min are spellings of the latter
+_UNITS = {  # {channel: units that its cleaning rule reads}, of those in the demos of MIMIC-III and MIMIC-IV
+    'Diastolic blood pressure': _PRESSURE,
+    'Fraction inspired oxygen': ('%', 'torr'),
+    'Glucose': ('mg/dL',),
+    'Heart Rate': _PER_MINUTE,
+    'Height': ('cm', 'in'),
+    'Mean blood pressure': _PRESSURE,
+    'Oxygen saturation': ('%', 'fraction'),
+    'Respiratory rate': _PER_MINUTE,
+    'Systolic blood pressure': _PRESSURE,
+    'Temperature': ('°C', '°F', '?C', '?F'),
+    'Weight': ('kg', 'lb', 'oz'),
+    'pH': ('units',),
+}
 
+# %% ../../nbs/sources/meds_codes.ipynb #a4a218d6
 def mimic4_code_rules(
     corrected: Collection[str] = (),  # names of corrections, as for the source mimic4
 ) -> list[CodeRule]:  # one for each item of the map
     "The codes of MIMIC-IV in MEDS."
     items = item_map(corrected)
-    rows = zip(items['itemid'], items['channel'], items['label'])
-    return [CodeRule(f'LAB//{itemid}//*', int(channel), int(itemid), label) for itemid, channel, label in rows]
+    units = [_UNITS.get(BENCHMARK_CHANNELS[channel].name, ()) for channel in items['channel']]
+    rows = zip(items['itemid'], items['channel'], items['label'], units)
+    return [
+        CodeRule(f'LAB//{item}//*', int(channel), int(item), label, units=unit) for item, channel, label, unit in rows
+    ]
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-016
 def _read_rule(rule: ChannelRule, place: str) -> CodeRule:
@@ -129,7 +152,12 @@ def read_code_rules(
     path: str | Path,  # CSV file with name, channel, unit, read_as, text, category
 ) -> list[CodeRule]:  # in the order of the file; BadInput names the column
     "Read a mapping of codes to channels."
-    rules = [_read_rule(rule, str(path)) for rule in read_mapping(str(path)) if rule.channel]
+    findings = Findings()
+    mapping = read_mapping(str(path), findings)
+    if findings.errors:
+        first, *more = (str(problem) for problem in findings.errors)
+        raise BadInput(first + (f'; and {len(more)} more problems' if more else ''))
+    rules = [_read_rule(rule, str(path)) for rule in mapping if rule.channel]
     if not rules:
         raise BadInput(f'{path}: column channel: no code has a channel; name one, such as Heart Rate')
     return rules
@@ -151,7 +179,8 @@ def find_codes(
     return [code for code in codes if fits(code)]
 
 # %% ../../nbs/sources/meds_codes.ipynb #b55b856f
-_CODES_TABLE = """CREATE TABLE codes (
+_UNSTATED = ('', 'unk')
+_CODES_TABLE = """CREATE TABLE {table} (
     code VARCHAR, channel TINYINT, itemid INTEGER, label VARCHAR, unit VARCHAR, factor DOUBLE, "offset" DOUBLE,
     rule INTEGER
 )"""
@@ -163,7 +192,7 @@ def _fitting_rule(code: str, exact: dict[str, int], prefixes: dict[str, int], ot
     found += [i for i, pattern in others if pattern.fullmatch(code)]
     return min((i for i in found if i is not None), default=None)
 
-
+# %% ../../nbs/sources/meds_codes.ipynb #fdc02ff1
 def match_codes_to_rules(
     codes: Collection[str],  # that occur
     rules: list[CodeRule],  # of `mimic4_code_rules` or `read_code_rules`
@@ -178,44 +207,79 @@ def match_codes_to_rules(
     found = {code: _fitting_rule(code, exact, prefixes, others) for code in codes}
     return {code: i for code, i in found.items() if i is not None}
 
+# %% ../../nbs/sources/meds_codes.ipynb #69ad4aed
+def _read_unit(code: str, rule: CodeRule) -> str | None:
+    "The unit of a code as the cleaning rule spells it, in small letters; None for one that it does not read."
+    if not rule.units:
+        return code.rpartition('//')[2].lower()
+    unit = code[len(rule.pattern) - 1 :]  # what stands for the star, as in LAB//220045///min
+    spelled = {normalise_unit(known): known.lower() for known in (*_UNSTATED, *rule.units)}
+    return spelled.get(normalise_unit(unit))
+
 # %% ../../nbs/sources/meds_codes.ipynb #cell-023
+def _raise_for_no_code(con: duckdb.DuckDBPyConnection, rules: list[CodeRule], place, path) -> None:
+    "BadInput that lists codes with numbers, and names the file of codes where one was given."
+    shown = con.execute('SELECT code FROM code_counts WHERE n_numbers > 0 ORDER BY n DESC, code LIMIT 5').fetchall()
+    listed = ', '.join(str(code)[:40] for (code,) in shown) or 'none has a number'
+    frequent = f'(the most frequent with numbers: {listed})'
+    if path is None:
+        fix = 'map them: --codes FILE.csv with columns name, channel and unit'
+        raise BadInput(f'{place}: no code is a channel {frequent}; {fix}')
+    names = shorten_list((rule.pattern[:40] for rule in rules), 3)
+    raise BadInput(f'{path}: column name: {names} fits no code of {place} {frequent}; correct the names')
+
+# %% ../../nbs/sources/meds_codes.ipynb #bb1e5442
 def load_codes(
-    con: duckdb.DuckDBPyConnection,  # with `code_counts`; receives `codes`
+    con: duckdb.DuckDBPyConnection,  # with `code_counts`; receives `codes` and `unread_codes`
     rules: list[CodeRule],  # of `mimic4_code_rules` or `read_code_rules`
     place: str | Path,  # of the dataset, for the message
-) -> None:  # BadInput where no code fits
-    "Make the table of the codes that are channels."
+    path: str | Path | None = None,  # CSV file of `read_code_rules`, for the message; None: the codes of MIMIC-IV
+) -> None:  # BadInput where no code fits, or none in a unit that is read
+    "Make the tables of the codes that are channels: those that are read, and those in a unit that is not."
     names = [code for (code,) in con.execute('SELECT code FROM code_counts WHERE code IS NOT NULL').fetchall()]
     matched = match_codes_to_rules(names, rules)
     if not matched:
-        shown = con.execute('SELECT code FROM code_counts WHERE n_numbers > 0 ORDER BY n DESC, code LIMIT 5').fetchall()
-        listed = ', '.join(str(code)[:40] for (code,) in shown) or 'none has a number'
-        raise BadInput(
-            f'{place}: no code is a channel (the most frequent with numbers: {listed}); map them: --codes FILE.csv '
-            'with columns name, channel and unit'
-        )
-    con.execute(_CODES_TABLE)
-    rows = [(code, i, rules[i], code.rpartition('//')[2].lower()) for code, i in matched.items()]
+        _raise_for_no_code(con, rules, place, path)
+    rows = [(code, i, rules[i], _read_unit(code, rules[i])) for code, i in matched.items()]
     values = [(c, r.channel, r.itemid, r.label, unit, r.factor, r.offset, i) for c, i, r, unit in rows]
     frame = pd.DataFrame(values, columns=['code', 'channel', 'itemid', 'label', 'unit', 'factor', 'offset', 'rule'])
-    con.register('code_frame', frame.astype(dict(itemid='Int64')))
-    con.execute('INSERT INTO codes FROM code_frame')
+    con.register('code_frame', frame.astype(dict(itemid='Int64', unit='string')))
+    for table, condition in ('codes', 'unit IS NOT NULL'), ('unread_codes', 'unit IS NULL'):
+        con.execute(_CODES_TABLE.format(table=table))
+        con.execute(f'INSERT INTO {table} FROM code_frame WHERE {condition}')
     con.unregister('code_frame')
+    if frame['unit'].isna().all():
+        listed = '; '.join(f'{loss}: {loss.fix}' for loss in unit_losses(con, rules))
+        raise BadInput(f'{place}: no code is in a unit that is read: {listed}')
+
+# %% ../../nbs/sources/meds_codes.ipynb #c2aadcd1
+def unit_losses(
+    con: duckdb.DuckDBPyConnection,  # with `code_counts`, and the tables of `load_codes`
+    rules: list[CodeRule],  # that `load_codes` read
+) -> list[Loss]:  # only what occurred
+    "Count the rows of each channel in a unit that its cleaning rule does not read."
+    counts = 'SELECT code, channel, rule, n FROM {} JOIN code_counts USING (code)'
+    unread = con.execute(counts.format('unread_codes') + ' ORDER BY channel, n DESC, code').df()
+    n_read = con.execute(counts.format('codes')).df().groupby('channel')['n'].sum()
+    losses, fix = [], 'convert the values, or name codes and units in a file: --codes FILE.csv'
+    for channel, of_channel in unread.groupby('channel'):
+        n, name = int(of_channel['n'].sum()), BENCHMARK_CHANNELS[channel].name
+        units = ', '.join(rules[of_channel['rule'].iloc[0]].units)
+        reason = f'{name}: unit is none of {units}: {shorten_list((c[:40] for c in of_channel["code"]), 3)}'
+        losses.append(Loss(reason, n, n + int(n_read.get(channel, 0)), 'rows', 'dropped', CHANNEL_LIMIT, fix))
+    return losses
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-025
 def unknown_code_losses(
-    con: duckdb.DuckDBPyConnection,  # with `code_counts` and `used_codes`
+    con: duckdb.DuckDBPyConnection,  # with `code_counts`, `used_codes` and `unread_codes`
 ) -> list[Loss]:  # at most one
     "Count the rows of codes that nothing is read from."
-    unused = "code_counts ANTI JOIN used_codes USING (code) WHERE code IS NOT NULL"
+    unused = 'code_counts ANTI JOIN used_codes USING (code) ANTI JOIN unread_codes USING (code) WHERE code IS NOT NULL'
     n_codes, n_rows = con.execute(f'SELECT count(*), coalesce(sum(n), 0)::BIGINT FROM {unused}').fetchall()[0]
     if not n_codes:
         return []
     n = fetch_value(con, 'SELECT coalesce(sum(n), 0)::BIGINT FROM code_counts')
-    first = con.execute(
-        'SELECT code FROM code_counts ANTI JOIN used_codes USING (code) WHERE code IS NOT NULL '
-        'ORDER BY n DESC, code LIMIT 3'
-    ).fetchall()
+    first = con.execute(f'SELECT code FROM {unused} ORDER BY n DESC, code LIMIT 3').fetchall()
     listed = ', '.join(str(code)[:40] for (code,) in first)
     return [Loss(f'rows of {n_codes:,} codes that stand for no channel, such as {listed}', n_rows, n)]
 

@@ -15,9 +15,15 @@ import duckdb
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.losses import Loss, check_losses
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
-from .meds_codes import CodeRule, infinite_value_losses, meds_row_losses, unknown_code_losses
+from rnn_transfer.sources.meds_codes import (
+    CodeRule,
+    infinite_value_losses,
+    meds_row_losses,
+    unit_losses,
+    unknown_code_losses,
+)
 from .meds_files import MedsFiles, scan_shards
-from .meds_stays import make_small_tables
+from .meds_stays import make_small_tables, mark_losses
 from .mimic3_diagnoses import keep_diagnoses
 from .mimic3_losses import NO_VALUE, UNREADABLE_VALUE, channel_losses
 from .mimic3_rules import TEXT_CHANNELS
@@ -143,6 +149,7 @@ def meds_extractor(
     "Make the function that reads a dataset into the tables of MIMIC's sources."
 
     def extract(con, path, corrected, allow_loss, release: Release) -> Extraction:
+        check_losses(losses, path, allow_loss)
         more = make_small_tables(con, path, has_given_stays)
         check_losses(losses + more, path, allow_loss)
         flow = select_step_by_step(con, path, release)
@@ -166,9 +173,17 @@ def meds_extractor(
 # %% ../../nbs/sources/meds_events.ipynb #cell-016
 def survey_losses(
     con: duckdb.DuckDBPyConnection,  # with `code_counts` and these tables; receives `used_codes`
+    rules: list[CodeRule],  # of the codes
     tables: Collection[str] = ('codes', 'mark_codes'),  # of codes that something is read from
+    has_given_stays: bool = False,  # `spans` is there, so that no mark of an ICU stay is read
 ) -> list[Loss]:  # only what occurred
     "Rows that are lost before a stay is looked at."
-    used = ' UNION '.join(f'SELECT code FROM {table}' for table in tables)
+    used = ' UNION '.join(f"SELECT code, {table == 'mark_codes'} AS is_mark FROM {table}" for table in tables)
     con.execute(f'CREATE TABLE used_codes AS {used}')
-    return meds_row_losses(con) + infinite_value_losses(con) + unknown_code_losses(con)
+    return (
+        mark_losses(con, has_given_stays)
+        + meds_row_losses(con)
+        + infinite_value_losses(con)
+        + unit_losses(con, rules)
+        + unknown_code_losses(con)
+    )

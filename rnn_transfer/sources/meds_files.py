@@ -25,7 +25,7 @@ from ..utilities.errors import BadInput, shorten_list
 _WHOLE = r'U?(TINYINT|SMALLINT|INTEGER|BIGINT)'
 _COLUMNS = {  # {column: (pattern of DuckDB's types, what it has to be)}
     'subject_id': (_WHOLE, 'whole numbers (int64)'),
-    'time': (r'TIMESTAMP(_S|_MS|_NS)?|TIMESTAMP WITH TIME ZONE|DATE', 'times (timestamp[us])'),
+    'time': (r'TIMESTAMP(_S|_MS|_NS)?|TIMESTAMP WITH TIME ZONE', 'times with hour and minute (timestamp[us])'),
     'code': (r'VARCHAR|ENUM\(.*\)', 'texts (string)'),
     'numeric_value': (rf'FLOAT|DOUBLE|DECIMAL\(.*\)|{_WHOLE}', 'numbers (float32)'),
 }
@@ -151,11 +151,11 @@ def _number_text_sql(kind: str) -> str:
 def _select_shards(shards: list[Path], columns: dict[str, str]) -> str:
     "SQL: shards of the same columns."
     text = "nullif(text_value::VARCHAR, '')" if 'text_value' in columns else 'NULL::VARCHAR'
-    moment = 'time::TIMESTAMP' if columns['time'] == 'DATE' else 'make_timestamp(epoch_us(time))'
     kind = columns['numeric_value']
     return f"""SELECT
-            subject_id::BIGINT AS subject_id, CASE WHEN isfinite(time) THEN {moment} END AS time, code::VARCHAR AS code,
-            numeric_value::DOUBLE AS number, {_number_text_sql(kind)} AS number_text, {text} AS text_value,
+            subject_id::BIGINT AS subject_id, CASE WHEN isfinite(time) THEN make_timestamp(epoch_us(time)) END AS time,
+            code::VARCHAR AS code, numeric_value::DOUBLE AS number,
+            {_number_text_sql(kind)} AS number_text, {text} AS text_value,
             {str(kind == 'FLOAT').lower()} AS is_float32
         FROM read_parquet([{', '.join(map(quote_sql, shards))}])"""
 

@@ -47,7 +47,7 @@ def find_label_files(
 # %% ../../nbs/sources/meds_tasks.ipynb #cell-008
 _NEEDED = dict(
     subject_id=(r'U?(TINYINT|SMALLINT|INTEGER|BIGINT)', 'whole numbers (int64)'),
-    prediction_time=(r'TIMESTAMP(_S|_MS|_NS)?|TIMESTAMP WITH TIME ZONE|DATE', 'times (timestamp[us])'),
+    prediction_time=(r'TIMESTAMP(_S|_MS|_NS)?|TIMESTAMP WITH TIME ZONE', 'times with hour and minute (timestamp[us])'),
     boolean_value=('BOOLEAN', 'true or false (bool)'),
 )
 
@@ -61,11 +61,10 @@ def _read_labels(con: duckdb.DuckDBPyConnection, files: list[Path], has_zone: bo
         if (kind == 'TIMESTAMP WITH TIME ZONE') != has_zone:
             words = 'no time zone, and the data have one' if has_zone else 'a time zone, and the data have none'
             raise BadInput(f'{path}: column prediction_time has {words}; write both alike')
-    moment = 'prediction_time::TIMESTAMP' if kind == 'DATE' else 'make_timestamp(epoch_us(prediction_time))'
     with one_line_duckdb_errors(files[0]):
         con.execute(f"""CREATE OR REPLACE TABLE labels AS
             SELECT subject_id::BIGINT AS subject_id, boolean_value AS label, row_number() OVER () AS i,
-                CASE WHEN isfinite(prediction_time) THEN {moment} END AS t
+                CASE WHEN isfinite(prediction_time) THEN make_timestamp(epoch_us(prediction_time)) END AS t
             FROM read_parquet([{', '.join(map(quote_sql, files))}])""")
 
 

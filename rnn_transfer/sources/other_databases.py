@@ -29,8 +29,21 @@ def _database(name: str, advice: str, files: str, columns: str = '') -> _Databas
     "A database with its marks written in one line."
     return _Database(name, advice, frozenset(files.split()), frozenset(columns.split()))
 
-# %% ../../nbs/sources/other_databases.ipynb #cell-007
+# %% ../../nbs/sources/other_databases.ipynb #f0a4572b
 _NO_SOURCE = 'which no source of this package reads'
+_CHALLENGES = (
+    _database(
+        'PhysioNet 2012',
+        'which the source physionet2012 reads',
+        'set-a set-b set-c outcomes-a outcomes-b outcomes-c',
+        'recordid',
+    ),
+    _database(
+        'PhysioNet 2019', 'which the source physionet2019 reads', 'training_seta training_setb', 'sepsislabel iculos'
+    ),
+)
+
+# %% ../../nbs/sources/other_databases.ipynb #cell-007
 _DATABASES = (
     _database('MIMIC-IV-ED', _NO_SOURCE, 'edstays triage vitalsign', 'temperature_site'),
     _database(
@@ -50,12 +63,7 @@ _DATABASES = (
     ),
     _database('HiRID', _NO_SOURCE, 'observation_tables general_table', 'variableid pharmaid'),
     _database('AmsterdamUMCdb', _NO_SOURCE, 'numericitems listitems drugitems freetextitems', 'admissionyeargroup'),
-    _database(
-        'PhysioNet 2012',
-        'which the source physionet2012 reads',
-        'set-a set-b set-c outcomes-a outcomes-b outcomes-c',
-        'recordid',
-    ),
+    *_CHALLENGES,
     _database('mimic3-benchmarks', 'which the source mimic3_benchmarks reads', 'phenotyping in-hospital-mortality'),
     _database('MEDS', 'which the source meds reads', 'metadata subject_splits'),
     _database('a cohort of this package', 'which needs no source; give it to --cohort', 'cohort.json'),
@@ -87,7 +95,7 @@ _MAX_NAMES, _MAX_TABLES = 1000, 40  # of a folder: enough for every database abo
 def _bare_name(path: Path) -> str:
     "The name of a file without the endings of tables and archives, in small letters."
     name = path.name.lower()
-    for ending in ('.gz', '.zip', '.tar', '.csv', '.txt', '.parquet'):
+    for ending in ('.gz', '.xz', '.tgz', '.zip', '.tar', '.csv', '.txt', '.parquet'):
         name = name.removesuffix(ending)
     return name
 
@@ -102,11 +110,12 @@ def _recognize_tables(paths: list[Path], reading: str) -> str:
 
 # %% ../../nbs/sources/other_databases.ipynb #cell-013
 def recognize_folder(
-    folder: str | Path,  # that lacks a table
+    folder: str | Path,  # that lacks a table; or an archive, of which the name counts
     reading: str = 'MIMIC-III',  # the database that is read, and so is no other one
 ) -> str:  # such as `this is eICU (vitalPeriodic.csv.gz), which no source …`; empty for an unknown folder
     "Say which other database a folder holds."
-    paths = sorted(Path(folder).iterdir())[:_MAX_NAMES]
+    folder = Path(folder)
+    paths = sorted(folder.iterdir())[:_MAX_NAMES] if folder.is_dir() else [folder]
     for database in _others(reading):
         marks = [path.name for path in paths if _bare_name(path) in database.files]
         if marks:

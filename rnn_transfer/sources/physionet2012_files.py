@@ -20,6 +20,7 @@ from rnn_transfer.sources.archive_files import (
     list_members,
     unreadable,
 )
+from .other_databases import recognize_folder
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-009
@@ -114,10 +115,8 @@ def _scan_or_raise(path: Path) -> tuple[dict, dict]:
         )
     found, outcomes = _scan_folder(path)
     if not found:
-        raise BadInput(
-            f'{path}: holds none of set-a, set-b, set-c as folder, .tar.gz, .tgz, .tar or .zip; '
-            'download them from physionet.org/content/challenge-2012'
-        )
+        fix = recognize_folder(path, 'PhysioNet 2012') or 'download them from physionet.org/content/challenge-2012'
+        raise BadInput(f'{path}: holds none of set-a, set-b, set-c as folder, .tar.gz, .tgz, .tar or .zip; {fix}')
     return found, outcomes
 
 # %% ../../nbs/sources/physionet2012_files.ipynb #cell-015

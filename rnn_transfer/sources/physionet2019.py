@@ -22,7 +22,7 @@ from ..data import Cohort
 from .physionet2012 import TASK_RULES as TASK_RULES_2012
 from .physionet2012 import partition_by_set
 from .physionet2019_descriptors import DESCRIPTORS, describe_stays
-from .physionet2019_files import hospital_of, read_batches
+from .physionet2019_files import Batch, hospital_of, read_batches
 from rnn_transfer.sources.physionet2019_losses import (
     hospital_losses,
     hour_losses,
@@ -80,9 +80,9 @@ def _long_form(rows: HourlyRows, columns: list[int], names: list[str], name: str
     )
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-017
-def _read_window(texts: dict, place: Path, hours: int, counts: Counter) -> tuple:
+def _read_window(batch: Batch, hours: int, counts: Counter) -> tuple:
     "Stays, events, readings and cleaning of one batch."
-    rows = read_hourly_rows(texts, place, counts)
+    rows = read_hourly_rows(batch, counts)
     stays = summarize_stays(rows)
     is_inside = rows.hour <= hours
     counts['rows after the window'] += int((~is_inside).sum())
@@ -108,8 +108,8 @@ def read_challenge(
 ) -> ChallengeRows:  # raises BadInput for what cannot be read
     "Read and clean all stays."
     counts, batches = Counter(), []
-    for place, texts in read_batches(path, counts):
-        batches.append(_read_window(texts, place, hours, counts))
+    for batch in read_batches(path, counts):
+        batches.append(_read_window(batch, hours, counts))
     stays, events, readings, cleaning = zip(*batches)
     events, readings = _join(events), _join(readings)
     events['hour'] = events['hour'].astype(float)

@@ -8,7 +8,6 @@ __all__ = ['PARAMETERS', 'USED', 'COLUMNS', 'LABEL_PROBLEMS', 'file_name', 'Hour
 # %% ../../nbs/sources/physionet2019_rows.ipynb #cell-002
 from collections import Counter
 from difflib import get_close_matches
-from pathlib import Path
 from typing import NamedTuple
 
 # %% ../../nbs/sources/physionet2019_rows.ipynb #cell-003
@@ -18,6 +17,7 @@ import pyarrow as pa
 
 from .physionet2012_rows import PARAMETERS as PARAMETERS_2012
 from .physionet2012_rows import parse_numbers, plain_text
+from .physionet2019_files import Batch
 from ..utilities.errors import BadInput
 from ..utilities.files import load_csv_resource
 
@@ -126,7 +126,7 @@ def _drop_blank_rows(text: _Text, counts: Counter) -> _Text:
     return text._replace(body=b''.join(line + b'\n' for line in kept))
 
 
-def _parse_files(texts: dict, place: Path, counts: Counter) -> tuple[np.ndarray, np.ndarray]:
+def _parse_files(texts: dict, batch: Batch, counts: Counter) -> tuple[np.ndarray, np.ndarray]:
     "stay_id (n,) and the columns `_READ` (n, n_read) of all rows of some files with the same header."
     names = next(iter(texts.values())).names
     for attempt in range(2):
@@ -140,8 +140,8 @@ def _parse_files(texts: dict, place: Path, counts: Counter) -> tuple[np.ndarray,
         if not attempt:
             texts = {stay_id: _drop_blank_rows(text, counts) for stay_id, text in texts.items()}
     for stay_id, text in texts.items():
-        _raise_for_bad_field(text, f'{place}: {file_name(stay_id)}')
-    raise BadInput(f'{place}: its rows cannot be read; download it again')
+        _raise_for_bad_field(text, f'{batch.place}: {batch.names[stay_id]}')
+    raise BadInput(f'{batch.place}: its rows cannot be read; download it again')
 
 
 def file_name(
@@ -193,16 +193,15 @@ def _drop_repeated(rows: HourlyRows, counts: Counter) -> HourlyRows:
 
 # %% ../../nbs/sources/physionet2019_rows.ipynb #cell-022
 def read_hourly_rows(
-    texts: dict,  # {stay_id: bytes}, as `read_batches` gives
-    place: Path,  # folder or archive, for messages
+    batch: Batch,  # of `read_batches`
     counts: Counter,  # of rows by what happened to them; filled in place
 ) -> HourlyRows:  # raises BadInput, with file, column and row, for what should not be there
     "The hourly rows of some stays."
     groups = {}
-    for stay_id, text in texts.items():
+    for stay_id, text in batch.texts.items():
         split = _split_header(text)
         if split and split.names not in groups:
-            _check_header(list(split.names), f'{place}: {file_name(stay_id)}')
+            _check_header(list(split.names), f'{batch.place}: {batch.names[stay_id]}')
         if not split or not split.body:
             counts['files without a row'] += 1
             continue
@@ -211,7 +210,7 @@ def read_hourly_rows(
     for names, group in groups.items():
         for name in set(names) - set(COLUMNS):
             counts[f'unknown column {name[:40]}'] += len(group)
-        parts.append(_parse_files(group, place, counts))
+        parts.append(_parse_files(group, batch, counts))
     counts['files with a row'] += sum(len(group) for group in groups.values())
     stay_id, columns = (np.concatenate(arrays) for arrays in zip(*parts))
     return _drop_repeated(_sort_rows(stay_id, columns, counts), counts)
