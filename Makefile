@@ -8,9 +8,14 @@ VENV    ?= .venv
 SOURCE  ?= synthetic
 DATA    ?=
 # without PROFILE, FROM and TO (sites of pre-training, and of labels and tests) as nbs/sources/known_sources.ipynb says for
-# the source; `make paper SOURCE=physionet2019 FROM=B TO=A` is the other direction
+# the source; `make paper SOURCE=physionet2019 FROM=B TO=A` is the other direction, in a folder of its own (runs/physionet2019-B-A)
 PROFILE ?=
-OUT     ?= runs/$(SOURCE)
+EMPTY   :=
+SPACE   := $(EMPTY) $(EMPTY)
+# names of sites as a part of a file name: no slash, separator or space is left
+in_name = $(subst $(SPACE),_,$(subst /,_,$(subst $(COMMA),+,$(subst ;,+,$(strip $(or $(1),all))))))
+COMMA   := ,
+OUT     ?= runs/$(SOURCE)$(if $(filter undefined,$(origin FROM)),,-$(call in_name,$(FROM))-$(call in_name,$(TO)))
 COHORT  ?= cohorts/$(SOURCE)
 # passed through to rnn_transfer_paper when given; ARGS takes anything else, as it stands
 SPLITS ?=
@@ -44,7 +49,8 @@ FUZZ := cohorts:2000 checkpoints:500 runs:500 physionet2012:500 physionet2019:50
 help:
 	@echo 'make paper    the whole experiment on the synthetic cohort: tables, figures, report in runs/synthetic'
 	@echo '              SOURCE=physionet2012 DATA=FOLDER for open ICU data; PROFILE=quick|open|repeated|paper OUT=FOLDER'
-	@echo '              SOURCE=physionet2019 DATA=FOLDER from hospital A to hospital B; FROM=B TO=A the other way round'
+	@echo '              SOURCE=physionet2019 DATA=FOLDER from hospital A to hospital B, in runs/physionet2019;'
+	@echo '              FROM=B TO=A the other way round, in runs/physionet2019-B-A'
 	@echo '              SPLITS= FRACTIONS= SEEDS= WORKERS= SCHEDULER= DEVICE= ARGS="..." go to rnn_transfer_paper'
 	@echo 'make network  the network that ships, with its card: DATA=FOLDER with sets a and b of PhysioNet 2012, and no other set,'
 	@echo '              DATA2019=FOLDER with training_setA of PhysioNet 2019; another hospital there is not trained on'

@@ -330,22 +330,24 @@ def _network_input(
     cohort: Cohort,  # to be prepared
     network: dict,  # description of a checkpoint; empty: none
     masks: bool,  # as given
-) -> Cohort:  # the cohort in the network's channels; BadInput where that cannot be
+    place: str | Path,  # of the checkpoint
+) -> tuple[Cohort, dict]:  # the cohort in the network's channels, what data.json says of them; BadInput if they misfit
     "What the network of a run reads."
-    from rnn_transfer.cohorts.alignment import align_channels, network_channels
+    from rnn_transfer.cohorts.alignment import align_to_checkpoint
 
     if not network:
-        return cohort
+        return cohort, {}
     if network.get('masks') != masks:
-        raise BadInput(f'pretrained: the network was trained with masks={network.get("masks")}; set masks to that')
-    aligned = align_channels(cohort.events, cohort.channels, network_channels(network, cohort.channels))
-    return Cohort(aligned.events, cohort.stays, aligned.channels, cohort.tasks, cohort.meta)
+        raise BadInput(f'{place}: the network was trained with masks={network.get("masks")}; set masks to that')
+    aligned = align_to_checkpoint(cohort.events, cohort.channels, network, place)
+    reads = Cohort(aligned.events, cohort.stays, aligned.channels, cohort.tasks, cohort.meta)
+    return reads, dict(alignment=aligned.table.to_dict('records'))
 
 # %% ../nbs/00_data.ipynb #cell-050
 def _normalize(grid: Grid, stays: pd.DataFrame, normalizer: str, sites: dict, target_scale: str, scale: dict | None):
     "Normalise a grid in place; the scales. That of a network that is taken over stands for the source's."
     pretrain, transfer = sites.values()
-    own = target_scale == 'target' if scale else needs_own_scale(pretrain, transfer, target_scale)
+    own = target_scale == 'target' if scale else needs_own_scale(stays, pretrain, transfer, target_scale)
     train = (stays['partition'] == 'train').to_numpy() & at_sites(stays, pretrain)
     source = Normalizer(scale) if scale else choose_normalizer(normalizer, grid.X[train], grid.columns)
     own = own and (bool(scale) or normalizer == 'train')
@@ -382,11 +384,11 @@ def run_data(
     sites = dict(pretrain_sites=list(pretrain_sites), transfer_sites=list(transfer_sites))
     check_roles(cohort.stays, *sites.values(), file='stays')
     network = read_checkpoint_description(Path(pretrained).with_suffix('.json')) if pretrained else {}
-    reads = _network_input(cohort, network, masks)
+    reads, alignment = _network_input(cohort, network, masks, pretrained)
     grid = reads.grid(hours, masks, short_stays)
     # `short` and `normaliser` are keys of data.json and of checkpoints, and options of the command line: they stay
     settings = dict(hours=hours, masks=masks, short=short_stays, normaliser=normalizer)
     settings |= _normalize(grid, cohort.stays, normalizer, sites, target_scale, network.get('scale'))
-    settings |= sites if any(sites.values()) else {}
+    settings |= alignment | (sites if any(sites.values()) else {})
     _write_prepared(Path(run) / 'data', cohort, reads.channels, grid, settings)
     return PreparedCohort.load(run)

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -176,6 +177,25 @@ def test_inputs_are_described_as_they_were_made():
     for words in ("24 hours", "true length", "mimic3-benchmarks"):
         assert words in facts["preparation"]
     assert "measured" not in facts["missing"]
+
+
+def test_whose_train_stays_scale_the_inputs_is_named(tmp_path):
+    cohort = toy_cohort()
+    cohort.stays["site"] = np.array(["A", "B", "C"])[cohort.stays["subject_id"] % 3]
+    sites = dict(pretrain_sites=["A", "C"], transfer_sites=["B"])
+    own = "scaled by means and standard deviations of the train stays of B for stays of B and "
+    own += "means and standard deviations of the train stays of A and C for all others. "
+    both = "scaled by means and standard deviations of the train stays of A and C. "
+    for target_scale, expected in (("target", own), ("source", both)):
+        facts = grid_facts(run_data(cohort, tmp_path / target_scale, **sites, target_scale=target_scale).meta)
+        assert expected in facts["preparation"]
+        assert "standardised with means and standard deviations of the train stays of B." in facts["preparation"]
+        assert "missing statistics take the mean of the train stays of B in" in facts["missing"]
+    given = grid_facts(dict(transfer_sites=["B"], alignment=[]))["preparation"]
+    assert "scaled by the means and standard deviations that the given network was trained with. " in given
+    given = grid_facts(dict(alignment=[], transfer_scale={}))["preparation"]
+    assert "scaled by means and standard deviations of the train stays. " in given
+    assert " of the train stays. " in grid_facts({})["preparation"]
 
 
 def test_settings_are_those_of_the_manifest():

@@ -130,3 +130,21 @@ def test_make_paper_asks_the_entry_and_what_is_asked_for_wins(asked, defaults, g
     assert defaults in line.partition('print(')[2]
     options = line.partition('print(')[2].partition("')")[2].split(' --')
     assert [f'--{option.strip()}' for option in options[1:]] == given
+
+
+@pytest.mark.parametrize(
+    'asked, folder',
+    [
+        ([], 'runs/physionet2019'),
+        (['FROM=B', 'TO=A'], 'runs/physionet2019-B-A'),
+        (['FROM=', 'TO='], 'runs/physionet2019-all-all'),
+        (['FROM=A;St Mary', 'TO=a/1, C'], 'runs/physionet2019-A+St_Mary-a_1+_C'),
+        (['FROM=B', 'TO=A', 'OUT=elsewhere'], 'elsewhere'),
+    ],
+)
+def test_each_direction_has_a_folder(asked, folder):
+    env = {name: value for name, value in os.environ.items() if name not in ('MAKEFLAGS', 'ARGS', 'FROM', 'TO', 'OUT')}
+    command = ['make', '-n', 'paper', 'SOURCE=physionet2019', *asked]
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    line = next(line for line in ran.stdout.splitlines() if 'rnn_transfer_paper' in line)
+    assert f'--out "{folder}" ' in line

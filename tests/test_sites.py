@@ -1,6 +1,7 @@
 "Two hospitals in one cohort: which stays each step reads, and what cannot be run."
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,14 +10,17 @@ import torch
 from in_process import in_this_process
 
 from rnn_transfer import pretrain
+from rnn_transfer.cohorts.alignment import describe_alignment
 from rnn_transfer.cohorts.normalization import Normalizer
 from rnn_transfer.cohorts.sites import check_roles, used_in_pretraining
 from rnn_transfer.data import Cohort, run_data
 from rnn_transfer.evaluation.scoring import evaluate_run
-from rnn_transfer.experiment.commands import rnn_transfer_paper
+from rnn_transfer.experiment.commands import _drop_only, rnn_transfer_paper
+from rnn_transfer.experiment.each_site import leave_one_site_out
+from rnn_transfer.experiment.hospitals import check_same_sites
 from rnn_transfer.experiment.profiles import PROFILES
 from rnn_transfer.experiment.provenance import check_splits, read_cohort_description
-from rnn_transfer.experiment.run import _fill_in_options, describe_plan, run_experiment
+from rnn_transfer.experiment.run import _fill_in_options, check_experiment, describe_plan, run_experiment
 from rnn_transfer.learning.fits import labelled_rows
 from rnn_transfer.learning.splits import count_prevalences, draw_splits, remove_leakage
 from rnn_transfer.learning.systems import ABLATION_NETWORKS
@@ -368,6 +372,119 @@ def load_description(path):
     return json.loads(path.with_suffix('.json').read_text())
 
 
+def with_channels(cohort, **names):
+    "The same cohort with channels of other names; one that becomes '' is left out."
+    new = {c.name: names.get(c.name.replace(' ', '_'), c.name) for c in cohort.channels}
+    channels = [replace(c, name=new[c.name]) for c in cohort.channels if new[c.name]]
+    channel = cohort.events['channel'].astype(str).map(new)
+    events = cohort.events.assign(channel=channel)[channel != '']
+    return Cohort(events, cohort.stays, channels, cohort.tasks, cohort.meta)
+
+
+def test_a_network_without_a_common_channel_is_rejected_before_anything_is_written(tmp_path, given, capsys):
+    names = {c.name.replace(' ', '_'): f'Q{i}' for i, c in enumerate(two_sites().channels)}
+    with_channels(two_sites(), **names).save(tmp_path / 'cohort')
+    for dry_run in (True, False):
+        with pytest.raises(SystemExit) as e:
+            options = dict(cohort=str(tmp_path / 'cohort'), out=str(tmp_path / 'run'), workers=1, only='data')
+            rnn_transfer_paper(pretrained=str(given), transfer_sites='B', dry_run=dry_run, **options)
+        said = capsys.readouterr().err
+        assert e.value.code == 2 and len(said.strip().splitlines()) == 1
+        assert f'{given}: channels: none of the network (Heart rate, ' in said and 'Q0, Q1' in said
+        assert not (tmp_path / 'run').exists()
+
+
+def test_a_channel_in_another_unit_is_rejected_before_anything_is_written(tmp_path, given):
+    cohort = two_sites()
+    cohort.channels = [replace(c, unit='furlong') if c.name == 'Glucose' else c for c in cohort.channels]
+    cohort.save(tmp_path / 'cohort')
+    options = dict(pretrained=str(given), transfer_sites=['B'])
+    with pytest.raises(BadInput, match=f'{given.name}: .*furlong'):
+        describe_plan(tmp_path / 'cohort', tmp_path / 'run', options=options)
+
+
+def test_what_becomes_of_the_channels_of_a_given_network_is_stored_and_said(tmp_path, given, capsys, monkeypatch):
+    with_channels(two_sites(), Glucose='Lactate').save(tmp_path / 'cohort')
+    expected = (
+        'Channels of the given network: 4; 1 missing in the cohort and read as never measured: Glucose; '
+        '1 more in the cohort, not read by the network: Lactate.'
+    )
+    out, more = tmp_path / 'run', 'lr=.05; max_updates=4; replicates=20; models=["LR", "MN-LR-2"]; variants=[]'
+    call = dict(cohort=str(tmp_path / 'cohort'), out=str(out), pretrained=str(given), transfer_sites='B', workers=1)
+    call |= dict(fractions='1', seeds='1', set=more)
+    rnn_transfer_paper(**call, dry_run=True)
+    assert capsys.readouterr().out.splitlines()[-1] == expected and not out.exists()
+    with in_this_process():
+        rnn_transfer_paper(**call)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-3:] == [expected, '', f'report: {out / "report.html"}']
+    stored = json.loads((out / 'data' / 'data.json').read_text())['alignment']
+    status = {row['channel']: row['status'] for row in stored}
+    assert status.pop('Glucose') == 'missing' and status.pop('Lactate') == 'ignored'
+    assert set(status.values()) == {'matched'}
+    assert [row['note'] for row in stored if row['channel'] == 'Glucose'] == ['never measured']
+    assert expected in (out / 'report.html').read_text()
+
+
+def test_the_summary_of_all_sites_says_it_too(tmp_path, given):
+    with_channels(two_sites(), Glucose='').save(tmp_path / 'cohort')
+    options = dict(fractions=[1.0], seeds=[1], lr=0.05, max_updates=4, replicates=20, models=['LR', 'MN-LR-2'])
+    with in_this_process():
+        said = leave_one_site_out(tmp_path / 'cohort', tmp_path / 'runs', pretrained=str(given), variants=[], **options)
+    assert '4; 1 missing in the cohort and read as never measured: Glucose.' in said
+
+
+def test_a_cohort_that_fits_is_not_spoken_of(tmp_path, given):
+    data = run_data(two_sites(), tmp_path / 'run', transfer_sites=['B'], pretrained=given)
+    assert {row['status'] for row in data.meta['alignment']} == {'matched'}
+    assert describe_alignment(data.meta['alignment']) == ''
+    assert 'alignment' not in run_data(two_sites(), tmp_path / 'own', **A_TO_B).meta
+
+
+def test_the_hint_of_a_failed_step_has_one_step(tmp_path, capsys, monkeypatch):
+    two_sites().save(tmp_path / 'cohort')
+    words = ['--cohort', str(tmp_path / 'cohort'), '--only', 'data', '--workers', '1']
+    monkeypatch.setattr('sys.argv', ['rnn_transfer_paper', *words])
+    monkeypatch.setattr('rnn_transfer.experiment.execute._run_step', lambda *a: 1 / 0)
+    with in_this_process(), pytest.raises(SystemExit):
+        rnn_transfer_paper(cohort=words[1], out=str(tmp_path / 'run'), only='data', workers=1)
+    hint = capsys.readouterr().err.partition('again: ')[2].splitlines()[0]
+    assert hint == f'rnn_transfer_paper --cohort {words[1]} --workers 1 --only data'
+    assert _drop_only(['--only=data', '--out', 'only', '--on', 'x']) == ['--out', 'only']
+
+
+# ---- one folder, one direction
+
+
+@pytest.mark.parametrize('other', [dict(pretrain_sites=['B'], transfer_sites=['A']), dict()])
+def test_a_run_between_other_sites_is_not_replaced(tmp_path, other):
+    two_sites().save(tmp_path / 'cohort')
+    run = tmp_path / 'run'
+    with in_this_process():
+        run_experiment(tmp_path / 'cohort', run, only='data', progress=False, **A_TO_B)
+        before = {path: path.read_bytes() for path in sorted(run.rglob('*')) if path.is_file()}
+        asked = 'B to A' if other else 'all sites to all sites'
+        message = f'run: has a run from A to B, and this one is from {asked} and would replace it; name another folder'
+        with pytest.raises(BadInput, match=message):
+            run_experiment(tmp_path / 'cohort', run, only='data', progress=False, **other)
+        with pytest.raises(BadInput, match=message):
+            describe_plan(tmp_path / 'cohort', run, options=other)
+        with pytest.raises(BadInput, match=message):
+            check_experiment(tmp_path / 'cohort', run, options=other)
+        assert before == {path: path.read_bytes() for path in sorted(run.rglob('*')) if path.is_file()}
+        outcomes = run_experiment(tmp_path / 'cohort', run, only='data', progress=False, **A_TO_B)
+    assert [outcome.state for outcome in outcomes] == ['kept']
+
+
+def test_sites_in_another_order_and_a_damaged_manifest_are_no_reason(tmp_path):
+    manifest = dict(steps={}, sites=dict(pretrain=['A', 'C'], transfer=['B'], same_tasks=False))
+    (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
+    check_same_sites(tmp_path, dict(pretrain_sites=['C', 'A'], transfer_sites=['B']))
+    (tmp_path / 'manifest.json').write_text('{')
+    check_same_sites(tmp_path, dict(pretrain_sites=[], transfer_sites=['B']))
+    check_same_sites(tmp_path / 'none', dict(pretrain_sites=[], transfer_sites=['B']))
+
+
 # ---- what cannot be run
 
 
@@ -384,8 +501,11 @@ def test_roles_that_cannot_be_filled():
     'options, message',
     [
         (dict(transfer_sites='D'), "transfer_sites names 'D', which is not there; it has 'A', 'B', 'C'"),
-        (dict(pretrain_sites='A', transfer_sites='A,B'), 'overlap'),
-        (dict(transfer_sites='B'), 'overlap'),
+        (dict(pretrain_sites='A', transfer_sites='A,B'), 'overlap in A, and a stay has one scale'),
+        (dict(transfer_sites='B'), 'stays.parquet: column site: transfer_sites B without pretrain_sites'),
+        (dict(transfer_sites='B'), 'add --pretrain-sites (there are A, B, C)'),
+        (dict(pretrain_sites='A'), 'stays.parquet: column site: pretrain_sites A without transfer_sites'),
+        (dict(pretrain_sites='A'), 'add --transfer-sites (there are A, B, C)'),
         (dict(pretrain_sites=','), 'expected names of sites'),
         (dict(set='same_tasks=True'), 'would see its own labels again'),
         (dict(pretrain_sites='A', transfer_sites='B', splits=2, set='same_tasks=True'), 'leave out --splits'),

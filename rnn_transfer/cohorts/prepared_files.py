@@ -32,6 +32,21 @@ from ..utilities.json_files import check_form, read_json
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+# %% ../../nbs/cohorts/prepared_files.ipynb #809dec2f
+def _aligned_form() -> 'type[BaseModel]':
+    "The form of a row of `Alignment.table`."
+    from typing import Literal
+
+    from pydantic import BaseModel, ConfigDict
+
+    class AlignedForm(BaseModel):
+        model_config = ConfigDict(strict=True, extra='forbid')
+        channel: str
+        status: Literal['matched', 'converted', 'missing', 'ignored']
+        note: str
+
+    return AlignedForm
+
 # %% ../../nbs/cohorts/prepared_files.ipynb #cell-009
 @cache
 def prepared_form() -> 'type[BaseModel]':
@@ -60,11 +75,13 @@ def prepared_form() -> 'type[BaseModel]':
         pretrain_sites: list[str] | None = None
         transfer_sites: list[str] | None = None
         transfer_scale: Scale | None = None
+        alignment: list[_aligned_form()] | None = None
 
     return PreparedForm
 
 # %% ../../nbs/cohorts/prepared_files.ipynb #cell-012
-_OWN_KEYS = ('channel_widths', 'pretrain_sites', 'transfer_sites', 'transfer_scale')  # of a run, not of a cohort
+# of a run, not of a cohort
+_OWN_KEYS = ('channel_widths', 'pretrain_sites', 'transfer_sites', 'transfer_scale', 'alignment')
 
 
 def write_prepared_description(

@@ -17,7 +17,7 @@ import pandas as pd
 from .normalization import Normalizer
 from .partitions import PARTITIONS
 from .validation import SITE
-from ..utilities.errors import BadInput, suggest_name
+from ..utilities.errors import BadInput, shorten_list, suggest_name
 
 # %% ../../nbs/cohorts/sites.ipynb #cell-007
 def at_sites(
@@ -77,21 +77,37 @@ def check_roles(
 
 # %% ../../nbs/cohorts/sites.ipynb #cell-018
 def needs_own_scale(
+    stays: pd.DataFrame,  # as in a cohort, after `check_roles`
     pretrain: Sequence[str],  # sites of pre-training; empty: all
     transfer: Sequence[str],  # sites transferred to; empty: all
     target_scale: str,  # target: their own train stays; source: as pre-training
-) -> bool:  # BadInput for another word, or for sites that are in both roles
+    file: str = 'stays.parquet',  # named in messages
+) -> bool:  # BadInput for another word, a role without sites, or sites that are in both roles
     "Whether the stays transferred to have a scale of their own."
     if target_scale not in ('target', 'source'):
         raise BadInput(f"target_scale={target_scale!r}: expected 'target' or 'source'")
     if set(pretrain) == set(transfer) or target_scale == 'source':
         return False
-    if not pretrain or not transfer or set(pretrain) & set(transfer):
-        raise BadInput(
-            'pretrain_sites and transfer_sites overlap, and a stay has one scale; '
-            'name sites that do not, or set target_scale=source'
-        )
+    _raise_for_overlap(stays, dict(pretrain=pretrain, transfer=transfer), f'{file}: column {SITE}')
     return True
+
+
+def _raise_for_overlap(stays: pd.DataFrame, roles: dict, where: str):
+    "BadInput for a role that was not named, and so has all sites, or for a site that is in both roles."
+    known = shorten_list(sorted(stays[SITE].unique()), 10)
+    for missing, given in (('transfer', 'pretrain'), ('pretrain', 'transfer')):
+        if not len(roles[missing]):
+            names = ', '.join(roles[given])
+            raise BadInput(
+                f'{where}: {given}_sites {names} without {missing}_sites, which then has all sites, {names} too, '
+                f'and a stay has one scale; add --{missing}-sites (there are {known}), or set target_scale=source'
+            )
+    shared = [site for site in roles['pretrain'] if site in roles['transfer']]
+    if shared:
+        raise BadInput(
+            f'{where}: pretrain_sites and transfer_sites overlap in {", ".join(shared)}, and a stay has one scale; '
+            f'name sites that do not (there are {known}), or set target_scale=source'
+        )
 
 # %% ../../nbs/cohorts/sites.ipynb #cell-021
 def normalize_sites(

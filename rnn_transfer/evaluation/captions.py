@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 # %% ../../nbs/evaluation/captions.ipynb #cell-003
+from ..cohorts.alignment import describe_alignment
 from ..cohorts.sites import count_roles, describe_sites
 from ..data import PreparedCohort
 from .intervals import CONFIDENCE_LEVEL
@@ -69,7 +70,7 @@ _ROLES_OF_TASKS = {
 
 
 def _describe_roles(run: Path | str, meta: dict, pretrain: list, transfer: list) -> str:
-    "Which sites trained and tested, whether tasks were held out, and whether the network was given; mostly empty."
+    "Which sites trained and tested, whether tasks were held out, and how a given network fits; mostly empty."
     words = [describe_sites(pretrain, transfer)]
     if _said_of_splits(run, 'pretrained'):
         where = f' Labelled subsets, the choice of λ and tests are of {", ".join(transfer)} alone.' if transfer else ''
@@ -77,6 +78,7 @@ def _describe_roles(run: Path | str, meta: dict, pretrain: list, transfer: list)
         words = [
             f'A given network replaces pre-training.{where}',
             *(explain_overlap(n, meta, transfer) for n in networks),
+            describe_alignment(meta.get('alignment') or []),
         ]
     words.append(_ROLES_OF_TASKS[_same_tasks(run)])
     return ' '.join(word for word in words if word)

@@ -34,26 +34,41 @@ def missingness(
     return f'Stays without any measurement: {_join_words(words)}.' if words else ''
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-011
+def _train_stays(sites: list[str] | None) -> str:
+    "The train stays of some sites, in words; none named: of all."
+    return 'the train stays' + (f' of {_join_words(sites)}' if sites else '')
+
+
+def _describe_scale(meta: dict) -> str:
+    "Whose means and standard deviations scale the grid: between sites, or with a given network, there may be two."
+    normalizer, transfer = meta.get('normaliser', 'train'), meta.get('transfer_sites')
+    source = f'means and standard deviations of {_train_stays(meta.get("pretrain_sites"))}'
+    if 'alignment' in meta:
+        source = 'the means and standard deviations that the given network was trained with'
+    elif normalizer != 'train':
+        source = f'the constants shipped with mimic3-benchmarks ({normalizer})'
+    if 'transfer_scale' not in meta:
+        return source
+    own = f'means and standard deviations of {_train_stays(transfer)}'
+    return f'{own} for stays of {_join_words(transfer)} and {source} for all others' if transfer else own
+
+# %% ../../nbs/evaluation/checklist_facts.ipynb #c027a762
 def grid_facts(
-    meta: dict,  # options of the data step: normaliser, masks, short, hours; a missing key means its default
+    meta: dict,  # of the data step: normaliser, masks, short, hours, sites, scales; a missing key means its default
 ) -> dict:  # preparation, missing
     "How inputs are prepared and what becomes of missing values, in words."
-    normalizer = meta.get('normaliser', 'train')
-    scaled = 'means and standard deviations of the train stays'
-    if normalizer != 'train':
-        scaled = f'the constants shipped with mimic3-benchmarks ({normalizer})'
+    train = _train_stays(meta.get('transfer_sites'))
     masks = ', and one column a channel says whether it was measured' if meta.get('masks', True) else ''
     short = 'keep their last values to the end' if meta.get('short', 'carry') == 'carry' else 'end at their true length'
     return dict(
         preparation=(
-            f'Hourly grid of {meta.get("hours", 48)} hours, categories one-hot, scaled by {scaled}. '
+            f'Hourly grid of {meta.get("hours", 48)} hours, categories one-hot, scaled by {_describe_scale(meta)}. '
             f'Stays shorter than that {short}. '
-            'Hand-crafted statistics are imputed and standardised '
-            'with means and standard deviations of the train stays.'
+            f'Hand-crafted statistics are imputed and standardised with means and standard deviations of {train}.'
         ),
         missing=(
             f'In the grid the last value is carried forward, a normal value stands before the first{masks}; '
-            'missing statistics take the mean of the train stays in linear models. '
+            f'missing statistics take the mean of {train} in linear models. '
             'No stay is left out for missing values.'
         ),
     )

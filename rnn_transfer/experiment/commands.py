@@ -223,13 +223,25 @@ def _paper_options(splits, fractions, seeds, linear_seeds, hidden, device, gpus,
     options = {name: value for name, value in given.items() if value is not None}
     return options | dict(parse_setting(text) for text in further.split(';') if text.strip())
 
+# %% ../../nbs/experiment/commands.ipynb #06ac767d
+_ONLY = ('--only', '--onl', '--on')  # as argparse reads it
+
+
+def _drop_only(words: list[str]) -> list[str]:
+    "The words of a command without --only and its step, so that a message can name another."
+    before = ['', *words]
+    return [
+        word for word, previous in zip(words, before) if word.partition('=')[0] not in _ONLY and previous not in _ONLY
+    ]
+
 
 def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dry_run, options) -> None:
     "Say what would run, or run it and print the headline table and where the report is."
+    from rnn_transfer.experiment.hospitals import describe_channels_of_run
     from rnn_transfer.experiment.run import describe_plan, ensure_synthetic_cohort, run_experiment
 
     cohort = cohort or ensure_synthetic_cohort(Path(out) / 'cohort')
-    again = f'rnn_transfer_paper {shlex.join(sys.argv[1:])}'
+    again = f'rnn_transfer_paper {shlex.join(_drop_only(sys.argv[1:]))}'
     if options.get('transfer_sites') == ['each']:
         from rnn_transfer.experiment.each_site import leave_one_site_out
 
@@ -242,6 +254,9 @@ def _run_and_print(cohort, out, profile, workers, scheduler, only, dashboard, dr
     run_experiment(cohort, out, profile, workers, scheduler, only, command=again, dashboard=dashboard, **options)
     if only in ('', 'evaluate'):
         print(headline_text(out))
+    if channels := describe_channels_of_run(Path(out).expanduser()):
+        print(channels)
+    if only in ('', 'evaluate'):
         print(f'\nreport: {Path(out) / "report.html"}')
 
 # %% ../../nbs/experiment/commands.ipynb #0f17aa71

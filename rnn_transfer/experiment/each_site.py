@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..cohorts.partitions import PARTITIONS
 from ..cohorts.validation import SITE
+from .hospitals import describe_channels_of_run
 from .provenance import first_line
 from .run import check_experiment, describe_plan, run_experiment
 from ..learning.systems import PHENOTYPE_KINDS
@@ -169,7 +170,8 @@ def _write_summary(runs: dict[str, Path], out: Path, is_given: bool, failures: d
     table, targets = collect_sites(runs), held_out_by_site(runs)
     summary = summarise_sites(table, targets)
     how = 'by the network that was given' if is_given else 'pre-trained at the others'
-    words = [f'AUROC at each site, {how}.', _describe_runs(runs), describe_targets(targets)]
+    channels = describe_channels_of_run(next(iter(runs.values())))  # the cohort and the network are those of all runs
+    words = [f'AUROC at each site, {how}.', channels, _describe_runs(runs), describe_targets(targets)]
     if table['inconclusive'].notna().any():
         few = f'fewer than {MIN_DRAWS} draws of the labels or {MIN_NETWORKS} networks'
         words.append(f'Too few draws: {few}.')
@@ -186,9 +188,9 @@ def _write_summary(runs: dict[str, Path], out: Path, is_given: bool, failures: d
 def _check_sites(cohort: str | Path, runs: dict, asked: dict) -> dict[str, str]:
     "Why some runs cannot start, by site; BadInput where none can."
     failures = {}
-    for site, (_, options) in runs.items():
+    for site, (run, options) in runs.items():
         try:
-            check_experiment(cohort, options=options, **asked)
+            check_experiment(cohort, run, options=options, **asked)
         except BadInput as e:
             failures[site] = str(e)
     if len(failures) == len(runs):

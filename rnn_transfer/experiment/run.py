@@ -13,7 +13,14 @@ from pathlib import Path
 
 # %% ../../nbs/experiment/run.ipynb #cell-003
 from .draws import describe_draws
-from .hospitals import check_run_sites, checkpoint_name, copy_checkpoint, implied_options
+from rnn_transfer.experiment.hospitals import (
+    check_run_sites,
+    check_same_sites,
+    checkpoint_name,
+    copy_checkpoint,
+    describe_network_channels,
+    implied_options,
+)
 from .plan import Step, StepOutcome, plan_steps, with_dependencies
 from .profiles import PROFILES, check_options
 from .provenance import check_splits, cohort_hash, make_manifest, read_cohort_description
@@ -23,12 +30,14 @@ from ..utilities.errors import BadInput
 from ..utilities.files import write_atomic
 
 # %% ../../nbs/experiment/run.ipynb #cell-007
-def _plan(cohort: Path, profile: str, options: dict, only: str) -> tuple[dict, list[Step], list[Step]]:
+def _plan(cohort: Path, run: Path, given: dict, options: dict, only: str) -> tuple[dict, list[Step], list[Step]]:
     "The cohort's description, all steps with their keys, and those that were asked for; BadInput before anything runs."
     check_options(options)
     about = read_cohort_description(cohort)
     steps = fill_in_keys(plan_steps(options), cohort_hash(about))
     check_run_sites(cohort, options)
+    check_same_sites(run, options)
+    describe_network_channels(about, given)
     check_splits(cohort, about, options)
     return about, steps, with_dependencies(steps, only)
 
@@ -99,7 +108,7 @@ def run_experiment(
     _check_call(profile, workers)
     given, run = options, Path(run).expanduser().resolve()
     options, cohort = _fill_in_options(cohort, profile, given)
-    about, steps, todo = _plan(cohort, profile, options, only)
+    about, steps, todo = _plan(cohort, run, given, options, only)
     manifest = make_manifest(options, profile, about) | dict(steps={step.name: step.key for step in steps})
     with only_driver(run):
         _write_manifest(run, manifest | _describe_roles(options, copy_checkpoint(given, run)), steps)
@@ -147,22 +156,25 @@ def describe_plan(
     workers: int = 2,  # as `run_experiment`
     only: str = '',  # as `run_experiment`
     scheduler: str = '',  # as `run_experiment`; its workers are counted
-) -> str:  # a line for each step, how long they may take, and what their draws and networks can show
+) -> str:  # a line for each step, how long they may take, what their draws can show, and what a given network lacks
     "What a run would do, step by step, and why; nothing is written."
     from rnn_transfer.experiment.cluster import connect_cluster
 
-    (options, cohort), run = _fill_in_options(cohort, profile, options or {}), Path(run)
-    _, _, steps = _plan(cohort, profile, options, only)
+    given, run = options or {}, Path(run)
+    options, cohort = _fill_in_options(cohort, profile, given)
+    about, _, steps = _plan(cohort, run, given, options, only)
     if scheduler:
         with connect_cluster(workers, scheduler, options.get('device', 'auto')) as (client, _):
             workers = sum(client.nthreads().values())
     states = [step_state(step, run) for step in steps]
     lines = [f'{step.name:<36} {state}' for step, state in zip(steps, states)]
-    return '\n'.join([*lines, _summarise_plan(steps, states, run, workers), describe_draws(options)])
+    lines += [_summarise_plan(steps, states, run, workers), describe_draws(options)]
+    return '\n'.join(filter(None, [*lines, describe_network_channels(about, given)]))
 
 # %% ../../nbs/experiment/run.ipynb #1a323f72
 def check_experiment(
     cohort: str | Path,  # cohort folder
+    run: str | Path,  # run folder
     profile: str = 'quick',  # as `run_experiment`
     options: dict | None = None,  # changes of the profile
     workers: int = 2,  # as `run_experiment`
@@ -171,4 +183,4 @@ def check_experiment(
     "Raise BadInput where `run_experiment` would, before its first step."
     _check_call(profile, workers)
     filled, cohort = _fill_in_options(cohort, profile, options or {})
-    _plan(cohort, profile, filled, only)
+    _plan(cohort, Path(run), options or {}, filled, only)

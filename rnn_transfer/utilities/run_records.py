@@ -34,6 +34,7 @@ def _manifest_form() -> 'type[BaseModel]':
         changed=(list[str] | None, None),
         options=(dict[str, Any] | None, None),
         cohort=(dict[str, Any] | None, None),
+        sites=(_record_form(pretrain=(list[str], []), transfer=(list[str], [])) | None, None),
         versions=(dict[str, str] | None, None),
         hardware=(dict[str, Any] | None, None),
         machines=(list[dict[str, Any]] | None, None),
