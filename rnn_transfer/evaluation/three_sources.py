@@ -315,6 +315,18 @@ def _count_failed_draws(ev: Evaluation, model: str, kind: str, fraction: float) 
     return len(tried - fitted) if system_sources(model, fraction).drawn else 0
 
 # %% ../../nbs/evaluation/three_sources.ipynb #50fb4602
+def _system_row(ev: Evaluation, row: dict) -> dict:
+    "One row of `three_source_frame`, from that of `averages`."
+    cell = row['model'], row['task_kind'], row['fraction']
+    these = system_interval(ev, *cell)
+    other = system_interval(ev, *cell, random_tasks=True) if row['task_kind'] in PHENOTYPE_KINDS else None
+    terms = [Term(1, row['model'], row['fraction'])]
+    complete = _complete_fits(ev, row['task_kind'], terms)
+    counts = _task_count(_join_fits(ev, row['task_kind'], terms), complete)
+    counts |= dict(n_draws_failed=_count_failed_draws(ev, *cell))
+    return row | _interval_columns(these, other) | counts | null_columns(ev, complete[0].to_numpy())
+
+
 def three_source_frame(
     ev: Evaluation,  # of a run
     kind: str = '',  # of task; empty: every kind
@@ -326,16 +338,8 @@ def three_source_frame(
     columns = ['task_kind', 'model', 'fraction', 'patients_value', 'patients_low', 'patients_high']
     rows = []
     for row in patients[columns].to_dict('records'):
-        cell = row['model'], row['task_kind'], row['fraction']
-        these = system_interval(ev, *cell)
-        other = system_interval(ev, *cell, random_tasks=True) if row['task_kind'] in PHENOTYPE_KINDS else None
-        terms = [Term(1, row['model'], row['fraction'])]
-        complete = _complete_fits(ev, row['task_kind'], terms)
-        nulls = null_columns(ev, complete[0].to_numpy())
-        counts = _task_count(_join_fits(ev, row['task_kind'], terms), complete) | dict(
-            n_draws_failed=_count_failed_draws(ev, *cell)
-        )
-        rows.append(row | _interval_columns(these, other) | counts | nulls)
+        key = 'system row', row['task_kind'], row['model'], row['fraction']  # several sections show it
+        rows.append(ev.remember(key, partial(_system_row, ev, row)))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-047
@@ -358,6 +362,8 @@ def _difference_row(ev: Evaluation, a: str, b: str, kind: str, fraction: float) 
     row |= _interval_columns(difference_interval(ev, a, b, kind, fraction), other)
     terms = [Term(1, a, fraction), Term(-1, b, fraction)]
     complete = _complete_fits(ev, kind, terms)
+    for name, i in (('model_value', 0), ('versus_value', 1)):  # the levels that the estimate is the difference of
+        row[name] = ev.average(complete[i].to_numpy(), only=1)[0] if len(complete) else np.nan
     return row | _task_count(_join_fits(ev, kind, terms), complete) | _paired_null_columns(ev, complete)
 
 
