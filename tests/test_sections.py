@@ -11,7 +11,7 @@ from scipy.stats import ttest_1samp
 from simulated import *
 from sklearn.metrics import roc_auc_score
 
-from rnn_transfer.evaluation import controls, learning_curves, provenance, variance
+from rnn_transfer.evaluation import claims, controls, labels_saved, learning_curves, provenance, variance
 from rnn_transfer.evaluation.controls import control_frame, shuffled_frame
 from rnn_transfer.evaluation.difference_tests import agreement_frame, auroc_influence, delong_average, four_tests_table
 from rnn_transfer.evaluation.formats import SYSTEM_GROUPS, format_estimate
@@ -203,6 +203,21 @@ def test_the_table_over_three_sources_comes_first_and_captions_say_what_interval
     lines = headline_text(enough).splitlines()
     assert lines[0] == 'Held-out phenotypes, weighted AUROC: first network, patients alone'
     assert any('tables/sources_*.md' in line for line in lines)
+
+
+def test_the_table_of_labels_saved_has_the_answer_of_the_claim_to_the_other_question():
+    skills = {'LR': 0.4, 'RNN-C': 0.5, 'MN-LR-2': 0.7, 'MN-LR-2@1': 0.9, 'MN-LR-2@2': 0.8}
+    ev = toy_evaluation(skills, (0.05, 0.2, 1.0), seeds=6, n=200)
+    claim = claims.claims_table(ev).set_index('claim').loc['fewer labels']
+    note = labels_saved.section(ev)['efficiency'].note
+    assert 'asks another question' in note and 'interval over patients alone' in note
+    assert f'patients, draws and networks: {claim["shown"]} ({claim["part"]}; λ: primary).' in note
+    few = labels_saved.section(toy_evaluation(skills, (0.05, 1.0), seeds=4, n=200))['efficiency'].note
+    assert '; λ: primary, too few draws or networks for a verdict).' in few
+    learned = replace(ev, info=ev.info | dict(same_tasks=True))  # no claim is judged
+    assert labels_saved.section(learned)['efficiency'].note.endswith('of 5 to 50 % of the labels.')
+    without = toy_evaluation({'LR': 0.4, 'MN-LR-2': 0.7}, seeds=5)  # RNN-C was not run
+    assert labels_saved.section(without)['efficiency'].note.endswith('of 5 to 50 % of the labels.')
 
 
 def test_controls_are_averages_and_paired_differences(crowd):
