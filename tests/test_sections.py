@@ -226,7 +226,7 @@ def test_controls_are_averages_and_paired_differences(crowd):
     d = control_frame(ev).query(cell).iloc[0]
     own = three_source_frame(ev).query("task_kind == 'phenotype' and fraction == 1 and model == 'masks-LR'").iloc[0]
     pair = three_source_differences(ev, [('MN-LR-2', 'masks-LR')]).query(cell).iloc[0]
-    assert (d['versus_value'], d['estimate']) == (pytest.approx(own['estimate']), pair['estimate'])
+    assert (d['value'], d['estimate']) == (pytest.approx(own['estimate']), pair['estimate'])
     assert d['verdict'] == describe_sources(pair['low'], pair['high'], pair['inconclusive'])
 
 
@@ -236,10 +236,10 @@ def test_levels_and_differences_of_controls_agree_over_all_networks():
     skills |= {'untrained-LR-2': 0.4, 'untrained-LR-2@1': 0.1, 'untrained-LR-2@2': 0.1, 'masks-MN-LR-2': 0.3}
     ev = toy_evaluation(skills, seeds=6, n=200)
     d = control_frame(ev).set_index(['versus', 'fraction'])
-    assert (d['model_value'] - d['versus_value']).to_numpy() == pytest.approx(d['estimate'].to_numpy())
+    assert (d['model_value'] - d['value']).to_numpy() == pytest.approx(d['estimate'].to_numpy())
     row, r = d.loc[('untrained-LR-2', 0.1)], ev.results.query('fraction == .1')
     positives = {task: ev.positives[task][0] for task in r['task'].unique()}
-    for column, name in (('model_value', 'MN-LR-2'), ('versus_value', 'untrained-LR-2')):
+    for column, name in (('model_value', 'MN-LR-2'), ('value', 'untrained-LR-2')):
         of_task = r[r['model'].str.startswith(name)].groupby('task')['auroc'].mean()
         assert row[column] == pytest.approx(np.average(of_task, weights=[positives[task] for task in of_task.index]))
     own = three_source_frame(ev).set_index(['model', 'fraction']).loc[('untrained-LR-2', 0.1)]
@@ -252,7 +252,7 @@ def test_levels_and_differences_of_controls_agree_over_all_networks():
     (level,) = [c for c in shown if c.startswith('MN-LR-2, ') and '10 %' in c]
     (control,) = [c for c in shown if c.startswith('AUROC, ') and '10 %' in c]
     assert shown.loc['untrained-LR-2', level] == format_estimate(row['model_value'])
-    assert shown.loc['untrained-LR-2', control] == format_estimate(*row[['versus_value', 'low_own', 'high_own']])
+    assert shown.loc['untrained-LR-2', control] == format_estimate(*row[['value', 'low_own', 'high_own']])
 
 
 def test_shuffled_labels_are_judged_over_permutations(crowd):

@@ -58,10 +58,15 @@ def test_the_group_of_all_stays_has_the_numbers_of_the_tables_of_systems(many):
     """More draws than five, and all networks: the table of subgroups and the page have one number and one interval."""
     everybody = [subgroups.Subgroup("", "all", np.arange(120))]
     found = subgroups.subgroup_frame(many, everybody).set_index(["task_kind", "fraction", "model"])
-    wanted = three_source_frame(many).set_index(["task_kind", "fraction", "model"]).loc[found.index]
+    wanted = (
+        three_source_frame(many)
+        .rename(columns=dict(estimate="value"))
+        .set_index(["task_kind", "fraction", "model"])
+        .loc[found.index]
+    )
     assert len(found) == 12 and found.xs("MN-LR-2", level="model")["n_networks"].eq(3).all()
     assert found["n_draws"].dropna().eq(8).all()
-    for name in ("estimate", "low", "high", "se", "df", "sd_patients", "sd_draws", "sd_networks", "n_networks"):
+    for name in ("value", "low", "high", "se", "df", "sd_patients", "sd_draws", "sd_networks", "n_networks"):
         assert found[name].astype(float).to_numpy() == pytest.approx(wanted[name].astype(float), nan_ok=True, rel=1e-5)
 
 
@@ -78,7 +83,7 @@ def test_the_interval_of_a_group_is_over_patients_draws_and_networks(many):
         )  # of both splits
     values, replicates = np.array(cells)[:, 0].reshape(8, 3), np.mean(cells, axis=0)
     wanted = logit_interval(three_source_interval(values, replicates[1:]))
-    assert row["estimate"] == pytest.approx(values.mean(), abs=1e-6)
+    assert row["value"] == pytest.approx(values.mean(), abs=1e-6)
     assert (row["low"], row["high"]) == pytest.approx(tuple(wanted.interval), abs=1e-5)
     assert (row["patients_low"], row["patients_high"]) == pytest.approx(percentile_interval(replicates)[:2], abs=1e-5)
     assert row["high"] - row["low"] > row["patients_high"] - row["patients_low"]
@@ -89,7 +94,7 @@ def test_an_interval_over_patients_alone_says_so(many):
     everybody = [subgroups.Subgroup("", "all", np.arange(120))]
     (table,) = subgroups.subgroup_tables(few, everybody)
     row = table.frame.query("fraction == .1 and model == 'LR'").iloc[0]
-    assert table.shown["LR"][0] == format_estimate(*row[["estimate", "patients_low", "patients_high"]]) + " *"
+    assert table.shown["LR"][0] == format_estimate(*row[["value", "patients_low", "patients_high"]]) + " *"
     assert "* The interval is over patients alone, for there are fewer than 5 draws" in table.note
     for table in subgroups.subgroup_tables(many, everybody):
         assert "*" not in table.note and not table.shown["MN-LR-2"].str.contains("*", regex=False).any()
@@ -98,7 +103,7 @@ def test_an_interval_over_patients_alone_says_so(many):
 def test_a_group_without_negatives_and_a_task_without_a_draw(many):
     positives = np.flatnonzero(many.labels["Death"] == 1)
     d = subgroups.subgroup_frame(many, [subgroups.Subgroup("sex", "female", positives)])
-    assert d.query("task_kind == 'mortality'")["estimate"].isna().all()
+    assert d.query("task_kind == 'mortality'")["value"].isna().all()
     kinds = dict(Shock="phenotype", Sepsis="phenotype")
     two = toy_evaluation({"LR": 0.4}, seeds=6, n=120, kinds=kinds)
     lost = two.rows_with(fraction=0.1, task="Shock", seed=3)
@@ -106,7 +111,7 @@ def test_a_group_without_negatives_and_a_task_without_a_draw(many):
     two._cache.clear()
     (table,) = subgroups.subgroup_tables(two, [subgroups.Subgroup("", "all", np.arange(120))])
     row = table.frame.query("fraction == .1").iloc[0]
-    assert row["estimate"] == pytest.approx(two.results.query("fraction == .1 and task == 'Sepsis'")["auroc"].mean())
+    assert row["value"] == pytest.approx(two.results.query("fraction == .1 and task == 'Sepsis'")["auroc"].mean())
     assert row["n_tasks_incomplete"] == 1 and "Up to 1 tasks of a system lack a fit and take no part" in table.note
 
 

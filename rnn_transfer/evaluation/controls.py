@@ -43,7 +43,7 @@ CONTROLS = SYSTEM_GROUPS['Without leakage removal'] + SYSTEM_GROUPS['Controls']
 
 def control_frame(
     ev: Evaluation,  # of a run
-) -> pd.DataFrame:  # as `three_source_differences`; low_own, high_own of the control's level, verdict; its nulls
+) -> pd.DataFrame:  # as `three_source_differences`; value, low_own, high_own: the control's level; verdict; its nulls
     "Each control at few labels and at all: both levels, and MN-LR-2's paired difference to it over three sources."
     pairs = [('MN-LR-2', m) for m in CONTROLS if m in ev.models]
     if 'MN-LR-2' not in ev.models or not pairs:
@@ -56,7 +56,8 @@ def control_frame(
     same_fits = np.isclose(d['estimate_own'], d['versus_value'], rtol=0, atol=1e-9) & (d['inconclusive_own'] == '')
     ends = {name: d[name].where(same_fits) for name in ('low_own', 'high_own')}
     d = d.drop(columns=['estimate_own', 'inconclusive_own']).assign(**ends)
-    return d.assign(verdict=[describe_sources(*v) for v in zip(d['low'], d['high'], d['inconclusive'])])
+    d = d.assign(verdict=[describe_sources(*v) for v in zip(d['low'], d['high'], d['inconclusive'])])
+    return d.rename(columns=dict(versus_value='value'))
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-014
 def _format_control_difference(estimate: str, interval: str, verdict: str) -> str:
@@ -77,7 +78,7 @@ def _control_table(ev: Evaluation, d: pd.DataFrame, kind: str) -> ReportTable | 
     for f, g in d.groupby('fraction'):
         g = g.set_index('versus').reindex(shown['Control'])
         columns = [format_column(g, 'estimate', sign=True), format_column(g, 'estimate low high', sign=True)]
-        shown[f'AUROC, {names[f]}'] = format_column(g, 'versus_value low_own high_own')
+        shown[f'AUROC, {names[f]}'] = format_column(g, 'value low_own high_own')
         shown[f'given fitted models, {names[f]}'] = format_column(g, 'fitted')
         shown[f'null models, {names[f]}'] = [format_null_share(*v) for v in zip(g['n_null'], g['n_linear'])]
         cells = zip(*columns, g['verdict'].astype(str))

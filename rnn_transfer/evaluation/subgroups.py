@@ -160,7 +160,8 @@ def _estimate_columns(of_group: Evaluation, *cell: object) -> dict:
     if len(rows):
         ends = percentile_interval(of_group.average(rows))
     patients = dict(patients_low=ends[0], patients_high=ends[1])
-    return found.as_row() | patients | null_columns(of_group, rows)
+    row = found.as_row()
+    return dict(value=row.pop('estimate')) | row | patients | null_columns(of_group, rows)
 
 
 def _count_tasks(ev: Evaluation, rows: np.ndarray) -> int:
@@ -202,7 +203,7 @@ def subgroup_frame(
     ev: Evaluation,  # with predictions
     groups: list[Subgroup],  # of its test stays
     models: Iterable[str] = tuple(SYSTEM_GROUPS["The paper's"]),  # those not run are left out
-) -> pd.DataFrame:  # a row for each kind, group, fraction and model: as `ThreeSourceInterval`; null models; counts
+) -> pd.DataFrame:  # a row for each kind, group, fraction and model: value, low, high; null models; counts
     "AUROC by subgroup at few labels and at all, with intervals over patients, draws and networks, and patients alone."
     cells, found = {}, []
     for kind, fraction, model in product(ev.kinds, few_and_all_fractions(ev), models):
@@ -230,7 +231,7 @@ def _table_note(d: pd.DataFrame) -> str:
     note = describe_null_lines(d)
     if (n_incomplete := d['n_tasks_incomplete'].max()) > 0:
         note += f' Up to {n_incomplete} tasks of a system lack a fit and take no part.'
-    if (d['inconclusive'].ne('') & d['estimate'].notna()).any():
+    if (d['inconclusive'].ne('') & d['value'].notna()).any():
         few = f'fewer than {MIN_DRAWS} draws of the labels or {MIN_NETWORKS} networks'
         note += f' {_PATIENTS_ALONE} The interval is over patients alone, for there are {few}.'
     return note.strip()
@@ -243,7 +244,7 @@ def _show_count(n: float) -> str:
 # %% ../../nbs/evaluation/subgroups.ipynb #aee9ea1e
 def _format_cells(d: pd.DataFrame) -> np.ndarray:
     "Each estimate with its interval, or why there is none."
-    three, patients = (format_column(d, f'estimate {ends}') for ends in ('low high', 'patients_low patients_high'))
+    three, patients = (format_column(d, f'value {ends}') for ends in ('low high', 'patients_low patients_high'))
     patients = [text + f' {_PATIENTS_ALONE}' * (text != '–') for text in patients]
     texts = np.where(d['inconclusive'] == '', three, patients)
     return np.where(d['n_used'] > 0, texts, f'fewer than {MIN_INTERVAL_POSITIVES} positives')
