@@ -11,17 +11,17 @@ from scipy.stats import ttest_1samp
 from simulated import *
 from sklearn.metrics import roc_auc_score
 
-from rnn_transfer.evaluation import controls, learning_curves, provenance, variance
+from rnn_transfer.evaluation import claims, controls, labels_saved, learning_curves, provenance, variance
 from rnn_transfer.evaluation.controls import control_frame, shuffled_frame
 from rnn_transfer.evaluation.difference_tests import agreement_frame, auroc_influence, delong_average, four_tests_table
-from rnn_transfer.evaluation.formats import SYSTEM_GROUPS
-from rnn_transfer.evaluation.learning_curves import PANELS, headline_frame, select_panels
+from rnn_transfer.evaluation.formats import SYSTEM_GROUPS, format_estimate
+from rnn_transfer.evaluation.learning_curves import PANELS, curve_points, figure_2, headline_frame, select_panels
 from rnn_transfer.evaluation.plotting import line_style
 from rnn_transfer.evaluation.report import headline_text
 from rnn_transfer.evaluation.results import Evaluation
 from rnn_transfer.evaluation.source_tables import describe_sources
 from rnn_transfer.evaluation.stability import shuffled_intervals
-from rnn_transfer.evaluation.three_sources import system_rows, three_source_differences
+from rnn_transfer.evaluation.three_sources import system_rows, three_source_differences, three_source_frame
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.evaluation.variance import variance_frame
 from rnn_transfer.learning.systems import SCORE_SYSTEMS, SYSTEMS
@@ -163,14 +163,96 @@ def test_every_system_is_explained_tabled_and_drawn(crowd):
     ]
 
 
+@pytest.fixture(scope='module')
+def enough():
+    "Six draws of three networks of MN-LR-2; MN-LR-1 has one network."
+    skills = {'LR': 0.4, 'RNN-C': 0.3, 'MN-LR-1': 0.6, 'MN-LR-2': 0.5, 'MN-LR-2@1': 1.5, 'MN-LR-2@2': 1.6}
+    return toy_evaluation(skills, seeds=6, n=200, kinds=dict(Shock='phenotype', Death='mortality'))
+
+
+def test_figures_draw_all_networks_and_three_sources_where_the_run_has_them(enough):
+    for kind in enough.kinds:
+        points = curve_points(enough, kind).set_index(['model', 'fraction'])
+        wanted = three_source_frame(enough, kind).set_index(['model', 'fraction'])
+        headline = enough.averages().query('task_kind == @kind').set_index(['model', 'fraction'])
+        for model in ('LR', 'RNN-C', 'MN-LR-2'):
+            found = points.loc[(model, 0.1), ['value', 'low', 'high']].tolist()
+            assert found == wanted.loc[(model, 0.1), ['estimate', 'low', 'high']].tolist()
+        found = points.loc[('MN-LR-1', 0.1), ['value', 'low', 'high']].tolist()
+        assert found == headline.loc[('MN-LR-1', 0.1), ['value', 'low', 'high']].tolist()
+        assert points.query('patients_alone').index.tolist() == [('MN-LR-1', 0.1), ('MN-LR-1', 1.0)]
+        first = headline.loc[('MN-LR-2', 0.1), 'value']
+        assert points.loc[('MN-LR-2', 0.1), 'value'] > first + 0.05
+        drawn = [line.get_ydata()[0] for line in figure_2(enough, kind).axes[0].lines]
+        assert points.loc[('MN-LR-2', 0.1), 'value'] in drawn and first not in drawn
+
+
+def test_the_table_over_three_sources_comes_first_and_captions_say_what_intervals_know(enough):
+    section = learning_curves.section(enough)
+    assert section.names == [
+        *('sources_phenotype', 'figure_2a', 'headline_phenotype'),
+        *('sources_mortality', 'figure_2b', 'headline_mortality'),
+    ]
+    assert section['headline_mortality'].title == 'In-hospital mortality, AUROC: first network, patients alone'
+    assert section['headline_mortality'].note.startswith('First network, patients alone: intervals are over test')
+    note = section['figure_2b'].note
+    assert 'Bands are intervals over patients, draws of the labels and networks; over test patients alone' in note
+    assert 'first network, where there are fewer than 5 draws or 3 networks (MN-LR-1 at 10 %, 100 %)' in note
+    point = curve_points(enough, 'mortality').set_index(['model', 'fraction']).loc[('MN-LR-2', 1.0), 'value']
+    assert f'MN-LR-2 {format_estimate(point)}' in section['figure_2b'].alt
+    lines = headline_text(enough).splitlines()
+    assert lines[0] == 'Held-out phenotypes, weighted AUROC: first network, patients alone'
+    assert any('tables/sources_*.md' in line for line in lines)
+
+
+def test_the_table_of_labels_saved_has_the_answer_of_the_claim_to_the_other_question():
+    skills = {'LR': 0.4, 'RNN-C': 0.5, 'MN-LR-2': 0.7, 'MN-LR-2@1': 0.9, 'MN-LR-2@2': 0.8}
+    ev = toy_evaluation(skills, (0.05, 0.2, 1.0), seeds=6, n=200)
+    claim = claims.claims_table(ev).set_index('claim').loc['fewer labels']
+    note = labels_saved.section(ev)['efficiency'].note
+    assert 'asks another question' in note and 'interval over patients alone' in note
+    assert f'patients, draws and networks: {claim["shown"]} ({claim["part"]}; λ: primary).' in note
+    few = labels_saved.section(toy_evaluation(skills, (0.05, 1.0), seeds=4, n=200))['efficiency'].note
+    assert '; λ: primary, too few draws or networks for a verdict).' in few
+    learned = replace(ev, info=ev.info | dict(same_tasks=True))  # no claim is judged
+    assert labels_saved.section(learned)['efficiency'].note.endswith('of 5 to 50 % of the labels.')
+    without = toy_evaluation({'LR': 0.4, 'MN-LR-2': 0.7}, seeds=5)  # RNN-C was not run
+    assert labels_saved.section(without)['efficiency'].note.endswith('of 5 to 50 % of the labels.')
+
+
 def test_controls_are_averages_and_paired_differences(crowd):
     ev = crowd[1]
     cell = "task_kind == 'phenotype' and fraction == 1 and versus == 'masks-LR'"
     d = control_frame(ev).query(cell).iloc[0]
-    own = ev.averages().query("task_kind == 'phenotype' and fraction == 1 and model == 'masks-LR'").iloc[0]
+    own = three_source_frame(ev).query("task_kind == 'phenotype' and fraction == 1 and model == 'masks-LR'").iloc[0]
     pair = three_source_differences(ev, [('MN-LR-2', 'masks-LR')]).query(cell).iloc[0]
-    assert (d['value'], d['low_own'], d['estimate']) == (own['value'], own['low'], pair['estimate'])
+    assert (d['value'], d['estimate']) == (pytest.approx(own['estimate']), pair['estimate'])
     assert d['verdict'] == describe_sources(pair['low'], pair['high'], pair['inconclusive'])
+
+
+def test_levels_and_differences_of_controls_agree_over_all_networks():
+    """The first networks differ by less than the others: levels of the first alone would not fit the difference."""
+    skills = {'MN-LR-2': 0.5, 'MN-LR-2@1': 1.5, 'MN-LR-2@2': 1.6, 'masks-LR': 0.2}
+    skills |= {'untrained-LR-2': 0.4, 'untrained-LR-2@1': 0.1, 'untrained-LR-2@2': 0.1, 'masks-MN-LR-2': 0.3}
+    ev = toy_evaluation(skills, seeds=6, n=200)
+    d = control_frame(ev).set_index(['versus', 'fraction'])
+    assert (d['model_value'] - d['value']).to_numpy() == pytest.approx(d['estimate'].to_numpy())
+    row, r = d.loc[('untrained-LR-2', 0.1)], ev.results.query('fraction == .1')
+    positives = {task: ev.positives[task][0] for task in r['task'].unique()}
+    for column, name in (('model_value', 'MN-LR-2'), ('value', 'untrained-LR-2')):
+        of_task = r[r['model'].str.startswith(name)].groupby('task')['auroc'].mean()
+        assert row[column] == pytest.approx(np.average(of_task, weights=[positives[task] for task in of_task.index]))
+    own = three_source_frame(ev).set_index(['model', 'fraction']).loc[('untrained-LR-2', 0.1)]
+    assert (row['low_own'], row['high_own'], row['fitted']) == (own['low'], own['high'], own['fitted'])
+    assert np.isnan(d.loc[('masks-MN-LR-2', 0.1), 'low_own'])  # one network: no interval
+    of_first = ev.results.query("fraction == .1 and model == 'MN-LR-2'").groupby('task')['auroc'].mean()
+    first = np.average(of_first, weights=[positives[task] for task in of_first.index])
+    assert d.loc[('masks-MN-LR-2', 0.1), 'model_value'] == pytest.approx(first)  # the network that both have
+    shown = controls.section(ev)['controls_phenotype'].shown.set_index('Control')
+    (level,) = [c for c in shown if c.startswith('MN-LR-2, ') and '10 %' in c]
+    (control,) = [c for c in shown if c.startswith('AUROC, ') and '10 %' in c]
+    assert shown.loc['untrained-LR-2', level] == format_estimate(row['model_value'])
+    assert shown.loc['untrained-LR-2', control] == format_estimate(*row[['value', 'low_own', 'high_own']])
 
 
 def test_shuffled_labels_are_judged_over_permutations(crowd):

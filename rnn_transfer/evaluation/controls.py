@@ -34,7 +34,7 @@ from rnn_transfer.evaluation.layout import (
 from .null_fits import count_nulls, format_null_share, is_null_fit, null_frame
 from .results import Evaluation
 from .source_tables import describe_sources
-from .three_sources import system_rows, three_source_differences
+from .three_sources import system_rows, three_source_differences, three_source_frame
 from ..learning.systems import SELECTION_CRITERIA, parse_model
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-010
@@ -43,17 +43,21 @@ CONTROLS = SYSTEM_GROUPS['Without leakage removal'] + SYSTEM_GROUPS['Controls']
 
 def control_frame(
     ev: Evaluation,  # of a run
-) -> pd.DataFrame:  # as `three_source_differences`; value, low_own, high_own, verdict; nulls of the control
-    "Each control at few labels and at all: its average, and MN-LR-2's paired difference to it over three sources."
+) -> pd.DataFrame:  # as `three_source_differences`; value, low_own, high_own: the control's level; verdict; its nulls
+    "Each control at few labels and at all: both levels, and MN-LR-2's paired difference to it over three sources."
     pairs = [('MN-LR-2', m) for m in CONTROLS if m in ev.models]
     if 'MN-LR-2' not in ev.models or not pairs:
         return pd.DataFrame()
-    d = three_source_differences(ev, pairs, fractions=few_and_all_fractions(ev))
-    d = d.drop(columns=['fitted', 'n_null', 'n_linear', 'null_share'])
-    by = {'task_kind': 'task_kind', 'fraction': 'fraction', 'model': 'versus'}
-    own = ev.averages()[[*by, 'value', 'low', 'high']].merge(null_frame(ev).drop(columns='overall'), on=list(by))
-    d = d.merge(own.rename(columns=by), on=list(by.values()), suffixes=('', '_own'))
-    return d.assign(verdict=[describe_sources(*v) for v in zip(d['low'], d['high'], d['inconclusive'])])
+    nulls = ['fitted', 'n_null', 'n_linear', 'null_share']
+    d = three_source_differences(ev, pairs, fractions=few_and_all_fractions(ev)).drop(columns=nulls)
+    own = three_source_frame(ev).rename(columns=dict(model='versus'))
+    by = ['task_kind', 'fraction', 'versus']
+    d = d.merge(own[[*by, 'estimate', 'low', 'high', 'inconclusive', *nulls]], on=by, suffixes=('', '_own'))
+    same_fits = np.isclose(d['estimate_own'], d['versus_value'], rtol=0, atol=1e-9) & (d['inconclusive_own'] == '')
+    ends = {name: d[name].where(same_fits) for name in ('low_own', 'high_own')}
+    d = d.drop(columns=['estimate_own', 'inconclusive_own']).assign(**ends)
+    d = d.assign(verdict=[describe_sources(*v) for v in zip(d['low'], d['high'], d['inconclusive'])])
+    return d.rename(columns=dict(versus_value='value'))
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-014
 def _format_control_difference(estimate: str, interval: str, verdict: str) -> str:
@@ -78,6 +82,7 @@ def _control_table(ev: Evaluation, d: pd.DataFrame, kind: str) -> ReportTable | 
         shown[f'given fitted models, {names[f]}'] = format_column(g, 'fitted')
         shown[f'null models, {names[f]}'] = [format_null_share(*v) for v in zip(g['n_null'], g['n_linear'])]
         cells = zip(*columns, g['verdict'].astype(str))
+        shown[f'MN-LR-2, {names[f]}'] = format_column(g, 'model_value')
         shown[f'MN-LR-2 minus it, {names[f]}'] = [_format_control_difference(*v) for v in cells]
     return ReportTable(f'controls_{kind}', f'MN-LR-2 compared with controls: {kind_title(ev, kind)}', d, shown)
 
@@ -240,8 +245,8 @@ def _criteria_table(ev: Evaluation, kind: str) -> ReportTable | None:
 
 # %% ../../nbs/evaluation/controls.ipynb #cell-035
 _CONTROL_NOTE = (
-    'Differences are taken on the same stays, tasks and seeds. '
-    'Their intervals are over patients, draws of the labels and networks; those of the AUROC over patients alone. '
+    'Both levels and their difference are means over the tasks, draws of the labels and networks that both have. '
+    'Intervals are over patients, draws and networks; a level without one has too few draws or networks. '
     'Higher or lower: the interval excludes 0; inconclusive: it includes 0, or there are too few draws or networks.'
 )
 

@@ -9,9 +9,13 @@ __all__ = ['EFFICIENCY_PAIRS', 'efficiency_frame', 'figure_efficiency', 'section
 from typing import Any
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-003
+import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-004
+from .claim_register import CLAIMS
+from .claim_run import JudgedRun, uses_fine
+from .claims import gather_evidence
 from .formats import format_most_labels, format_percent
 from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, name_fractions, sort_by_kind
@@ -20,6 +24,7 @@ from .plotting import ReportFigure, add_source_caption, fraction_axis, line_styl
 from .results import Evaluation
 
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-010
+_CLAIM = next(claim for claim in CLAIMS if claim.name == 'fewer labels')  # the other question about labels
 EFFICIENCY_PAIRS = [(a, b) for b in ('LR', 'RNN-C') for a in ('MN-LR-2', 'MN-LR-1')]
 
 
@@ -49,6 +54,26 @@ def efficiency_frame(
     d = pd.concat(found, ignore_index=True)
     return sort_by_kind(ev, d.assign(**_efficiency_nulls(ev, d)))
 
+# %% ../../nbs/evaluation/labels_saved.ipynb #57b5b2e1
+def _claimed_ratios(ev: Evaluation) -> str:
+    "The ratio of labels of the claim, by each selection criterion; empty where it was not run."
+    runs = [JudgedRun(ev)]
+    runs += [JudgedRun(ev, primary=False)] if uses_fine(runs[0]) else []
+    found = pd.concat([gather_evidence(run, [_CLAIM]) for run in runs]).dropna(subset='part')
+    found['few'] = np.where(found['few'].astype(bool), ', too few draws or networks for a verdict', '')
+    return '; '.join(f'{r.words} ({r.part}; λ: {r.selection}{r.few})' for r in found.itertuples())
+
+
+def _describe_claim(ev: Evaluation) -> str:
+    "That the claim asks another question, and its answer where the run has one."
+    words = (
+        'This table asks with which fraction a system reaches the level that another has with all labels; the claim '
+        f'*{_CLAIM.name}* asks another question: how many labels MN-LR-2 needs in place of each of RNN-C at its levels '
+        'of 5 to 50 % of the labels'
+    )
+    ratios = '' if ev.info.get('same_tasks') else _claimed_ratios(ev)
+    return f'{words}, over patients, draws and networks: {ratios}.' if ratios else f'{words}.'
+
 # %% ../../nbs/evaluation/labels_saved.ipynb #cell-013
 def _efficiency_table(ev: Evaluation, d: pd.DataFrame) -> ReportTable:
     "Table of label efficiency; `d` as `efficiency_frame`."
@@ -67,8 +92,9 @@ def _efficiency_table(ev: Evaluation, d: pd.DataFrame) -> ReportTable:
     )
     note = (
         'Weighted AUROC over the tasks that have fits at every fraction; between fractions interpolated on a '
-        'logarithmic axis, and the curve never falls. Interval over patients. '
-        'Null models below: those of the first system at fractions below the largest.'
+        'logarithmic axis, and the curve never falls. First network, λ by the paper\'s rule, interval over patients '
+        'alone. Null models below: those of the first system at fractions below the largest. '
+        f'{_describe_claim(ev)}'
     )
     return ReportTable('efficiency', 'How many labels MN-LR needs', label_numbers(d), shown, note)
 
@@ -121,8 +147,8 @@ def _efficiency_figure(ev: Evaluation, d: pd.DataFrame) -> ReportFigure | str:
     most = format_most_labels(ev.fractions[-1])
     alt = f'Fraction of the labels needed to reach another system with {most}: {pairs}.'
     note = (
-        'Lines are intervals over patients. An arrow to the left: at most the smallest fraction tried; '
-        'to the right: not reached with as many as there are.'
+        'Lines are intervals over patients alone, first network. An arrow to the left: at most the smallest fraction '
+        'tried; to the right: not reached with as many as there are.'
     )
     return ReportFigure('efficiency', 'How many labels MN-LR needs', alt, figure_efficiency(ev, d), note)
 

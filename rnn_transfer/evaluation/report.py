@@ -26,7 +26,7 @@ from rnn_transfer.evaluation.layout import (
     kind_title,
     name_fractions,
 )
-from .learning_curves import headline_frame
+from .learning_curves import headline_frame, headline_title
 from .limits import describe_limits, describe_small_test_set
 from .plotting import ReportFigure
 from .results import Evaluation
@@ -215,7 +215,10 @@ def _headline_lines(ev, kind) -> list:
     rows = [list(frame.columns), *frame.to_numpy().tolist()]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ['  '.join(v.ljust(n) for v, n in zip(row, widths)).rstrip() for row in rows]
-    return [kind_title(ev, kind), *lines, '']
+    return [headline_title(ev, kind), *lines, '']
+
+
+_WITH_DRAWS = 'Means over all networks, with intervals over draws of the labels and networks too: tables/sources_*.md.'
 
 
 def headline_text(
@@ -224,7 +227,7 @@ def headline_text(
     "The headline tables as plain text for a terminal."
     if isinstance(run, Evaluation):
         lines = [line for kind in run.kinds for line in _headline_lines(run, kind)]
-        return '\n'.join([*lines, data_caption(run), *filter(None, [describe_small_test_set(run)])]) + '\n'
+        return '\n'.join([*lines, _WITH_DRAWS, data_caption(run), *filter(None, [describe_small_test_set(run)])]) + '\n'
     path = Path(run) / 'tables' / 'headline.txt'
     if not path.exists():
         raise BadInput(f'{path}: no such file; run 04_evaluate for this run first')
