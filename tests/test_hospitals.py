@@ -315,11 +315,12 @@ def test_options_of_each_run_reach_it(tmp_path, capsys, monkeypatch):
 # ---- sites that fail, and sites with other tasks
 
 
-def write_run(run, value, target, exploratory='', inconclusive=''):
+def write_run(run, value, target, exploratory='', inconclusive='', **more):
     "What the summary reads of an evaluated run: MN-LR-2 on phenotypes and on mortality."
     cohort = dict(source='invented', synthetic=True)
     steps = {'split-0/pretrain': 'key'}
     manifest = dict(profile='quick', changed=[], cohort=cohort, exploratory_reason=exploratory, steps=steps, options={})
+    manifest |= more
     (run / 'tables').mkdir(parents=True)
     (run / 'split-0' / 'pretrain').mkdir(parents=True)
     (run / 'manifest.json').write_text(json.dumps(manifest))
@@ -340,7 +341,8 @@ def each(tmp_path, monkeypatch):
             ran.append(site)
             if site in fails:
                 raise BadInput(f'1 of 5 steps failed at {site}')
-            write_run(run, [0.5 + 0.1 * len(ran), 0.9], targets[site])
+            roles = dict(pretrain=asked.get('pretrain_sites') or [], transfer=[site])
+            write_run(run, [0.5 + 0.1 * len(ran), 0.9], targets[site], sites=roles)
 
         monkeypatch.setattr('rnn_transfer.experiment.each_site.run_experiment', run_one)
         numbers = dict(splits=1, n_held_out=2, low=0.0, high=1.0, min_test_positives=1, fractions=[1.0], seeds=[1])
