@@ -34,7 +34,13 @@ from rnn_transfer.evaluation.claim_rules import (
     rules_citation,
     rules_text,
 )
-from rnn_transfer.evaluation.claim_run import JudgedRun, NotRun, fitted_names
+from rnn_transfer.evaluation.claim_run import (
+    JudgedRun,
+    NotRun,
+    describe_lambda_rules,
+    fitted_names,
+    primary_differences,
+)
 from rnn_transfer.evaluation.claim_tests import (
     BOTH_KINDS,
     area_test,
@@ -45,7 +51,9 @@ from rnn_transfer.evaluation.claim_tests import (
 )
 from rnn_transfer.evaluation.claims import claims_table, describe_verdicts, gather_evidence, section
 from rnn_transfer.evaluation.components import TOO_FEW
+from rnn_transfer.evaluation.report import _describe_estimates, _describe_kind
 from rnn_transfer.evaluation.results import Evaluation
+from rnn_transfer.evaluation.three_sources import Term, combined_interval
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.utilities.seeds import seeded_rng
 
@@ -293,6 +301,49 @@ def test_few_labels_take_the_fine_grid_where_every_linear_system_has_it():
     assert fitted_names(own, ["MN-LR-2"], "phenotype", 0.01)["MN-LR-2"] == "MN-LR-2"
     one = evaluation_of(linear, models=[m for m in models if m != "MN-LR-2:fine@1"], fractions=(0.01,), stays=10000)
     assert fitted_names(JudgedRun(one), ["MN-LR-2"], "phenotype", 0.01)["MN-LR-2"] == "MN-LR-2"
+
+
+@pytest.fixture(scope="module")
+def fine_grid():
+    "LR is .05 higher by the fine grid than by the paper's rule, MN-LR-2 the same by both; 300, 3,000 and 30,000 stays."
+    networks = [f"MN-LR-2{c}{i}" for c in ("", ":fine") for i in ("", "@1", "@2")]
+    ev = evaluation_of(lambda model, *_: 0.72 if model == "MN-LR-2" else 0.70, ("LR", "LR:fine", "RNN-C", *networks))
+    values = ev.values["auroc"] + 0.05 * (ev.results["model"] == "LR:fine").to_numpy()[:, None]
+    return replace(ev, results=ev.results.assign(auroc=values[:, 0]), values=dict(auroc=values))
+
+
+def test_the_first_page_compares_the_fits_that_the_verdicts_rest_on(fine_grid):
+    d = primary_differences(JudgedRun(fine_grid), [("MN-LR-2", "LR")], "phenotype").set_index("fraction")
+    assert d["fits_versus"].tolist() == ["LR:fine", "LR", "LR", "LR"]
+    assert d["fits"].tolist() == ["MN-LR-2:fine", "MN-LR-2", "MN-LR-2", "MN-LR-2"]
+    assert d.loc[0.01, "estimate"] == pytest.approx(-0.03, abs=0.003)  # +.02 by the paper's rule
+    terms = [Term(1, "MN-LR-2:fine", 0.01), Term(-1, "LR:fine", 0.01)]
+    assert d.loc[0.01, "low"] == combined_interval(fine_grid, "phenotype", terms).interval.low
+    sentence = _describe_kind(fine_grid, "phenotype")
+    against_lr = sentence[sentence.index("MN-LR-2 against LR") :]
+    assert "lower at 1 %" in against_lr and "higher at 10 %, 50 %, 100 %" in against_lr
+    rules = "λ by cross-validation on a fine grid at 1 %, by the paper's rule at 10 %, 50 %, 100 %"
+    assert describe_lambda_rules(d.reset_index()) == rules
+    assert sentence.count(rules) == 1  # the same for every comparison, so it comes once
+
+
+def test_the_first_page_names_the_rule_of_each_comparison_where_they_differ(fine_grid):
+    kept = ~fine_grid.results["model"].isin(["LR:fine"])
+    less = replace(fine_grid, results=fine_grid.results[kept].reset_index(drop=True))
+    less = replace(less, values=dict(auroc=fine_grid.values["auroc"][kept.to_numpy()]))
+    sentence = _describe_kind(less, "phenotype")
+    assert "MN-LR-2 against LR: higher at 1 %, 10 %, 50 %, 100 % of the labels (λ by the paper's rule)." in sentence
+    assert "of the labels (λ by cross-validation on a fine grid at 1 %" in sentence  # RNN-C has no λ
+
+
+def test_an_exploratory_run_shows_the_same_fits(fine_grid):
+    r = fine_grid.results
+    few = replace(fine_grid, results=r.assign(n_train=r["n_train"] / 10, n_val=r["n_val"] / 10))  # 300 stays at 10 %
+    for of in (few, fine_grid):
+        text = str(_describe_estimates(of))
+        by_fine = [f"λ by cross-validation on a fine grid: {sign}.0" in text for sign in "−+"]
+        assert by_fine == ([True, True] if of is few else [False, False])  # to LR −.03, to RNN-C +.02
+        assert "100 %, λ by the paper's rule: +.0" in text
 
 
 def test_a_run_with_the_fine_grid_has_two_rows_a_claim():
