@@ -27,6 +27,8 @@ from rnn_transfer.evaluation.claim_rules import (
     RULES_FILE,
     RULES_SHA256,
     Judgement,
+    ShownPart,
+    choose_shown_part,
     family_verdicts,
     judge_parts,
     p_contradict,
@@ -49,7 +51,13 @@ from rnn_transfer.evaluation.claim_tests import (
     lead_growth_test,
     lead_test,
 )
-from rnn_transfer.evaluation.claims import claims_table, describe_verdicts, gather_evidence, section
+from rnn_transfer.evaluation.claims import (
+    _shown_verdicts,
+    claims_table,
+    describe_verdicts,
+    gather_evidence,
+    section,
+)
 from rnn_transfer.evaluation.components import TOO_FEW
 from rnn_transfer.evaluation.report import _describe_estimates, _describe_kind
 from rnn_transfer.evaluation.results import Evaluation
@@ -194,10 +202,52 @@ def test_all_parts_must_support_and_one_is_enough_to_contradict(intervals, relat
     judged = judge_parts(parts, relation)
     each, against = p_support(parts, relation), p_contradict(parts, relation) * len(parts)
     assert judged.p == pytest.approx(min(1, 2 * min(each.max(), against.min())))
-    if judged.towards == "contradicted":
-        assert against[judged.weakest] == against.min()
-    else:
-        assert each[judged.weakest] == each.max()
+    shown, away = choose_shown_part(parts, "contradicted", relation).position, parts["estimate"].to_numpy()
+    assert against[shown] == against.min()
+    shown = choose_shown_part(parts, "inconclusive", relation).position
+    extreme = {"below": away.max(), "equal": away[np.abs(away).argmax()]}.get(relation, away.min())
+    assert away[shown] == extreme
+    assert choose_shown_part(parts, "supported", relation).position == shown
+
+
+def test_a_table_shows_the_smallest_lead_and_not_the_least_certain_one():
+    parts = pd.concat([one_part(0.02, 0.002), one_part(0.05, 0.02)], ignore_index=True)
+    assert p_support(parts, "higher").argmax() == 1  # its p is that of the claim
+    assert choose_shown_part(parts, "supported", "higher") == ShownPart(0, "smallest")
+    assert choose_shown_part(parts.assign(few=[False, True]), TOO_FEW, "higher").position == 1
+    undefined = parts.assign(se=[0.002, np.nan])
+    assert choose_shown_part(undefined, "inconclusive", "higher") == ShownPart(1, "no verdict possible")
+    assert choose_shown_part(undefined - [0.1, 0, 0, 0], "contradicted", "higher").position == 0
+
+
+def test_each_row_names_its_part_and_its_own_p():
+    "MN-LR-2 leads RNN-C by .05 with much spread over draws, LR by .02 with little."
+    ev = evaluation_of(lambda model, *_: {"MN-LR-2": 0.75, "LR": 0.73}.get(model, 0.70), sd=0.0005, seeds=6)
+    wide = (ev.results["model"] == "RNN-C") * 0.01 * (ev.results["seed"] - 2.5)
+    values = ev.values["auroc"] + wide.to_numpy()[:, None]
+    ev = replace(ev, results=ev.results.assign(auroc=values[:, 0]), values=dict(auroc=values))
+    table = claims_table(ev, claims=claims_of("small data", "worst case"))
+    row = table.set_index("claim").loc["small data"]
+    parts = gather_evidence(JudgedRun(ev), claims_of("small data"))
+    least_certain = parts.loc[parts["p_support"].idxmax()]
+    assert least_certain["estimate"] == pytest.approx(0.05, abs=0.005)  # what the table showed before
+    smallest = parts.loc[parts["estimate"].idxmin()]
+    assert [row[c] for c in ("part", "estimate", "low", "high")] == [
+        smallest[c] for c in ("part", "estimate", "low", "high")
+    ]
+    assert row["p_part"] == smallest["p_support"] and row["p"] >= 2 * least_certain["p_support"]
+    assert row["why_part"] == "smallest of 4 parts" and row["verdict"] == "supported"
+    shown = _shown_verdicts(table).assign(name=table["claim"]).set_index("name").loc["small data"]
+    assert shown["Part"] == f"smallest of 4 parts: {row['part']}" and shown["p"] == "< .001"
+    assert "% to 10 %: MN-LR-2 − LR" in shown["Part"] and shown["Part"].split(": ")[1][:9] in ("phenotype", "mortality")
+
+
+def test_claims_with_the_same_numbers_differ_in_the_parts_they_name():
+    skill = {"MN-LR-2": 0.74, "untrained-LR-2": 0.73}
+    ev = evaluation_of(lambda model, kind, f: skill.get(model, 0.7) + 0.01 * (kind == "phenotype"), sd=0.0005)
+    table = claims_table(ev, claims=claims_of("generic", "generic for mortality"))
+    shown = _shown_verdicts(table)["Part"]
+    assert shown.nunique() == 2 and shown.str.contains("mortality, mean over").any()
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
@@ -215,7 +265,7 @@ def test_an_undefined_part_hides_no_contradiction():
 
 def test_a_family_is_adjusted_by_holm_and_counts_only_claims_with_a_verdict():
     p = [0.01, 0.02, 0.04, np.nan]
-    found = family_verdicts([Judgement("supported", v, 0) for v in p])
+    found = family_verdicts([Judgement("supported", v) for v in p])
     assert [v.p for v in found[:3]] == pytest.approx([0.03, 0.04, 0.04])
     multipletests = pytest.importorskip("statsmodels.stats.multitest").multipletests
     assert [v.p for v in found[:3]] == pytest.approx(multipletests(p[:3], method="holm")[1])
@@ -266,7 +316,8 @@ def test_every_claim_has_a_name_a_rule_and_a_word_on_what_is_compared():
     table = register_table(CLAIMS)
     assert table["claim"].is_unique
     assert table.notna().all().all()
-    assert (table.drop(columns="about").map(len) > 0).all().all()
+    assert (table.drop(columns=["about", "caveat"]).map(len) > 0).all().all()
+    assert table.loc[table["caveat"] != "", "claim"].tolist() == ["fine-tuning"]
     assert {claim.relation for claim in CLAIMS} == set(RELATIONS)
     assert len(table) == 25
 
@@ -667,7 +718,28 @@ def test_overfitting_is_judged_where_fits_keep_their_training_auroc(gap, verdict
     assert row["estimate"] == pytest.approx(gap, abs=0.002)
     assert "10 %: MN-FT on its training stays" in row["part"]  # the smallest fraction that counts, of 1 to 100 %
     assert row["spread"] == pytest.approx(gap, abs=0.002)
-    assert row["reason"].startswith("RNN-C: ")
+    assert row["reference"].startswith("gap of RNN-C: ")
+
+
+def test_fine_tuning_is_never_supported_without_its_caveat_and_the_gap_of_rnn_c():
+    ev = evaluation_of(lambda model, kind, fraction: 0.8, models=("MN-FT", "MN-FT@1", "MN-FT@2", "RNN-C"), sd=0.0005)
+    r = ev.results
+    gaps = np.where(r["model"] == "RNN-C", 0.03, 0.1)
+    with_gaps = replace(ev, results=r.assign(auroc_train=r["auroc"] + gaps))
+    table = claims_table(with_gaps, claims=claims_of("fine-tuning"))
+    row = table.iloc[0]
+    assert (row["verdict"], row["reference"][:17]) == ("supported", "gap of RNN-C: +.0")
+    assert re.fullmatch(r"gap of RNN-C: \+\.0(29|30|31) \[.*\]", row["reference"])
+    sentence = describe_verdicts(table.assign(synthetic=False))
+    assert f"fine-tuning ({row['shown']}; {row['reference']}; says no more than the paper's sentence does" in sentence
+    compared = _shown_verdicts(table)["Compared"].item()
+    assert row["reference"] in compared and "; this verdict says no more than the paper's sentence does" in compared
+    evidence = gather_evidence(JudgedRun(with_gaps), claims_of("fine-tuning"))
+    assert evidence["reference"].str.startswith("gap of RNN-C: ").all() and len(evidence) == 2
+    assert "says no more than the paper's sentence does" in " ".join(rules_text().split())
+    open_ = table.assign(verdict="inconclusive", synthetic=False)
+    assert describe_verdicts(open_) == "Inconclusive: fine-tuning."
+    assert "says no more" not in _shown_verdicts(open_)["Compared"].item()
 
 
 def test_overfitting_needs_networks_and_a_training_auroc():

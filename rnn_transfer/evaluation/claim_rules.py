@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RULES_FILE', 'RULES_SHA256', 'MARGIN', 'LOGIT_MARGIN', 'rules_text', 'found_sha256', 'rules_citation', 'p_support',
-           'p_contradict', 'Judgement', 'judge_parts', 'Verdict', 'family_verdicts']
+           'p_contradict', 'Judgement', 'judge_parts', 'ShownPart', 'choose_shown_part', 'Verdict', 'family_verdicts']
 
 # %% ../../nbs/evaluation/claim_rules.ipynb #cell-002
 import hashlib
@@ -100,7 +100,6 @@ class Judgement(NamedTuple):
 
     towards: str  # 'supported', 'contradicted' or, where nothing can be said, 'inconclusive'
     p: float  # two-sided: .05 where the 95 % interval just decides; NaN: no verdict possible
-    weakest: int  # position of the part that is furthest from support, or that contradicts
     remark: str = ''  # such as 'higher, negligible'
 
 
@@ -114,16 +113,48 @@ def judge_parts(
     supporting = p_support(parts, relation, value, margin)
     contradicting = p_contradict(parts, relation, value, margin)
     for_it, against_it = supporting.max(), min(1.0, contradicting.min() * len(parts))
-    weakest = int(np.argmin(contradicting) if against_it < for_it else np.argmax(supporting))
     if parts['few'].any():
-        return Judgement('inconclusive', np.nan, int(np.argmax(parts['few'])), TOO_FEW.removeprefix('inconclusive: '))
+        return Judgement('inconclusive', np.nan, TOO_FEW.removeprefix('inconclusive: '))
     if parts[['estimate', 'se']].isna().any(axis=None) and for_it <= against_it:
-        return Judgement('inconclusive', np.nan, weakest, 'no interval')
+        return Judgement('inconclusive', np.nan, 'no interval')
     p = float(min(1.0, 2 * min(for_it, against_it)))
     if against_it < for_it:
-        return Judgement('contradicted', p, weakest)
+        return Judgement('contradicted', p)
     negligible = relation == 'higher' and (parts['estimate'] < value + margin).any() and p <= 1 - CONFIDENCE_LEVEL
-    return Judgement('supported', p, weakest, 'higher, negligible' if negligible else '')
+    return Judgement('supported', p, 'higher, negligible' if negligible else '')
+
+# %% ../../nbs/evaluation/claim_rules.ipynb #4defb8d1
+_SMALLEST = 'smallest'
+_EXTREMES = {'below': 'largest', 'equal': 'furthest from the stated value'}  # of other relations: the smallest
+_CONTRADICTS = 'contradicts most'
+_NO_VERDICT = 'no verdict possible'  # too few draws or networks, or no interval
+
+
+class ShownPart(NamedTuple):
+    "The part of a claim that a table shows."
+
+    position: int  # among the parts
+    why: str  # smallest, largest, furthest from the stated value, contradicts most, no verdict possible
+
+
+def choose_shown_part(
+    parts: pd.DataFrame,  # one row a part, as for `judge_parts`
+    verdict: str,  # on the claim, after its family was looked at
+    relation: str,  # as in `p_support`
+    value: float = 0.0,  # the stated value
+    margin: float = MARGIN,  # differences smaller than this count as none
+) -> ShownPart:
+    "The smallest lead of a claim, or the part that contradicts it."
+    if parts['few'].any():
+        return ShownPart(int(np.argmax(parts['few'])), _NO_VERDICT)
+    if verdict == 'contradicted':
+        return ShownPart(int(np.argmin(p_contradict(parts, relation, value, margin))), _CONTRADICTS)
+    undefined = parts[['estimate', 'se']].isna().any(axis=1).to_numpy()
+    if undefined.any():
+        return ShownPart(int(np.argmax(undefined)), _NO_VERDICT)
+    away = parts['estimate'].to_numpy(float) - value
+    place = {'below': np.argmax(away), 'equal': np.argmax(np.abs(away))}.get(relation, np.argmin(away))
+    return ShownPart(int(place), _EXTREMES.get(relation, _SMALLEST))
 
 # %% ../../nbs/evaluation/claim_rules.ipynb #cell-026
 class Verdict(NamedTuple):

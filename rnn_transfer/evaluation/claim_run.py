@@ -24,6 +24,7 @@ from rnn_transfer.evaluation.three_sources import (
     Term,
     combined_interval,
     count_term_nulls,
+    fitted_averages,
     sum_by_task,
     three_source_differences,
 )
@@ -225,3 +226,14 @@ def null_sides(
         for column in side:
             side[column] += counts[column]
     return side_columns(sides)
+
+# %% ../../nbs/evaluation/claim_run.ipynb #1980c418
+@patch
+def fitted_levels(
+    self: JudgedRun,
+    kind: str,  # of task
+    terms: list,  # of Term, systems without a selection criterion
+) -> dict:  # each of the terms -> weighted AUROC given fitted models, as `fitted_averages`
+    "The level of each term of a sum without null models."
+    found = fitted_averages(self.ev, kind, _with_names(self, kind, terms))
+    return {term._replace(model=term.model.partition(':')[0]): level for term, level in found.items()}
