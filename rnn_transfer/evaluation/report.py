@@ -15,6 +15,7 @@ from fastcore.xml import FT, NotStr, ft, to_xml
 
 # %% ../../nbs/evaluation/report.ipynb #cell-004
 from .captions import data_caption
+from .claim_rules import describe_known
 from .claim_run import JudgedRun, describe_lambda_rules, primary_differences
 from .claims import CLAIMS_TITLE, describe_verdicts
 from .differences import describe_differences
@@ -137,7 +138,9 @@ def _notices(ev: Evaluation) -> list:
     if boxes:
         found.append(('', f'No installed font has all characters of {", ".join(boxes[:5])}: figures show boxes there.'))
     found.append(('Not finished. ', describe_missing_steps(ev.folder) if ev.folder else ''))
-    found.append(('Exploratory. ', describe_exploratory(ev)))
+    exploratory = describe_exploratory(ev)
+    found.append(('Exploratory. ', exploratory))
+    found.append(('Not blind. ', '' if exploratory else describe_known(ev.info)))
     return [ft('div', *([ft('strong', bold)] * bool(bold)), text, cls='notice') for bold, text in found if text]
 
 
