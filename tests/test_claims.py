@@ -204,10 +204,12 @@ def test_all_parts_must_support_and_one_is_enough_to_contradict(intervals, relat
     assert judged.p == pytest.approx(min(1, 2 * min(each.max(), against.min())))
     shown, away = choose_shown_part(parts, "contradicted", relation).position, parts["estimate"].to_numpy()
     assert against[shown] == against.min()
-    shown = choose_shown_part(parts, "inconclusive", relation).position
+    shown = choose_shown_part(parts, "supported", relation).position
     extreme = {"below": away.max(), "equal": away[np.abs(away).argmax()]}.get(relation, away.min())
     assert away[shown] == extreme
-    assert choose_shown_part(parts, "supported", relation).position == shown
+    left_open = each >= 0.025
+    shown = choose_shown_part(parts, "inconclusive", relation).position
+    assert left_open[shown] or not left_open.any()
 
 
 def test_a_table_shows_the_smallest_lead_and_not_the_least_certain_one():

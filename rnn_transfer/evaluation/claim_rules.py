@@ -173,8 +173,11 @@ def choose_shown_part(
     if undefined.any():
         return ShownPart(int(np.argmax(undefined)), _NO_VERDICT)
     away = parts['estimate'].to_numpy(float) - value
-    place = {'below': np.argmax(away), 'equal': np.argmax(np.abs(away))}.get(relation, np.argmin(away))
-    return ShownPart(int(place), _EXTREMES.get(relation, _SMALLEST))
+    bad = {'below': away, 'equal': np.abs(away)}.get(relation, -away)
+    leaves_open = p_support(parts, relation, value, margin) >= (1 - CONFIDENCE_LEVEL) / 2
+    some = bool(verdict == 'inconclusive' and leaves_open.any() and not leaves_open.all())
+    place = np.argmax(np.where(leaves_open, bad, -np.inf) if some else bad)
+    return ShownPart(int(place), _EXTREMES.get(relation, _SMALLEST) + ' that leaves it open,' * some)
 
 # %% ../../nbs/evaluation/claim_rules.ipynb #cell-026
 class Verdict(NamedTuple):

@@ -235,7 +235,8 @@ _VERDICTS_NOTE = (
     f'are needed; the initial weights of RNN-C are part of its draw. Could find: the smallest true difference that '
     f'{100 * POWER:.0f} % of such runs find, the claim taken alone. '
     'Of several parts one is shown, named under Part: the smallest lead (the largest number where the claim is of at '
-    'most a value, the one furthest from it where it is of equality), or the part that contradicts. p: one-sided, of '
+    'most a value, the one furthest from it where it is of equality), of an '
+    'inconclusive claim among those that leave it open; or the part that contradicts. p: one-sided, of '
     'the part shown alone. '
 )
 _SELECTION_NOTE = (
