@@ -31,6 +31,15 @@ def test_the_committed_table_has_every_rule_and_few_wrong_verdicts():
     assert (table["reversed"] <= 0.05).all()
 
 
+def test_shares_of_invented_runs_have_the_interval_of_scipy():
+    claims = [claim for claim in SIMULATED if claim.name == "worst case"]
+    found = {("as published", 0.007): simulate_verdicts("as published", 0.007, 5, claims=claims)}
+    row = operating_characteristics(found, claims).iloc[0]
+    for name in ("supported", "contradicted", "inconclusive", "wrong", "right"):
+        ends = stats.binomtest(round(5 * row[name]), 5).proportion_ci(0.95, method="wilson")
+        assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx([ends.low, ends.high])
+
+
 def test_invented_runs_count_the_fractions_that_the_rules_let_count():
     run = InventedRun("as published", 0.007, 0)
     assert run.fractions("phenotype") == [0.1, 0.2, 0.5, 1.0]

@@ -27,6 +27,8 @@ from rnn_transfer.evaluation.claim_rules import (
     RULES_FILE,
     RULES_SHA256,
     Judgement,
+    ShownPart,
+    choose_shown_part,
     family_verdicts,
     judge_parts,
     p_contradict,
@@ -34,7 +36,13 @@ from rnn_transfer.evaluation.claim_rules import (
     rules_citation,
     rules_text,
 )
-from rnn_transfer.evaluation.claim_run import JudgedRun, NotRun, fitted_names
+from rnn_transfer.evaluation.claim_run import (
+    JudgedRun,
+    NotRun,
+    describe_lambda_rules,
+    fitted_names,
+    primary_differences,
+)
 from rnn_transfer.evaluation.claim_tests import (
     BOTH_KINDS,
     area_test,
@@ -43,9 +51,17 @@ from rnn_transfer.evaluation.claim_tests import (
     lead_growth_test,
     lead_test,
 )
-from rnn_transfer.evaluation.claims import claims_table, describe_verdicts, gather_evidence, section
+from rnn_transfer.evaluation.claims import (
+    _shown_verdicts,
+    claims_table,
+    describe_verdicts,
+    gather_evidence,
+    section,
+)
 from rnn_transfer.evaluation.components import TOO_FEW
+from rnn_transfer.evaluation.report import _describe_estimates, _describe_kind
 from rnn_transfer.evaluation.results import Evaluation
+from rnn_transfer.evaluation.three_sources import Term, combined_interval
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.utilities.seeds import seeded_rng
 
@@ -186,10 +202,54 @@ def test_all_parts_must_support_and_one_is_enough_to_contradict(intervals, relat
     judged = judge_parts(parts, relation)
     each, against = p_support(parts, relation), p_contradict(parts, relation) * len(parts)
     assert judged.p == pytest.approx(min(1, 2 * min(each.max(), against.min())))
-    if judged.towards == "contradicted":
-        assert against[judged.weakest] == against.min()
-    else:
-        assert each[judged.weakest] == each.max()
+    shown, away = choose_shown_part(parts, "contradicted", relation).position, parts["estimate"].to_numpy()
+    assert against[shown] == against.min()
+    shown = choose_shown_part(parts, "supported", relation).position
+    extreme = {"below": away.max(), "equal": away[np.abs(away).argmax()]}.get(relation, away.min())
+    assert away[shown] == extreme
+    left_open = each >= 0.025
+    shown = choose_shown_part(parts, "inconclusive", relation).position
+    assert left_open[shown] or not left_open.any()
+
+
+def test_a_table_shows_the_smallest_lead_and_not_the_least_certain_one():
+    parts = pd.concat([one_part(0.02, 0.002), one_part(0.05, 0.02)], ignore_index=True)
+    assert p_support(parts, "higher").argmax() == 1  # its p is that of the claim
+    assert choose_shown_part(parts, "supported", "higher") == ShownPart(0, "smallest")
+    assert choose_shown_part(parts.assign(few=[False, True]), TOO_FEW, "higher").position == 1
+    undefined = parts.assign(se=[0.002, np.nan])
+    assert choose_shown_part(undefined, "inconclusive", "higher") == ShownPart(1, "no verdict possible")
+    assert choose_shown_part(undefined - [0.1, 0, 0, 0], "contradicted", "higher").position == 0
+
+
+def test_each_row_names_its_part_and_its_own_p():
+    "MN-LR-2 leads RNN-C by .05 with much spread over draws, LR by .02 with little."
+    ev = evaluation_of(lambda model, *_: {"MN-LR-2": 0.75, "LR": 0.73}.get(model, 0.70), sd=0.0005, seeds=6)
+    wide = (ev.results["model"] == "RNN-C") * 0.01 * (ev.results["seed"] - 2.5)
+    values = ev.values["auroc"] + wide.to_numpy()[:, None]
+    ev = replace(ev, results=ev.results.assign(auroc=values[:, 0]), values=dict(auroc=values))
+    table = claims_table(ev, claims=claims_of("small data", "worst case"))
+    row = table.set_index("claim").loc["small data"]
+    parts = gather_evidence(JudgedRun(ev), claims_of("small data"))
+    least_certain = parts.loc[parts["p_support"].idxmax()]
+    assert least_certain["estimate"] == pytest.approx(0.05, abs=0.005)  # what the table showed before
+    smallest = parts.loc[parts["estimate"].idxmin()]
+    assert [row[c] for c in ("part", "estimate", "low", "high")] == [
+        smallest[c] for c in ("part", "estimate", "low", "high")
+    ]
+    assert row["p_part"] == smallest["p_support"] and row["p"] >= 2 * least_certain["p_support"]
+    assert row["why_part"] == "smallest of 4 parts" and row["verdict"] == "supported"
+    shown = _shown_verdicts(table).assign(name=table["claim"]).set_index("name").loc["small data"]
+    assert shown["Part"] == f"smallest of 4 parts: {row['part']}" and shown["p"] == "< .001"
+    assert "% to 10 %: MN-LR-2 − LR" in shown["Part"] and shown["Part"].split(": ")[1][:9] in ("phenotype", "mortality")
+
+
+def test_claims_with_the_same_numbers_differ_in_the_parts_they_name():
+    skill = {"MN-LR-2": 0.74, "untrained-LR-2": 0.73}
+    ev = evaluation_of(lambda model, kind, f: skill.get(model, 0.7) + 0.01 * (kind == "phenotype"), sd=0.0005)
+    table = claims_table(ev, claims=claims_of("generic", "generic for mortality"))
+    shown = _shown_verdicts(table)["Part"]
+    assert shown.nunique() == 2 and shown.str.contains("mortality, mean over").any()
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
@@ -207,7 +267,7 @@ def test_an_undefined_part_hides_no_contradiction():
 
 def test_a_family_is_adjusted_by_holm_and_counts_only_claims_with_a_verdict():
     p = [0.01, 0.02, 0.04, np.nan]
-    found = family_verdicts([Judgement("supported", v, 0) for v in p])
+    found = family_verdicts([Judgement("supported", v) for v in p])
     assert [v.p for v in found[:3]] == pytest.approx([0.03, 0.04, 0.04])
     multipletests = pytest.importorskip("statsmodels.stats.multitest").multipletests
     assert [v.p for v in found[:3]] == pytest.approx(multipletests(p[:3], method="holm")[1])
@@ -258,7 +318,8 @@ def test_every_claim_has_a_name_a_rule_and_a_word_on_what_is_compared():
     table = register_table(CLAIMS)
     assert table["claim"].is_unique
     assert table.notna().all().all()
-    assert (table.drop(columns="about").map(len) > 0).all().all()
+    assert (table.drop(columns=["about", "caveat"]).map(len) > 0).all().all()
+    assert table.loc[table["caveat"] != "", "claim"].tolist() == ["fine-tuning"]
     assert {claim.relation for claim in CLAIMS} == set(RELATIONS)
     assert len(table) == 25
 
@@ -293,6 +354,49 @@ def test_few_labels_take_the_fine_grid_where_every_linear_system_has_it():
     assert fitted_names(own, ["MN-LR-2"], "phenotype", 0.01)["MN-LR-2"] == "MN-LR-2"
     one = evaluation_of(linear, models=[m for m in models if m != "MN-LR-2:fine@1"], fractions=(0.01,), stays=10000)
     assert fitted_names(JudgedRun(one), ["MN-LR-2"], "phenotype", 0.01)["MN-LR-2"] == "MN-LR-2"
+
+
+@pytest.fixture(scope="module")
+def fine_grid():
+    "LR is .05 higher by the fine grid than by the paper's rule, MN-LR-2 the same by both; 300, 3,000 and 30,000 stays."
+    networks = [f"MN-LR-2{c}{i}" for c in ("", ":fine") for i in ("", "@1", "@2")]
+    ev = evaluation_of(lambda model, *_: 0.72 if model == "MN-LR-2" else 0.70, ("LR", "LR:fine", "RNN-C", *networks))
+    values = ev.values["auroc"] + 0.05 * (ev.results["model"] == "LR:fine").to_numpy()[:, None]
+    return replace(ev, results=ev.results.assign(auroc=values[:, 0]), values=dict(auroc=values))
+
+
+def test_the_first_page_compares_the_fits_that_the_verdicts_rest_on(fine_grid):
+    d = primary_differences(JudgedRun(fine_grid), [("MN-LR-2", "LR")], "phenotype").set_index("fraction")
+    assert d["fits_versus"].tolist() == ["LR:fine", "LR", "LR", "LR"]
+    assert d["fits"].tolist() == ["MN-LR-2:fine", "MN-LR-2", "MN-LR-2", "MN-LR-2"]
+    assert d.loc[0.01, "estimate"] == pytest.approx(-0.03, abs=0.003)  # +.02 by the paper's rule
+    terms = [Term(1, "MN-LR-2:fine", 0.01), Term(-1, "LR:fine", 0.01)]
+    assert d.loc[0.01, "low"] == combined_interval(fine_grid, "phenotype", terms).interval.low
+    sentence = _describe_kind(fine_grid, "phenotype")
+    against_lr = sentence[sentence.index("MN-LR-2 against LR") :]
+    assert "lower at 1 %" in against_lr and "higher at 10 %, 50 %, 100 %" in against_lr
+    rules = "λ by cross-validation on a fine grid at 1 %, by the paper's rule at 10 %, 50 %, 100 %"
+    assert describe_lambda_rules(d.reset_index()) == rules
+    assert sentence.count(rules) == 1  # the same for every comparison, so it comes once
+
+
+def test_the_first_page_names_the_rule_of_each_comparison_where_they_differ(fine_grid):
+    kept = ~fine_grid.results["model"].isin(["LR:fine"])
+    less = replace(fine_grid, results=fine_grid.results[kept].reset_index(drop=True))
+    less = replace(less, values=dict(auroc=fine_grid.values["auroc"][kept.to_numpy()]))
+    sentence = _describe_kind(less, "phenotype")
+    assert "MN-LR-2 against LR: higher at 1 %, 10 %, 50 %, 100 % of the labels (λ by the paper's rule)." in sentence
+    assert "of the labels (λ by cross-validation on a fine grid at 1 %" in sentence  # RNN-C has no λ
+
+
+def test_an_exploratory_run_shows_the_same_fits(fine_grid):
+    r = fine_grid.results
+    few = replace(fine_grid, results=r.assign(n_train=r["n_train"] / 10, n_val=r["n_val"] / 10))  # 300 stays at 10 %
+    for of in (few, fine_grid):
+        text = str(_describe_estimates(of))
+        by_fine = [f"λ by cross-validation on a fine grid: {sign}.0" in text for sign in "−+"]
+        assert by_fine == ([True, True] if of is few else [False, False])  # to LR −.03, to RNN-C +.02
+        assert "100 %, λ by the paper's rule: +.0" in text
 
 
 def test_a_run_with_the_fine_grid_has_two_rows_a_claim():
@@ -616,7 +720,28 @@ def test_overfitting_is_judged_where_fits_keep_their_training_auroc(gap, verdict
     assert row["estimate"] == pytest.approx(gap, abs=0.002)
     assert "10 %: MN-FT on its training stays" in row["part"]  # the smallest fraction that counts, of 1 to 100 %
     assert row["spread"] == pytest.approx(gap, abs=0.002)
-    assert row["reason"].startswith("RNN-C: ")
+    assert row["reference"].startswith("gap of RNN-C: ")
+
+
+def test_fine_tuning_is_never_supported_without_its_caveat_and_the_gap_of_rnn_c():
+    ev = evaluation_of(lambda model, kind, fraction: 0.8, models=("MN-FT", "MN-FT@1", "MN-FT@2", "RNN-C"), sd=0.0005)
+    r = ev.results
+    gaps = np.where(r["model"] == "RNN-C", 0.03, 0.1)
+    with_gaps = replace(ev, results=r.assign(auroc_train=r["auroc"] + gaps))
+    table = claims_table(with_gaps, claims=claims_of("fine-tuning"))
+    row = table.iloc[0]
+    assert (row["verdict"], row["reference"][:17]) == ("supported", "gap of RNN-C: +.0")
+    assert re.fullmatch(r"gap of RNN-C: \+\.0(29|30|31) \[.*\]", row["reference"])
+    sentence = describe_verdicts(table.assign(synthetic=False))
+    assert f"fine-tuning ({row['shown']}; {row['reference']}; says no more than the paper's sentence does" in sentence
+    compared = _shown_verdicts(table)["Compared"].item()
+    assert row["reference"] in compared and "; this verdict says no more than the paper's sentence does" in compared
+    evidence = gather_evidence(JudgedRun(with_gaps), claims_of("fine-tuning"))
+    assert evidence["reference"].str.startswith("gap of RNN-C: ").all() and len(evidence) == 2
+    assert "says no more than the paper's sentence does" in " ".join(rules_text().split())
+    open_ = table.assign(verdict="inconclusive", synthetic=False)
+    assert describe_verdicts(open_) == "Inconclusive: fine-tuning."
+    assert "says no more" not in _shown_verdicts(open_)["Compared"].item()
 
 
 def test_overfitting_needs_networks_and_a_training_auroc():

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from rnn_transfer.evaluation import claims, label_notes, learning_curves, per_task, subgroups
 from rnn_transfer.evaluation.claim_register import CLAIMS
 from rnn_transfer.evaluation.claim_run import JudgedRun
-from rnn_transfer.evaluation.three_sources import Term
+from rnn_transfer.evaluation.three_sources import Term, three_source_differences
 from rnn_transfer.evaluation.toy import toy_evaluation
 
 KINDS = dict(Shock="phenotype", Sepsis="phenotype", Death="mortality")
@@ -131,12 +131,32 @@ def test_a_verdict_names_the_null_models_of_both_sides(ev):
     assert run.null_sides("phenotype", [Term(1, "RNN-C", 0.1)])["null_models"] == ""
     table = claims.claims_table(ev, claims=SOME)
     shown = claims._shown_verdicts(table).assign(name=table["claim"]).set_index("name")["Compared"]
-    assert shown["better than statistics"].endswith("; null models: MN-LR-2: 2 of 84; LR: 12 of 28")
+    row = table.set_index("claim").loc["better than statistics"]
+    words = f"; null models: MN-LR-2: 2 of 84; LR: 12 of 28; given fitted models {row['fitted']:+.3f}"
+    assert shown["better than statistics"].endswith(words.replace("0.", "."))
     assert "null models" not in shown["equal with all labels"]  # with all labels no fit is null
     part = claims.gather_evidence(run, SOME).query("claim == 'both degrade'").set_index("part")
     words = part.loc[[name for name in part.index if "MN-LR-2" in name], "null_models"].item()
     assert words == "MN-LR-2 at 100 %: 0 of 12; MN-LR-2 at 10 %: 2 of 72"
     assert "kept no weight" in claims._nulls_note(table)
+
+
+def test_a_part_has_its_estimate_given_fitted_models(ev):
+    "As the table of differences has it, fraction by fraction; on the logit scale and for the ratio too."
+    run = JudgedRun(ev)
+    d = three_source_differences(ev, [("MN-LR-2", "LR")], "phenotype").set_index("fraction")
+    parts = claims.gather_evidence(run, CLAIMS).set_index(["claim", "part"])
+    lead = parts.loc["better than statistics"].iloc[0]
+    assert "10 %, 100 %" in parts.loc["better than statistics"].index[0]
+    assert lead["fitted"] == pytest.approx(d["fitted"].mean()) and d["n_null"].sum() > 0
+    assert abs(lead["fitted"] - lead["estimate"]) > 1e-3
+    same = parts[(parts["null_share"] == 0) & (parts["unit"] == "AUROC")]
+    assert len(same) and same["fitted"].to_numpy() == pytest.approx(same["estimate"].to_numpy(float))
+    assert parts.loc[parts["null_share"].isna(), "fitted"].isna().all()
+    growth = parts.loc["robust"].iloc[0]
+    of = run.fitted_levels("phenotype", [Term(s, m, f) for f in (0.1, 1.0) for s, m in ((1, "MN-LR-2"), (-1, "RNN-C"))])
+    by_hand = sum((1 if t.fraction < 1 else -1) * t.factor * np.log(v / (1 - v)) for t, v in of.items())
+    assert growth["fitted"] == pytest.approx(by_hand) and growth["fitted"] != pytest.approx(growth["estimate"])
 
 
 def test_a_sum_over_unlike_tasks_counts_the_fits_that_it_uses(ev):

@@ -1,13 +1,17 @@
 "Verdicts on runs whose draws and networks are drawn again."
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from rnn_transfer.evaluation import verdict_stability as module
 from rnn_transfer.evaluation.claim_register import CLAIMS
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.evaluation.verdict_stability import (
+    _share_intervals,
     resample_run,
     stability_of_verdicts_table,
     verdict_stability,
@@ -99,3 +103,17 @@ def test_no_table_where_no_claim_has_a_verdict(ev):
     one_network = toy_evaluation({"LR": 0.5, "MN-LR-2": 0.9}, fractions=(0.1, 1.0), seeds=1, n=100)
     assert stability_of_verdicts_table(one_network) is None
     assert stability_of_verdicts_table(replace(ev, info=ev.info | dict(same_tasks=True))) is None
+
+
+def test_shares_of_resampled_runs_have_the_interval_of_scipy(ev, monkeypatch):
+    found = verdict_stability(ev, repetitions=4, claims=LEADS)
+    for row, word in product(found.to_dict("records"), ("supported", "contradicted", "inconclusive")):
+        ends = stats.binomtest(row[word], row["n"]).proportion_ci(0.95, method="wilson")
+        assert [row[f"{word}_low"], row[f"{word}_high"]] == pytest.approx([ends.low, ends.high])
+    some = found.assign(supported=[3, 4]).drop(columns=[c for c in found if c.endswith(("_low", "_high"))])
+    some = some.assign(**_share_intervals(some, 4))
+    monkeypatch.setattr(module, "verdict_stability", lambda ev, repetitions: some)
+    table = stability_of_verdicts_table(ev)
+    assert table.shown["Supported"].tolist() == ["3 [30–95 %]", "4 [51–100 %]"]  # by hand: z² = 3.84
+    assert "Wilson's 95 % interval" in table.note and "4 of them" in table.note
+    assert not any(column.endswith("_low") for column in table.shown)

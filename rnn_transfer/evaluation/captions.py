@@ -91,13 +91,18 @@ def _labels_info(prepared: PreparedCohort, test: pd.DataFrame) -> dict:
     labels = test[[task.name for task in prepared.tasks]] if prepared.sites_of_transfer else test[[]]
     return found | dict(label_counts={name: (int(of.count()), int((of == 1).sum())) for name, of in labels.items()})
 
+
+def _rules_info(prepared: PreparedCohort, manifest: dict) -> dict:
+    "The files of rules that were in force, and which sets or sites of the cohort were tested, as far as it says."
+    sets = prepared.meta.get('sets') or {}
+    tested = [*prepared.sites_of_transfer, *(name for name, held in sets.items() if 'test' in held)]
+    return dict(rules=list(manifest.get('rules') or {}), tested_parts=tested)
+
 # %% ../../nbs/evaluation/captions.ipynb #cell-010
 def run_info(
     run: Path | str,  # run folder
     prepared: PreparedCohort,  # its data
-) -> (
-    dict
-):  # source, version, licence, synthetic, flow, losses, labels, label_facts, note, fingerprint, profile, numbers …
+) -> dict:  # source, version, licence, synthetic, flow, losses, labels, label_facts, note, profile, rules, numbers …
     "Where the data come from, how many test stays there are, and which profile was run."
     manifest = read_manifest(run)
     test = prepared.stays.iloc[prepared.rows('test', prepared.sites_of_transfer)]
@@ -117,6 +122,7 @@ def run_info(
         profile=manifest.get('profile') or 'not given',
         changed=manifest.get('changed'),
         rnnc_hidden=(manifest.get('options') or {}).get('rnnc_hidden') or [],
+        **_rules_info(prepared, manifest),
         n_test=len(test),
         n_test_subjects=test['subject_id'].nunique(),
         n_stays=len(prepared.stays),

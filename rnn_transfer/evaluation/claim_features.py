@@ -109,7 +109,9 @@ def feature_fraction_test(
         values = table.to_numpy() if near_zero else 1 - table.to_numpy()
         found = interval_over_tasks_and_networks(values, model)
         name = f'{model}: fraction of features {words}'
-        return part_row(name, found, n_tasks=len(table), remark=remark, **side_columns({model: nulls}))
+        return part_row(
+            name, found, n_tasks=len(table), remark=remark, fitted=found.estimate, **side_columns({model: nulls})
+        )
 
     def test(run, kinds=BOTH_KINDS, random_tasks=True):
         present = require(run, models, kinds)
@@ -132,7 +134,13 @@ def mortality_features_test(
         found = interval_over_tasks_and_networks(values, model)
         remark = join_remarks(remark_mortality, remark_phenotypes)
         nulls = side_columns({f'{model}, mortality': of_mortality, f'{model}, phenotypes': of_phenotypes})
-        return part_row(f'{model}: used for mortality less used for a phenotype', found, remark=remark, **nulls)
+        return part_row(
+            f'{model}: used for mortality less used for a phenotype',
+            found,
+            remark=remark,
+            fitted=found.estimate,
+            **nulls,
+        )
 
     def test(run, kinds=BOTH_KINDS, random_tasks=True):
         present = require(run, models, BOTH_KINDS)
@@ -217,7 +225,8 @@ def weights_test(
         found = count(list(kept), split)
         n, n_kept = (sum(map(len, models)) for models in (tables, kept))
         nulls = side_columns({'MN-LR-1': dict(n_null=n - n_kept, n_linear=n)})
-        return found | dict(remark=join_remarks(found.get('remark', ''), *remarks)) | nulls
+        remark = join_remarks(found.get('remark', ''), *remarks)
+        return found | dict(remark=remark, fitted=found['estimate']) | nulls
 
     def test(run, kinds=BOTH_KINDS, random_tasks=False):
         if not run.weights:

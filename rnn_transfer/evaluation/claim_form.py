@@ -33,6 +33,7 @@ class Claim:
     value: float = 0.0  # the stated value that the estimate is compared with
     unit: str = 'AUROC'  # of the estimate: 'AUROC', 'logit', 'fraction', 'ratio' (a logarithm) or 'correlation'
     other_tasks: bool = False  # True: about other phenotypes, of which those run are a sample
+    caveat: str = ''  # what a verdict *supported* does not say, as the rules have it
 
     @property
     def margin(self) -> float:  # in the unit of the estimate
@@ -51,7 +52,7 @@ _RULES = {
 
 def register_table(
     claims: list,  # of Claim
-) -> pd.DataFrame:  # one row a claim: claim, section, quote, compared, rule, family, about (these or other phenotypes)
+) -> pd.DataFrame:  # one row a claim: claim, section, quote, compared, rule, family, about, caveat
     "The claims and their rules, which need no run."
 
     def row(claim):
@@ -60,6 +61,6 @@ def register_table(
         rule += ' (logits)' if claim.unit == 'logit' else ''
         about = '' if claim.kinds == ('mortality',) else 'other phenotypes' if claim.other_tasks else 'these phenotypes'
         words = dict(claim=claim.name, section=claim.section, quote=claim.quote, compared=claim.compared, rule=rule)
-        return words | dict(family=claim.family, about=about)
+        return words | dict(family=claim.family, about=about, caveat=claim.caveat)
 
     return pd.DataFrame([row(claim) for claim in claims])

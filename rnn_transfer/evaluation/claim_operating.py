@@ -24,6 +24,7 @@ from .claim_run import SMALL, fraction_counts
 from .claim_tests import part_row
 from .claims import gather_evidence, judge_families
 from .components import ThreeSourceInterval
+from .intervals import wilson_interval
 from .null_fits import side_columns
 from .sums import FractionTables, interval_of_sum
 from .three_sources import Term, system_sources
@@ -203,6 +204,16 @@ def null_sides(
     "Weights are not invented."
     return side_columns({})
 
+
+@patch
+def fitted_levels(
+    self: InventedRun,
+    kind: str,  # of task
+    terms: list,  # of Term
+) -> dict:  # empty
+    "No fit is null."
+    return {}
+
 # %% ../../nbs/evaluation/claim_operating.ipynb #cell-032
 _COUNTS = {  # claim -> estimates of its parts as published, and where the claim becomes false
     'few features': ((0.1, 0.06, 0.05), 0.25),
@@ -289,10 +300,21 @@ def simulate_verdicts(
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evaluation/claim_operating.ipynb #cell-040
+_SHARES = ('supported', 'contradicted', 'inconclusive', 'wrong', 'right')  # columns
+
+
+def _ends_of_shares(row: dict) -> dict:
+    "Wilson's interval of each share of the runs, as columns *_low and *_high."
+    ends = {name: wilson_interval(round(row[name] * row['runs']), row['runs']) for name in _SHARES}
+    return {
+        f'{name}_{end}': value for name, (low, high) in ends.items() for end, value in (('low', low), ('high', high))
+    }
+
+
 def operating_characteristics(
     verdicts: dict,  # (world, networks_sd) -> what `simulate_verdicts` returned
     claims: list = SIMULATED,  # of Claim
-) -> pd.DataFrame:  # claim, truth, world, networks_sd, supported, contradicted, inconclusive, wrong, right, reversed
+) -> pd.DataFrame:  # claim, truth, world …, a share for each verdict, wrong, right, reversed, runs; *_low, *_high
     "How often each verdict was given, and was wrong, for every claim and world in which it is true or false."
     rows = []
     for (world, networks_sd), claim in product(verdicts, claims):
@@ -305,5 +327,6 @@ def operating_characteristics(
         right, wrong = ('supported', 'contradicted') if holds else ('contradicted', 'supported')
         key = dict(claim=claim.name, truth='true' if holds else 'false', world=world, networks_sd=networks_sd)
         both = 2 * shares['supported'] * shares['contradicted']  # of two independent runs
-        rows.append(key | shares | dict(wrong=shares[wrong], right=shares[right], reversed=both, runs=len(words)))
+        row = key | shares | dict(wrong=shares[wrong], right=shares[right], reversed=both, runs=len(words))
+        rows.append(row | _ends_of_shares(row))
     return pd.DataFrame(rows)

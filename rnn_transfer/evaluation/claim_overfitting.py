@@ -40,7 +40,7 @@ def _gap_of(gaps: JudgedRun, kind: str, model: str, fraction: float) -> str:
         found = gaps.combine(kind, [Term(1, model, fraction)])
     except NotRun:
         return ''
-    return f'{model}: {format_estimate(found.estimate, *found.interval, sign=True)}'
+    return f'gap of {model}: {format_estimate(found.estimate, *found.interval, sign=True)}'
 
 
 def _spread(gaps: JudgedRun, kind: str, terms: list) -> dict:
@@ -57,7 +57,7 @@ def _gap_part(run: JudgedRun, gaps: JudgedRun, kind: str, model: str, random_tas
     every = fractions_for(run, kind, 'every')
     smallest = format_percent(every[0])
     found = gaps.combine(kind, [Term(1, model, every[0])], random_tasks)
-    more = dict(remark=_gap_of(gaps, kind, 'RNN-C', every[0]))
+    more = dict(reference=_gap_of(gaps, kind, 'RNN-C', every[0]))
     if len(every) > 1:
         more |= _spread(gaps, kind, [Term(1, model, every[0]), Term(-1, model, every[-1])])
     return part_row(f'{kind}, {smallest}: {model} on its training stays − the test stays', found, **more)

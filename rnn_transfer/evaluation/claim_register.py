@@ -87,6 +87,10 @@ _GENERIC = [
         relation='higher',
         test=overfitting_test('MN-FT'),
         family='fine-tuning',
+        caveat=(
+            "says no more than the paper's sentence does: "
+            'any model that was fitted ranks its own stays better to some degree'
+        ),
     ),
 ]
 

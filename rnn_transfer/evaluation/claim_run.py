@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MIN_STAYS', 'MIN_VAL_POSITIVES', 'FINE_BELOW', 'FINE', 'SMALL', 'LARGE', 'NotRun', 'JudgedRun', 'fraction_counts',
-           'fitted_names', 'uses_fine']
+           'fitted_names', 'uses_fine', 'primary_differences', 'describe_lambda_rules']
 
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-002
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-003
 import pandas as pd
@@ -19,7 +20,14 @@ from .components import ThreeSourceInterval
 from .formats import format_percent
 from .null_fits import side_columns
 from .results import Evaluation
-from .three_sources import Term, combined_interval, count_term_nulls, sum_by_task
+from rnn_transfer.evaluation.three_sources import (
+    Term,
+    combined_interval,
+    count_term_nulls,
+    fitted_averages,
+    sum_by_task,
+    three_source_differences,
+)
 from ..learning.systems import is_pooled, parse_model
 
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-007
@@ -131,6 +139,36 @@ def uses_fine(
     "Whether any system of the run was fitted by the fine grid, so that the two rules differ."
     return any(parse_model(m, check=False).criterion == FINE for m in run.models)
 
+# %% ../../nbs/evaluation/claim_run.ipynb #455d3e11
+_LAMBDA_RULES = {True: 'cross-validation on a fine grid', False: "the paper's rule"}  # by whether it is the fine grid
+
+
+def primary_differences(
+    run: JudgedRun,  # a run
+    pairs: list,  # (a, b): systems that were run, without a selection criterion; the second is subtracted
+    kind: str,  # of task
+    fractions: list | None = None,  # of the labels; None: all that were run
+) -> pd.DataFrame:  # as `three_source_differences` of a and b, and fits (of a), fits_versus, lambda_rule
+    "Paired differences of the fits that stand for two systems at each fraction, and how their λ was chosen."
+    found = []
+    wanted = [f for f in run.all_fractions(kind) if fractions is None or f in fractions]
+    for (a, b), fraction in product(pairs, wanted):
+        names = fitted_names(run, [a, b], kind, fraction)
+        rule = _LAMBDA_RULES[FINE in {parse_model(name, check=False).criterion for name in names.values()}]
+        d = three_source_differences(run.ev, [(names[a], names[b])], kind, [fraction])
+        found.append(d.assign(model=a, versus=b, fits=names[a], fits_versus=names[b], lambda_rule=rule))
+    return pd.concat(found or [pd.DataFrame()], ignore_index=True)
+
+
+def describe_lambda_rules(
+    d: pd.DataFrame,  # as `primary_differences`
+) -> str:  # such as `λ by the paper's rule`; with the fractions where there are two rules
+    "How λ of linear systems was chosen at which fractions."
+    rules = {rule: sorted(of['fraction'].unique()) for rule, of in d.groupby('lambda_rule', sort=False)}
+    if len(rules) == 1:
+        return f'λ by {next(iter(rules))}'
+    return 'λ by ' + ', by '.join(f'{rule} at {", ".join(map(format_percent, at))}' for rule, at in rules.items())
+
 # %% ../../nbs/evaluation/claim_run.ipynb #cell-027
 def _with_names(run: JudgedRun, kind: str, terms: list) -> list:
     "The same terms, of the fits that stand for their systems."
@@ -188,3 +226,14 @@ def null_sides(
         for column in side:
             side[column] += counts[column]
     return side_columns(sides)
+
+# %% ../../nbs/evaluation/claim_run.ipynb #1980c418
+@patch
+def fitted_levels(
+    self: JudgedRun,
+    kind: str,  # of task
+    terms: list,  # of Term, systems without a selection criterion
+) -> dict:  # each of the terms -> weighted AUROC given fitted models, as `fitted_averages`
+    "The level of each term of a sum without null models."
+    found = fitted_averages(self.ev, kind, _with_names(self, kind, terms))
+    return {term._replace(model=term.model.partition(':')[0]): level for term, level in found.items()}

@@ -16,6 +16,7 @@ from .claim_register import CLAIMS
 from rnn_transfer.evaluation.claim_rules import (
     RULES_FILE,
     Judgement,
+    choose_shown_part,
     family_verdicts,
     found_sha256,
     judge_parts,
@@ -26,7 +27,7 @@ from rnn_transfer.evaluation.claim_rules import (
 from .claim_run import FINE_BELOW, JudgedRun, NotRun, uses_fine
 from .claim_tests import CENSORED
 from .components import MIN_DRAWS, MIN_NETWORKS, POWER
-from .formats import format_estimate
+from .formats import format_estimate, format_p_value
 from .layout import ReportTable, Section, format_frame
 from .results import Evaluation
 
@@ -34,10 +35,11 @@ from .results import Evaluation
 _SELECTIONS = {True: 'primary', False: "the paper's λ rule"}
 _EVIDENCE = ['claim', 'selection', 'relation', 'at', 'unit', 'part', 'estimate', 'low', 'high', 'se', 'df']
 _EVIDENCE += ['n_draws', 'n_networks', 'detectable', 'p_support', 'p_contradict', 'spread', 'spread_low', 'spread_high']
-_EVIDENCE += ['n_tasks', 'n_ahead', 'null_models', 'null_share', 'few', 'reason']  # columns of claims_parts.csv
+_EVIDENCE += ['n_tasks', 'n_ahead', 'fitted', 'null_models', 'null_share', 'reference']
+_EVIDENCE += ['few', 'reason']  # columns of claims_parts.csv
 _WORDS = 'words'  # the part in words, where it has some; not in the file
 
-
+# %% ../../nbs/evaluation/claims.ipynb #f8796110
 def _claim_evidence(run: JudgedRun, claim: Claim) -> list:
     "The rows of one claim; one row with the reason where it cannot be tested."
     key = dict(claim=claim.name, selection=_SELECTIONS[run.primary], relation=claim.relation)
@@ -98,6 +100,17 @@ def _format_amount(row: dict, unit: str) -> str:
     return one if pd.isna(row['low']) else f'{one} [{low}, {high}]'
 
 
+def _format_fitted(row: dict) -> str:
+    "The estimate of the part shown without null models, in its unit; a dash where nothing remains."
+    if pd.isna(row['fitted']):
+        return '–'
+    if row['unit'] == 'ratio':
+        return f'× {np.exp(row["fitted"]):.2f}'
+    if row['unit'] == 'fraction':
+        return f'{100 * row["fitted"]:.1f} %'
+    return format_estimate(row['fitted'], sign=True) + ' logits' * (row['unit'] == 'logit')
+
+
 def _format_detectable(row: dict, unit: str) -> str:
     "The smallest difference that could have been found, in the unit of the estimate."
     if pd.isna(row['detectable']):
@@ -108,7 +121,7 @@ def _format_detectable(row: dict, unit: str) -> str:
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-016
 _NUMBERS = ['part', 'estimate', 'low', 'high', 'n_draws', 'n_networks', 'spread', 'spread_low', 'spread_high']
-_NUMBERS += ['null_models', 'null_share']
+_NUMBERS += ['fitted', 'null_models', 'null_share', 'reference']
 
 
 def _spread_words(row: dict, unit: str) -> str:
@@ -118,38 +131,45 @@ def _spread_words(row: dict, unit: str) -> str:
     ends = row['spread'], row['spread_low'], row['spread_high']
     return f'few labels less many: {format_estimate(*ends, sign=True)}'
 
-
+# %% ../../nbs/evaluation/claims.ipynb #b994225e
 def _verdict_row(run: JudgedRun, claim: Claim, parts: pd.DataFrame, judged: tuple | None) -> dict:
-    "The verdict on one claim and its weakest part, from the rows of its evidence."
+    "The verdict on one claim and the part to show, from the rows of its evidence."
     if judged is None:
         reason = parts['reason'].iloc[0]
         return dict(verdict='not run', shown='–', could_find='–', tasks='', n_parts=0, reason=reason)
     judgement, verdict = judged
-    weakest = parts.iloc[judgement.weakest].to_dict()
+    rule = claim.relation, claim.value, claim.margin
+    position, why = choose_shown_part(parts.assign(few=parts['few'].astype(bool)), verdict.verdict, *rule)
+    part = parts.iloc[position].to_dict()
     missing = [f'no {kind} task in this run' for kind in claim.kinds if kind not in run.kinds]
-    n_parts = f'weakest of {len(parts)} parts' if len(parts) > 1 else ''
-    row = {name: weakest[name] for name in _NUMBERS} | dict(detectable=weakest['detectable'])
+    row = {name: part[name] for name in _NUMBERS} | dict(detectable=part['detectable'])
     return row | dict(
         verdict=verdict.verdict,
         p=verdict.p,
-        shown=_format_amount(weakest, claim.unit),
-        could_find=_format_detectable(weakest, claim.unit),
-        tasks='' if pd.isna(weakest['n_ahead']) else f'{weakest["n_ahead"]:g} of {weakest["n_tasks"]:g}',
+        p_part=part['p_contradict' if verdict.verdict == 'contradicted' else 'p_support'],
+        shown=_format_amount(part, claim.unit),
+        could_find=_format_detectable(part, claim.unit),
+        unit=claim.unit,
+        tasks='' if pd.isna(part['n_ahead']) else f'{part["n_ahead"]:g} of {part["n_tasks"]:g}',
         n_parts=len(parts),
-        reason=join_remarks(judgement.remark, weakest['reason'], n_parts, *missing, _spread_words(weakest, claim.unit)),
+        why_part=f'{why} of {len(parts)} parts' if len(parts) > 1 else '',
+        reason=join_remarks(judgement.remark, part['reason'], *missing, _spread_words(part, claim.unit)),
     )
 
 # %% ../../nbs/evaluation/claims.ipynb #cell-018
-_VERDICTS = ['claim', 'section', 'quote', 'compared', 'rule', 'family', 'about', 'selection', 'verdict', 'shown']
+_VERDICTS = ['claim', 'section', 'quote', 'compared', 'rule', 'family', 'about', 'caveat', 'selection']
+_VERDICTS += ['verdict', 'shown', 'unit']
 _VERDICTS += ['could_find', 'part', 'tasks', 'estimate', 'low', 'high', 'n_draws', 'n_networks', 'detectable', 'p']
-_VERDICTS += ['spread', 'spread_low', 'spread_high', 'null_models', 'null_share', 'n_parts', 'reason']  # of claims.csv
+_VERDICTS += ['spread', 'spread_low', 'spread_high', 'fitted', 'null_models', 'null_share', 'reference']
+_VERDICTS += ['n_parts', 'why_part']
+_VERDICTS += ['p_part', 'reason']  # of claims.csv; p_part: one-sided, for the verdict, of the part shown alone
 
 
 def judge_claims(
     run: JudgedRun,  # a run, and how λ was chosen
     claims: list = CLAIMS,  # of Claim
     evidence: pd.DataFrame | None = None,  # what `gather_evidence` returns for them; None: gathered here
-) -> pd.DataFrame:  # one row a claim, columns as in claims.csv; the numbers are those of the weakest part
+) -> pd.DataFrame:  # one row a claim, columns as in claims.csv; the numbers are those of `part`
     "Every claim with estimate, interval and verdict, by one selection criterion for λ."
     evidence = gather_evidence(run, claims) if evidence is None else evidence
     judged, parts = judge_families(claims, evidence), dict(list(evidence.groupby('claim')))
@@ -184,6 +204,14 @@ def claims_table(
 _WORD_ORDER = ('supported', 'contradicted', 'inconclusive', 'inconclusive: too few draws', 'not run')
 
 
+def _name_with_caveat(row: dict) -> str:
+    "A claim by name; a supported one with a caveat says it, next to its number and what that is compared with."
+    if not row['caveat'] or row['verdict'] != 'supported':
+        return row['claim']
+    numbers = join_remarks(row['shown'], row['reference'], row['caveat'])
+    return f'{row["claim"]} ({numbers})'
+
+
 def describe_verdicts(
     table: pd.DataFrame,  # as `claims_table` returns
 ) -> str:  # one sentence for each verdict that occurs
@@ -193,7 +221,8 @@ def describe_verdicts(
     for word in _WORD_ORDER:
         names = primary.loc[primary['verdict'] == word, 'claim']
         if len(names):
-            listed = 'every other claim' if word == 'not run' and len(sentences) else '; '.join(names)
+            listed = '; '.join(map(_name_with_caveat, primary[primary['verdict'] == word].to_dict('records')))
+            listed = 'every other claim' if word == 'not run' and len(sentences) else listed
             sentences.append(f'{word.capitalize()}: {listed}.')
     if table['synthetic'].any():
         sentences.append('The data are synthetic: nothing follows about medicine.')
@@ -204,7 +233,11 @@ _VERDICTS_NOTE = (
     'Intervals over test patients, draws of the labels and networks (95 %, each claim alone); a verdict needs a p of '
     f'.05 or less after Holm\'s adjustment within its family. At least {MIN_DRAWS} draws and {MIN_NETWORKS} networks '
     f'are needed; the initial weights of RNN-C are part of its draw. Could find: the smallest true difference that '
-    f'{100 * POWER:.0f} % of such runs find, the claim taken alone. Of several parts the weakest is shown. '
+    f'{100 * POWER:.0f} % of such runs find, the claim taken alone. '
+    'Of several parts one is shown, named under Part: the smallest lead (the largest number where the claim is of at '
+    'most a value, the one furthest from it where it is of equality), of an '
+    'inconclusive claim among those that leave it open; or the part that contradicts. p: one-sided, of '
+    'the part shown alone. '
 )
 _SELECTION_NOTE = (
     f'Primary: below {FINE_BELOW:,} labelled stays λ of linear systems by repeated cross-validation on a fine grid, '
@@ -228,7 +261,8 @@ def _nulls_note(table: pd.DataFrame) -> str:
     if table['null_share'].gt(0).any():
         return (
             'Null models: how many fits of each side of the part shown kept no weight and predict the same for '
-            'everybody; a side that is not linear has none. Where a row names none, no fit of its part is null. '
+            'everybody; a side that is not linear has none. Given fitted models: the estimate without them; a pair is '
+            'left out where either of its fits is null. Where a row names none, no fit of its part is null. '
         )
     return 'No fit that a row shown here rests on is a null model. ' if table['null_share'].notna().any() else ''
 
@@ -239,15 +273,33 @@ def _name_selections(table: pd.DataFrame) -> list[str]:
     same = table['claim'].map(numbers) & table['estimate'].notna() & (table['selection'] == _SELECTIONS[True])
     return np.where(same, "primary: the fits of the paper's rule", table['selection']).tolist()
 
+# %% ../../nbs/evaluation/claims.ipynb #9fee4338
+def _name_part(why: str | float, part: str | float) -> str:
+    "Which part a row shows, and why; a dash where the claim was not run."
+    return '–' if pd.isna(part) else f'{why}: {part}' if why and not pd.isna(why) else str(part)
+
+
+def _notes_on_part(row: dict) -> str:
+    "Null models of the part shown and what remains without them, a number to compare it with, and the caveat."
+    notes = []
+    if row['null_share'] > 0:
+        notes = [f'null models: {row["null_models"]}', f'given fitted models {_format_fitted(row)}']
+    if isinstance(row['reference'], str) and row['reference']:
+        notes.append(row['reference'])
+    if row['caveat'] and row['verdict'] == 'supported':
+        notes.append(f'this verdict {row["caveat"]}')
+    return ''.join(f'; {note}' for note in notes)
+
 
 def _shown_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     "The claims as text."
     columns = dict(section='Section', quote='Claim', compared='Compared', shown='Estimate', could_find='Could find')
     columns |= dict(verdict='Verdict')
     shown = table[list(columns)].rename(columns=columns)
+    shown.insert(3, 'Part', [_name_part(*names) for names in zip(table['why_part'], table['part'])])
+    shown.insert(5, 'p', list(map(format_p_value, table['p_part'])))
     shown['Claim'] = [f'“{quote}”' for quote in table['quote']]
-    has_null = table['null_share'].gt(0)
-    shown['Compared'] += np.where(has_null, '; null models: ' + table['null_models'].astype(str), '')
+    shown['Compared'] += [_notes_on_part(row) for row in table.to_dict('records')]
     if table['selection'].nunique() > 1:
         shown.insert(2, 'λ', _name_selections(table))
     return shown
@@ -256,6 +308,14 @@ def _shown_verdicts(table: pd.DataFrame) -> pd.DataFrame:
 CLAIMS_TITLE = 'The claims of the paper'  # the section that comes before all others
 
 
+_PARTS_HEADINGS = {'Fitted': 'Given fitted models', 'Null share': 'Share of null models'}
+_PARTS_NOTE = (
+    'Given fitted models: the estimate of the fits that have weights; a pair is left out where either fit is null, and '
+    'a dash stands where nobody counts weights. Share of null models: that of the side with more of them. Reference: '
+    'a number to compare the part with, which decides nothing. '
+)
+
+# %% ../../nbs/evaluation/claims.ipynb #b9831d9f
 def section(
     ev: Evaluation,  # of a run, with its bootstrap replicates
 ) -> Section:  # claims, claims_rules, claims_parts; without a run folder no claim about weights can be judged
@@ -266,15 +326,18 @@ def section(
     table, evidence = _judge_by_each_criterion(ev, weights, CLAIMS)
     shown = _shown_verdicts(table)
     rules = shown[['Section', 'Claim', 'Verdict']].assign(Rule=table['rule'], Family=table['family'])
+    rules['Rule'] += np.where(table['caveat'] != '', '; a verdict supported ' + table['caveat'], '')
     rules = rules.assign(About=table['about'].replace('', '–'), Remark=table['reason'].replace('', '–'))
     evidence = evidence[_EVIDENCE]
     numbers = evidence.select_dtypes('float').columns
     parts = format_frame(evidence.assign(**{c: evidence[c].round(4) for c in numbers}))
+    parts = parts.rename(columns=_PARTS_HEADINGS)
     by_rules = _SELECTION_NOTE if table['selection'].nunique() > 1 else ''
     bounds = _CENSORED_NOTE if evidence['reason'].astype(str).str.contains(CENSORED).any() else ''
     note = f'{_VERDICTS_NOTE}{_nulls_note(table)}{by_rules}{bounds}{_rules_note()}'
     every = (
-        f'A part is one comparison that a verdict rests on; a claim is supported if all its parts are. {_rules_note()}'
+        'A part is one comparison that a verdict rests on; a claim is supported if all its parts are. '
+        f'{_PARTS_NOTE}{_rules_note()}'
     )
     tables = [
         ReportTable('claims', 'What the paper claims, and what this run shows', table, shown, note),

@@ -15,7 +15,7 @@ import pandas as pd
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-004
 from .comparisons import wilcoxon_over_tasks
 from .delong import Comparison, bootstrap_vs_delong
-from .formats import format_column, format_estimate, format_percent
+from .formats import format_column, format_estimate, format_p_value, format_percent
 from .intervals import CONFIDENCE_LEVEL, Interval
 from rnn_transfer.evaluation.layout import (
     COMPARISONS_WITH_FURTHER,
@@ -129,13 +129,6 @@ def four_tests_frame(
     return sort_by_kind(ev, pd.concat(found, ignore_index=True), ['fraction'])
 
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-026
-def _format_p(p: float) -> str:
-    "A p value; a dash where it is null."
-    if pd.isna(p):
-        return '–'
-    return '< .001' if p < 0.001 else format_estimate(p)
-
-
 def _format_ends(low: float, high: float) -> str:
     "An interval without its estimate; a dash where it is null."
     return '–' if pd.isna(low) else f'[{format_estimate(low, sign=True)}, {format_estimate(high, sign=True)}]'
@@ -173,7 +166,7 @@ def four_tests_table(
     shown['Tasks higher'] = [f'{a} of {n}' for a, n in zip(d['n_ahead'], d['n_tasks'])]
     ranks = zip(d['rank_biserial'], d['n_tasks'])
     shown['Rank-biserial'] = ['–' if n < 2 else format_estimate(v, sign=True) for v, n in ranks]
-    shown['p (Wilcoxon, Holm)'] = [_format_p(v) for v in d['p_holm']]
+    shown['p (Wilcoxon, Holm)'] = list(map(format_p_value, d['p_holm']))
     return ReportTable('tests', 'One difference, tested in four ways', d, shown, _TESTS_NOTE)
 
 # %% ../../nbs/evaluation/difference_tests.ipynb #cell-031

@@ -15,8 +15,10 @@ from fastcore.xml import FT, NotStr, ft, to_xml
 
 # %% ../../nbs/evaluation/report.ipynb #cell-004
 from .captions import data_caption
+from .claim_rules import describe_known
+from .claim_run import JudgedRun, describe_lambda_rules, primary_differences
 from .claims import CLAIMS_TITLE, describe_verdicts
-from .differences import describe_differences, paired_differences
+from .differences import describe_differences
 from .formats import format_column
 from .label_notes import describe_exploratory, describe_labels
 from rnn_transfer.evaluation.layout import (
@@ -31,7 +33,6 @@ from .limits import describe_limits, describe_small_test_set
 from .plotting import ReportFigure
 from .results import Evaluation
 from .run_folder import describe_missing_steps
-from .three_sources import three_source_differences
 from ..utilities.display import undrawable_names
 from ..utilities.errors import BadInput
 
@@ -72,13 +73,27 @@ def render_item(
 _COMPARED = ('RNN-C', 'LR', 'untrained-LR-2')  # the systems whose difference to MN-LR-2 answers the paper's question
 
 
+def _primary_differences(ev, kind, fractions=None) -> pd.DataFrame:
+    "MN-LR-2 against each of them, of the fits that the verdicts rest on."
+    return primary_differences(JudgedRun(ev), compared_pairs(ev, [('MN-LR-2', m) for m in _COMPARED]), kind, fractions)
+
+
+def _with_rules(found: list) -> str:
+    "Sentences, each with how λ was chosen; that comes once where it is the same in all of them."
+    sentences, rules = zip(*found)
+    if len(set(rules)) == 1:
+        return f'{" ".join(sentences)} All of these: {rules[0]}.'
+    return ' '.join(f'{sentence.removesuffix(".")} ({rule}).' for sentence, rule in found)
+
+
 def _describe_kind(ev, kind) -> str:
     "Where MN-LR-2 is higher or lower over patients, draws and networks, for one kind of task."
-    d = three_source_differences(ev, compared_pairs(ev, [('MN-LR-2', m) for m in _COMPARED]), kind)
+    d = _primary_differences(ev, kind)
     if not len(d):
         return ''
     d.loc[d['inconclusive'] != '', ['low', 'high']] = np.nan
-    return ' '.join(describe_differences(g) for _, g in d.groupby('versus', sort=False))
+    found = [(describe_differences(g), describe_lambda_rules(g)) for _, g in d.groupby('versus', sort=False)]
+    return _with_rules(found)
 
 
 def _describe_answer(ev, claims) -> list:
@@ -94,12 +109,16 @@ def _describe_answer(ev, claims) -> list:
 # %% ../../nbs/evaluation/report.ipynb #cell-017
 def _describe_estimates(ev) -> list:
     "Differences of an exploratory run as elements: numbers without a verdict, for each kind of task."
-    differences, found = paired_differences(ev), []
-    for kind in ev.kinds if len(differences) else []:
-        d = differences[(differences['task_kind'] == kind) & differences['versus'].isin(_COMPARED)]
-        d, names = d[d['fraction'].isin(few_and_all_fractions(ev))], name_fractions(ev, kind)
-        numbers = format_column(d, 'difference low high', sign=True)
-        words = [f'{r.model} − {r.versus}, {names[r.fraction]}: {n}' for r, n in zip(d.itertuples(), numbers)]
+    found = []
+    for kind in ev.kinds:
+        d, names = _primary_differences(ev, kind, few_and_all_fractions(ev)), name_fractions(ev, kind)
+        if not len(d):
+            continue
+        numbers = format_column(d, 'patients_value patients_low patients_high', sign=True)
+        words = [
+            f'{r.model} − {r.versus}, {names[r.fraction]}, λ by {r.lambda_rule}: {n}'
+            for r, n in zip(d.itertuples(), numbers)
+        ]
         found.append(ft('li', ft('strong', f'{kind_title(ev, kind)}, over patients alone. '), '; '.join(words)))
     return [ft('ul', *found)] * bool(found)
 
@@ -119,7 +138,9 @@ def _notices(ev: Evaluation) -> list:
     if boxes:
         found.append(('', f'No installed font has all characters of {", ".join(boxes[:5])}: figures show boxes there.'))
     found.append(('Not finished. ', describe_missing_steps(ev.folder) if ev.folder else ''))
-    found.append(('Exploratory. ', describe_exploratory(ev)))
+    exploratory = describe_exploratory(ev)
+    found.append(('Exploratory. ', exploratory))
+    found.append(('Not blind. ', '' if exploratory else describe_known(ev.info)))
     return [ft('div', *([ft('strong', bold)] * bool(bold)), text, cls='notice') for bold, text in found if text]
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Sources', 'system_sources', 'system_rows', 'Term', 'complete_rows', 'combined_interval', 'sum_by_task',
-           'count_term_nulls', 'system_interval', 'difference_interval', 'three_source_frame',
+           'count_term_nulls', 'fitted_averages', 'system_interval', 'difference_interval', 'three_source_frame',
            'three_source_differences']
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-002
@@ -266,6 +266,22 @@ def count_term_nulls(
         for i, term in enumerate(of_fraction):
             r = ev.results.iloc[fits[i].unique()]
             found[term] = count_nulls(r, is_null_fit(r))
+    return found
+
+# %% ../../nbs/evaluation/three_sources.ipynb #28461bce
+def fitted_averages(
+    ev: Evaluation,  # of a run
+    kind: str,  # of task
+    terms: list[Term],  # as for `combined_interval`, of different systems or fractions
+) -> dict:  # Term -> weighted AUROC; NaN where every cell has a null model; empty where the terms share no fit
+    "The average of each term of a sum given fitted models."
+    is_null = ev.remember(('null fits',), lambda: is_null_fit(ev.results))
+    found = {}
+    for fits, of_fraction in zip(*_fits_of_sum(ev, kind, terms)):
+        positions = fits[list(range(len(of_fraction)))].to_numpy()
+        kept = positions[~is_null[positions].any(axis=1)]
+        averages = [ev.average(rows, only=1)[0] if len(rows) else np.nan for rows in kept.T]
+        found |= dict(zip(of_fraction, map(float, averages)))
     return found
 
 # %% ../../nbs/evaluation/three_sources.ipynb #cell-029

@@ -17,6 +17,7 @@ from .claim_register import CLAIMS
 from .claim_run import JudgedRun
 from .claims import judge_claims
 from .components import TOO_FEW
+from .intervals import wilson_interval
 from .layout import ReportTable
 from .results import Evaluation
 from ..learning.systems import parse_model
@@ -81,11 +82,20 @@ def resample_run(
 _WORDS = ('supported', 'contradicted', 'inconclusive')
 
 
+def _share_intervals(counts: pd.DataFrame, n: int) -> dict:
+    "Wilson's interval of the share of each verdict among n resampled runs; empty without one."
+    found = {}
+    for word in _WORDS if n else ():
+        ends = [wilson_interval(k, n) for k in counts[word]]
+        found |= {f'{word}_low': [low for low, _ in ends], f'{word}_high': [high for _, high in ends]}
+    return found
+
+
 def verdict_stability(
     ev: Evaluation,  # of a run
     repetitions: int = 20,  # resampled runs
     claims: list = CLAIMS,  # of Claim
-) -> pd.DataFrame:  # a row for each claim with a verdict: claim, verdict, supported, contradicted, inconclusive, n
+) -> pd.DataFrame:  # a row for each claim with a verdict: claim, verdict; for each word a count and *_low, *_high; n
     "How often each verdict, by the primary selection criterion, comes again with other draws and networks."
     judged = judge_claims(JudgedRun(ev), claims).set_index('claim')['verdict']
     judged = judged[~judged.isin(['not run', TOO_FEW])]
@@ -94,7 +104,8 @@ def verdict_stability(
         run = JudgedRun(resample_run(ev, seeded_rng('verdicts again', i)))
         rows.append(judge_claims(run, claims).set_index('claim')['verdict'])
     counts = {word: [sum(row[name] == word for row in rows) for name in judged.index] for word in _WORDS}
-    return judged.rename('verdict').reset_index().assign(**counts, n=len(rows))
+    found = judged.rename('verdict').reset_index().assign(**counts, n=len(rows))
+    return found.assign(**_share_intervals(found, len(rows)))
 
 # %% ../../nbs/evaluation/verdict_stability.ipynb #20ea3d32
 _NOTE = (
@@ -102,7 +113,8 @@ _NOTE = (
     'this run, and all claims are judged again; test patients and tasks stay. *Other*: too few draws or networks, or '
     'not run; claims on the weights of models are left out, of the adjustment too. The shares are bounds from above: '
     'resampled runs lie around this one, and vary less than new ones. A verdict that seldom comes again rests on the '
-    'luck of these draws and networks. '
+    'luck of these draws and networks. In brackets Wilson\'s 95 % interval of the share, for the number of resampled '
+    'runs alone: with {n} of them a share is known no better. '
 )
 
 
@@ -115,12 +127,16 @@ def stability_of_verdicts_table(
     if not len(found):
         return None
     names = dict(claim='Claim', verdict='Verdict of the run', supported='Supported', contradicted='Contradicted')
-    shown = found.rename(columns=names | dict(inconclusive='Inconclusive'))
+    names |= dict(inconclusive='Inconclusive')
+    shown = found[list(names)].rename(columns=names)
+    for word in _WORDS:
+        ends = zip(found[word], found[f'{word}_low'], found[f'{word}_high'])
+        shown[names[word]] = [f'{k} [{100 * low:.0f}–{100 * high:.0f} %]' for k, low, high in ends]
     shown['Other'] = found['n'] - found[list(_WORDS)].sum(axis=1)
     return ReportTable(
         'stability_claims',
         'How often the verdicts come again',
         found,
-        shown.drop(columns='n'),
+        shown,
         _NOTE.format(n=found['n'].max()),
     )
