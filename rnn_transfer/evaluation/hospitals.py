@@ -23,7 +23,7 @@ from .claim_rules import MARGIN
 from .components import MIN_DRAWS, MIN_NETWORKS
 from .controls import shuffled_frame
 from .formats import format_column, format_estimate, format_most_labels, format_percent
-from .hospital_differences import difference_table, format_judged
+from .hospital_differences import exploratory_difference_table, format_judged
 from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, describe_known_system, sort_by_kind
 from .learning_curves import draw_learning_curves
@@ -392,5 +392,5 @@ def section(
         verdicts = verdicts.assign(verdict='does not count')
     sentences = [ev.info['roles'], _answer(verdicts, why, total), _describe_oracle(ev)]
     items = [*sentences, _verdict_table(verdicts, rules.sha256)]
-    items += [_curve_table(curves), _curve_figure(ev, curves), difference_table(ev)] if len(curves) else []
+    items += [_curve_table(curves), _curve_figure(ev, curves), exploratory_difference_table(ev)] if len(curves) else []
     return Section('Across hospitals', [*items, _saved_table(ev), _recalibration_table(ev)])
