@@ -205,17 +205,12 @@ _CURVES = ('MN-LR-2:fine', 'MN-LR-2', 'LR:fine', 'LR', 'RNN-C', 'MN-FT', *_POOLE
 _CURVES += ('masks-LR:fine', 'masks-LR', 'clock-LR:fine', 'clock-LR')
 # in the table alone: with them the figure could not be read
 _CARRIED = (*SAME_TASK_SYSTEMS, *CARRIED_SYSTEMS)
-_NOT_DRAWN = (*_CARRIED, 'untrained-LR-2:fine', 'untrained-LR-2', 'LR:ridge', 'MN-LR-2:ridge')
+_NOT_DRAWN = (*_CARRIED, 'untrained-LR-2:fine', 'LR:ridge', 'MN-LR-2:ridge')
 
 
 def _curve_models(ev: Evaluation) -> list[str]:
     "The systems that are drawn: with the selection criterion `fine` where it was run, else plain."
-    return _fine_or_plain(ev, _CURVES)
-
-
-def _fine_or_plain(ev: Evaluation, models: tuple) -> list[str]:
-    "Those of some systems that were run; none plain that was run with the selection criterion `fine`."
-    run = [m for m in models if m in ev.models]
+    run = [m for m in _CURVES if m in ev.models]
     return [m for m in run if f'{m}:fine' not in run]
 
 
@@ -235,7 +230,7 @@ def curve_frame(
     ev: Evaluation,  # of a run between sites
 ) -> pd.DataFrame:  # task_kind, model, fraction, value, low, high, n_draws, n_networks, inconclusive
     "AUROC with intervals over three sources."
-    models = [*_curve_models(ev), *_fine_or_plain(ev, _NOT_DRAWN)]
+    models = [*_curve_models(ev), *[m for m in _NOT_DRAWN if m in ev.models]]
     rows = []
     for kind, model, fraction in product(ev.kinds, models, ev.fractions):
         found = system_interval(ev, model, kind, fraction)
@@ -365,8 +360,10 @@ def _curve_table(d: pd.DataFrame) -> ReportTable:
     return ReportTable('hospitals_systems', 'AUROC at the new site', d, shown, note)
 
 
-def _curve_figure(ev: Evaluation, d: pd.DataFrame) -> ReportFigure:
-    "The learning curves."
+def _curve_figure(ev: Evaluation, d: pd.DataFrame) -> ReportFigure | None:
+    "The learning curves; None where the table alone has the systems that were run."
+    if not set(d['model']) & {*_curve_models(ev), 'zero-shot'}:
+        return None
     names = ', '.join(_curve_models(ev))
     alt = f'AUROC over the labels of the new site: {names}; dashed: the classifier of the source. Numbers: the table.'
     note = 'Dashed: the classifier of the source, without a label. Bars are intervals over three sources.'
