@@ -96,7 +96,7 @@ MENU = [
                     "trees",
                     "zero_shot",
                 ),
-                *("score_baseline", "pooled", "outputs"),
+                *("score_baseline", "pooled", "carried", "outputs"),
             )
         ],
     ),
@@ -145,7 +145,8 @@ MENU = [
                 *("run_folder", "measures", "intervals", "delong", "comparisons", "label_efficiency"),
                 *("components", "component_coverage", "sums", "null_fits", "three_sources", "source_tables"),
                 *("scoring", "results", "formats", "captions", "layout", "plotting", "toy"),
-                *("label_notes", "hospitals", "learning_curves", "differences", "difference_tests", "labels_saved"),
+                *("label_notes", "hospitals", "hospital_differences", "learning_curves", "differences"),
+                *("difference_tests", "labels_saved"),
                 *("controls", "variance", "stability", "sparsity", "features", "per_task"),
                 *("calibration", "calibration_lines", "decision_curves", "subgroups", "provenance"),
                 *("claim_rules", "claim_run", "claim_tests", "claim_overfitting", "claim_features"),

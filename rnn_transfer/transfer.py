@@ -17,6 +17,7 @@ import pandas as pd
 
 # %% ../nbs/03_transfer.ipynb #b4b6a0d1
 from .data import PreparedCohort
+from .learning.carried import carried_models, reason_not_carried
 from .learning.fast_gru import use_fast_gru
 from .learning.features import model_features
 from .learning.fine_grid import FINE_CRITERIA, fit_fine_grid
@@ -35,6 +36,7 @@ from rnn_transfer.learning.systems import (
     SYSTEM_NAMES,
     SystemId,
     is_pooled,
+    needs_no_label,
     parse_model,
 )
 from .learning.training import DEFAULT_SETTINGS, Diverged, TrainSettings, torch_threads
@@ -180,11 +182,24 @@ def _make_recurrent_fitter(ctx: TransferStep, system: SystemId) -> Callable:
 def _make_classifier_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     "The fitter of MIMIC-Net's own classifier"
     net = load_checkpoint(network_path(ctx.run, ctx.split, system.networks[0]), columns=ctx.data.columns)
-    logits, recalibrate = network_logits(net, ctx.data), system.system == 'recalibrated'
+    logits, recalibrate = network_logits(net, ctx.data), not needs_no_label(system.name)
+    info = dict(hidden=net.config['hidden'])
 
     def fit(task, requests):
         of_task = logits[:, net.meta['tasks'].index(task)]
-        return {c: fit_classifier(of_task, r, recalibrate, net.config['hidden']) for c, r in requests.items()}
+        return {c: fit_classifier(of_task, r, recalibrate, info) for c, r in requests.items()}
+
+    return fit
+
+# %% ../nbs/03_transfer.ipynb #6ef6f42a
+def _make_carried_fitter(ctx: TransferStep, system: SystemId) -> Callable:
+    "The fitter of a model of the source's statistics"
+    base, recalibrate = system.system.rpartition('-')[2], not needs_no_label(system.name)
+    models = carried_models(ctx.run, ctx.split, ctx.data, ctx.manifest, base, ctx.lambdas, ctx.choose)
+
+    def fit(task, requests):
+        logits, info = models[task]
+        return {c: fit_classifier(logits, r, recalibrate, info) for c, r in requests.items()}
 
     return fit
 
@@ -238,7 +253,7 @@ def _make_fitter(ctx: TransferStep, systems: Sequence[SystemId]) -> Callable:
         make = _make_pooled_network_fitter if is_pooled(system.name) else _make_multitask_fitter
         return make(ctx, systems)
     makers = dict(linear=_make_linear_fitter, trees=_make_trees_fitter, recurrent=_make_recurrent_fitter)
-    makers |= dict(classifier=_make_classifier_fitter, score=_make_score_fitter)
+    makers |= dict(classifier=_make_classifier_fitter, carried=_make_carried_fitter, score=_make_score_fitter)
     return makers[kind](ctx, system)
 
 # %% ../nbs/03_transfer.ipynb #cell-041
@@ -264,8 +279,10 @@ def _fits_row(ctx: TransferStep, system: SystemId, task: str, request: FitReques
         reason = reason or reason_no_score(ctx.data, system.system, ctx.tasks[task])
     if is_pooled(system.name):
         reason = reason or reason_not_pooled(ctx.manifest, task)
-    folds, needs_labels = system.criterion in CROSS_VALIDATED, system.definition.kind != 'score'
-    if not reason and system.system != 'zero-shot' and needs_labels:
+    if system.definition.kind == 'carried':
+        reason = reason or reason_not_carried(ctx.data, ctx.manifest, task)
+    folds = system.criterion in CROSS_VALIDATED
+    if not reason and not needs_no_label(system.name) and system.definition.kind != 'score':
         reason = _reason_no_folds(ctx, request) if folds else reason_not_fittable(y_train, y_val)
     return dict(task=task, task_kind=ctx.tasks[task], model=system.name, **counts, reason=reason)
 

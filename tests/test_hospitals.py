@@ -16,14 +16,17 @@ from rnn_transfer.cohorts.channels import Task
 from rnn_transfer.cohorts.normalization import Normalizer
 from rnn_transfer.data import Cohort, run_data
 from rnn_transfer.evaluation.components import MIN_DRAWS
+from rnn_transfer.evaluation.hospital_differences import differences_frame
 from rnn_transfer.evaluation.hospitals import (
+    curve_frame,
+    figure_hospitals,
     judge_comparison,
     labels_saved_frame,
     read_hospital_rules,
     recalibration_frame,
     section,
 )
-from rnn_transfer.evaluation.three_sources import system_sources
+from rnn_transfer.evaluation.three_sources import difference_interval, system_interval, system_sources
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.experiment.commands import rnn_transfer_paper
 from rnn_transfer.experiment.draws import count_draws
@@ -32,6 +35,7 @@ from rnn_transfer.experiment.profiles import PROFILES, check_options
 from rnn_transfer.experiment.run import describe_plan, run_experiment
 from rnn_transfer.learning.features import feature_block
 from rnn_transfer.learning.fits import labelled_rows
+from rnn_transfer.learning.systems import CARRIED_SYSTEMS
 from rnn_transfer.model import init_network, save_checkpoint
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.transfer import run_transfer
@@ -146,6 +150,9 @@ def test_the_profile_has_what_the_rules_compare_and_what_a_verdict_needs():
     for model in {*rules['model'], *rules['versus']}:
         if system_sources(model, 0.05).networks:
             assert {f'{model}@1', f'{model}@2'} <= set(options['models']), model
+    assert len(CARRIED_SYSTEMS) == 4 and set(CARRIED_SYSTEMS) <= set(options['models'])
+    others = [profile['models'] for name, profile in PROFILES.items() if name != 'hospitals']
+    assert not set(CARRIED_SYSTEMS) & {model for models in others for model in models}
 
 
 def test_the_rules_on_paper_are_the_rules_that_decide():
@@ -208,7 +215,8 @@ def test_what_a_comparison_says(estimate, low, high, says):
 # ---- labels saved, and calibration
 
 EVERY = {'LR': 0.4, 'RNN-C': 0.3, 'GBT': 0.6, 'MN-LR-2': 0.9, 'MN-FT': 1.2, 'zero-shot': 1.0}
-EVERY |= {'pooled-LR': 0.7, 'pooled-GBT': 0.8, 'pooled-RNN': 1.1}
+EVERY |= {'pooled-LR': 0.7, 'pooled-GBT': 0.8, 'pooled-RNN': 1.1, 'recalibrated': 1.0}
+EVERY |= dict.fromkeys(['zero-shot-LR', 'recalibrated-LR'], 0.5) | dict.fromkeys(['zero-shot-GBT'], 0.6)
 
 
 @pytest.fixture(scope='module')
@@ -249,6 +257,72 @@ def test_calibration_of_trees_fine_tuning_and_both_sites(every):
         assert [row.brier_low, row.brier_high] == pytest.approx(list(ends), abs=1e-6)
     note = section(every)['hospitals_calibration'].note
     assert 'over patients alone, whether a system has one network or several' in note
+
+
+def test_what_needs_no_label_has_one_row_of_calibration(every):
+    shown = section(every)['hospitals_calibration'].shown.groupby('System')['Labels'].agg(list)
+    for model in ('zero-shot', 'zero-shot-LR', 'zero-shot-GBT'):
+        assert shown[model] == ['none']
+    assert shown['recalibrated-LR'] == shown['MN-LR-2'] == ['5 %', '20 %', '100 %']
+    order = list(dict.fromkeys(section(every)['hospitals_calibration'].shown['System']))
+    assert order[:4] == ['zero-shot', 'recalibrated', 'zero-shot-LR', 'recalibrated-LR']
+
+
+def test_calibration_is_shown_where_statistics_alone_were_carried_over():
+    ev = toy_evaluation({'LR': 0.4, 'zero-shot-LR': 0.5, 'recalibrated-LR': 0.5})
+    ev.info['roles'] = 'Pre-training saw stays of A alone.'
+    shown = section(ev)['hospitals_calibration'].shown
+    assert shown['System'].tolist()[0] == 'zero-shot-LR' and 'the classifier of the network' in str(section(ev).items)
+
+
+# ---- systems of the table, and differences that no rule asks for
+
+FINE = {'LR:fine': 0.4, 'LR:ridge': 0.5, 'MN-LR-2:fine': 0.9, 'MN-LR-2:ridge': 0.8, 'untrained-LR-2:fine': 0.3}
+FINE |= {'untrained-LR-2': 0.3, 'pooled-RNN': 1.2, 'zero-shot': 0.9, 'zero-shot-LR': 0.5, 'zero-shot-GBT': 0.6}
+
+
+@pytest.fixture(scope='module')
+def fine():
+    ev = toy_evaluation(FINE, (0.05, 1.0), seeds=2)
+    ev.info['roles'] = 'Pre-training saw stays of A alone.'
+    return ev
+
+
+def test_the_table_has_systems_that_the_figure_has_not(fine):
+    d = curve_frame(fine)
+    assert set(d['model']) == set(FINE) - {'untrained-LR-2'}  # plain, where it was run with the fine grid
+    for row in d.itertuples():
+        found = system_interval(fine, row.model, row.task_kind, row.fraction)
+        assert row.value == found.estimate and [row.low, row.high] == pytest.approx(list(found.interval), nan_ok=True)
+    labels = {text.get_text() for text in figure_hospitals(fine, d).axes[0].texts}
+    assert {'MN-LR-2:fine', 'LR:fine', 'pooled-RNN', 'zero-shot'} <= labels
+    assert not {'untrained-LR-2:fine', 'LR:ridge', 'MN-LR-2:ridge', 'zero-shot-LR', 'zero-shot-GBT'} & labels
+    assert 'of the source alone' in section(fine)['hospitals_systems'].note
+    without = toy_evaluation({'LR': 0.4, 'zero-shot': 0.9})
+    without.info['roles'] = 'Pre-training saw stays of A alone.'
+    assert 'of the source alone' not in section(without)['hospitals_systems'].note
+    assert 'hospitals_differences' not in section(without).names
+
+
+def test_differences_that_no_rule_asks_for(fine):
+    d = differences_frame(fine)
+    pairs = [('pooled-RNN', 'MN-LR-2:fine'), ('MN-LR-2:fine', 'LR:ridge'), ('MN-LR-2:ridge', 'LR:ridge')]
+    pairs += [('zero-shot', 'zero-shot-LR'), ('zero-shot', 'zero-shot-GBT')]
+    assert list(dict.fromkeys(zip(d['model'], d['versus']))) == pairs and len(d) == 2 * len(pairs)
+    rules = read_hospital_rules().table
+    assert not set(pairs) & set(zip(rules['model'], rules['versus']))
+    r = fine.results
+    average = (r['auroc'] * r['n_test_positive']).groupby([r['model'], r['fraction'], r['seed']]).sum()
+    average /= r['n_test_positive'].groupby([r['model'], r['fraction'], r['seed']]).sum()
+    for row in d.itertuples():
+        one, two = (average[model, row.fraction] for model in (row.model, row.versus))
+        if row.fraction < 1:  # with all labels, systems that draw nothing count once
+            assert row.estimate == pytest.approx((one - two).mean())
+        interval = difference_interval(fine, row.model, row.versus, row.task_kind, row.fraction).interval
+        assert [row.low, row.high] == pytest.approx(list(interval), nan_ok=True)
+    table = section(fine)['hospitals_differences']
+    assert 'Exploratory' in table.note and table.shown['Comparison'][0] == 'pooled-RNN − MN-LR-2:fine'
+    assert table.shown['Difference in AUROC'].str.contains('too few draws').any()  # two draws, one network
 
 
 # ---- one site left out at a time

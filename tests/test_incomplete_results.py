@@ -86,6 +86,8 @@ def test_between_sites_no_curve_is_shown_where_none_of_its_systems_was_run():
     ev = between_sites(toy_evaluation({'MN-LR-1': 0.9, 'untrained-LR-2': 0.3}, seeds=5, replicates=50))
     assert not {'hospitals_curves', 'hospitals_systems'} & set(hospitals.section(ev).names)
     assert list(hospitals.curve_frame(ev)) == hospitals._CURVE_COLUMNS
+    names = hospitals.section(between_sites(toy_evaluation({'LR:ridge': 0.4, 'zero-shot-LR': 0.5}))).names
+    assert 'hospitals_systems' in names and 'hospitals_curves' not in names
 
 
 @pytest.fixture(scope='module')

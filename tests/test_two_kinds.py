@@ -20,6 +20,7 @@ from rnn_transfer.experiment.run import _fill_in_options, describe_plan, run_exp
 from rnn_transfer.learning.fits import labelled_rows
 from rnn_transfer.learning.networks import read_split
 from rnn_transfer.learning.splits import remove_leakage
+from rnn_transfer.learning.systems import CARRIED_SYSTEMS
 from rnn_transfer.model import load_checkpoint, run_model
 from rnn_transfer.pretrain import adopt_network
 from rnn_transfer.transfer import run_transfer
@@ -27,7 +28,7 @@ from rnn_transfer.utilities.errors import BadInput
 
 POOLED = ['pooled-LR', 'pooled-GBT', 'pooled-RNN']
 ALONE = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'GBT', 'no-removal-LR-2']
-LEARNED_ONLY = ['zero-shot', 'recalibrated', *POOLED]
+LEARNED_ONLY = ['zero-shot', 'recalibrated', *CARRIED_SYSTEMS, *POOLED]
 
 
 def transferred(folder, same_tasks, models=(*ALONE, *LEARNED_ONLY, 'multi-task'), cohort=None):

@@ -23,13 +23,22 @@ from .claim_rules import MARGIN
 from .components import MIN_DRAWS, MIN_NETWORKS
 from .controls import shuffled_frame
 from .formats import format_column, format_estimate, format_most_labels, format_percent
+from .hospital_differences import exploratory_difference_table, format_judged
 from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, describe_known_system, sort_by_kind
 from .learning_curves import draw_learning_curves
 from .plotting import LineEnd, ReportFigure, add_source_caption, label_ends, new_figure
 from .results import Evaluation
 from .three_sources import difference_interval, system_interval
-from ..learning.systems import LEARNED_KIND, SYSTEMS, is_pooled, parse_model
+from rnn_transfer.learning.systems import (
+    CARRIED_SYSTEMS,
+    LEARNED_KIND,
+    SAME_TASK_SYSTEMS,
+    SYSTEMS,
+    is_pooled,
+    needs_no_label,
+    parse_model,
+)
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-007
 class HospitalRules(NamedTuple):
@@ -194,6 +203,9 @@ def _answer(d: pd.DataFrame, why: str, total: pd.Series | None) -> str:
 _POOLED = ('pooled-LR', 'pooled-GBT', 'pooled-RNN')
 _CURVES = ('MN-LR-2:fine', 'MN-LR-2', 'LR:fine', 'LR', 'RNN-C', 'MN-FT', *_POOLED, 'GBT')
 _CURVES += ('masks-LR:fine', 'masks-LR', 'clock-LR:fine', 'clock-LR')
+# in the table alone: with them the figure could not be read
+_CARRIED = (*SAME_TASK_SYSTEMS, *CARRIED_SYSTEMS)
+_NOT_DRAWN = (*_CARRIED, 'untrained-LR-2:fine', 'LR:ridge', 'MN-LR-2:ridge')
 
 
 def _curve_models(ev: Evaluation) -> list[str]:
@@ -218,7 +230,7 @@ def curve_frame(
     ev: Evaluation,  # of a run between sites
 ) -> pd.DataFrame:  # task_kind, model, fraction, value, low, high, n_draws, n_networks, inconclusive
     "AUROC with intervals over three sources."
-    models = [*_curve_models(ev), *[m for m in ('zero-shot', 'recalibrated') if m in ev.models]]
+    models = [*_curve_models(ev), *[m for m in _NOT_DRAWN if m in ev.models]]
     rows = []
     for kind, model, fraction in product(ev.kinds, models, ev.fractions):
         found = system_interval(ev, model, kind, fraction)
@@ -285,7 +297,7 @@ def _saved_table(ev: Evaluation) -> ReportTable | None:
     return ReportTable('hospitals_labels', 'How many labels of the new site are needed', label_numbers(d), shown, note)
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-038
-_CALIBRATED = ('zero-shot', 'recalibrated', *_OF_NETWORK, *_POOLED, *_OF_NEW_SITE)
+_CALIBRATED = (*_CARRIED, *_OF_NETWORK, *_POOLED, *_OF_NEW_SITE)
 
 
 def recalibration_frame(
@@ -303,16 +315,18 @@ def recalibration_frame(
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-040
 def _recalibration_table(ev: Evaluation) -> ReportTable | None:
-    "Calibration by system and labels; None where the source's classifier was not run."
+    "Calibration by system and labels; None where no model of the source was carried over as it is."
     d = recalibration_frame(ev)
-    if not len(d) or 'zero-shot' not in set(d['model']):
+    unlabelled = d['model'].map(needs_no_label).astype(bool)
+    if not unlabelled.any():
         return None
-    d = d[(d['model'] != 'zero-shot') | (d['fraction'] == ev.fractions[-1])]
+    d = d[~unlabelled | (d['fraction'] == ev.fractions[-1])]
+    labels = [format_percent(f) if not needs_no_label(m) else 'none' for m, f in zip(d['model'], d['fraction'])]
     shown = pd.DataFrame(
         {
             'Tasks': d['task_kind'],
             'System': d['model'],
-            'Labels': np.where(d['model'] == 'zero-shot', 'none', d['fraction'].map(format_percent)),
+            'Labels': labels,
             'Brier score': format_column(d, 'brier brier_low brier_high'),
             'Intercept': format_column(d, 'calibration_intercept', sign=True),
             'Slope': format_column(d, 'calibration_slope'),
@@ -322,22 +336,34 @@ def _recalibration_table(ev: Evaluation) -> ReportTable | None:
     note += 'Brier score: mean over tasks; interval over patients alone, whether a system has one network or several.'
     return ReportTable('hospitals_calibration', 'Calibration before and after recalibration', d, shown, note)
 
+# %% ../../nbs/evaluation/hospitals.ipynb #b65318ee
+_CARRIED_NOTE = (
+    ' zero-shot and recalibrated: the classifier of the network. With -LR and -GBT: regression and trees on the '
+    'statistics of the labelled stays of the source alone, as they are, or with an intercept and a slope by the '
+    'labelled stays of the new site.'
+)
+
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-043
 def _curve_table(d: pd.DataFrame) -> ReportTable:
     "AUROC by system and labels, with intervals over three sources; `d` as `curve_frame`."
-    intervals, values = format_column(d), format_column(d, 'value')
-    text = [f'{v} (too few draws)' if few else x for x, v, few in zip(intervals, values, d['inconclusive'])]
-    shown = d.assign(text=text).pivot(index=['task_kind', 'model'], columns='fraction', values='text').fillna('–')
+    shown = (
+        d.assign(text=format_judged(d))
+        .pivot(index=['task_kind', 'model'], columns='fraction', values='text')
+        .fillna('–')
+    )
     shown = shown.reindex(list(dict.fromkeys(zip(d['task_kind'], d['model']))))
     shown = shown.set_axis([format_percent(f) for f in shown.columns], axis=1).reset_index()
     shown = shown.rename(columns=dict(task_kind='Tasks', model='System'))
     note = 'Weighted AUROC; interval over patients, draws of the labels and networks. Columns: labels of the new site.'
     note += f' Too few draws: fewer than {MIN_DRAWS} draws of the labels or {MIN_NETWORKS} networks.'
+    note += _CARRIED_NOTE * bool(set(d['model']) & set(CARRIED_SYSTEMS))
     return ReportTable('hospitals_systems', 'AUROC at the new site', d, shown, note)
 
 
-def _curve_figure(ev: Evaluation, d: pd.DataFrame) -> ReportFigure:
-    "The learning curves."
+def _curve_figure(ev: Evaluation, d: pd.DataFrame) -> ReportFigure | None:
+    "The learning curves; None where the table alone has the systems that were run."
+    if not set(d['model']) & {*_curve_models(ev), 'zero-shot'}:
+        return None
     names = ', '.join(_curve_models(ev))
     alt = f'AUROC over the labels of the new site: {names}; dashed: the classifier of the source. Numbers: the table.'
     note = 'Dashed: the classifier of the source, without a label. Bars are intervals over three sources.'
@@ -363,5 +389,5 @@ def section(
         verdicts = verdicts.assign(verdict='does not count')
     sentences = [ev.info['roles'], _answer(verdicts, why, total), _describe_oracle(ev)]
     items = [*sentences, _verdict_table(verdicts, rules.sha256)]
-    items += [_curve_table(curves), _curve_figure(ev, curves)] if len(curves) else []
+    items += [_curve_table(curves), _curve_figure(ev, curves), exploratory_difference_table(ev)] if len(curves) else []
     return Section('Across hospitals', [*items, _saved_table(ev), _recalibration_table(ev)])

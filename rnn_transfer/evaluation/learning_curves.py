@@ -39,6 +39,7 @@ from .results import Evaluation
 from .source_tables import system_tables
 from .three_sources import system_sources, three_source_frame
 from rnn_transfer.learning.systems import (
+    CARRIED_SYSTEMS,
     PHENOTYPE_KINDS,
     SAME_TASK_SYSTEMS,
     SCORE_SYSTEMS,
@@ -211,9 +212,11 @@ def figure_2(
 
 # %% ../../nbs/evaluation/learning_curves.ipynb #cell-029
 _BETWEEN_SITES = [*SAME_TASK_SYSTEMS, *SITE_SYSTEMS]
+_BY_BOTH_SITES = [m for m in _BETWEEN_SITES if m not in CARRIED_SYSTEMS]
 PANELS = {
     'Further systems': ['MN-LR-2', *(m for m in SYSTEM_GROUPS['Further'] if m not in _BETWEEN_SITES)],
-    'Between sites': ['MN-LR-2', *_BETWEEN_SITES],
+    'Between sites': ['MN-LR-2', *_BY_BOTH_SITES],
+    'Carried over from the source': ['MN-LR-2', *SAME_TASK_SYSTEMS, *CARRIED_SYSTEMS],
     'Controls: what pre-training adds': [
         'MN-LR-2',
         'untrained-LR-2',

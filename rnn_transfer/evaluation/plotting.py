@@ -124,6 +124,10 @@ LINE_STYLES |= {  # between sites
     'pooled-RNN': LineStyle(_PINK, 'X', '-'),
     'clock-LR': LineStyle(_SKY, 's', ':'),
     'length-of-stay-LR': LineStyle(_BLACK, 's', ':'),
+    'zero-shot-LR': LineStyle(_ORANGE, 's', '--'),
+    'recalibrated-LR': LineStyle(_PINK, 's', ':'),
+    'zero-shot-GBT': LineStyle(_GREEN, 'h', ':'),
+    'recalibrated-GBT': LineStyle(_SKY, 'h', ':'),
 }
 CRITERION_COLORS = {'literal': _ORANGE, 'cv': _GREEN, 'full-val': _PINK, 'fine': _SKY, 'ridge': _BLACK}
 _UNKNOWN_STYLE = LineStyle(_GREY, '.', ':')

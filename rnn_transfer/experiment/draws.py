@@ -27,7 +27,7 @@ class Draws(NamedTuple):
     "How often the labels are drawn at a fraction."
 
     trained: int  # for networks and trees
-    linear: int  # for linear systems, and a network's own classifier
+    linear: int  # for linear systems, and what is carried over from the source
 
 
 def _as_list(numbers: int | Sequence[int]) -> list[int]:

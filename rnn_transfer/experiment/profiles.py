@@ -11,7 +11,7 @@ import math
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-003
 from .notebooks import STEP_NOTEBOOKS, notebook_parameters
-from ..learning.systems import ABLATION_NETWORKS, SAME_TASKS, SCORE_SYSTEMS, SYSTEM_NAMES
+from ..learning.systems import ABLATION_NETWORKS, CARRIED_SYSTEMS, SAME_TASKS, SCORE_SYSTEMS, SYSTEM_NAMES
 from ..utilities.errors import BadInput
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-005
@@ -70,6 +70,7 @@ _HOSPITAL_SYSTEMS = ['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'MN-FT', 'GBT', 'zero-
 _HOSPITAL_SYSTEMS += ['pooled-RNN', 'untrained-LR-2', 'shuffled-MN-LR-2', 'masks-MN-LR-2', 'masks-LR', 'clock-LR']
 _HOSPITAL_SYSTEMS += ['length-of-stay-LR', 'LR:fine', 'LR:ridge', 'MN-LR-1:fine', 'MN-LR-2:fine', 'MN-LR-2:ridge']
 _HOSPITAL_SYSTEMS += ['untrained-LR-2:fine', 'masks-MN-LR-2:fine', 'masks-LR:fine', 'clock-LR:fine']
+_HOSPITAL_SYSTEMS += CARRIED_SYSTEMS
 _HOSPITAL_SYSTEMS += [f'{model}@{i}' for model in _BETWEEN for i in (1, 2)]
 
 # %% ../../nbs/experiment/profiles.ipynb #cell-010

@@ -42,7 +42,7 @@ class Correction(NamedTuple):
 
 
 def fit_correction(
-    logits: np.ndarray,  # (n,) of labelled stays that the network has not learned from
+    logits: np.ndarray,  # (n,) of labelled stays that the model has not learned from
     y: np.ndarray,  # (n,) 0 or 1, both present
 ) -> Correction:  # the slope is 1 where it cannot be estimated, or is not above 0
     "Intercept and slope by maximum likelihood."
@@ -56,12 +56,12 @@ def fit_correction(
 
 # %% ../../nbs/learning/zero_shot.ipynb #cell-011
 def fit_classifier(
-    logits: np.ndarray,  # (n_stays,) of one task
+    logits: np.ndarray,  # (n_stays,) of one task, by a model of the source
     request: FitRequest,  # labels and rows
     recalibrate: bool,  # False: no label is used
-    hidden: int,  # h of the network
+    info: dict,  # what the tables say of the model, such as h of the network
 ) -> FitResult:  # probabilities of the test stays
-    "The network's own probabilities, as they are or recalibrated with all labelled stays of train and val."
+    "The probabilities of a model of the source, as they are or recalibrated with all labelled stays of train and val."
     labelled = request.rows.labelled
     a, b = fit_correction(logits[labelled], request.y[labelled]) if recalibrate else Correction(0.0, 1.0)
-    return FitResult(expit(a + b * logits[request.rows.test]), dict(hidden=hidden))
+    return FitResult(expit(a + b * logits[request.rows.test]), dict(info))
