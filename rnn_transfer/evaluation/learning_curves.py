@@ -35,6 +35,8 @@ from rnn_transfer.evaluation.plotting import (
     line_style,
     new_figure,
 )
+
+# %% ../../nbs/evaluation/learning_curves.ipynb #imports-of-systems
 from .results import Evaluation
 from .source_tables import system_tables
 from .three_sources import system_sources, three_source_frame
