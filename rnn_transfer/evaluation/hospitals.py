@@ -23,12 +23,13 @@ from .claim_rules import MARGIN
 from .components import MIN_DRAWS, MIN_NETWORKS
 from .controls import shuffled_frame
 from .formats import format_column, format_estimate, format_most_labels, format_percent
-from .hospital_differences import exploratory_difference_table, format_judged
+from .hospital_differences import exploratory_difference_table
 from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, describe_known_system, sort_by_kind
 from .learning_curves import draw_learning_curves
 from .plotting import LineEnd, ReportFigure, add_source_caption, label_ends, new_figure
 from .results import Evaluation
+from .source_tables import format_three_sources
 from .three_sources import difference_interval, system_interval
 from rnn_transfer.learning.systems import (
     CARRIED_SYSTEMS,
@@ -347,7 +348,7 @@ _CARRIED_NOTE = (
 def _curve_table(d: pd.DataFrame) -> ReportTable:
     "AUROC by system and labels, with intervals over three sources; `d` as `curve_frame`."
     shown = (
-        d.assign(text=format_judged(d))
+        d.assign(text=format_three_sources(d, 'value low high'))
         .pivot(index=['task_kind', 'model'], columns='fraction', values='text')
         .fillna('–')
     )
@@ -355,7 +356,7 @@ def _curve_table(d: pd.DataFrame) -> ReportTable:
     shown = shown.set_axis([format_percent(f) for f in shown.columns], axis=1).reset_index()
     shown = shown.rename(columns=dict(task_kind='Tasks', model='System'))
     note = 'Weighted AUROC; interval over patients, draws of the labels and networks. Columns: labels of the new site.'
-    note += f' Too few draws: fewer than {MIN_DRAWS} draws of the labels or {MIN_NETWORKS} networks.'
+    note += f' Too few: below {MIN_DRAWS} draws of the labels, or {MIN_NETWORKS} networks.'
     note += _CARRIED_NOTE * bool(set(d['model']) & set(CARRIED_SYSTEMS))
     return ReportTable('hospitals_systems', 'AUROC at the new site', d, shown, note)
 

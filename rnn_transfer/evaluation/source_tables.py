@@ -37,13 +37,15 @@ def describe_sources(
 
 # %% ../../nbs/evaluation/source_tables.ipynb #cell-011
 def format_three_sources(
-    d: pd.DataFrame,  # estimate, low, high, inconclusive: as `ThreeSourceInterval.as_row`
+    d: pd.DataFrame,  # with these columns, inconclusive and n_draws: as `ThreeSourceInterval.as_row`
+    columns: str = 'estimate low high',  # names of estimate, low and high, space-separated
     sign: bool = False,  # show a plus
 ) -> list[str]:  # a text for each row
     "Estimates with their intervals, or with the words that there are too few draws or networks for one."
-    shown = zip(format_column(d, 'estimate', sign), format_column(d, 'estimate low high', sign), d['inconclusive'])
-    words = ' (too few draws)'
-    return [value + words * (value != '–') if few else interval for value, interval, few in shown]
+    words = np.where(pd.to_numeric(d['n_draws']) < MIN_DRAWS, ' (too few draws)', ' (too few networks)')
+    estimates, whole = format_column(d, columns.split()[0], sign), format_column(d, columns, sign)
+    shown = zip(estimates, whole, words, d['inconclusive'])
+    return [v + why * (v != '–') if few else interval for v, interval, why, few in shown]
 
 # %% ../../nbs/evaluation/source_tables.ipynb #622fef82
 _PATIENTS = 'Patients only (these models)'
@@ -54,11 +56,11 @@ def _shared_columns(d: pd.DataFrame, sign: bool) -> dict:
     "Columns of a frame of three sources, as text."
     columns = {
         _PATIENTS: format_column(d, 'patients_value patients_low patients_high', sign),
-        _SOURCES: format_three_sources(d, sign),
+        _SOURCES: format_three_sources(d, sign=sign),
     }
     if d['other_low'].notna().any():
         of_tasks = d.assign(low=d['other_low'], high=d['other_high'])
-        columns['The same, for other tasks'] = format_three_sources(of_tasks, sign)
+        columns['The same, for other tasks'] = format_three_sources(of_tasks, sign=sign)
     return columns | {
         'J': [_format_count(n) for n in d['n_draws']],
         'K': [_format_count(n) for n in d['n_networks']],
