@@ -4,14 +4,15 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from rnn_transfer.evaluation import verdict_stability as module
 from rnn_transfer.evaluation.claim_register import CLAIMS
+from rnn_transfer.evaluation.intervals import wilson_columns
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.evaluation.verdict_stability import (
-    _share_intervals,
     resample_run,
     stability_of_verdicts_table,
     verdict_stability,
@@ -111,7 +112,8 @@ def test_shares_of_resampled_runs_have_the_interval_of_scipy(ev, monkeypatch):
         ends = stats.binomtest(row[word], row["n"]).proportion_ci(0.95, method="wilson")
         assert [row[f"{word}_low"], row[f"{word}_high"]] == pytest.approx([ends.low, ends.high])
     some = found.assign(supported=[3, 4]).drop(columns=[c for c in found if c.endswith(("_low", "_high"))])
-    some = some.assign(**_share_intervals(some, 4))
+    counts = some[["supported", "contradicted", "inconclusive"]].to_dict("records")
+    some = some.join(pd.DataFrame([wilson_columns(of_claim, 4) for of_claim in counts]))
     monkeypatch.setattr(module, "verdict_stability", lambda ev, repetitions: some)
     table = stability_of_verdicts_table(ev)
     assert table.shown["Supported"].tolist() == ["3 [30–95 %]", "4 [51–100 %]"]  # by hand: z² = 3.84

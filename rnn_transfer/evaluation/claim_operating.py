@@ -24,7 +24,7 @@ from .claim_run import SMALL, fraction_counts
 from .claim_tests import part_row
 from .claims import gather_evidence, judge_families
 from .components import ThreeSourceInterval
-from .intervals import wilson_interval
+from .intervals import wilson_columns
 from .null_fits import side_columns
 from .sums import FractionTables, interval_of_sum
 from .three_sources import Term, system_sources
@@ -305,10 +305,7 @@ _SHARES = ('supported', 'contradicted', 'inconclusive', 'wrong', 'right')  # col
 
 def _ends_of_shares(row: dict) -> dict:
     "Wilson's interval of each share of the runs, as columns *_low and *_high."
-    ends = {name: wilson_interval(round(row[name] * row['runs']), row['runs']) for name in _SHARES}
-    return {
-        f'{name}_{end}': value for name, (low, high) in ends.items() for end, value in (('low', low), ('high', high))
-    }
+    return wilson_columns({name: round(row[name] * row['runs']) for name in _SHARES}, row['runs'])
 
 
 def operating_characteristics(

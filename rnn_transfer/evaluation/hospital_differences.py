@@ -6,21 +6,20 @@
 __all__ = ['differences_frame', 'exploratory_difference_table']
 
 # %% ../../nbs/evaluation/hospital_differences.ipynb #cell-002
-from itertools import product
-
 import pandas as pd
 
 # %% ../../nbs/evaluation/hospital_differences.ipynb #cell-003
 from .formats import format_percent
-from .layout import ReportTable, compared_pairs
+from .layout import ReportTable, compared_pairs, sort_by_kind
 from .results import Evaluation
-from .source_tables import format_three_sources
-from .three_sources import difference_interval
+from .source_tables import format_source_count, format_three_sources
+from .three_sources import three_source_differences
 
 # %% ../../nbs/evaluation/hospital_differences.ipynb #cell-006
 _DIFFERENCES = [('pooled-RNN', 'MN-LR-2:fine'), ('MN-LR-2:fine', 'LR:ridge'), ('MN-LR-2:ridge', 'LR:ridge')]
 _DIFFERENCES += [('zero-shot', 'zero-shot-LR'), ('zero-shot', 'zero-shot-GBT')]
 _DIFFERENCE_COLUMNS = ['task_kind', 'model', 'versus', 'fraction', 'estimate', 'low', 'high', 'n_draws', 'n_networks']
+_DIFFERENCE_COLUMNS += ['inconclusive']
 
 
 def differences_frame(
@@ -28,21 +27,10 @@ def differences_frame(
     pairs: list[tuple[str, str]] = _DIFFERENCES,  # of systems, the second is subtracted
 ) -> pd.DataFrame:  # task_kind, model, versus, fraction, estimate, low, high, n_draws, n_networks, inconclusive
     "Paired differences in AUROC that no rule asks for, with intervals over three sources."
-    rows = []
-    for kind, pair, fraction in product(ev.kinds, compared_pairs(ev, pairs), ev.fractions):
-        found = difference_interval(ev, *pair, kind, fraction)
-        if found is None:
-            continue
-        numbers = found.estimate, *found.interval, found.n_draws, found.n_networks
-        rows.append([kind, *pair, fraction, *numbers, found.reason])
-    return pd.DataFrame(rows, columns=[*_DIFFERENCE_COLUMNS, 'inconclusive'])
+    d = three_source_differences(ev, compared_pairs(ev, pairs)).reindex(columns=_DIFFERENCE_COLUMNS)
+    return sort_by_kind(ev, d[d['estimate'].notna()])
 
 # %% ../../nbs/evaluation/hospital_differences.ipynb #cell-012
-def _counts(n: pd.Series) -> list[str]:
-    "Whole numbers; a dash where nothing is drawn, or no network is read."
-    return ['–' if pd.isna(k) else f'{k:.0f}' for k in n]
-
-
 def exploratory_difference_table(
     ev: Evaluation,  # of a run between sites
 ) -> ReportTable | None:  # None where no pair was run
@@ -56,8 +44,8 @@ def exploratory_difference_table(
             'Labels': d['fraction'].map(format_percent),
             'Comparison': d['model'] + ' − ' + d['versus'],
             'Difference in AUROC': format_three_sources(d, sign=True),
-            'Draws': _counts(d['n_draws']),
-            'Networks': _counts(d['n_networks']),
+            'Draws': d['n_draws'].map(format_source_count),
+            'Networks': d['n_networks'].map(format_source_count),
         }
     )
     note = 'Exploratory: no rule asks for these. Paired; interval over patients, draws of the labels and networks. '

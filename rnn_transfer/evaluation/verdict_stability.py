@@ -17,7 +17,7 @@ from .claim_register import CLAIMS
 from .claim_run import JudgedRun
 from .claims import judge_claims
 from .components import TOO_FEW
-from .intervals import wilson_interval
+from .intervals import wilson_columns
 from .layout import ReportTable
 from .results import Evaluation
 from ..learning.systems import parse_model
@@ -82,15 +82,6 @@ def resample_run(
 _WORDS = ('supported', 'contradicted', 'inconclusive')
 
 
-def _share_intervals(counts: pd.DataFrame, n: int) -> dict:
-    "Wilson's interval of the share of each verdict among n resampled runs; empty without one."
-    found = {}
-    for word in _WORDS if n else ():
-        ends = [wilson_interval(k, n) for k in counts[word]]
-        found |= {f'{word}_low': [low for low, _ in ends], f'{word}_high': [high for _, high in ends]}
-    return found
-
-
 def verdict_stability(
     ev: Evaluation,  # of a run
     repetitions: int = 20,  # resampled runs
@@ -105,7 +96,8 @@ def verdict_stability(
         rows.append(judge_claims(run, claims).set_index('claim')['verdict'])
     counts = {word: [sum(row[name] == word for row in rows) for name in judged.index] for word in _WORDS}
     found = judged.rename('verdict').reset_index().assign(**counts, n=len(rows))
-    return found.assign(**_share_intervals(found, len(rows)))
+    ends = [wilson_columns(counts, len(rows)) for counts in found[list(_WORDS)].to_dict('records') if rows]
+    return found.join(pd.DataFrame(ends))
 
 # %% ../../nbs/evaluation/verdict_stability.ipynb #20ea3d32
 _NOTE = (
