@@ -46,7 +46,7 @@ from rnn_transfer.experiment.status import (
 from rnn_transfer.experiment.store import fill_in_keys, hash_code, one_at_a_time, only_driver, step_state
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.utilities import code_hashes
-from rnn_transfer.utilities.code_hashes import find_modules
+from rnn_transfer.utilities.code_hashes import find_modules, hash_modules
 from rnn_transfer.utilities.errors import BadInput
 
 FEW = dict(models=['LR', 'RNN-C', 'MN-LR-1', 'MN-LR-2', 'untrained-LR-2', 'no-removal-LR-2'], variants=['no-removal'])
@@ -569,6 +569,22 @@ def test_how_runs_are_executed_is_no_part_of_a_key():
         assert source and set(hash_code(notebook)) == {'notebook', 'modules'}
     names = {path.parent.name for path in find_modules('from rnn_transfer.evaluate import run_evaluate')}
     assert not names & {'experiment', 'sources'}
+
+
+def test_a_module_that_is_edited_while_we_run_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_hashes, '_package_path', lambda: tmp_path)
+    for name, text in dict(a='from . import b', b='', c='').items():
+        (tmp_path / f'{name}.py').write_text(text)
+    before = hash_modules('from rnn_transfer import a')
+    (tmp_path / 'b.py').write_text('from rnn_transfer import c')
+    after = hash_modules('from rnn_transfer import a')
+    assert set(before) == {'a', 'b'} and set(after) == {'a', 'b', 'c'}
+    assert before['a'] == after['a'] and before['b'] != after['b']
+
+
+def test_declared_parameters_are_no_ones_to_change():
+    notebook_parameters('02_pretrain')['variants'].append('another')
+    assert 'another' not in notebook_parameters('02_pretrain')['variants']
 
 
 def test_a_step_finished_by_an_older_version_is_stale_with_a_reason(tmp_path):

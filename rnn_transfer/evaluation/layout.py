@@ -197,9 +197,10 @@ SYSTEM_COMPARISONS = [('MN-LR-2', 'RNN-C'), ('MN-LR-2', 'LR'), ('MN-LR-2', 'untr
 COMPARISONS_WITH_FURTHER = SYSTEM_COMPARISONS + [('MN-LR-2', m) for m in SYSTEM_GROUPS['Further']]
 # λ from the fine grid, the primary selection criterion for few labels
 _FINE_RIVALS = ['RNN-C', 'LR:fine', 'untrained-LR-2:fine', 'MN-LR-1:fine', 'masks-LR:fine', 'MN-FT', 'multi-task']
-FINE_COMPARISONS = [('MN-LR-2:fine', m) for m in [*_FINE_RIVALS, *SCORE_SYSTEMS, 'LR:ridge', 'MN-LR-2:ridge']]
+_FINE_RIVALS += ['GBT', *SCORE_SYSTEMS, 'LR:ridge', 'MN-LR-2:ridge']
+FINE_COMPARISONS = [('MN-LR-2:fine', m) for m in _FINE_RIVALS]
 # the same question with ridge on both sides: L1 keeps few weights, and with few labels often none
-_RIDGE_RIVALS = ['RNN-C', 'LR:ridge', 'untrained-LR-2:ridge', 'masks-LR:ridge', 'multi-task']
+_RIDGE_RIVALS = ['RNN-C', 'LR:ridge', 'untrained-LR-2:ridge', 'masks-LR:ridge', 'multi-task', 'GBT', *SCORE_SYSTEMS]
 FINE_COMPARISONS += [('MN-LR-2:ridge', m) for m in _RIDGE_RIVALS]
 
 

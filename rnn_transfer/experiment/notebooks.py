@@ -8,6 +8,7 @@ __all__ = ['STEP_NOTEBOOKS', 'notebooks_dir', 'notebook_parameters', 'skip_examp
 # %% ../../nbs/experiment/notebooks.ipynb #cell-002
 import ast
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,14 +35,20 @@ def notebooks_dir() -> Path:
     raise BadInput(f'{package}: the numbered notebooks are not installed with the package; install it again')
 
 # %% ../../nbs/experiment/notebooks.ipynb #cell-013
+@lru_cache(maxsize=32)  # by the text: a plan asks for the same notebook many times
+def _parameter_cells(text: str) -> tuple[str, ...]:
+    "The cells tagged `parameters` of a notebook, which is given as text."
+    import nbformat
+
+    nb = nbformat.reads(text, 4)
+    return tuple(c.source for c in nb.cells if 'parameters' in c.metadata.get('tags', []))
+
+
 def notebook_parameters(
     notebook: str,  # such as 03_transfer
 ) -> dict:  # name: default
     "The parameters a notebook declares in its cell tagged `parameters`."
-    import nbformat
-
-    nb = nbformat.read(notebooks_dir() / f'{notebook}.ipynb', 4)
-    cells = [c.source for c in nb.cells if 'parameters' in c.metadata.get('tags', [])]
+    cells = _parameter_cells((notebooks_dir() / f'{notebook}.ipynb').read_text(encoding='utf-8'))
     return {t.id: ast.literal_eval(n.value) for c in cells for n in ast.parse(c).body for t in n.targets}
 
 # %% ../../nbs/experiment/notebooks.ipynb #cell-016

@@ -9,6 +9,7 @@ __all__ = ['find_modules', 'hash_text', 'hash_modules']
 import ast
 import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path
 
 # %% ../../nbs/utilities/code_hashes.ipynb #cell-003
@@ -32,8 +33,9 @@ def _module_file(name: str) -> Path | None:
     return path if path.is_file() else None
 
 # %% ../../nbs/utilities/code_hashes.ipynb #cell-007
-def _imported_files(source: str, package: str = 'rnn_transfer') -> set[Path]:
-    "Files of the package's modules that a source text imports, at any depth of its functions."
+@lru_cache(maxsize=1024)  # by the text: a plan asks for the same modules once for each kind of step
+def _imported_names(source: str, package: str) -> frozenset[str]:
+    "Full names of all that a source text imports, at any depth of its functions."
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -42,8 +44,13 @@ def _imported_files(source: str, package: str = 'rnn_transfer') -> set[Path]:
             above = package.split('.')[: len(package.split('.')) - node.level + 1] if node.level else []
             module = '.'.join([*above, *([node.module] if node.module else [])])
             found |= {module, *(f'{module}.{alias.name}' for alias in node.names)}
-    files = {_module_file(name) for name in found if name.split('.')[0] == 'rnn_transfer'}
-    return files - {None}
+    return frozenset(found)
+
+
+def _imported_files(source: str, package: str = 'rnn_transfer') -> set[Path]:
+    "Files of the package's modules that a source text imports."
+    ours = [name for name in _imported_names(source, package) if name.split('.')[0] == 'rnn_transfer']
+    return {_module_file(name) for name in ours} - {None}
 
 # %% ../../nbs/utilities/code_hashes.ipynb #cell-009
 def find_modules(
