@@ -40,7 +40,9 @@ def draws_by_networks(results, kind, fraction, model):
 
 
 @pytest.mark.parametrize("kind", ["phenotype", "mortality"])
-@pytest.mark.parametrize("model, networks", [("RNN-C", 1), ("LR:fine", 1), ("MN-LR-2:fine", 5), ("MN-LR-2", 5)])
+@pytest.mark.parametrize(
+    "model, networks", [("RNN-C", 1), ("GBT", 1), ("LR:fine", 1), ("MN-LR-2:ridge", 5), ("MN-LR-2", 5)]
+)
 @pytest.mark.parametrize("fraction", [0.1, 0.5])
 def test_estimates_are_those_of_a_recomputation(run, results, kind, model, networks, fraction):
     table, row = draws_by_networks(results, kind, fraction, model), sources(run, kind).loc[model, fraction]
@@ -58,14 +60,16 @@ def test_severity_scores_rank_alike_whatever_the_labels_and_have_no_phenotype(ru
 
 @pytest.mark.parametrize("kind", ["phenotype", "mortality"])
 @pytest.mark.parametrize("fraction", [0.02, 0.05, 0.1, 0.2, 0.5])
-def test_intervals_are_those_of_a_recomputation(run, results, kind, fraction):
+@pytest.mark.parametrize("chosen_by", ["fine", "ridge"])
+def test_intervals_are_those_of_a_recomputation(run, results, kind, fraction, chosen_by):
     "Patients' spread as the table has it, draws and networks from the fits."
-    ours, theirs = (draws_by_networks(results, kind, fraction, model) for model in ("MN-LR-2:fine", "LR:fine"))
+    models = [f"{model}:{chosen_by}" for model in ("MN-LR-2", "LR")]
+    ours, theirs = (draws_by_networks(results, kind, fraction, model) for model in models)
     assert ours.shape[1] == 5 and theirs.shape == (len(ours), 1)
-    row = sources(run, kind).loc["MN-LR-2:fine", fraction]
+    row = sources(run, kind).loc[models[0], fraction]
     assert (row["low"], row["high"]) == pytest.approx(two_way_interval(ours, row["sd_patients"]), abs=1e-6)
     pairs = pd.read_csv(run / f"tables/differences_sources_{kind}.csv").set_index(["model", "versus", "fraction"])
-    row = pairs.loc["MN-LR-2:fine", "LR:fine", fraction]
+    row = pairs.loc[*models, fraction]
     ends = two_way_interval(ours - theirs, row["sd_patients"], on_logit_scale=False)
     assert (row["low"], row["high"]) == pytest.approx(ends, abs=1e-6)
 
