@@ -346,7 +346,7 @@ def test_each_site_is_the_new_one_once(tmp_path, capsys):
     assert 'pre-trained at the others' in said and '| mean |' in said
     assert (tmp_path / 'runs' / 'sites.md').read_text() in said
     assert 'Synthetic data (invented patients; shows nothing about medicine): toy; quick profile (' in said
-    assert 'Exploratory. Each run has 1 of 3 networks: ' in said and ' (too few draws) |' in said
+    assert 'Exploratory. Each run has 1 of 3 networks: ' in said and ' (too few networks) |' in said
     table = pd.read_csv(tmp_path / 'runs' / 'sites.csv')
     assert set(table['site']) == set(sites) and set(table['task_kind']) == {'phenotype', 'mortality'}
     stays = pd.read_parquet(tmp_path / 'cohort' / 'stays.parquet')

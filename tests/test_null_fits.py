@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from rnn_transfer.evaluation import claims, label_notes, learning_curves, per_task, subgroups
+from rnn_transfer.evaluation import claims, label_notes, learning_curves, per_task, sparsity, subgroups
 from rnn_transfer.evaluation.claim_register import CLAIMS
 from rnn_transfer.evaluation.claim_run import JudgedRun
+from rnn_transfer.evaluation.null_fits import could_be_null, count_nulls, is_null_fit
 from rnn_transfer.evaluation.three_sources import Term, three_source_differences
 from rnn_transfer.evaluation.toy import toy_evaluation
 
@@ -53,6 +54,18 @@ def weighted(r, positives):
     of_task["n"] = of_task["task"].map(positives)
     of_split = of_task.groupby("split").apply(lambda d: np.average(d["auroc"], weights=d["n"]), include_groups=False)
     return of_split.mean()
+
+
+@pytest.mark.parametrize("name", ["LR:ridge", "LR:ridge@1"])
+def test_ridge_has_no_null_model(ev, name):
+    "All of its weights may be near zero, and it still ranks."
+    r = ev.results[ev.results["model"] == "LR"]
+    assert is_null_fit(r).any() and count_nulls(r, is_null_fit(r))["n_linear"] == len(r)
+    ridge = r.assign(model=name)
+    assert not is_null_fit(ridge).any() and not could_be_null(ridge).any()
+    assert np.isnan(count_nulls(ridge, is_null_fit(ridge))["null_share"])
+    counted = sparsity.null_model_table(replace(ev, results=pd.concat([ev.results, ridge], ignore_index=True)))
+    assert "LR" in set(counted.frame["model"]) and not counted.frame["model"].str.contains("ridge").any()
 
 
 def test_a_headline_has_what_remains_below_what_it_averages(ev):

@@ -582,6 +582,15 @@ def test_a_module_that_is_edited_while_we_run_is_read_again(tmp_path, monkeypatc
     assert before['a'] == after['a'] and before['b'] != after['b']
 
 
+def test_a_module_is_parsed_once_for_all_plans(monkeypatch):
+    code_hashes._imported_names.cache_clear()
+    parsed, parse = [], code_hashes.ast.parse
+    monkeypatch.setattr(code_hashes.ast, 'parse', lambda text: parsed.append(text) or parse(text))
+    for _ in range(2):
+        hash_modules('from rnn_transfer.evaluate import run_evaluate')
+    assert len(parsed) > 20 and len(set(parsed)) == len(parsed)
+
+
 def test_declared_parameters_are_no_ones_to_change():
     notebook_parameters('02_pretrain')['variants'].append('another')
     assert 'another' not in notebook_parameters('02_pretrain')['variants']

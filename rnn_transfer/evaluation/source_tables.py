@@ -33,21 +33,20 @@ def describe_sources(
     low: float,  # end of the interval of a difference over three sources; NaN: there is none
     high: float,  # other end
     inconclusive: str,  # why it grounds no verdict; empty: it does
-) -> str:  # higher, lower, inconclusive, or `inconclusive: too few draws`
+) -> str:  # higher, lower, inconclusive, or `inconclusive: too few draws` or `networks`
     "What a difference says of the first system, where there are enough draws and networks to say it."
     return inconclusive or describe_interval(low, high)
 
 # %% ../../nbs/evaluation/source_tables.ipynb #cell-011
 def format_three_sources(
-    d: pd.DataFrame,  # with these columns, inconclusive and n_draws: as `ThreeSourceInterval.as_row`
+    d: pd.DataFrame,  # with these columns and inconclusive: as `ThreeSourceInterval.as_row`
     columns: str = 'estimate low high',  # names of estimate, low and high, space-separated
     sign: bool = False,  # show a plus
 ) -> list[str]:  # a text for each row
     "Estimates with their intervals, or with the words that there are too few draws or networks for one."
-    words = np.where(pd.to_numeric(d['n_draws']) < MIN_DRAWS, ' (too few draws)', ' (too few networks)')
     estimates, whole = format_column(d, columns.split()[0], sign), format_column(d, columns, sign)
-    shown = zip(estimates, whole, words, d['inconclusive'])
-    return [v + why * (v != '–') if few else interval for v, interval, why, few in shown]
+    words = [f' ({reason.removeprefix("inconclusive: ")})' * bool(reason) for reason in d['inconclusive']]
+    return [v + why * (v != '–') if why else interval for v, interval, why in zip(estimates, whole, words)]
 
 # %% ../../nbs/evaluation/source_tables.ipynb #622fef82
 _PATIENTS = 'Patients only (these models)'
@@ -77,7 +76,7 @@ SOURCES_NOTE = (
     'of the labels and other networks (components of variance, Satterthwaite); for other tasks: the tasks are a '
     'sample too. The interval of one system is formed on the logit scale, that of a difference is not. '
     'A dash for J: with all labels there is nothing to draw; for K: no network. '
-    f'Too few draws: J is below {MIN_DRAWS} or K below {MIN_NETWORKS}; nothing is concluded. '
+    f'Too few draws: J is below {MIN_DRAWS}; too few networks: K is below {MIN_NETWORKS}; nothing is concluded then. '
     'Null models: linear fits without a weight, which predict the same for everybody; '
     'given fitted models: the average without them. Where some fits are null, and few, it takes twenty draws or more '
     'for an interval to cover as often as it says.'

@@ -32,6 +32,7 @@ from rnn_transfer.evaluation.layout import (
     note_on_learned,
     pivot_by_fraction,
 )
+from .null_fits import could_be_null, is_null_fit
 from rnn_transfer.evaluation.plotting import (
     ReportFigure,
     add_source_caption,
@@ -148,8 +149,8 @@ def read_paths(
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-022
 def _count_null_models(r: pd.DataFrame) -> pd.DataFrame:
     "How many fits have only weights near zero, by model and fraction."
-    r = r.query('n_features > 0 and n_near_zero >= 0')
-    r = r.assign(zero=(r['n_near_zero'] == r['n_features']).astype(int))
+    r = r[could_be_null(r) & (r['n_features'] > 0).to_numpy(bool)]
+    r = r.assign(zero=is_null_fit(r).astype(int))
     return r.groupby(['model', 'fraction'])['zero'].agg(n_all_zero='sum', n_fits='count', share='mean').reset_index()
 
 
@@ -183,7 +184,7 @@ def null_model_table(
     shown = pivot_by_fraction(text, sorted(set(tidy['model']), key=rank))
     note = (
         'Null (intercept-only) models: all weights near zero. Fits of all target tasks, splits and seeds. '
-        'Such a model predicts (nearly) the same for everybody. After a colon: the selection criterion of lambda; '
+        'Such a model predicts the same for everybody; ridge has none. After a colon: the selection criterion; '
         'plain is the likelihood of the labelled validation stays.'
     )
     return ReportTable('all_zero', 'Null models', tidy, shown, note + note_on_learned(ev))

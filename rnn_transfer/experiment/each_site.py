@@ -152,14 +152,15 @@ def _describe_runs(runs: dict[str, Path]) -> str:
 
 
 def _format_summary(summary: 'pd.DataFrame', table: 'pd.DataFrame') -> 'pd.DataFrame':
-    "The summary as text: a dash where a number is missing, and a word where an interval would rest on too few draws."
-    few = table.assign(few=table['inconclusive'].notna()).pivot(index=_BY, columns='site', values='few')
+    "The summary as text: a dash where a number is missing, and words where draws or networks are too few."
+    reasons = table['inconclusive'].astype(object).fillna('').str.removeprefix('inconclusive: ')
+    few = table.assign(few=reasons).pivot(index=_BY, columns='site', values='few')
     few = few.reindex(list(summary[_BY].itertuples(index=False, name=None)))
     shown = summary.assign(fraction=summary['fraction'].map('{:g}'.format))
     for name in [*few, 'mean', 'lowest', 'highest']:
         shown[name] = summary[name].map('{:.3f}'.format).replace('nan', '–')
     for site in few:
-        shown[site] += [' (too few draws)' if is_few is True else '' for is_few in few[site]]
+        shown[site] += [f' ({why})' if isinstance(why, str) and why else '' for why in few[site]]
     return shown
 
 # %% ../../nbs/experiment/each_site.ipynb #06e8e0e3
@@ -174,7 +175,7 @@ def _write_summary(runs: dict[str, Path], out: Path, is_given: bool, failures: d
     words = [f'AUROC at each site, {how}.', channels, _describe_runs(runs), describe_targets(targets)]
     if table['inconclusive'].notna().any():
         few = f'fewer than {MIN_DRAWS} draws of the labels or {MIN_NETWORKS} networks'
-        words.append(f'Too few draws: {few}.')
+        words.append(f'Too few: {few}.')
     words += [f'Without {site}, which did not finish: {first_line(why)}' for site, why in failures.items()]
     words.append(markdown_table(_format_summary(summary, table)))
     text = '\n\n'.join(word for word in words if word) + '\n'
