@@ -278,9 +278,10 @@ def test_the_published_combined_run_is_read_and_one_that_keeps_no_options(root, 
         manifest['combined'] = [{k: v for k, v in part.items() if k != 'options'} for part in manifest['combined']]
     (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
     parts, settings = _parts_table(tmp_path).frame, _settings_table(tmp_path).frame
-    assert parts['run'].tolist() == ['linear', 'shuffled', 'trained', 'tuned']
-    assert parts['seeds'].tolist() == ['5, 5, 5', '5', '20, 10, 5', '5, 5, 5'] and set(parts['device']) == {device}
-    assert ['NVIDIA H200' in text for text in parts['machine']] == [False, False, True, True]
+    assert parts['run'].tolist() == ['linear', 'shuffled', 'trained', 'ridge', 'tuned', 'trees']
+    drawn = ['5, 5, 5', '5', '20, 10, 5', '5', '5, 5, 5', '20, 10, 5']
+    assert parts['seeds'].tolist() == drawn and set(parts['device']) == {device}
+    assert ['NVIDIA H200' in text for text in parts['machine']] == [False, False, True, False, True, False]
     assert parts['machine'][2].startswith('126 steps: ') and '54 steps: ' in parts['machine'][2]
     assert 'commit' not in set(settings['Setting'])
 
