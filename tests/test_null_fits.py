@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from rnn_transfer.evaluation import claims, label_notes, learning_curves, per_task, sparsity, subgroups
 from rnn_transfer.evaluation.claim_register import CLAIMS
 from rnn_transfer.evaluation.claim_run import JudgedRun
-from rnn_transfer.evaluation.null_fits import could_be_null, count_nulls, is_null_fit
+from rnn_transfer.evaluation.null_fits import could_be_null_fit, count_nulls, is_null_fit
 from rnn_transfer.evaluation.three_sources import Term, three_source_differences
 from rnn_transfer.evaluation.toy import toy_evaluation
 
@@ -62,7 +62,7 @@ def test_ridge_has_no_null_model(ev, name):
     r = ev.results[ev.results["model"] == "LR"]
     assert is_null_fit(r).any() and count_nulls(r, is_null_fit(r))["n_linear"] == len(r)
     ridge = r.assign(model=name)
-    assert not is_null_fit(ridge).any() and not could_be_null(ridge).any()
+    assert not is_null_fit(ridge).any() and not could_be_null_fit(ridge).any()
     assert np.isnan(count_nulls(ridge, is_null_fit(ridge))["null_share"])
     counted = sparsity.null_model_table(replace(ev, results=pd.concat([ev.results, ridge], ignore_index=True)))
     assert "LR" in set(counted.frame["model"]) and not counted.frame["model"].str.contains("ridge").any()

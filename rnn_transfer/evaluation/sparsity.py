@@ -32,7 +32,7 @@ from rnn_transfer.evaluation.layout import (
     note_on_learned,
     pivot_by_fraction,
 )
-from .null_fits import could_be_null, is_null_fit
+from .null_fits import could_be_null_fit, is_null_fit
 from rnn_transfer.evaluation.plotting import (
     ReportFigure,
     add_source_caption,
@@ -149,7 +149,7 @@ def read_paths(
 # %% ../../nbs/evaluation/sparsity.ipynb #cell-022
 def _count_null_models(r: pd.DataFrame) -> pd.DataFrame:
     "How many fits have only weights near zero, by model and fraction."
-    r = r[could_be_null(r) & (r['n_features'] > 0).to_numpy(bool)]
+    r = r[could_be_null_fit(r) & (r['n_features'] > 0).to_numpy(bool)]
     r = r.assign(zero=is_null_fit(r).astype(int))
     return r.groupby(['model', 'fraction'])['zero'].agg(n_all_zero='sum', n_fits='count', share='mean').reset_index()
 

@@ -153,14 +153,16 @@ def _describe_runs(runs: dict[str, Path]) -> str:
 
 def _format_summary(summary: 'pd.DataFrame', table: 'pd.DataFrame') -> 'pd.DataFrame':
     "The summary as text: a dash where a number is missing, and words where draws or networks are too few."
-    reasons = table['inconclusive'].astype(object).fillna('').str.removeprefix('inconclusive: ')
+    from rnn_transfer.evaluation.source_tables import format_missing_interval
+
+    reasons = table['inconclusive'].astype(object).fillna('').map(format_missing_interval)
     few = table.assign(few=reasons).pivot(index=_BY, columns='site', values='few')
-    few = few.reindex(list(summary[_BY].itertuples(index=False, name=None)))
+    few = few.reindex(list(summary[_BY].itertuples(index=False, name=None))).fillna('')
     shown = summary.assign(fraction=summary['fraction'].map('{:g}'.format))
     for name in [*few, 'mean', 'lowest', 'highest']:
         shown[name] = summary[name].map('{:.3f}'.format).replace('nan', '–')
     for site in few:
-        shown[site] += [f' ({why})' if isinstance(why, str) and why else '' for why in few[site]]
+        shown[site] += few[site].to_numpy()
     return shown
 
 # %% ../../nbs/experiment/each_site.ipynb #06e8e0e3

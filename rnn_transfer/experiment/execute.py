@@ -26,7 +26,7 @@ from traitlets import default
 
 # %% ../../nbs/experiment/execute.ipynb #cell-004
 import rnn_transfer
-from .notebooks import notebooks_dir, skip_examples
+from .notebooks import read_notebook, skip_examples
 from .plan import Step, StepOutcome
 from .provenance import describe_hardware, first_line
 from .store import DoneRecord, hash_code, input_hashes, one_at_a_time, output_hashes, step_state
@@ -133,7 +133,7 @@ def read_copy(
     "A numbered notebook as a step executes it."
     import nbformat
 
-    nb = nbformat.read(notebooks_dir() / f'{notebook}.ipynb', 4)
+    nb = read_notebook(notebook)
     skipped = skip_examples(nb)
     nb.cells.insert(1, nbformat.v4.new_markdown_cell(_SKIPPED.format(n=skipped)))
     return nb

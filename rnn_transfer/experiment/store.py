@@ -20,7 +20,7 @@ from typing import IO, TypedDict
 
 # %% ../../nbs/experiment/store.ipynb #cell-003
 import rnn_transfer
-from .notebooks import notebooks_dir, skip_examples
+from .notebooks import read_notebook, skip_examples
 from .plan import Step
 from ..utilities.code_hashes import hash_modules, hash_text
 from ..utilities.errors import BadInput
@@ -29,9 +29,7 @@ from ..utilities.run_records import is_as_planned, read_record
 # %% ../../nbs/experiment/store.ipynb #cell-007
 def _code_cells(notebook: str) -> str:
     "The code cells of a numbered notebook that a step executes, as one text, without shell lines."
-    import nbformat
-
-    nb = nbformat.read(notebooks_dir() / f'{notebook}.ipynb', 4)
+    nb = read_notebook(notebook)
     skip_examples(nb)
     cells = [c.source for c in nb.cells if c.cell_type == 'code' and 'skip-execution' not in c.metadata.get('tags', [])]
     return '\n'.join(re.sub(r'^[%!].*$', '', source, flags=re.M) for source in cells)
