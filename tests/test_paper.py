@@ -624,7 +624,7 @@ def test_an_example_cell_is_no_part_of_a_key(tmp_path, monkeypatch):
         run = next(i for i, c in enumerate(nb.cells) if c.source.startswith('## Run'))
         nb.cells.insert(run if heading == 0 else heading, nbformat.v4.new_code_cell('1 + 1'))
         nbformat.write(nb, tmp_path / '00_data.ipynb')
-        monkeypatch.setattr('rnn_transfer.experiment.store.notebooks_dir', lambda: tmp_path)
+        monkeypatch.setattr('rnn_transfer.experiment.notebooks.notebooks_dir', lambda: tmp_path)
         codes.append(hash_code('00_data')['notebook'])
         nb.cells.pop(run if heading == 0 else -1)
     monkeypatch.undo()
