@@ -198,3 +198,60 @@ def test_a_sentence_takes_no_word_from_the_cell_before(root, page):
             stored = {name.id for name in names if isinstance(name.ctx, ast.Store)}
             used = {name.id for name in names if isinstance(name.ctx, ast.Load)} & {"few", "kind", "best", "fine"}
             assert used <= stored, f"{used - stored} of another cell in {code[:120]}"
+
+
+@pytest.fixture(scope="module")
+def page(root):
+    "The saved text of the results page: prose, and what its cells show."
+    cells = json.loads((root / "nbs/results.ipynb").read_text(encoding="utf-8"))["cells"]
+    outputs = [out["data"] for cell in cells for out in cell.get("outputs", []) if "data" in out]
+    shown = ["".join(data["text/markdown"]) for data in outputs if "text/markdown" in data]
+    return "\n".join(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"] + shown)
+
+
+def test_the_page_begins_with_five_short_sentences(page):
+    found = re.findall(r"^(\d)\. (\*\*.*)$", page, re.M)
+    assert [number for number, _ in found] == list("12345")
+    for _, text in found:
+        words = re.sub(r"\[[^\]]*\]|\([^)]*\)", "", text).split()
+        assert len(words) <= 50 and 1 <= text.count("[") <= 2, text
+
+
+def test_labels_of_the_page_are_those_of_train_and_validation_stays(page, results):
+    for kind, named in (("phenotype", r"(\d+) labels, (\d+) of them positive \(5 %\), they rank"), ("mortality", "")):
+        fits = results.query("model == 'LR' and fraction == 0.05 and task_kind == @kind")
+        stays = fits["n_train"].median() + fits["n_val"].median()
+        positives = fits["n_positive"].median() + fits["n_val_positive"].median()
+        named = named or r"With (\d+) labels, (\d+) of them positive \(5 %\), they are"
+        (found,) = re.findall(named, page)
+        assert found == (f"{stays:.0f}", f"{positives:.0f}")
+
+
+def test_typed_counts_are_those_of_the_tables(page, run):
+    flow = pd.read_csv(run / "tables/flow.csv").set_index("step")["stays"]
+    train, val, test = (f"{flow[f'in {part}']:,}" for part in ("train", "val", "test"))
+    assert f"set a ({train} and {val} stays), test is set b ({test})" in page
+    assert f"({flow['in train'] + flow['in val']:,} against 35,621)" in page
+
+
+def test_every_criterion_for_shuffled_labels_is_on_the_page(page, run, further):
+    "The one of the 250 draws was missed, and the page says so."
+    missed, found = missing_half(run)
+    few, off = (cells.index.get_level_values("fraction") for cells in (found, missed))
+    five, _, last = further
+    holding = (few <= 0.1).sum() - (off <= 0.1).sum() + five["blocks_holding"].sum()
+    asked = (few <= 0.1).sum() + five["blocks"].sum()
+    assert holding < 0.9 * asked and f"they were {holding} of {asked}, and missed it" in page
+    both = [five[column].sum() + last[column].sum() for column in ("blocks_holding", "blocks")]
+    assert "with five networks are {} of {}".format(*both) in page
+
+
+def test_verdicts_at_the_top_say_how_often_they_are_repeated(page, run):
+    claims = pd.read_csv(run / "tables/claims.csv").query("selection == 'primary'")
+    drawn = pd.read_csv(run / "tables/stability_claims.csv").set_index("claim")
+    judged = claims[claims["verdict"].isin(["supported", "contradicted"])]
+    assert len(judged) > 10
+    for row in judged.itertuples():
+        again = f"{drawn.loc[row.claim, row.verdict]} of {drawn.loc[row.claim, 'n']}"
+        assert f"| {row.verdict} | {row.claim} | {row.part} |" in page and f"{row.low:.3f}"[-3:] in page
+        assert re.search(rf"\| {row.verdict} \| {re.escape(row.claim)} \|.*\| {again} \|", page)
