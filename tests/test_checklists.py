@@ -245,6 +245,31 @@ def test_options_of_one_step_are_named_next_to_those_of_the_other(options, expec
     assert tuning.endswith(".")
 
 
+@pytest.mark.parametrize("name", ["models", "transfer.models"])
+def test_every_criterion_for_lambda_that_a_run_has_is_named(name):
+    models = ["LR", "LR:fine", "MN-LR-2:fine@1", "LR:ridge"]
+    tuning = setting_facts(dict(options=OPTIONS | {name: models}))["tuning"]
+    assert "lambda from 0.1, 1, 10000 by the negative log-likelihood of labelled validation stays" in tuning
+    assert ":fine (lambda from a fine grid by repeated cross-validation over the labelled stays of train and" in tuning
+    assert ":ridge (a ridge penalty in place of L1" in tuning and ":cv" not in tuning
+    assert "below 1,000 labelled stays verdicts rest on :fine" in tuning
+    learned = setting_facts(dict(options=OPTIONS | {name: models, "same_tasks": True}))["tuning"]
+    assert ":fine (" in learned and "verdicts" not in learned
+    assert ":fine" not in setting_facts(MANIFEST)["tuning"]
+
+
+@pytest.mark.parametrize(
+    "fill,item", [(fill_reforms, "5c"), (fill_reforms, "7b"), (fill_tripod, "12e"), (fill_tripod, "23a")]
+)
+def test_answers_say_over_which_sources_intervals_are(fill, item, ev, prepared):
+    answer = fill(ev, MANIFEST, prepared).set_index("item").loc[item, "answer"]
+    if item == "23a":
+        assert "first network, intervals over patients alone" in answer
+    else:
+        assert "Over test subjects, draws of the labels and networks" in answer
+        assert "from 5 draws and 3 networks on" in answer
+
+
 def test_an_option_that_both_steps_share_is_named_once():
     tuning = setting_facts(MANIFEST)["tuning"]
     assert tuning.count("patience") == 1

@@ -89,7 +89,8 @@ def evaluation_of(mean, models=SYSTEMS, fractions=FRACTIONS, sd=0.002, seeds=5, 
         key = dict(split=0, task=task, task_kind=kind, model=model, fraction=fraction, seed=seed)
         counts = dict(n_features=n_features, n_near_zero=int(n_features * near_zero(system, kind)) + seed % 2)
         n = stays * fraction * (0.5 if kind == "mortality" else 1)
-        sizes = dict(n_train=0.8 * n, n_val=0.2 * n, n_val_positive=0.02 * n, n_test=500, hidden=100)
+        sizes = dict(n_train=0.8 * n, n_val=0.2 * n, n_positive=0.08 * n, n_val_positive=0.02 * n)
+        sizes |= dict(n_test=500, hidden=100)
         rows.append(key | sizes | counts | dict(auroc=auroc))
         values.append(np.r_[auroc, auroc + rng.normal(0, sd, 100)])
     positives = {task: np.ones(101) for task in TASKS}
@@ -374,7 +375,8 @@ def test_the_first_page_compares_the_fits_that_the_verdicts_rest_on(fine_grid):
     assert d.loc[0.01, "low"] == combined_interval(fine_grid, "phenotype", terms).interval.low
     sentence = _describe_kind(fine_grid, "phenotype")
     against_lr = sentence[sentence.index("MN-LR-2 against LR") :]
-    assert "lower at 1 %" in against_lr and "higher at 10 %, 50 %, 100 %" in against_lr
+    larger = "higher at 2,400 (240) · 10 %, 12,000 (1,200) · 50 %, 24,000 (2,400) · 100 %"
+    assert "lower at 240 (24) · 1 %" in against_lr and larger in against_lr
     rules = "λ by cross-validation on a fine grid at 1 %, by the paper's rule at 10 %, 50 %, 100 %"
     assert describe_lambda_rules(d.reset_index()) == rules
     assert sentence.count(rules) == 1  # the same for every comparison, so it comes once
@@ -385,8 +387,45 @@ def test_the_first_page_names_the_rule_of_each_comparison_where_they_differ(fine
     less = replace(fine_grid, results=fine_grid.results[kept].reset_index(drop=True))
     less = replace(less, values=dict(auroc=fine_grid.values["auroc"][kept.to_numpy()]))
     sentence = _describe_kind(less, "phenotype")
-    assert "MN-LR-2 against LR: higher at 1 %, 10 %, 50 %, 100 % of the labels (λ by the paper's rule)." in sentence
+    every = "240 (24) · 1 %, 2,400 (240) · 10 %, 12,000 (1,200) · 50 %, 24,000 (2,400) · 100 % of the labels"
+    assert f"MN-LR-2 against LR: higher at {every} (λ by the paper's rule)." in sentence
     assert "of the labels (λ by cross-validation on a fine grid at 1 %" in sentence  # RNN-C has no λ
+
+
+@pytest.fixture(scope="module")
+def with_ridge():
+    "MN-LR-2 leads LR by L1, and neither MN-LR-2 nor its ridge leads LR by ridge; 300, 3,000 and more stays."
+    by = ("", ":fine", ":ridge")
+    networks = [f"MN-LR-2{c}{i}" for c in by for i in ("", "@1", "@2")]
+    ev = evaluation_of(lambda model, *_: 0.72 if model == "MN-LR-2" else 0.70, (*(f"LR{c}" for c in by), *networks))
+    values = ev.values["auroc"] + 0.05 * (ev.results["model"] == "LR:ridge").to_numpy()[:, None]
+    return replace(ev, results=ev.results.assign(auroc=values[:, 0]), values=dict(auroc=values))
+
+
+def test_the_first_page_compares_with_ridge_where_it_was_run(with_ridge, fine_grid):
+    """A lead over L1 need not be one over ridge, and the sentence about the one is next to that about the other."""
+    sentence = _describe_kind(with_ridge, "phenotype")
+    l1, ridge = sentence.split("With ridge in place of L1, on both sides or for LR alone: ")
+    assert "MN-LR-2 against LR: higher at 240 (24) · 1 %, " in l1 and "lower" not in l1
+    both, alone = ridge.split(" MN-LR-2 against LR:ridge: ")
+    assert both.startswith("MN-LR-2:ridge against LR:ridge: lower at 240 (24) · 1 %, ")
+    assert both.endswith("(λ by cross-validation on a fine grid).") and alone.startswith("lower at 240 (24) · 1 %, ")
+    mixed = "by the paper's rule for MN-LR-2 and cross-validation on a fine grid for LR:ridge at 10 %, 50 %, 100 %"
+    assert alone.endswith(f"(λ by cross-validation on a fine grid at 1 %, {mixed}).")
+    d = primary_differences(JudgedRun(with_ridge), [("MN-LR-2", "LR:ridge")], "phenotype").set_index("fraction")
+    assert d["fits"].tolist() == ["MN-LR-2:fine", "MN-LR-2", "MN-LR-2", "MN-LR-2"]
+    assert set(d["fits_versus"]) == {"LR:ridge"} and d["high"].max() < 0
+    assert "MN-LR-2:ridge − LR:ridge, " in str(_describe_estimates(with_ridge))
+    assert "ridge" not in _describe_kind(fine_grid, "phenotype")
+
+
+def test_results_alone_say_which_fits_are_primary(with_ridge):
+    """A page that has the results of a run and no replicates asks the same function."""
+    alone = JudgedRun(Evaluation(with_ridge.results, {}, {}, {}))
+    for kind, fraction in product(("phenotype", "mortality"), FRACTIONS):
+        found = fitted_names(alone, ["MN-LR-2", "LR"], kind, fraction)
+        assert found == fitted_names(JudgedRun(with_ridge), ["MN-LR-2", "LR"], kind, fraction)
+        assert found["MN-LR-2"] == ("MN-LR-2:fine" if fraction == 0.01 else "MN-LR-2")
 
 
 def test_an_exploratory_run_shows_the_same_fits(fine_grid):

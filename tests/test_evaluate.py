@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,17 +15,29 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from rnn_transfer.data import PreparedCohort
 from rnn_transfer.evaluate import run_evaluate
-from rnn_transfer.evaluation import scoring
+from rnn_transfer.evaluation import (
+    calibration,
+    claims,
+    decision_curves,
+    differences,
+    learning_curves,
+    provenance,
+    scoring,
+    stability,
+)
 from rnn_transfer.evaluation.captions import data_caption, run_info
+from rnn_transfer.evaluation.checklist_facts import result_facts
 from rnn_transfer.evaluation.formats import display_group, sort_systems
 from rnn_transfer.evaluation.intervals import percentile_interval
 from rnn_transfer.evaluation.learning_curves import figure_2
-from rnn_transfer.evaluation.limits import describe_limits
+from rnn_transfer.evaluation.limits import _PROFILES, describe_limits
 from rnn_transfer.evaluation.measures import Bootstrap
 from rnn_transfer.evaluation.report import headline_text
 from rnn_transfer.evaluation.results import Evaluation
 from rnn_transfer.evaluation.run_folder import prediction_folders
 from rnn_transfer.evaluation.scoring import evaluate_run
+from rnn_transfer.evaluation.toy import toy_evaluation
+from rnn_transfer.experiment.profiles import PROFILES
 from rnn_transfer.learning.systems import SYSTEMS, SystemId, parse_model
 from rnn_transfer.utilities.errors import BadInput
 from rnn_transfer.utilities.seeds import seeded_rng
@@ -318,6 +331,10 @@ def test_captions_say_what_was_changed_of_a_profile(done, profile_of_run, said):
         ('open', 'PhysioNet/CinC Challenge 2012', [], True),
         ('open', 'PhysioNet/CinC Challenge 2012', ['hidden'], False),
         ('open', 'own data', [], False),
+        ('repeated', 'PhysioNet/CinC Challenge 2012', ['models', 'seeds'], True),
+        ('repeated', 'PhysioNet/CinC Challenge 2012', ['lr'], False),
+        ('repeated', 'own data', [], False),
+        ('hospitals', 'PhysioNet/CinC Challenge 2019', [], False),
         ('paper', 'PhysioNet/CinC Challenge 2012', [], False),
     ],
 )
@@ -326,8 +343,58 @@ def test_how_the_settings_of_the_open_profile_were_found_is_said_where_they_were
 ):
     ev = done[1]
     about = ev.info | dict(profile=profile, source=source, changed=changed)
-    found = [x for x in describe_limits(Evaluation(ev.results, ev.values, ev.positives, about)) if 'reaches .80' in x]
-    assert len(found) == said and all(x.startswith('The open profile') for x in found)
+    limits = describe_limits(Evaluation(ev.results, ev.values, ev.positives, about))
+    found = [x for x in limits if 'reaches .80' in x]
+    assert len(found) == said and all(x.startswith(f'The {profile} profile') for x in found)
+    inherited = [x for x in limits if 'settled on PhysioNet 2012 when results on its test set were known' in x]
+    assert len(inherited) == (profile == 'hospitals')
+
+
+def test_profiles_with_the_settings_of_open_say_so():
+    settled = ('hidden', 'lr', 'max_updates', 'transfer.eval_every')
+    same = {name for name, of in PROFILES.items() if all(of.get(o) == PROFILES['open'][o] for o in settled)}
+    assert same == {'open', 'repeated', 'hospitals'} <= set(_PROFILES)
+    assert PROFILES['repeated']['transfer.patience'] == PROFILES['open']['transfer.patience'] == 15
+
+
+def test_no_sentence_denies_the_intervals_over_draws_and_networks():
+    skills = {'LR': 0.4, 'MN-LR-2': 0.9, 'MN-LR-2@1': 0.8, 'MN-LR-2@2': 0.9}
+    ev = toy_evaluation(skills, seeds=5, n=120, kinds=dict(Shock='phenotype', Death='mortality'), replicates=40)
+    asked, facts = (claims, learning_curves, differences, stability, calibration, decision_curves), result_facts(ev)
+    said = [getattr(x, 'note', x) for question in asked for x in question.section(ev).items]
+    said += [*describe_limits(ev), *facts.values()]
+    fixed = [text for text in said if re.search('models (are )?(held )?fixed', text)]
+    assert len(fixed) >= 5 and all(re.search('draws.* and (of )?networks', text) for text in fixed)
+    assert not [text for text in said if 'none is corrected' in text or 'Nothing is corrected' in text]
+    limits = ' '.join(describe_limits(ev))
+    assert '5 draws of the labels and 3 networks' in limits and "after Holm's adjustment within its family" in limits
+    assert 'adjusted by Holm within a family of claims' in facts['comparisons']
+    of_learned = replace(ev, info=ev.info | dict(same_tasks=True))  # no claim is judged
+    assert 'Holm' not in ' '.join(describe_limits(of_learned)) + result_facts(of_learned)['intervals']
+    assert 'claim' not in result_facts(of_learned)['comparisons']
+
+
+def test_a_caption_says_once_that_nothing_is_corrected():
+    ev = toy_evaluation(seeds=5, replicates=40)
+    section = differences.section(ev)
+    for name in ('differences_phenotype', 'differences_sources_phenotype'):
+        caption = f'{section.sentences_for(name)} {section[name].note}'
+        assert caption.count('corrected for the number of comparisons') == 1
+
+
+@pytest.mark.parametrize(
+    'models,named',
+    [
+        (['LR'], ''),
+        (['LR', 'LR:cv'], ':cv'),
+        (['LR', 'MN-LR-2:ridge', 'LR:fine@1', 'GBT'], ':fine, :ridge'),
+        (['LR:literal', 'RNN-C:full-val'], ''),
+    ],
+)
+def test_the_table_of_systems_says_which_are_fitted_to_validation_stays_too(models, named):
+    note = provenance._describe_stays(models)
+    assert ('are fitted to both' in note) == bool(named) and f'Systems with {named} choose' * bool(named) in note
+    assert 'Models are fitted to those of train' in note
 
 
 def test_the_weights_of_multi_task_are_explained_where_it_was_run(done, crowd):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from rnn_transfer.evaluation import claims, label_notes, learning_curves, per_task, sparsity, subgroups
+from rnn_transfer.evaluation import claims, decision_curves, label_notes, learning_curves, per_task, sparsity, subgroups
 from rnn_transfer.evaluation.claim_register import CLAIMS
 from rnn_transfer.evaluation.claim_run import JudgedRun
 from rnn_transfer.evaluation.null_fits import could_be_null_fit, count_nulls, is_null_fit
@@ -133,6 +133,22 @@ def test_a_subgroup_has_the_auroc_of_its_fitted_models(ev):
     assert list(lines.index) == ["sex female", "given fitted models", "sex female"]
     assert lines.loc["given fitted models", "LR"] == f"{want:.3f} (6 of 12 null)"[1:]
     assert lines.loc["given fitted models", "Test stays"] == "" and "null" in table.note
+
+
+def test_net_benefit_has_its_draws_networks_and_null_models(ev):
+    section = decision_curves.section(ev)
+    assert "Null models: linear fits without a weight" in section.sentences and "J: draws" in section.sentences
+    table = section["decisions_phenotype"]
+    few = table.shown[table.shown["Labels (positives)"].str.endswith(" 10 %")].set_index("System")
+    assert few[["J", "K", "Null models"]].loc["LR"].tolist() == ["6", "–", "12 of 24"]
+    assert few[["J", "K", "Null models"]].loc["MN-LR-2"].tolist() == ["6", "1", "2 of 24"]
+    assert few[["J", "K", "Null models"]].loc["RNN-C"].tolist() == ["6", "–", "–"]
+    assert few[["J", "K", "Null models"]].loc["treat all"].tolist() == ["–", "–", "–"]
+    tidy = table.frame.query("fraction == .1 and threshold == .1").set_index("model")
+    assert tidy.loc["LR", ["n_draws", "n_null", "n_linear", "null_share"]].tolist() == [6, 12, 24, 0.5]
+    assert tidy.loc["treat all", ["n_draws", "n_networks", "null_share"]].isna().all()
+    full = table.frame.query("fraction == 1").set_index("model")
+    assert full.loc["LR", "n_draws"].isna().all() and (full.loc["RNN-C", "n_draws"] == 6).all()
 
 
 def test_a_verdict_names_the_null_models_of_both_sides(ev):

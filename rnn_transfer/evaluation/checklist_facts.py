@@ -12,9 +12,12 @@ import pandas as pd
 from ..cohorts.sites import at_sites
 from ..cohorts.statistics import channel_of_statistic
 from ..data import PreparedCohort
+from .claim_run import FINE, FINE_BELOW
+from .components import MIN_DRAWS, MIN_NETWORKS
 from .formats import SYSTEM_GROUPS, format_estimate, format_percent
 from .intervals import CONFIDENCE_LEVEL
 from .results import Evaluation
+from ..learning.systems import SELECTION_CRITERIA, parse_model
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-008
 def _join_words(words, last=' and ') -> str:
@@ -190,20 +193,34 @@ def _describe_training(options) -> str:
 _LAMBDA_BY = {'nll': 'by the negative log-likelihood', 'literal': 'by eq. 2 with its L1 term'}
 
 
-def _describe_tuning(options) -> str:
-    "How hidden units, training and lambda were chosen; '' where the manifest has no options."
+def _list_values(options, name) -> str:
+    "The values of one option as text."
+    found = options[name] if isinstance(options[name], (list, tuple)) else [options[name]]
+    return ', '.join(f'{v:g}' for v in found)
 
-    def values(name):
-        found = options[name] if isinstance(options[name], (list, tuple)) else [options[name]]
-        return ', '.join(f'{v:g}' for v in found)
 
-    words = []
-    if 'hidden' in options:
-        words.append(f'hidden units from {values("hidden")} by validation loss on the source tasks')
-    words.append(_describe_training(options))
+def _describe_lambdas(options) -> list:
+    "How lambda was chosen, a text for each criterion that the systems of the run have."
+    words, models = [], options.get('transfer.models', options.get('models')) or []
     if 'lambdas' in options:
         criterion = _LAMBDA_BY.get(options.get('choose'), '')
-        words.append(f'lambda from {values("lambdas")} {criterion} of labelled validation stays')
+        words.append(f'lambda from {_list_values(options, "lambdas")} {criterion} of labelled validation stays')
+    used = {parse_model(model, check=False).criterion for model in models}
+    others = [f':{name} ({text})' for name, text in SELECTION_CRITERIA.items() if name and name in used]
+    if others:
+        words.append(f'where the name of a system says so, {", ".join(others)}')
+    if FINE in used and options.get('same_tasks') is not True:
+        words.append(f'below {FINE_BELOW:,} labelled stays verdicts rest on :{FINE} where all systems compared have it')
+    return words
+
+# %% ../../nbs/evaluation/checklist_facts.ipynb #71efd3a5
+def _describe_tuning(options) -> str:
+    "How hidden units, training and lambda were chosen; '' where the manifest has no options."
+    words = []
+    if 'hidden' in options:
+        hidden = _list_values(options, 'hidden')
+        words.append(f'hidden units from {hidden} by validation loss on the source tasks')
+    words += [_describe_training(options), *_describe_lambdas(options)]
     words = [w for w in words if w]
     return f'Tuning: {"; ".join(words)}.' if words else ''
 
@@ -281,11 +298,6 @@ _METHODS = dict(  # the same for every run
         'AUROC (weighted by positives as in the benchmark, macro, per task), AUPRC, Brier score, '
         'intercept and slope of logistic recalibration, reliability curves.'
     ),
-    comparisons=(
-        'Paired differences on the same bootstrap replicates; DeLong\'s test as a cross-check; '
-        'intervals over patients, draws of the labels and networks; signed ranks over tasks with Holm\'s correction. '
-        'Each claim of the paper has a verdict by a rule that is fixed in the software.'
-    ),
 )
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-028
@@ -303,15 +315,31 @@ def _describe_sizes(ev) -> str:
     words = [f'{format_percent(f)}: {x["n_train"]:,.0f}, {x["n_positive"]:,.0f} positive' for f, x in sizes.iterrows()]
     return '; '.join(words) + ' (train stays, median over tasks)'
 
-
+# %% ../../nbs/evaluation/checklist_facts.ipynb #d105a100
 def _describe_intervals(ev) -> str:
     "How intervals are made; '' where the run has no replicates."
     n = ev.info.get('replicates', 0)
     words = (
-        f'{100 * CONFIDENCE_LEVEL:.0f} % percentile intervals over {n:,} bootstrap replicates of test subjects, '
-        'shared by all systems; trained models are held fixed.'
+        f'{100 * CONFIDENCE_LEVEL:.0f} % intervals of two kinds. Over test subjects alone: percentiles of {n:,} '
+        'bootstrap replicates, shared by all systems, trained models held fixed (the headline, other metrics, '
+        'calibration, decision curves). Over test subjects, draws of the labels and networks: components of variance '
+        f'with Satterthwaite\'s degrees of freedom, from {MIN_DRAWS} draws and {MIN_NETWORKS} networks on (verdicts, '
+        'learning curves, subgroups; next to the first kind for each result and each paired difference).'
     )
     return words if n else ''
+
+
+def _describe_comparisons(ev) -> str:
+    "How systems are compared; claims are not judged where the network has learned the tasks."
+    claims = (
+        ' Each claim of the paper has a verdict by a rule that is fixed in the software; '
+        'its p is adjusted by Holm within a family of claims.'
+    )
+    return (
+        'Paired differences on the same bootstrap replicates; DeLong\'s test as a cross-check; '
+        'intervals over patients, draws of the labels and networks; signed ranks over tasks with Holm\'s correction. '
+        'No interval is corrected for the number of comparisons.' + claims * (not ev.info.get('same_tasks'))
+    )
 
 # %% ../../nbs/evaluation/checklist_facts.ipynb #cell-029
 def _describe_performance(ev) -> str:
@@ -320,7 +348,8 @@ def _describe_performance(ev) -> str:
     shown = averages[(averages['fraction'] == top) & averages['model'].isin(SYSTEM_GROUPS["The paper's"])]
     shown = shown[['task_kind', 'model', 'value', 'low', 'high']]
     words = [f'{kind}, {model} {format_estimate(*v)}' for kind, model, *v in shown.itertuples(index=False)]
-    return f'At {format_percent(top)} of the labels: {"; ".join(words)}.' if words else ''
+    first = 'first network, intervals over patients alone'
+    return f'At {format_percent(top)} of the labels, {first}: {"; ".join(words)}.' if words else ''
 
 
 def _describe_calibration(ev) -> str:
@@ -346,6 +375,7 @@ def result_facts(
         fractions=_describe_fractions(ev),
         sizes=_describe_sizes(ev),
         intervals=_describe_intervals(ev),
+        comparisons=_describe_comparisons(ev),
         performance=_describe_performance(ev),
         calibrated=_describe_calibration(ev),
         failures=f'{n_undefined:,} of {len(ev.results):,} fits have no AUROC; each is listed with its reason.',

@@ -238,14 +238,14 @@ def _invent_count(name: str, truth: float, part: int, run: InventedRun) -> dict:
     noise = rng.normal(0, 0.02, (_N_TASKS, 1)) + rng.normal(0, 0.01, (1, run.n_networks))
     return part_row(name, interval_over_tasks_and_networks(truth + noise, 'MN-LR-1'))
 
-
+# %% ../../nbs/evaluation/claim_operating.ipynb #d4b22162
 def _gap_test(run: InventedRun, kinds: tuple, random_tasks: bool) -> pd.DataFrame:
     "The gap of fine-tuning at the smallest fraction that counts, a part for each kind of task."
     terms = {kind: [Term(1, 'MN-FT', run.fractions(kind)[0])] for kind in kinds}
     found = {kind: run.combine(kind, gap, random_tasks) for kind, gap in terms.items()}
     return pd.DataFrame([part_row(f'{kind}: gap', interval) for kind, interval in found.items()])
 
-
+# %% ../../nbs/evaluation/claim_operating.ipynb #06a16c91
 def _invented_claim(claim: Claim) -> Claim:
     "A claim on counts or gaps with an invented test; other claims as they are."
     if claim.family == 'fine-tuning':

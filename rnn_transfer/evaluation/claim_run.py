@@ -114,16 +114,21 @@ def _networks_at(run: JudgedRun, model: str, kind: str, fraction: float) -> int:
     counts = run.ev.remember(('networks of cells',), lambda: _count_networks(run.ev.results))
     return counts.get((kind, fraction, model), 0)
 
+# %% ../../nbs/evaluation/claim_run.ipynb #b3972f5a
+def _is_linear(model: str) -> bool:
+    "Whether λ is chosen for a system."
+    return parse_model(model).definition.kind == 'linear'
+
 
 def fitted_names(
     run: JudgedRun,  # the run
-    models: list,  # systems of one comparison, without a selection criterion
+    models: list,  # systems of one comparison; one with a selection criterion stands for itself
     kind: str,  # of task
     fraction: float,  # of the labels
 ) -> dict:  # system -> name of its fits
     "The fits that stand for each system: below 1,000 labelled stays by the fine grid, where the run has it."
     same = {m: m for m in models}
-    linear = [m for m in same if parse_model(m).definition.kind == 'linear']
+    linear = [m for m in same if _is_linear(m) and not parse_model(m).criterion]
     if not run.primary or not linear or run.counts.loc[(kind, fraction), 'stays'] >= FINE_BELOW:
         return same
     fine = {m: f'{m}:{FINE}' for m in linear}
@@ -143,9 +148,17 @@ def uses_fine(
 _LAMBDA_RULES = {True: 'cross-validation on a fine grid', False: "the paper's rule"}  # by whether it is the fine grid
 
 
+def _describe_rule(fits: list) -> str:
+    "How λ of some linear systems was chosen; each is named where it was not chosen alike."
+    by_folds = {model: parse_model(model).criterion in (FINE, 'ridge') for model in fits if _is_linear(model)}
+    if len(set(by_folds.values())) < 2:
+        return _LAMBDA_RULES[any(by_folds.values())]
+    return ' and '.join(f'{_LAMBDA_RULES[of_model]} for {model}' for model, of_model in by_folds.items())
+
+
 def primary_differences(
     run: JudgedRun,  # a run
-    pairs: list,  # (a, b): systems that were run, without a selection criterion; the second is subtracted
+    pairs: list,  # (a, b): systems that were run, named as for `fitted_names`; the second is subtracted
     kind: str,  # of task
     fractions: list | None = None,  # of the labels; None: all that were run
 ) -> pd.DataFrame:  # as `three_source_differences` of a and b, and fits (of a), fits_versus, lambda_rule
@@ -154,12 +167,12 @@ def primary_differences(
     wanted = [f for f in run.all_fractions(kind) if fractions is None or f in fractions]
     for (a, b), fraction in product(pairs, wanted):
         names = fitted_names(run, [a, b], kind, fraction)
-        rule = _LAMBDA_RULES[FINE in {parse_model(name, check=False).criterion for name in names.values()}]
         d = three_source_differences(run.ev, [(names[a], names[b])], kind, [fraction])
-        found.append(d.assign(model=a, versus=b, fits=names[a], fits_versus=names[b], lambda_rule=rule))
+        named = dict(fits=names[a], fits_versus=names[b], lambda_rule=_describe_rule(list(names.values())))
+        found.append(d.assign(model=a, versus=b, **named))
     return pd.concat(found or [pd.DataFrame()], ignore_index=True)
 
-
+# %% ../../nbs/evaluation/claim_run.ipynb #6b7cb7ca
 def describe_lambda_rules(
     d: pd.DataFrame,  # as `primary_differences`
 ) -> str:  # such as `λ by the paper's rule`; with the fractions where there are two rules

@@ -18,6 +18,7 @@ import pandas as pd
 from .formats import SYSTEM_GROUPS, format_column, format_percent
 from .intervals import percentile_interval
 from .layout import ReportTable, Section, few_and_all_fractions, name_fractions
+from .null_fits import count_nulls, format_null_share, is_null_fit
 from rnn_transfer.evaluation.plotting import (
     LineEnd,
     ReportFigure,
@@ -28,6 +29,8 @@ from rnn_transfer.evaluation.plotting import (
     zero_line,
 )
 from .results import Evaluation, nested_mean
+from .source_tables import format_source_count
+from .three_sources import system_sources
 
 # %% ../../nbs/evaluation/decision_curves.ipynb #cell-010
 def benefit_parts(
@@ -71,6 +74,14 @@ def _benefit_replicates(ev: Evaluation, rows: np.ndarray, thresholds: np.ndarray
     flat = np.stack(values).reshape(len(cells), -1)
     return nested_mean(flat, split, task).reshape(len(thresholds), -1)
 
+# %% ../../nbs/evaluation/decision_curves.ipynb #f723652b
+def _count_fits(ev: Evaluation, rows: np.ndarray, model: str, fraction: float) -> dict:
+    "Draws, networks and null models of a curve; draws and networks are null where they do not apply."
+    r, sources = ev.results.iloc[rows], system_sources(model, fraction)
+    n_draws = r['seed'].nunique() if sources.drawn and len(r) else np.nan
+    n_networks = 1.0 if sources.networks else np.nan
+    return dict(n_draws=n_draws, n_networks=n_networks) | count_nulls(r, is_null_fit(r))
+
 # %% ../../nbs/evaluation/decision_curves.ipynb #cell-017
 def _benefit_cell(ev: Evaluation, key: dict, rows: np.ndarray, thresholds: np.ndarray, name: str) -> pd.DataFrame:
     "The curve of one system, or of treating everybody."
@@ -79,14 +90,15 @@ def _benefit_cell(ev: Evaluation, key: dict, rows: np.ndarray, thresholds: np.nd
     ends = [(np.nan, np.nan) if few else percentile_interval(v)[:2] for v in values]
     low, high = zip(*ends)
     columns = key | dict(model=name, threshold=thresholds, value=values[:, 0], low=low, high=high)
-    return pd.DataFrame(columns)
+    counts = _count_fits(ev, rows[:0] if name == _DEFAULT else rows, name, key['fraction'])
+    return pd.DataFrame(columns | counts)
 
 
 def decision_frame(
     ev: Evaluation,  # with predictions
     models: Iterable[str] = tuple(SYSTEM_GROUPS["The paper's"]),  # those not run are left out
     thresholds: np.ndarray = THRESHOLDS,  # (T,) risks from which on one treats
-) -> pd.DataFrame:  # a row for each kind, fraction, model (then `treat all`) and threshold: value, low, high
+) -> pd.DataFrame:  # a row for each kind, fraction, model (then `treat all`) and threshold: value, low, high, counts
     "Net benefit at few labels and at all, with intervals over patients."
     found = []
     for kind, f in product(ev.kinds, few_and_all_fractions(ev)):
@@ -144,16 +156,27 @@ def figure_decisions(
 _SHOWN = (0.1, 0.2, 0.3)  # of the thresholds, in the table; all are in its file
 
 
+def _show_counts(d: pd.DataFrame) -> dict:
+    "Draws, networks and null models as text; `d` has a row a curve."
+    return {
+        'J': [format_source_count(n) for n in d['n_draws']],
+        'K': [format_source_count(n) for n in d['n_networks']],
+        'Null models': [format_null_share(*counts) for counts in zip(d['n_null'], d['n_linear'])],
+    }
+
+
 def _decision_table(ev: Evaluation, d: pd.DataFrame, kind: str) -> ReportTable:
     "Net benefit of one kind of task at some thresholds."
     d, names = d[d['task_kind'] == kind], name_fractions(ev, kind)
     shown = d[d['threshold'].isin(_SHOWN)]
     shown = shown.assign(text=format_column(shown), labels=shown['fraction'].map(names))
-    order = shown[['model', 'labels']].drop_duplicates()
+    counts = shown.drop_duplicates(['model', 'labels'])
+    order = counts[['model', 'labels']]
     shown = shown.pivot(index=['model', 'labels'], columns='threshold', values='text')
     shown = shown.reindex(pd.MultiIndex.from_frame(order))
     shown.columns = [f'Net benefit at {format_percent(t)}' for t in shown.columns]
-    shown = shown.reset_index().rename(columns=dict(model='System', labels='Labels (positives)'))
+    shown = shown.assign(**_show_counts(counts)).reset_index()
+    shown = shown.rename(columns=dict(model='System', labels='Labels (positives)'))
     return ReportTable(f'decisions_{kind}', f'Net benefit: {kind}', d, shown, folded=True)
 
 # %% ../../nbs/evaluation/decision_curves.ipynb #cell-029
@@ -161,7 +184,9 @@ _NOTE = (
     'Net benefit = TP/n − FP/n · t/(1 − t) at a threshold of risk t (Vickers & Elkin 2006): '
     'true positives per stay, less the false ones at the rate at which t trades them. Treating nobody has 0. '
     'Mean over draws, then over tasks (each alike) and splits; bands and brackets are intervals over patients '
-    'alone. Predictions are used as they are: one that is not calibrated loses benefit.'
+    'alone, first network. J: draws of the labels in the mean; a dash where nothing is drawn. K: networks; a dash '
+    'without one. Null models: linear fits without a weight; each treats everybody up to its one risk, and nobody '
+    'above. Predictions are used as they are: one that is not calibrated loses benefit.'
 )
 
 

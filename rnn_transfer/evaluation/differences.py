@@ -61,12 +61,14 @@ def paired_differences(
 # %% ../../nbs/evaluation/differences.ipynb #cell-013
 def describe_differences(
     d: pd.DataFrame,  # rows of `paired_differences` of one pair and kind of task
+    names: dict[float, str] | None = None,  # of the fractions, as `name_fractions` gives; None: in percent
 ) -> str:
     "At which fractions a system is higher or lower than another, or the comparison is inconclusive."
     words = pd.Series([describe_interval(*v) for v in zip(d['low'], d['high'])], index=d.index)
 
     def fractions(word):
-        return ', '.join(format_percent(f) for f in sorted(d['fraction'][words == word]))
+        at = sorted(d['fraction'][words == word])
+        return ', '.join(names[f] if names else format_percent(f) for f in at)
 
     found = [w for w in ('higher', 'lower', 'inconclusive', 'no interval') if (words == w).any()]
     parts = '; '.join(f'{w} at {fractions(w)}' for w in found)
@@ -233,7 +235,7 @@ def _forest_figure(ev: Evaluation) -> ReportFigure | None:
 # %% ../../nbs/evaluation/differences.ipynb #cell-034
 _NOTE = (
     'Each difference is taken on the same stays, tasks and seeds for both systems. Higher or lower: its interval '
-    'excludes 0; inconclusive: it includes 0. Nothing is corrected for the number of comparisons. '
+    'excludes 0; inconclusive: it includes 0. No interval is corrected for the number of comparisons. '
     'Intervals of the figures, and of the tables of paired differences, are over test patients alone: these trained '
     'models, other patients. The tables *over patients, draws and networks* ask whether a difference holds with other '
     'labelled stays and other networks too.'

@@ -9,9 +9,10 @@ __all__ = ['MIN_POSITIVES', 'describe_small_test_set', 'describe_limits']
 import numpy as np
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-003
+from .components import MIN_DRAWS, MIN_NETWORKS
 from .differences import paired_differences
 from .results import Evaluation
-from ..learning.systems import LEARNED_KIND
+from ..learning.systems import LEARNED_KIND, find_networks
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-006
 MIN_POSITIVES = 100  # positives of a task in the test set; Vergouwe et al., J Clin Epidemiol 2005;58:475-83
@@ -68,24 +69,33 @@ _LIMITS = {
         'The claims of the paper are about new tasks and are judged without the learned ones.'
     ),
     'fixed': (
-        'Intervals say how far a number would move with other test patients. They hold the trained models fixed: '
-        'the luck of the labelled subset and of the initial weights is not in them.'
-    ),
-    'size': (
-        'RNN-C has the size MIMIC-Net chose on its source tasks; '
-        'a size chosen for each target task could be better or worse.'
+        'There are two kinds of interval. One over patients alone says how far a number would move with other test '
+        'patients. It holds the trained models fixed: the luck of the labelled subset and of the initial weights is '
+        'not in it. One over patients, draws and networks has that luck in it, and takes at least '
+        f'{MIN_DRAWS} draws of the labels and {MIN_NETWORKS} networks, where these apply. The headline, other metrics, '
+        'calibration and decision curves have the first kind; *How sure each result is* has both; '
+        'verdicts rest on the second.'
     ),
 }
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-014
+_OTHER_SETTINGS = (
+    'The {} profile follows the protocol with smaller networks and a larger learning rate than the paper; '
+    'its numbers are not those of the paper\'s settings.'
+)
 _LIMITS |= {
+    'size': (
+        'RNN-C has the size MIMIC-Net chose on its source tasks; '
+        'a size chosen for each target task could be better or worse.'
+    ),
     'quick': (
         'The quick profile trains small networks briefly. Its curves have the shape of the experiment; '
         'they are not a replication of the paper.'
     ),
-    'open': (
-        'The open profile follows the protocol with smaller networks and a larger learning rate than the paper; '
-        'its numbers are not those of the paper\'s settings.'
+    **{profile: _OTHER_SETTINGS.format(profile) for profile in ('open', 'repeated')},
+    'hospitals': (
+        'The hospitals profile has smaller networks and a larger learning rate than the paper. These, and its cap on '
+        'updates, are those of the open profile, settled on PhysioNet 2012 when results on its test set were known.'
     ),
     'multitask': (
         'Multi-task gives every known pair of stay and task the same weight, in training and when it stops, '
@@ -95,14 +105,20 @@ _LIMITS |= {
         'What pre-training adds is the difference to untrained-LR-2, the same features from a network that never '
         'saw a label; a higher AUROC than RNN-C alone would not show that anything was transferred.'
     ),
+}
+
+# %% ../../nbs/evaluation/limits.ipynb #bfef5803
+_LIMITS |= {
     'many': (
-        'Many differences are shown and none is corrected for their number: a few will exclude zero by chance alone.'
+        'Many differences are shown, and no interval is corrected for their number: '
+        'a few will exclude zero by chance alone.'
     ),
     'care': (
         'A good AUROC does not make a probability right; see calibration. '
         'Nothing here says that a model would help at the bedside.'
     ),
 }
+_HOLM = 'A claim is supported or contradicted only with a p of .05 or less after Holm\'s adjustment within its family.'
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-016
 _SETTLED_ON = 'PhysioNet/CinC Challenge 2012'  # as the source names itself
@@ -115,6 +131,9 @@ _SETTLED = (
 )
 
 # %% ../../nbs/evaluation/limits.ipynb #cell-018
+_PROFILES = ('quick', 'open', 'repeated', 'hospitals')  # those with a sentence of their own
+
+
 def _which_apply(ev, sizes) -> dict:
     "Which of the conditional sentences are true of the run."
     is_usual = not {'hidden', 'max_updates', 'lr'} & set(ev.info.get('changed') or [])
@@ -124,12 +143,19 @@ def _which_apply(ev, sizes) -> dict:
         same_tasks=bool(ev.info.get('same_tasks')),
         both=LEARNED_KIND in ev.kinds,
         size=bool(sizes),
-        quick=ev.info['profile'] == 'quick' and is_usual,
-        open=ev.info['profile'] == 'open' and is_usual,
+        **{profile: ev.info['profile'] == profile and is_usual for profile in _PROFILES},
         control='untrained-LR-2' in ev.models,
         multitask='multi-task' in ev.models,
         many=len(paired_differences(ev)) > 0,
     )
+
+# %% ../../nbs/evaluation/limits.ipynb #642e8198
+def _describe_size(ev) -> str:
+    "How many splits, draws and networks a run has."
+    splits, draws = _plural(ev.results['split'].nunique(), 'split'), ev.results['seed'].nunique()
+    networks = max(len(find_networks(ev.models, model)) for model in ev.models)
+    counts = f'{splits}, and up to {_plural(draws, "draw")} of the labels and {_plural(networks, "network")}'
+    return f'This run has {counts}; the spread over draws (seeds) is in the table of other metrics.'
 
 
 def describe_limits(
@@ -137,12 +163,14 @@ def describe_limits(
 ) -> list:  # of str, the most important first
     "What the numbers of this run show and do not show, as sentences."
     sizes = _describe_shared_sizes(ev)
-    splits, seeds = (_plural(ev.results[c].nunique(), c) for c in ('split', 'seed'))
+    settled = _SETTLED if _SETTLED_ON in ev.info['source'] else ''
     details = dict(
-        fixed=f' This run has {splits} and up to {seeds}; the spread over seeds is in the table of other metrics.',
-        size=f' Hidden units of both, {sizes}.',
-        open=f' {_SETTLED}' if _SETTLED_ON in ev.info['source'] else '',
+        fixed=_describe_size(ev),
+        size=f'Hidden units of both, {sizes}.',
+        open=settled,
+        repeated=settled,
+        many='' if ev.info.get('same_tasks') else _HOLM,
     )
     applies = _which_apply(ev, sizes)
-    sentences = [text + details.get(name, '') for name, text in _LIMITS.items() if applies.get(name, True)]
+    sentences = [f'{text} {details.get(name, "")}'.strip() for name, text in _LIMITS.items() if applies.get(name, True)]
     return [s for s in [describe_small_test_set(ev), *sentences] if s]

@@ -19,20 +19,31 @@ from .formats import display_group, format_estimate, format_percent, sort_system
 from .layout import ReportTable, Section, describe_known_system, format_frame
 from .results import Evaluation
 from .run_folder import planned_step_folders, read_manifest
+from ..learning.systems import CROSS_VALIDATED, parse_model
 from ..utilities.run_records import PART_OPTIONS, read_record
 
 # %% ../../nbs/evaluation/provenance.ipynb #cell-009
+_TRAIN_ALONE = (
+    'All see the same labelled stays of a task, fraction and seed, unless What says otherwise. '
+    'Models are fitted to those of train; those of validation choose λ or the size of trees, or stop a network.'
+)
+
+
+def _describe_stays(models: list) -> str:
+    "Which labelled stays fit a model, and which choose."
+    used = {parse_model(model, check=False).criterion for model in models}
+    names = [f':{criterion}' for criterion in CROSS_VALIDATED if criterion in used]
+    both = f' Systems with {", ".join(names)} choose λ by cross-validation over both, and are fitted to both.'
+    return _TRAIN_ALONE + both * bool(names)
+
+
 def _system_table(ev: Evaluation) -> ReportTable:
     "The systems of the run, their group, what they are and their hidden units."
     rows = [dict(System=m, Group=display_group(m), What=describe_known_system(m) or 'not described') for m in ev.models]
     shown = pd.DataFrame(rows)
     h = ev.results.dropna(subset='hidden').groupby('model')['hidden'].unique() if 'hidden' in ev.results else {}
     shown['Hidden units'] = [', '.join(f'{v:g}' for v in sorted(h[m])) if m in h else '–' for m in shown['System']]
-    note = (
-        'All are trained on the same labelled stays of a task, fraction and seed; '
-        'those chosen by cross-validation (cv) on the labelled validation stays as well.'
-    )
-    return ReportTable('systems', 'The systems', shown, shown, note, folded=len(shown) > 12)
+    return ReportTable('systems', 'The systems', shown, shown, _describe_stays(ev.models), folded=len(shown) > 12)
 
 # %% ../../nbs/evaluation/provenance.ipynb #cell-012
 def _flow_table(ev: Evaluation) -> ReportTable:

@@ -71,11 +71,13 @@ def render_item(
 
 # %% ../../nbs/evaluation/report.ipynb #cell-015
 _COMPARED = ('RNN-C', 'LR', 'untrained-LR-2')  # the systems whose difference to MN-LR-2 answers the paper's question
+_WITH_RIDGE = [('MN-LR-2:ridge', 'LR:ridge'), ('MN-LR-2', 'LR:ridge')]  # a lead over L1 may be none over ridge
 
 
 def _primary_differences(ev, kind, fractions=None) -> pd.DataFrame:
-    "MN-LR-2 against each of them, of the fits that the verdicts rest on."
-    return primary_differences(JudgedRun(ev), compared_pairs(ev, [('MN-LR-2', m) for m in _COMPARED]), kind, fractions)
+    "MN-LR-2 against each of them, of the fits that the verdicts rest on, then ridge."
+    pairs = compared_pairs(ev, [*(('MN-LR-2', m) for m in _COMPARED), *_WITH_RIDGE])
+    return primary_differences(JudgedRun(ev), pairs, kind, fractions)
 
 
 def _with_rules(found: list) -> str:
@@ -92,19 +94,22 @@ def _describe_kind(ev, kind) -> str:
     if not len(d):
         return ''
     d.loc[d['inconclusive'] != '', ['low', 'high']] = np.nan
-    found = [(describe_differences(g), describe_lambda_rules(g)) for _, g in d.groupby('versus', sort=False)]
-    return _with_rules(found)
+    names, found = name_fractions(ev, kind), {False: [], True: []}
+    for (_, versus), g in d.groupby(['model', 'versus'], sort=False):
+        found[versus == 'LR:ridge'].append((describe_differences(g, names), describe_lambda_rules(g)))
+    l1, ridge = (_with_rules(of_kind) if of_kind else '' for of_kind in found.values())
+    return f'{l1} With ridge in place of L1, on both sides or for LR alone: {ridge}'.strip() if ridge else l1
+
+# %% ../../nbs/evaluation/report.ipynb #d513b5c0
+_HOW_MANY = 'After “at”: labelled train stays (positives among them) · fraction of the labels; medians over tasks.'
 
 
 def _describe_answer(ev, claims) -> list:
     "The answer as elements: the verdicts, then the differences of MN-LR-2 for each kind of task."
     found = [ft('p', ft('strong', 'In short. '), describe_verdicts(claims.frame))] if claims else []
-    sentences = []
-    for kind in ev.kinds:
-        words = _describe_kind(ev, kind)
-        if words:
-            sentences.append(ft('li', ft('strong', f'{kind_title(ev, kind)}. '), words))
-    return found + [ft('ul', *sentences)] * bool(sentences)
+    words = {f'{kind_title(ev, kind)}. ': _describe_kind(ev, kind) for kind in ev.kinds}
+    sentences = [ft('li', ft('strong', title), of_kind) for title, of_kind in words.items() if of_kind]
+    return found + [ft('p', _HOW_MANY), ft('ul', *sentences)] * bool(sentences)
 
 # %% ../../nbs/evaluation/report.ipynb #cell-017
 def _describe_estimates(ev) -> list:

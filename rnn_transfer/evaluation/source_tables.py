@@ -147,8 +147,7 @@ def difference_table(
     shown['Conclusion'] = d['conclusion']
     note = (
         f'{SOURCES_NOTE} Detectable: the smallest true difference found in {100 * POWER:.0f} % of such runs. '
-        'A pair counts as null where one of its two fits is. Nothing is corrected for the number of comparisons.'
-        + _incomplete_note(d)
+        'A pair counts as null where one of its two fits is.' + _incomplete_note(d)
     )
     title = f'Do the differences hold when the recipe is repeated? {kind_title(ev, kind)}'
     return ReportTable(f'differences_sources_{kind}', title, d, shown, note)
