@@ -18,6 +18,7 @@ from .three_sources import three_source_differences
 # %% ../../nbs/evaluation/hospital_differences.ipynb #cell-006
 _DIFFERENCES = [('pooled-RNN', 'MN-LR-2:fine'), ('MN-LR-2:fine', 'LR:ridge'), ('MN-LR-2:ridge', 'LR:ridge')]
 _DIFFERENCES += [('zero-shot', 'zero-shot-LR'), ('zero-shot', 'zero-shot-GBT')]
+_DIFFERENCES += [('MN-LR-2:ridge', 'zero-shot'), ('MN-LR-2:ridge', 'zero-shot-GBT')]
 _DIFFERENCE_COLUMNS = ['task_kind', 'model', 'versus', 'fraction', 'estimate', 'low', 'high', 'n_draws', 'n_networks']
 _DIFFERENCE_COLUMNS += ['inconclusive']
 
