@@ -217,14 +217,13 @@ def test_the_page_begins_with_five_short_sentences(page):
         assert len(words) <= 50 and 1 <= text.count("[") <= 2, text
 
 
-def test_labels_of_the_page_are_those_of_train_and_validation_stays(page, results):
-    for kind, named in (("phenotype", r"(\d+) labels, (\d+) of them positive \(5 %\), they rank"), ("mortality", "")):
-        fits = results.query("model == 'LR' and fraction == 0.05 and task_kind == @kind")
-        stays = fits["n_train"].median() + fits["n_val"].median()
-        positives = fits["n_positive"].median() + fits["n_val_positive"].median()
-        named = named or r"With (\d+) labels, (\d+) of them positive \(5 %\), they are"
-        (found,) = re.findall(named, page)
-        assert found == (f"{stays:.0f}", f"{positives:.0f}")
+@pytest.mark.parametrize("kind, verb", [("phenotype", "they rank"), ("mortality", "they are")])
+def test_labels_of_the_page_are_those_of_train_and_validation_stays(page, results, kind, verb):
+    fits = results[(results["model"] == "LR") & (results["fraction"] == 0.05) & (results["task_kind"] == kind)]
+    stays = fits["n_train"].median() + fits["n_val"].median()
+    positives = fits["n_positive"].median() + fits["n_val_positive"].median()
+    (found,) = re.findall(rf"With (\d+) labels, (\d+) of them positive \(5 %\), {verb}", page)
+    assert found == (f"{stays:.0f}", f"{positives:.0f}")
 
 
 def test_typed_counts_are_those_of_the_tables(page, run):

@@ -1,0 +1,60 @@
+"The second run of each direction on the page across hospitals: its table is that of a recomputation from the fits."
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+DIRECTIONS = ["a-b", "b-a"]
+PAIRS = [("MN-LR-2:ridge", "LR:ridge"), ("zero-shot", "zero-shot-LR"), ("zero-shot", "zero-shot-GBT")]
+
+
+@pytest.fixture(scope="module", params=DIRECTIONS)
+def folder(root, request):
+    return root / f"docs/results/physionet2019-{request.param}-carried"
+
+
+def draws_by_networks(fits, model):
+    "Weighted AUROC of each draw, a row, and network, a column; one split."
+    own = fits[[name.partition("@")[0] == model for name in fits["model"]]].dropna(subset="auroc")
+    weighted = own.assign(auroc=own["auroc"] * own["n_test_positive"])
+    sums = weighted.groupby(["seed", "model"])[["auroc", "n_test_positive"]].sum()
+    return (sums["auroc"] / sums["n_test_positive"]).unstack("model").to_numpy()
+
+
+@pytest.mark.parametrize("model, versus", PAIRS)
+@pytest.mark.parametrize("fraction", [0.01, 0.05])
+def test_estimates_are_those_of_a_recomputation(folder, model, versus, fraction):
+    table = pd.read_csv(folder / "tables/hospitals_differences.csv").query("task_kind == 'phenotype'")
+    row = table.set_index(["model", "versus", "fraction"]).loc[model, versus, fraction]
+    fits = pd.read_parquet(folder / "results.parquet").query("task_kind == 'phenotype' and fraction == @fraction")
+    assert fits["split"].nunique() == 1
+    ours, theirs = (draws_by_networks(fits, name) for name in (model, versus))
+    draws = {"a-b": 5, "b-a": 10}[folder.name.removeprefix("physionet2019-")[:3]]
+    assert ours.shape == (draws, 3) and theirs.shape == (draws, 1)
+    assert (ours - theirs).mean() == pytest.approx(row["estimate"], abs=1e-9)
+    assert row["low"] < row["estimate"] < row["high"] and (row["n_draws"], row["n_networks"]) == (draws, 3)
+
+
+def test_a_model_that_is_carried_over_does_not_depend_on_the_labels(folder):
+    fits = pd.read_parquet(folder / "results.parquet")
+    for model in ("zero-shot", "zero-shot-LR", "zero-shot-GBT"):
+        own = fits[fits["model"] == model]
+        assert own.loc[own["task_kind"] == "other", "auroc"].isna().all()  # sepsis was never learned
+        by_task = own[own["task_kind"] == "phenotype"].groupby("task")["auroc"]
+        assert len(by_task) == 20 and np.isclose(by_task.min(), by_task.max(), atol=1e-12).all()
+
+
+def test_its_networks_are_those_of_the_first_run(folder):
+    first = folder.with_name(folder.name.removesuffix("-carried"))
+    found = [pd.read_csv(run / "tables/hospitals_systems.csv") for run in (first, folder)]
+    same = "model == 'zero-shot' and task_kind == 'phenotype' and fraction == 0.05"
+    once, again = (table.query(same)["value"].item() for table in found)
+    assert once == pytest.approx(again, abs=1e-6)  # some steps of the first run were made on a card
+
+
+def test_the_manifest_names_the_sites(folder):
+    sites = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sites"]
+    source, target = folder.name.split("-")[1:3]
+    assert (sites["pretrain"], sites["transfer"]) == ([source.upper()], [target.upper()])
