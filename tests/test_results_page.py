@@ -254,3 +254,13 @@ def test_verdicts_at_the_top_say_how_often_they_are_repeated(page, run):
         again = f"{drawn.loc[row.claim, row.verdict]} of {drawn.loc[row.claim, 'n']}"
         assert f"| {row.verdict} | {row.claim} | {row.part} |" in page and f"{row.low:.3f}"[-3:] in page
         assert re.search(rf"\| {row.verdict} \| {re.escape(row.claim)} \|.*\| {again} \|", page)
+
+
+def test_the_published_report_does_not_deny_its_intervals(run):
+    "Nor the way in which its settings were chosen."
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "They hold the trained models fixed" not in text and "none is corrected" not in text
+    assert "There are two kinds of interval." in text and "settled on validation loss of two tasks" in text
+    for name in ("tripod_ai", "reforms"):
+        words = (run / f"tables/{name}.md").read_text(encoding="utf-8")
+        assert "components of variance" in words and ":ridge (" in words and "adjusted by Holm" in words
