@@ -308,6 +308,7 @@ def test_differences_that_no_rule_asks_for(fine):
     d = differences_frame(fine)
     pairs = [('pooled-RNN', 'MN-LR-2:fine'), ('MN-LR-2:fine', 'LR:ridge'), ('MN-LR-2:ridge', 'LR:ridge')]
     pairs += [('zero-shot', 'zero-shot-LR'), ('zero-shot', 'zero-shot-GBT')]
+    pairs += [('MN-LR-2:ridge', 'zero-shot'), ('MN-LR-2:ridge', 'zero-shot-GBT')]
     assert list(dict.fromkeys(zip(d['model'], d['versus']))) == pairs and len(d) == 2 * len(pairs)
     rules = read_hospital_rules().table
     assert not set(pairs) & set(zip(rules['model'], rules['versus']))
