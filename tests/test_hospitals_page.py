@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from test_results_page import draws_by_networks
 
 DIRECTIONS = ["a-b", "b-a"]
 PAIRS = [("MN-LR-2:ridge", "LR:ridge"), ("zero-shot", "zero-shot-LR"), ("zero-shot", "zero-shot-GBT")]
@@ -15,22 +16,14 @@ def folder(root, request):
     return root / f"docs/results/physionet2019-{request.param}-carried"
 
 
-def draws_by_networks(fits, model):
-    "Weighted AUROC of each draw, a row, and network, a column; one split."
-    own = fits[[name.partition("@")[0] == model for name in fits["model"]]].dropna(subset="auroc")
-    weighted = own.assign(auroc=own["auroc"] * own["n_test_positive"])
-    sums = weighted.groupby(["seed", "model"])[["auroc", "n_test_positive"]].sum()
-    return (sums["auroc"] / sums["n_test_positive"]).unstack("model").to_numpy()
-
-
 @pytest.mark.parametrize("model, versus", PAIRS)
 @pytest.mark.parametrize("fraction", [0.01, 0.05])
 def test_estimates_are_those_of_a_recomputation(folder, model, versus, fraction):
     table = pd.read_csv(folder / "tables/hospitals_differences.csv").query("task_kind == 'phenotype'")
     row = table.set_index(["model", "versus", "fraction"]).loc[model, versus, fraction]
-    fits = pd.read_parquet(folder / "results.parquet").query("task_kind == 'phenotype' and fraction == @fraction")
+    fits = pd.read_parquet(folder / "results.parquet")
     assert fits["split"].nunique() == 1
-    ours, theirs = (draws_by_networks(fits, name) for name in (model, versus))
+    ours, theirs = (draws_by_networks(fits, "phenotype", fraction, name) for name in (model, versus))
     draws = {"a-b": 5, "b-a": 10}[folder.name.removeprefix("physionet2019-")[:3]]
     assert ours.shape == (draws, 3) and theirs.shape == (draws, 1)
     assert (ours - theirs).mean() == pytest.approx(row["estimate"], abs=1e-9)

@@ -32,7 +32,7 @@ def sources(run, kind):
 def draws_by_networks(results, kind, fraction, model):
     "AUROC of each draw, a row, and network, a column: tasks by their positives, then splits."
     fits = results[(results["task_kind"] == kind) & (results["fraction"] == fraction)]
-    fits = fits[[name.partition("@")[0] == model for name in fits["model"]]]
+    fits = fits[[name.partition("@")[0] == model for name in fits["model"]]].dropna(subset="auroc")
     weighted = fits["auroc"] * fits["n_test_positive"]
     cells = fits.assign(weighted=weighted).groupby(["split", "seed", "model"])[["weighted", "n_test_positive"]].sum()
     of_split = cells["weighted"] / cells["n_test_positive"]

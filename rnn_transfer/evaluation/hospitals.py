@@ -29,7 +29,7 @@ from .layout import ReportTable, Section, compared_pairs, describe_known_system,
 from .learning_curves import draw_learning_curves
 from .plotting import LineEnd, ReportFigure, add_source_caption, label_ends, new_figure
 from .results import Evaluation
-from .source_tables import format_three_sources
+from .source_tables import format_source_count, format_three_sources
 from .three_sources import difference_interval, system_interval
 from rnn_transfer.learning.systems import (
     CARRIED_SYSTEMS,
@@ -143,8 +143,8 @@ def _verdict_table(d: pd.DataFrame, sha256: str) -> ReportTable:
             'Labels': d['fraction'].map(format_percent),
             'Comparison': d['model'] + ' − ' + d['versus'],
             'Difference': format_column(d, 'estimate low high', sign=True),
-            'J': [f'{n:.0f}' if pd.notna(n) else '–' for n in d['n_draws']],
-            'K': [f'{n:.0f}' if pd.notna(n) else '–' for n in d['n_networks']],
+            'J': d['n_draws'].map(format_source_count),
+            'K': d['n_networks'].map(format_source_count),
             'Measured only': format_column(d, 'masks'),
             'Clock only': format_column(d, 'clock'),
             'It says': d['says'],
