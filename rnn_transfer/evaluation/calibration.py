@@ -19,7 +19,7 @@ from .calibration_lines import calibration_columns, calibration_tables
 from .formats import SYSTEM_GROUPS, format_column, format_most_labels, format_percent
 from .layout import ReportTable, Section, few_and_all_fractions, name_fractions
 from .measures import MIN_INTERVAL_POSITIVES, reliability_curve
-from .null_fits import null_frame
+from .null_fits import format_null_share, null_frame
 from rnn_transfer.evaluation.plotting import (
     ReportFigure,
     add_source_caption,
@@ -132,7 +132,7 @@ def _quality_table(ev: Evaluation) -> ReportTable:
             'Brier score': interval('macro_brier'),
             'Calibration intercept': format_column(d, 'calibration_intercept', sign=True),
             'Calibration slope': format_column(d, 'calibration_slope'),
-            'Null models': [f'{k} of {n}' if n else '–' for k, n in zip(d['n_null'], d['n_linear'])],
+            'Null models': [format_null_share(*counts) for counts in zip(d['n_null'], d['n_linear'])],
             'Weighted AUROC given fitted models': format_column(d.assign(v=d['fitted'].where(d['n_linear'] > 0)), 'v'),
             'SD over seeds': format_column(d, 'seed_sd'),
             'Fits missing': d['n_missing'].astype(str),

@@ -133,6 +133,8 @@ def run_info(
 PROFILE_NOTES = dict(
     quick='small networks, few updates, three fractions',
     open='the protocol sized for open data on two cores: h of 32 or 64, learning rate 0.001',
+    repeated='h of 32 or 64, learning rate 0.001, with draws of the labels and networks for verdicts',
+    hospitals='between sites, sized for two cores: h of 32 or 64, learning rate 0.001',
 )
 
 
@@ -164,5 +166,6 @@ def data_caption(
     return (
         f'{describe_source(info)}; '
         f'{info["n_test"]:,} test stays of {info["n_test_subjects"]:,} subjects; {describe_profile(info)}; '
-        f'{100 * CONFIDENCE_LEVEL:.0f} % intervals over {info["replicates"]:,} bootstrap replicates of subjects.'
+        f'{100 * CONFIDENCE_LEVEL:.0f} % intervals; test patients in them by {info["replicates"]:,} bootstrap '
+        'replicates of subjects.'
     )

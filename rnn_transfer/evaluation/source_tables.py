@@ -14,6 +14,7 @@ import pandas as pd
 from .components import MIN_DRAWS, MIN_NETWORKS, POWER
 from .formats import SYSTEM_GROUPS, format_column
 from .layout import ReportTable, describe_interval, kind_title, name_fractions
+from .null_fits import format_null_share
 from .results import Evaluation
 from .three_sources import three_source_differences, three_source_frame
 
@@ -23,11 +24,6 @@ def format_source_count(
 ) -> str:  # a dash where it is null
     "A number of draws or networks as text."
     return '–' if n is None or pd.isna(n) else f'{n:.0f}'
-
-
-def _format_share(n_null: int, n_linear: int) -> str:
-    "Null models of the fits that could be; a dash for a system that is not linear."
-    return f'{n_null} of {n_linear}' if n_linear else '–'
 
 
 def describe_sources(
@@ -74,7 +70,7 @@ def _shared_columns(d: pd.DataFrame, sign: bool) -> dict:
         'J': [format_source_count(n) for n in d['n_draws']],
         'K': [format_source_count(n) for n in d['n_networks']],
         'Given fitted models': format_column(d.assign(fitted=d['fitted'].where(d['n_linear'] > 0)), 'fitted', sign),
-        'Null models': [_format_share(*v) for v in zip(d['n_null'], d['n_linear'])],
+        'Null models': [format_null_share(*v) for v in zip(d['n_null'], d['n_linear'])],
     }
 
 # %% ../../nbs/evaluation/source_tables.ipynb #cell-013
