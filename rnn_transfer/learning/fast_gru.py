@@ -18,38 +18,37 @@ class _Layer(NamedTuple):
 
     x: torch.Tensor  # (T, batch, n) input
     states: torch.Tensor  # (T + 1, batch, h); the first is 0
-    gates: torch.Tensor  # (T, batch, 3h): r, z, and what the input gives n
-    recurrent: torch.Tensor  # (T, batch, h), U_n h + c_n
+    gates: torch.Tensor  # (T, batch, 3h): r, z, and the recurrent part of n, U_n h + c_n
     candidates: torch.Tensor  # (T, batch, h), n
 
 
 def _parts(gates: torch.Tensor) -> tuple:
-    "r, z and n of the last dimension"
+    "The three parts of the last dimension: of r, of z and of n"
     return gates.chunk(3, dim=-1)
 
 # %% ../../nbs/learning/fast_gru.ipynb #cell-007
 def _run_layer(x: torch.Tensor, w_ih: torch.Tensor, w_hh: torch.Tensor, b_ih: torch.Tensor, b_hh: torch.Tensor):
     "The states of a layer at all hours, with PyTorch's weights"
     n_hours, n_stays, h = *x.shape[:2], w_hh.shape[1]
-    u_rz, u_n = w_hh[: 2 * h].t().contiguous(), w_hh[2 * h :].t().contiguous()
-    bias, c_n = torch.cat([b_ih[: 2 * h] + b_hh[: 2 * h], b_ih[2 * h :]]), b_hh[2 * h :]
+    u, bias = w_hh.t().contiguous(), torch.cat([b_ih[: 2 * h] + b_hh[: 2 * h], b_ih[2 * h :]])
     gates = torch.addmm(bias, x.flatten(0, 1), w_ih.t()).view(n_hours, n_stays, 3 * h)
-    states, candidates = x.new_zeros(n_hours + 1, n_stays, h), x.new_empty(n_hours, n_stays, h)
-    layer = _Layer(x, states, gates, torch.empty_like(candidates), candidates)
-    r, z, from_input = _parts(gates)
-    hours = (gates[..., : 2 * h], r, z, from_input, layer.recurrent, candidates, states[1:])
+    r, z, recurrent = _parts(gates)
+    states = x.new_zeros(n_hours + 1, n_stays, h)
+    candidates = recurrent.clone(memory_format=torch.contiguous_format)  # what the input gives n
+    recurrent.copy_(b_hh[2 * h :].expand_as(recurrent))
+    hours = (gates, gates[..., : 2 * h], r, z, recurrent, candidates, states[1:])
     state = states[0]
-    for rz_t, r_t, z_t, from_input_t, recurrent_t, n_t, next_state in zip(*(of.unbind() for of in hours)):
-        rz_t.addmm_(state, u_rz).sigmoid_()
-        torch.addmm(c_n, state, u_n, out=recurrent_t)
-        torch.addcmul(from_input_t, r_t, recurrent_t, out=n_t).tanh_()
+    for gates_t, rz_t, r_t, z_t, recurrent_t, n_t, next_state in zip(*(of.unbind() for of in hours)):
+        gates_t.addmm_(state, u)
+        rz_t.sigmoid_()
+        n_t.addcmul_(r_t, recurrent_t).tanh_()
         state = torch.lerp(n_t, state, z_t, out=next_state)
-    return layer
+    return _Layer(x, states, gates, candidates)
 
 # %% ../../nbs/learning/fast_gru.ipynb #cell-009
 def _factors(layer: _Layer) -> tuple[torch.Tensor, torch.Tensor]:
     "What the gradient of a state is multiplied by for r, z and the recurrent part of n, (T, batch, 3, h), and for n"
-    r, z, _ = _parts(layer.gates)
+    r, z, recurrent = _parts(layer.gates)
     factors = r.new_empty(*z.shape[:2], 3, z.shape[2])
     of_r, of_z, of_recurrent = factors.unbind(2)
     of_n = 1 - z
@@ -57,27 +56,27 @@ def _factors(layer: _Layer) -> tuple[torch.Tensor, torch.Tensor]:
     of_z.mul_(layer.states[:-1] - layer.candidates)
     of_n.addcmul_(of_n, layer.candidates.square(), value=-1)
     torch.mul(of_n, r, out=of_recurrent)
-    of_r.fill_(1).sub_(r).mul_(of_recurrent).mul_(layer.recurrent)
+    of_r.fill_(1).sub_(r).mul_(of_recurrent).mul_(recurrent)
     return factors, of_n
 
 # %% ../../nbs/learning/fast_gru.ipynb #cell-010
 def _state_gradients(layer: _Layer, w_hh: torch.Tensor, factors: torch.Tensor, of_hours, of_last) -> tuple:
     "Gradients of all states, (T, batch, h), and before the activations, with n's recurrent part, (T, batch, 3h)"
     z = _parts(layer.gates)[1]
-    of_states, before = torch.empty_like(layer.candidates), torch.empty_like(factors)
-    hours = [of.unbind() for of in (of_states, z, factors, before, before.flatten(2))]
+    of_states = torch.empty_like(layer.candidates)
+    hours = [of.unbind() for of in (of_states, z, factors, factors.flatten(2))]
     of_hours = None if of_hours is None else of_hours.unbind()
     last = torch.zeros_like(of_states[-1]) if of_last is None else of_last
     of_states[-1] = last if of_hours is None else last + of_hours[-1]
     for t in range(len(z) - 1, -1, -1):
-        of_state, z_t, factors_t, before_t, flat_t = (of[t] for of in hours)
-        torch.mul(of_state.unsqueeze(1), factors_t, out=before_t)
+        of_state, z_t, before_t, flat_t = (of[t] for of in hours)
+        before_t.mul_(of_state.unsqueeze(1))  # in place of its factors
         if t:
             earlier = torch.mul(of_state, z_t, out=hours[0][t - 1])
             earlier.addmm_(flat_t, w_hh)
             if of_hours is not None:
                 earlier.add_(of_hours[t - 1])
-    return of_states, before.flatten(2)
+    return of_states, factors.flatten(2)
 
 # %% ../../nbs/learning/fast_gru.ipynb #cell-011
 def _layer_gradients(layer: _Layer, w_ih: torch.Tensor, w_hh: torch.Tensor, of_hours, of_last, of_input: bool) -> tuple:

@@ -19,6 +19,7 @@ import torch
 
 from ..model import iter_batch_outputs, multilabel_loss
 from ..utilities.errors import BadInput
+from ..utilities.processes import keep_freed_memory
 from ..utilities.seeds import seeded_rng
 
 # %% ../../nbs/learning/training.ipynb #cell-006
@@ -277,6 +278,7 @@ def fit_with_monitors(
     EarlyStopping
 ]:  # in the order of the sets; BadInput where no stay has a label, Diverged for a loss not finite
     "One training with early stopping by several validation sets at once"
+    keep_freed_memory()
     device = resolve_device(settings.device)
     train = _move(_labelled_tensors(X, y, lengths, 'training'), device, grid=augment is None)
     sets = [_labelled_tensors(*val, 'validation') for val in validation_sets]
