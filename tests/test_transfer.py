@@ -924,6 +924,25 @@ def test_trees_stop_where_validation_says():
     np.testing.assert_array_equal(got.p, fit_trees(F, requests(y, 150, 75))[''].p)
 
 
+def test_each_criterion_has_the_trees_that_it_would_have_alone():
+    "Early stopping by one validation set says nothing about the trees of another; a common set is grown to once."
+    r = np.random.default_rng(2)
+    F = r.normal(size=(400, 4))
+    y = (F[:, 0] * F[:, 1] + 0.5 * r.normal(size=400) > 0).astype(float)
+    both = {'': requests(y, 150, 20)[''], 'full-val': requests(y, 150, 150)[''], 'cv': requests(y, 150, 20)['']}
+    both = {
+        criterion: request._replace(rows=request.rows._replace(test=np.arange(300, 400)))
+        for criterion, request in both.items()
+    }
+    got = fit_trees(F, both)
+    for criterion, request in both.items():
+        alone = fit_trees(F, {criterion: request})[criterion]
+        np.testing.assert_array_equal(got[criterion].p, alone.p)
+        assert got[criterion].info == alone.info
+    np.testing.assert_array_equal(got[''].p, got['cv'].p)
+    assert got[''].info != got['full-val'].info
+
+
 def test_no_tree_at_all_where_there_is_nothing_to_learn():
     r = np.random.default_rng(1)
     y = np.r_[0, 1, r.integers(2, size=60)].astype(float)

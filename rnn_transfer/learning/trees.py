@@ -38,49 +38,49 @@ def _staged_logits(trees, F: np.ndarray, base: float) -> Iterator[np.ndarray]:  
         yield np.ravel(eta)
 
 
-def _best_size(trees, leaf: int, F: np.ndarray, request: FitRequest, base: float) -> tuple[_Size, int]:
-    "The best number of trees for one validation set, and how many there are"
+def _best_size(trees, leaf: int, F: np.ndarray, request: FitRequest, base: float) -> _Size:
+    "The best number of trees for the validation stays of a request"
     val = request.rows.val
     losses = [negative_log_likelihood(eta, request.y[val]) for eta in _staged_logits(trees, F[val], base)]
     best = int(np.argmin(losses))
-    return _Size(losses[best], best, leaf), len(losses) - 1
+    return _Size(losses[best], best, leaf)
 
 # %% ../../nbs/learning/trees.ipynb #cell-007
-def _grow_trees(F, requests: dict[str, FitRequest], leaf: int, base: float, chunk: int, max_trees: int) -> tuple:
-    "Trees with leaves of one size, grown until no request gains; and the best number of them for each request"
+def _grow_trees(F: np.ndarray, request: FitRequest, leaf: int, patience: int, max_trees: int):
+    "Trees with leaves of one size, grown until the validation stays of a request gain no more"
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    y, rows = next(iter(requests.values()))
+    y, rows = request
     trees = HistGradientBoostingClassifier(
-        max_iter=0, min_samples_leaf=leaf, early_stopping=False, warm_start=True, random_state=0
+        max_iter=max_trees,
+        min_samples_leaf=leaf,
+        early_stopping=True,
+        n_iter_no_change=patience,
+        tol=0,
+        random_state=0,
     )
-    sizes, growing = {}, set(requests)
-    while growing:
-        trees.set_params(max_iter=trees.max_iter + chunk).fit(F[rows.train], y[rows.train])
-        for criterion in sorted(growing):
-            size, n_trees = _best_size(trees, leaf, F, requests[criterion], base)
-            if n_trees - size.n_trees >= chunk or n_trees >= max_trees:
-                sizes[criterion] = size
-                growing.remove(criterion)
-    return trees, sizes
+    return trees.fit(F[rows.train], y[rows.train], X_val=F[rows.val], y_val=y[rows.val])
 
 # %% ../../nbs/learning/trees.ipynb #cell-009
 def fit_trees(
     F: np.ndarray,  # (n_stays, m), NaN where missing
     requests: dict[str, FitRequest],  # one for each selection criterion, with the same train stays
     leaves: Sequence[int] = _LEAF_SIZES,  # numbers of stays a leaf must hold, to choose from
-    chunk: int = 25,  # trees grown at a time
+    patience: int = 25,  # stop after so many trees without a lower validation loss
     max_trees: int = 500,  # cap
 ) -> dict[str, FitResult]:  # info has n_features, best_update (the number of trees) and min_samples_leaf
     "Gradient-boosted trees, size by the validation loss"
     y, rows = next(iter(requests.values()))
     F = np.where(np.isnan(F[rows.train]).all(0), 0.0, F)  # a column never observed in the subset says nothing
     base = float(logit(y[rows.train].mean()))
-    grown = {leaf: _grow_trees(F, requests, leaf, base, chunk, max_trees) for leaf in leaves}
-    results = {}
+    results, grown = {}, {}
     for criterion, request in requests.items():
-        best = min((sizes[criterion] for _, sizes in grown.values()), key=_Size.rank)
-        stages = _staged_logits(grown[best.leaf][0], F[request.rows.test], base)
+        stopped_by = request.rows.val.tobytes()
+        if stopped_by not in grown:
+            grown[stopped_by] = {leaf: _grow_trees(F, request, leaf, patience, max_trees) for leaf in leaves}
+        of_size = grown[stopped_by]
+        best = min((_best_size(trees, leaf, F, request, base) for leaf, trees in of_size.items()), key=_Size.rank)
+        stages = _staged_logits(of_size[best.leaf], F[request.rows.test], base)
         p = expit(next(itertools.islice(stages, best.n_trees, None)))
         info = dict(n_features=F.shape[1], best_update=best.n_trees, min_samples_leaf=best.leaf)
         results[criterion] = FitResult(p, info)
