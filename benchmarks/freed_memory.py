@@ -3,7 +3,8 @@
     python benchmarks/freed_memory.py [--hidden 32 64 100] [--hours 24 48]
 
 One thread, batches of 128 stays. A process keeps the setting it once had, so each way has a process of its own; they
-run by turns, and the median of their means is shown, with the pages that were new in an update.
+run by turns, and the median of their means is shown, with the pages that were new in an update and the megabytes at
+the peak of the process.
 """
 
 import argparse
@@ -22,8 +23,8 @@ from rnn_transfer.model import init_network
 from rnn_transfer.utilities.processes import keep_freed_memory
 
 
-def measure(hidden: int, hours: int, keep: bool, updates: int) -> tuple[float, float]:
-    "Milliseconds and new pages of an update, in this process."
+def measure(hidden: int, hours: int, keep: bool, updates: int) -> tuple[float, float, float]:
+    "Milliseconds and new pages of an update, and megabytes at the peak, in this process."
     if keep and not keep_freed_memory():
         sys.exit("error: this C library has no such setting; nothing can be compared")
     torch.manual_seed(0)
@@ -36,7 +37,8 @@ def measure(hidden: int, hours: int, keep: bool, updates: int) -> tuple[float, f
         for _ in range(updates):
             update()
         seconds = time.perf_counter() - start
-    return 1000 * seconds / updates, (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - pages) / updates
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return 1000 * seconds / updates, (used.ru_minflt - pages) / updates, used.ru_maxrss / 1024
 
 
 def measure_apart(hidden: int, hours: int, keep: bool, args: argparse.Namespace) -> list[float]:
@@ -57,12 +59,10 @@ def measure_apart(hidden: int, hours: int, keep: bool, args: argparse.Namespace)
 def compare(hidden: int, hours: int, args: argparse.Namespace) -> dict:
     "The row of one size."
     turns = [[measure_apart(hidden, hours, keep, args) for keep in (False, True)] for _ in range(args.turns)]
-    (before, pages), (after, pages_after) = (
-        pd.DataFrame([[value for way in turn for value in way] for turn in turns]).median().to_numpy().reshape(2, 2)
-    )
-    return dict(
-        h=hidden, hours=hours, default=before, kept=after, ratio=before / after, pages=pages, pages_kept=pages_after
-    )
+    numbers = pd.DataFrame([[value for way in turn for value in way] for turn in turns])
+    (before, pages, peak), (after, pages_kept, peak_kept) = numbers.median().to_numpy().reshape(2, 3)
+    row = dict(h=hidden, hours=hours, default=before, kept=after, ratio=before / after)
+    return row | dict(pages=pages, pages_kept=pages_kept, peak=peak, peak_kept=peak_kept)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def _write_tables(ev: Evaluation, run: Path, sections: list[Section]) -> None:
         for section in sections:
             for x in section.items:
                 if isinstance(x, ReportTable):
-                    x.save(tmp, f'{section.sentences_for(x.name)} {data_caption(ev)}'.strip())
+                    x.save(tmp, f'{section.sentences_for(x.name)} {data_caption(ev, x.has_intervals)}'.strip())
         (tmp / 'headline.txt').write_text(headline_text(ev), encoding='utf-8')
 
 

@@ -135,6 +135,16 @@ def test_a_network_predicts_and_stores_as_before():
     assert isinstance(copy.deepcopy(net).rnn, FastGRU)
 
 
+def test_a_graph_that_is_kept_gives_the_same_gradient_twice():
+    "The gradient writes over its own factors, and over nothing that the graph holds."
+    layer, _ = twins(3, 5, 2)
+    x = torch.randn(4, 6, 3, dtype=torch.float64, requires_grad=True)
+    loss = layer(x)[0].square().sum()
+    gradients = [torch.autograd.grad(loss, [x, *layer.parameters()], retain_graph=True) for _ in range(2)]
+    for once, again in zip(*gradients):
+        torch.testing.assert_close(once, again, rtol=0, atol=0)
+
+
 def test_training_goes_where_it_goes_with_pytorch():
     "With two layers and dropout the trainings differ by rounding alone, also after some updates."
     rng = np.random.default_rng(0)

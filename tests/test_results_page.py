@@ -188,6 +188,15 @@ def test_the_sentences_of_the_page_have_no_number_of_their_own(root):
     assert set(found) <= {".01", ".002"}, found  # the margin, and a fifth of it
 
 
+@pytest.mark.parametrize("folder", ["physionet2012", "physionet2019-a-b", "physionet2019-b-a-carried"])
+def test_captions_speak_of_intervals_where_there_are_any(root, folder):
+    files = sorted((root / "docs/results" / folder / "tables").glob("*.md"))
+    assert len(files) >= 30
+    for file in files:
+        caption, _, table = file.read_text(encoding="utf-8").partition("\n\n")
+        assert ("95 % intervals; test patients in them by " in caption) == ("[" in table), file.name
+
+
 @pytest.mark.parametrize("page", ["results", "hospitals"])
 def test_a_sentence_takes_no_word_from_the_cell_before(root, page):
     notebook = json.loads((root / f"nbs/{page}.ipynb").read_text(encoding="utf-8"))
@@ -217,7 +226,7 @@ def test_the_page_begins_with_five_short_sentences(page):
         assert len(words) <= 50 and 1 <= text.count("[") <= 2, text
 
 
-@pytest.mark.parametrize("kind, verb", [("phenotype", "they rank"), ("mortality", "they are")])
+@pytest.mark.parametrize("kind, verb", [("phenotype", "they rank"), ("mortality", "ridge on the features less")])
 def test_labels_of_the_page_are_those_of_train_and_validation_stays(page, results, kind, verb):
     fits = results[(results["model"] == "LR") & (results["fraction"] == 0.05) & (results["task_kind"] == kind)]
     stays = fits["n_train"].median() + fits["n_val"].median()

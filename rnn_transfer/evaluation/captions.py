@@ -160,12 +160,13 @@ def describe_source(
 
 def data_caption(
     ev: Evaluation,  # only its `info` is used
+    intervals: bool = True,  # whether there are any where it stands
 ) -> str:  # one sentence
     "Where the data come from, how many stays were tested, and how it was run."
     info = ev.info
-    return (
-        f'{describe_source(info)}; '
-        f'{info["n_test"]:,} test stays of {info["n_test_subjects"]:,} subjects; {describe_profile(info)}; '
-        f'{100 * CONFIDENCE_LEVEL:.0f} % intervals; test patients in them by {info["replicates"]:,} bootstrap '
-        'replicates of subjects.'
-    )
+    said = [describe_source(info), f'{info["n_test"]:,} test stays of {info["n_test_subjects"]:,} subjects']
+    said.append(describe_profile(info))
+    if intervals:
+        said.append(f'{100 * CONFIDENCE_LEVEL:.0f} % intervals')
+        said.append(f'test patients in them by {info["replicates"]:,} bootstrap replicates of subjects')
+    return f'{"; ".join(said)}.'

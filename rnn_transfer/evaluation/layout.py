@@ -39,6 +39,11 @@ class ReportTable:
     note: str = ''  # what to know before reading it
     folded: bool = False  # closed in the report until clicked
 
+    @property
+    def has_intervals(self) -> bool:
+        "Whether a cell shows an interval, so that the caption has to say of what."
+        return '[' in markdown_table(self.shown)
+
     def _repr_markdown_(self) -> str:
         return f'**{self.title}.** {self.note}\n\n{markdown_table(self.shown)}'
 

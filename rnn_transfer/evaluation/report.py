@@ -206,6 +206,11 @@ def _page_head() -> FT:
     )
 
 
+def _caption_of(ev, item) -> str:
+    "The caption of the run; a table without an interval has none to explain."
+    return data_caption(ev, isinstance(item, ReportFigure) or item.has_intervals)
+
+
 def _page_section(title, anchor, children) -> FT:
     return ft('section', ft('h2', title, id=anchor), *children)
 
@@ -215,11 +220,10 @@ def render_report(
     sections: dict,  # section title -> list of ReportTable and ReportFigure; empty sections are left out
 ) -> str:  # HTML
     "The whole page, without a link to anything outside it."
-    source = data_caption(ev)
     sections = {title: items for title, items in sections.items() if items}
     anchors = {title: f'section-{k}' for k, title in enumerate(sections)}
     rendered = {
-        title: _page_section(title, anchors[title], [render_item(x, source) for x in items])
+        title: _page_section(title, anchors[title], [render_item(x, _caption_of(ev, x)) for x in items])
         for title, items in sections.items()
     }
     limits = ft('ul', *(ft('li', text) for text in describe_limits(ev)))

@@ -79,7 +79,7 @@ SOURCES_NOTE = (
     f'{_SOURCES}: mean over J draws of the labels and K networks with the interval for other patients, other draws '
     'of the labels and other networks (components of variance, Satterthwaite); for other tasks: the tasks are a '
     'sample too. The interval of one system is formed on the logit scale, that of a difference is not. '
-    'A dash for J: with all labels there is nothing to draw; for K: no network. '
+    'A dash for J: nothing is drawn, with all labels and without cross-validation; for K: no network. '
     f'Too few draws: J is below {MIN_DRAWS}; too few networks: K is below {MIN_NETWORKS}; nothing is concluded then. '
     'Null models: linear fits without a weight, which predict the same for everybody; '
     'given fitted models: the average without them. Where some fits are null, and few, it takes twenty draws or more '

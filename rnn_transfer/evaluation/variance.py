@@ -71,7 +71,8 @@ def variance_frame(
 
 # %% ../../nbs/evaluation/variance.ipynb #cell-016
 COPIES_NOTE = (
-    'With all labels, linear models and trees do not depend on the seed (but for :cv and shuffled labels). '
+    'With all labels, linear models and trees do not depend on the seed (but for those by cross-validation, whose '
+    'folds are drawn, and shuffled labels). '
     'Systems that read no trained network of a split, such as LR and GBT, give the same mortality result in every '
     'split; RNN-C and an untrained network do where the splits chose the same h. '
     'Such copies are not independent evidence.'

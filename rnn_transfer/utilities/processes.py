@@ -38,9 +38,9 @@ def memory_gigabytes() -> float:
 # %% ../../nbs/utilities/processes.ipynb #7630e9e9
 @cache
 def keep_freed_memory(
-    megabytes: int = 512,  # that stay with the process at most
-) -> bool:  # False: this C library has no such setting, and nothing changed
-    "Let the C library use freed blocks of up to 32 MB again; no result changes."
+    megabytes: int = 512,  # free at the end of the heap; what is more goes back to the system
+) -> bool:  # False: this C library has no such setting
+    "Let this process use freed blocks of up to 32 MB again, until it ends; no result changes."
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
     if mallopt is None:
         return False
