@@ -916,6 +916,40 @@ def at_work(folder, name):
     return os.environ.get('CUDA_VISIBLE_DEVICES'), n
 
 
+def work_and_count(file):
+    "A job that writes a line when it begins, and takes a while."
+    import time
+
+    with Path(file).open('a') as f:
+        f.write(f'{os.getpid()}\n')
+    time.sleep(3)
+    return os.getpid()
+
+
+def test_a_worker_that_slept_goes_on_with_its_step(tmp_path):
+    "As on a laptop that was closed: Dask would give up a worker that was silent, and begin its step again."
+    import signal
+    import time
+
+    import dask
+    from dask.distributed import Client
+
+    begun = tmp_path / 'begun'
+    with (
+        dask.config.set({'distributed.scheduler.worker-ttl': '1s'}),
+        local_cluster([None]) as local,
+        Client(local) as client,
+    ):
+        job = client.submit(work_and_count, str(begun), pure=False)
+        while not (begun.exists() and begun.read_text().endswith('\n')):
+            time.sleep(0.05)
+        worker = int(begun.read_text())
+        os.kill(worker, signal.SIGSTOP)
+        time.sleep(12)
+        os.kill(worker, signal.SIGCONT)
+        assert job.result(timeout=60) == worker and begun.read_text().split() == [str(worker)]
+
+
 def test_a_card_serves_one_run_at_a_time(tmp_path):
     from dask.distributed import Client
 

@@ -60,6 +60,8 @@ _QUIET = {
     'distributed.admin.tick.interval': '1s',
     'distributed.admin.system-monitor.interval': '10s',
 }
+# a machine that slept is no reason to begin its steps again: a local worker that has died closes its connection
+_NO_DEADLINE = {'distributed.scheduler.worker-ttl': None}
 
 # %% ../../nbs/experiment/cluster.ipynb #cell-014
 _LOCAL = dict(host='127.0.0.1', silence_logs=50)
@@ -88,8 +90,9 @@ def local_cluster(
     options = dict(host='127.0.0.1', port=0) | _NO_DASHBOARD | dict(dashboard=dashboard)
     scheduler = dict(cls=Scheduler, options=options)
     workers = {i: _worker_spec(card) for i, card in enumerate(cards)}
+    settings = _NO_DEADLINE if dashboard else _NO_DEADLINE | _QUIET
     for _ in (1, 2):  # a worker that dies while it starts is the machine's fault
-        with suppress(RuntimeError), children_ignore_sigint(), dask.config.set({} if dashboard else _QUIET):
+        with suppress(RuntimeError), children_ignore_sigint(), dask.config.set(settings):
             cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50)
             break
     else:
