@@ -7,6 +7,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +44,18 @@ def pytest_collection_modifyitems(config, items):
 def root() -> Path:
     "The project's root folder."
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def published(root) -> Path:
+    "The run on PhysioNet 2012 that the results page shows."
+    return root / "docs/results/physionet2012"
+
+
+@pytest.fixture(scope="session")
+def published_fits(published) -> pd.DataFrame:
+    "Its fits, a row each; not to be changed."
+    return pd.read_parquet(published / "results.parquet")
 
 
 @pytest.fixture(scope="session")

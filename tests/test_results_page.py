@@ -13,19 +13,9 @@ from scipy.stats import ttest_1samp
 from test_referee import two_way_interval
 
 
-@pytest.fixture(scope="module")
-def run(root):
-    return root / "docs/results/physionet2012"
-
-
-@pytest.fixture(scope="module")
-def results(run):
-    return pd.read_parquet(run / "results.parquet")
-
-
-def sources(run, kind):
+def sources(published, kind):
     "Every system's interval over patients, draws and networks."
-    tables = [pd.read_csv(run / f"tables/{name}_{kind}.csv") for name in ("sources", "sources_more")]
+    tables = [pd.read_csv(published / f"tables/{name}_{kind}.csv") for name in ("sources", "sources_more")]
     return pd.concat(tables).set_index(["model", "fraction"])
 
 
@@ -44,76 +34,76 @@ def draws_by_networks(results, kind, fraction, model):
     "model, networks", [("RNN-C", 1), ("GBT", 1), ("LR:fine", 1), ("MN-LR-2:ridge", 5), ("MN-LR-2", 5)]
 )
 @pytest.mark.parametrize("fraction", [0.1, 0.5])
-def test_estimates_are_those_of_a_recomputation(run, results, kind, model, networks, fraction):
-    table, row = draws_by_networks(results, kind, fraction, model), sources(run, kind).loc[model, fraction]
+def test_estimates_are_those_of_a_recomputation(published, published_fits, kind, model, networks, fraction):
+    table, row = draws_by_networks(published_fits, kind, fraction, model), sources(published, kind).loc[model, fraction]
     assert table.shape == (row["n_draws"], networks) and not np.isnan(table).any()
     assert table.mean() == pytest.approx(row["estimate"], abs=1e-9)
 
 
 @pytest.mark.parametrize("score", ["SAPS-I", "SOFA"])
-def test_severity_scores_rank_alike_whatever_the_labels_and_have_no_phenotype(run, results, score):
-    fits = results[results["model"] == score]
+def test_severity_scores_rank_alike_whatever_the_labels_and_have_no_phenotype(published, published_fits, score):
+    fits = published_fits[published_fits["model"] == score]
     assert set(fits["task_kind"]) == {"mortality"} and fits["auroc"].nunique() == 1
-    rows = sources(run, "mortality").loc[score]
+    rows = sources(published, "mortality").loc[score]
     assert rows["estimate"].to_numpy() == pytest.approx(np.full(len(rows), fits["auroc"].iloc[0]), abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["phenotype", "mortality"])
 @pytest.mark.parametrize("fraction", [0.02, 0.05, 0.1, 0.2, 0.5])
 @pytest.mark.parametrize("chosen_by", ["fine", "ridge"])
-def test_intervals_are_those_of_a_recomputation(run, results, kind, fraction, chosen_by):
+def test_intervals_are_those_of_a_recomputation(published, published_fits, kind, fraction, chosen_by):
     "Patients' spread as the table has it, draws and networks from the fits."
     models = [f"{model}:{chosen_by}" for model in ("MN-LR-2", "LR")]
-    ours, theirs = (draws_by_networks(results, kind, fraction, model) for model in models)
+    ours, theirs = (draws_by_networks(published_fits, kind, fraction, model) for model in models)
     assert ours.shape[1] == 5 and theirs.shape == (len(ours), 1)
-    row = sources(run, kind).loc[models[0], fraction]
+    row = sources(published, kind).loc[models[0], fraction]
     assert (row["low"], row["high"]) == pytest.approx(two_way_interval(ours, row["sd_patients"]), abs=1e-6)
-    pairs = pd.read_csv(run / f"tables/differences_sources_{kind}.csv").set_index(["model", "versus", "fraction"])
+    pairs = pd.read_csv(published / f"tables/differences_sources_{kind}.csv").set_index(["model", "versus", "fraction"])
     row = pairs.loc[*models, fraction]
     ends = two_way_interval(ours - theirs, row["sd_patients"], on_logit_scale=False)
     assert (row["low"], row["high"]) == pytest.approx(ends, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind, fraction", [("phenotype", 0.05), ("mortality", 0.02)])
-def test_one_draw_and_network_is_off_by_more_than_the_mean(run, results, kind, fraction):
+def test_one_draw_and_network_is_off_by_more_than_the_mean(published, published_fits, kind, fraction):
     "As the page says: the components add up to the spread of single fits, most of them outside the interval."
-    table = draws_by_networks(results, kind, fraction, "MN-LR-2:fine")
-    row = sources(run, kind).loc["MN-LR-2:fine", fraction]
+    table = draws_by_networks(published_fits, kind, fraction, "MN-LR-2:fine")
+    row = sources(published, kind).loc["MN-LR-2:fine", fraction]
     alone = np.sqrt((row[["sd_draws", "sd_networks", "sd_residual"]].astype(float) ** 2).sum())
     assert alone == pytest.approx(table.std(ddof=1), rel=0.05)
     assert ((table > row["low"]) & (table < row["high"])).mean() < 0.5
 
 
-def test_other_networks_are_inside_each_others_intervals(run):
-    checks = pd.read_csv(run / "tables/stability_checks.csv").set_index("check")["sources"]
+def test_other_networks_are_inside_each_others_intervals(published):
+    checks = pd.read_csv(published / "tables/stability_checks.csv").set_index("check")["sources"]
     outside = [re.match(r"(\d+) of (\d+)", text).groups() for name, text in checks.items() if "etwork" in name]
     assert outside and all(int(k) <= 0.1 * int(n) for k, n in outside)
 
 
-def missing_half(run):
+def missing_half(published):
     "Cells of shuffled labels whose interval over patients, draws and networks leaves out .5, and all cells."
     kinds = ("phenotype", "mortality")
-    found = pd.concat({kind: sources(run, kind).loc["shuffled-MN-LR-2"] for kind in kinds})
+    found = pd.concat({kind: sources(published, kind).loc["shuffled-MN-LR-2"] for kind in kinds})
     return found[(found["low"] > 0.5) | (found["high"] < 0.5)], found
 
 
-def test_shuffled_labels_are_within_the_margin_of_half(run):
+def test_shuffled_labels_are_within_the_margin_of_half(published):
     "Two of fourteen intervals miss .5, by less than the .01 that the rules call negligible; all together hold it."
-    cells = pd.read_csv(run / "tables/shuffled.csv").set_index(["task_kind", "fraction"])
+    cells = pd.read_csv(published / "tables/shuffled.csv").set_index(["task_kind", "fraction"])
     assert cells.loc[("all", np.nan)]["low"].item() <= 0.5 <= cells.loc[("all", np.nan)]["high"].item()
     beyond = cells[cells["verdict"].str.contains("more than chance")]
     assert len(beyond) == 1 and (beyond["value"] - 0.5).abs().max() < 0.01
-    checks = pd.read_csv(run / "tables/stability_checks.csv").set_index("check")["sources"]
+    checks = pd.read_csv(published / "tables/stability_checks.csv").set_index("check")["sources"]
     (text,) = [text for name, text in checks.items() if name.startswith("Shuffled")]
-    missed, found = missing_half(run)
+    missed, found = missing_half(published)
     assert (found["n_networks"] == 5).all() and text == f"{len(found) - len(missed)} of {len(found)}" == "12 of 14"
     assert (missed["estimate"] - 0.5).abs().max() < 0.01
 
 
 @pytest.fixture
-def further(run):
+def further(published):
     "Draws that the run does not have: a table of 250 with five networks, of 250 with one, and of the last 1,000."
-    found = pd.read_csv(run / "permutations.csv").set_index(["task_kind", "fraction"])
+    found = pd.read_csv(published / "permutations.csv").set_index(["task_kind", "fraction"])
     assert len(found) == 24 and (found["value"] - 0.5).abs().max() < 0.01
     sizes = [(250, 5), (250, 1), (1000, 5)]
     tables = [found.query("n_draws == @draws and n_networks == @networks") for draws, networks in sizes]
@@ -128,10 +118,10 @@ def test_nine_of_ten_intervals_of_shuffled_labels_hold_half(further):
     assert last == (152, 160) and last[0] >= 0.9 * last[1]
 
 
-def test_a_shuffled_mean_that_is_not_half_is_chance(run, further):
+def test_a_shuffled_mean_that_is_not_half_is_chance(published, further):
     "Further draws hold .5 where those of the run do not; where they do not, their mean lies below it."
     for table in (further[0], further[2]):
-        missed = missing_half(run)[0].index.intersection(table.index)
+        missed = missing_half(published)[0].index.intersection(table.index)
         assert len(missed) == 1 and table.loc[missed, "low"].le(0.5).all() and table.loc[missed, "high"].ge(0.5).all()
     last = further[2]
     assert last["low"].le(0.5).all() and (last["value"] - 0.5).abs().max() < 0.003
@@ -156,16 +146,16 @@ def test_further_permutations_are_summarised_over_draws_and_networks(root):
     assert three["n_networks"] == 3 and three["high"] - three["low"] > 3 * (one["high"] - one["low"])
 
 
-def test_the_rules_are_the_frozen_ones_and_no_claim_is_counted_up(run, root):
-    claims = pd.read_csv(run / "tables/claims.csv")
+def test_the_rules_are_the_frozen_ones_and_no_claim_is_counted_up(published, root):
+    claims = pd.read_csv(published / "tables/claims.csv")
     (name,) = set(claims["rules"])
     frozen = (root / "docs/rules" / name).read_bytes()
     assert set(claims["rules_sha256"]) == {hashlib.sha256(frozen).hexdigest()}
-    assert not re.search(r"\d+ of \d+ claims", (run / "report.html").read_text(encoding="utf-8"))
+    assert not re.search(r"\d+ of \d+ claims", (published / "report.html").read_text(encoding="utf-8"))
 
 
-def test_the_manifest_says_who_fitted_what(run):
-    parts = json.loads((run / "manifest.json").read_text())["combined"]
+def test_the_manifest_says_who_fitted_what(published):
+    parts = json.loads((published / "manifest.json").read_text())["combined"]
     models = [model for part in parts for model in part["models"]]
     assert {"RNN-C", "MN-LR-2:fine", "LR:fine"} <= set(models)
     assert all(part["commit"] or part["hardware"] for part in parts)
@@ -188,7 +178,9 @@ def test_the_sentences_of_the_page_have_no_number_of_their_own(root):
     assert set(found) <= {".01", ".002"}, found  # the margin, and a fifth of it
 
 
-@pytest.mark.parametrize("folder", ["physionet2012", "physionet2019-a-b", "physionet2019-b-a-carried"])
+@pytest.mark.parametrize(
+    "folder", ["physionet2012", *(f"physionet2019-{name}" for name in ("a-b", "b-a", "a-b-carried", "b-a-carried"))]
+)
 def test_captions_speak_of_intervals_where_there_are_any(root, folder):
     files = sorted((root / "docs/results" / folder / "tables").glob("*.md"))
     assert len(files) >= 30
@@ -227,24 +219,26 @@ def test_the_page_begins_with_five_short_sentences(page):
 
 
 @pytest.mark.parametrize("kind, verb", [("phenotype", "they rank"), ("mortality", "ridge on the features less")])
-def test_labels_of_the_page_are_those_of_train_and_validation_stays(page, results, kind, verb):
-    fits = results[(results["model"] == "LR") & (results["fraction"] == 0.05) & (results["task_kind"] == kind)]
+def test_labels_of_the_page_are_those_of_train_and_validation_stays(page, published_fits, kind, verb):
+    fits = published_fits[
+        (published_fits["model"] == "LR") & (published_fits["fraction"] == 0.05) & (published_fits["task_kind"] == kind)
+    ]
     stays = fits["n_train"].median() + fits["n_val"].median()
     positives = fits["n_positive"].median() + fits["n_val_positive"].median()
     (found,) = re.findall(rf"With (\d+) labels, (\d+) of them positive \(5 %\), {verb}", page)
     assert found == (f"{stays:.0f}", f"{positives:.0f}")
 
 
-def test_typed_counts_are_those_of_the_tables(page, run):
-    flow = pd.read_csv(run / "tables/flow.csv").set_index("step")["stays"]
+def test_typed_counts_are_those_of_the_tables(page, published):
+    flow = pd.read_csv(published / "tables/flow.csv").set_index("step")["stays"]
     train, val, test = (f"{flow[f'in {part}']:,}" for part in ("train", "val", "test"))
     assert f"set a ({train} and {val} stays), test is set b ({test})" in page
     assert f"({flow['in train'] + flow['in val']:,} against 35,621)" in page
 
 
-def test_every_criterion_for_shuffled_labels_is_on_the_page(page, run, further):
+def test_every_criterion_for_shuffled_labels_is_on_the_page(page, published, further):
     "The one of the 250 draws was missed, and the page says so."
-    missed, found = missing_half(run)
+    missed, found = missing_half(published)
     few, off = (cells.index.get_level_values("fraction") for cells in (found, missed))
     five, _, last = further
     holding = (few <= 0.1).sum() - (off <= 0.1).sum() + five["blocks_holding"].sum()
@@ -254,9 +248,9 @@ def test_every_criterion_for_shuffled_labels_is_on_the_page(page, run, further):
     assert "with five networks are {} of {}".format(*both) in page
 
 
-def test_verdicts_at_the_top_say_how_often_they_are_repeated(page, run):
-    claims = pd.read_csv(run / "tables/claims.csv").query("selection == 'primary'")
-    drawn = pd.read_csv(run / "tables/stability_claims.csv").set_index("claim")
+def test_verdicts_at_the_top_say_how_often_they_are_repeated(page, published):
+    claims = pd.read_csv(published / "tables/claims.csv").query("selection == 'primary'")
+    drawn = pd.read_csv(published / "tables/stability_claims.csv").set_index("claim")
     judged = claims[claims["verdict"].isin(["supported", "contradicted"])]
     assert len(judged) > 10
     for row in judged.itertuples():
@@ -265,11 +259,11 @@ def test_verdicts_at_the_top_say_how_often_they_are_repeated(page, run):
         assert re.search(rf"\| {row.verdict} \| {re.escape(row.claim)} \|.*\| {again} \|", page)
 
 
-def test_the_published_report_does_not_deny_its_intervals(run):
+def test_the_published_report_does_not_deny_its_intervals(published):
     "Nor the way in which its settings were chosen."
-    text = (run / "report.html").read_text(encoding="utf-8")
+    text = (published / "report.html").read_text(encoding="utf-8")
     assert "They hold the trained models fixed" not in text and "none is corrected" not in text
     assert "There are two kinds of interval." in text and "settled on validation loss of two tasks" in text
     for name in ("tripod_ai", "reforms"):
-        words = (run / f"tables/{name}.md").read_text(encoding="utf-8")
+        words = (published / f"tables/{name}.md").read_text(encoding="utf-8")
         assert "components of variance" in words and ":ridge (" in words and "adjusted by Holm" in words

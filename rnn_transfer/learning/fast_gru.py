@@ -35,7 +35,7 @@ def _run_layer(x: torch.Tensor, w_ih: torch.Tensor, w_hh: torch.Tensor, b_ih: to
     r, z, recurrent = _parts(gates)
     states = x.new_zeros(n_hours + 1, n_stays, h)
     candidates = recurrent.clone(memory_format=torch.contiguous_format)  # what the input gives n
-    recurrent.copy_(b_hh[2 * h :].expand_as(recurrent))
+    recurrent.copy_(b_hh[2 * h :])
     hours = (gates, gates[..., : 2 * h], r, z, recurrent, candidates, states[1:])
     state = states[0]
     for gates_t, rz_t, r_t, z_t, recurrent_t, n_t, next_state in zip(*(of.unbind() for of in hours)):
