@@ -177,7 +177,7 @@ MENU = [
                 *("physionet2012", "physionet2012_sets", "physionet2012_files", "physionet2012_rows"),
                 *("physionet2012_outcomes", "physionet2012_descriptors", "physionet2012_losses", "threshold_tasks"),
                 *("physionet2019", "physionet2019_files", "physionet2019_rows", "physionet2019_descriptors"),
-                "physionet2019_losses",
+                *("physionet2019_losses", "given_partitions"),
                 "join",
                 "archive_files",
                 *("mimic3", "mimic3_tables", "mimic3_stays", "mimic3_rules", "mimic3_corrections", "mimic3_events"),

@@ -455,6 +455,18 @@ def test_all_sites_are_checked_before_the_first_run(tmp_path, each, capsys):
     assert ran == ['a', 'b']
 
 
+def test_a_site_that_cannot_be_the_new_one_is_named(tmp_path, each, capsys):
+    call, ran = each
+    cohort = with_sites('a', 'b', 'c')
+    cohort.stays.loc[(cohort.stays['site'] == 'c') & (cohort.stays['partition'] == 'test'), 'partition'] = 'train'
+    cohort.save(tmp_path / 'cohort')
+    words = 'Not tested, for a new site needs stays in train, val and test: c (no stay in test).'
+    assert words in call({}, dry_run=True)
+    assert words in call({site: ['X'] for site in 'ab'}) and ran == ['a', 'b']
+    assert f'note: {words}' in capsys.readouterr().err
+    assert words in (tmp_path / 'runs' / 'sites.md').read_text()
+
+
 def test_there_is_no_mean_over_sites_that_hold_out_other_phenotypes(tmp_path, each):
     call, _ = each
     text = call(dict(a=['X', 'Y'], b=['X', 'Y'], c=['X', 'W']))

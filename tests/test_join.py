@@ -189,9 +189,13 @@ def test_one_cohort_under_two_names_is_rejected(pair):
         (dict(source="meds", version="MIMIC-IV in MEDS"), dict(source="mimic3_benchmarks"), True),
         (dict(source="mimic3", synthetic=True), dict(source="mimic4", synthetic=True), False),
         (dict(source="mimic3"), dict(source="own data"), False),
+        (dict(source="PhysioNet/CinC Challenge 2012"), dict(source="mimic3"), True),
+        (dict(source="PhysioNet/CinC Challenge 2019", sites=dict(A=[], B=[])), dict(source="mimic4"), True),
+        (dict(source="PhysioNet/CinC Challenge 2019", sites=dict(B=[])), dict(source="mimic4"), False),
+        (dict(source="meds", version="own", database="MIMIC-IV"), dict(source="mimic3"), True),
     ],
 )
-def test_the_years_that_mimic_3_and_4_share_are_in_the_note(pair, north, south, says):
+def test_databases_of_one_hospital_are_in_the_note(pair, north, south, says):
     pair = [changed(c, meta=c.meta | dict(synthetic=False) | m) for c, m in zip(pair, (north, south))]
     both = join_cohorts(pair, NAMES)
     assert ("test patients of one may be patients trained on in the other" in both.meta["note"]) == says

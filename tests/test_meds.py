@@ -1,6 +1,7 @@
 "MEDS: the open demo of MIMIC-IV against its raw tables, and faults in datasets made by hand."
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -448,7 +449,7 @@ def test_repeated_rows_and_order_change_nothing(tmp_path):
 
 
 def test_codes_of_another_hospital(tmp_path):
-    change(dataset(tmp_path), "SELECT * REPLACE (replace(code, 'LAB//220045', 'VITAL//TEMP') AS code) FROM rows")
+    change(dataset(tmp_path), f"SELECT * REPLACE (replace(code, '{HEART_RATE}', 'VITAL//TEMP') AS code) FROM rows")
     codes = tmp_path / "codes.csv"
     codes.write_text("name,channel,unit\nVITAL//*,Temperature,°F\n")
     made = meds.cohort(tmp_path, codes=codes)
@@ -465,6 +466,53 @@ def test_codes_of_another_hospital(tmp_path):
         codes.write_text(text)
         with pytest.raises(BadInput, match=problem):
             meds.cohort(tmp_path, codes=codes)
+
+
+@pytest.mark.parametrize(
+    ("ends", "value", "unit", "expected", "said"),
+    [
+        (
+            "//°F",
+            98.6,
+            "°C",
+            37,
+            "6 of 6 rows (100.0%) converted: Temperature: in the unit of the code, not of the file",
+        ),
+        ("//degC", 37, "°F", 37, "converted: Temperature: in the unit of the code"),
+        ("", 37, "°C", 37, ""),
+        ("//furlongs", 37, "°C", 37, ""),  # no unit that anyone knows: the file says it
+        ("//1", 37, "°C", 37, ""),  # a number of something
+    ],
+)
+def test_a_star_over_several_units_reads_each_in_its_own(tmp_path, ends, value, unit, expected, said):
+    rows = tuple((s, "2100-01-01 11:00", f"TEMP{ends}", value) for s in range(1, 7))
+    codes = dataset(tmp_path, more=rows) / "codes.csv"
+    codes.write_text(f"name,channel,unit\n{HEART_RATE},Heart Rate,bpm\nTEMP*,Temperature,{unit}\n")
+    made = meds.cohort(tmp_path, codes=codes)
+    np.testing.assert_allclose(made.events.loc[made.events["channel"] == "Temperature", "value"], [expected] * 6)
+    assert said in reasons(made) and bool(said) == ("converted" in reasons(made))
+
+
+def test_a_unit_without_a_conversion_is_left_out_and_counted(tmp_path):
+    rows = [(s, f"2100-01-01 {h}:00", "GLU//mg/dL", 120) for s in range(1, 7) for h in range(11, 20)]
+    rows += [(s, "2100-01-01 11:30", "GLU//mmHg", 120) for s in range(1, 7)]
+    codes = dataset(tmp_path, more=tuple(rows)) / "codes.csv"
+    codes.write_text("name,channel,unit\nGLU//*,Glucose,mg/dL\n")
+    made = meds.cohort(tmp_path, codes=codes)
+    assert "6 of 60 rows (10.0%) dropped: Glucose: unit is none of mg/dL: GLU//mmHg" in reasons(made)
+    assert len(made.events) == 54
+
+
+def test_impossible_values_of_a_file_of_codes_are_left_out_and_counted(tmp_path):
+    rows = tuple((s, "2100-01-01 11:30", HEART_RATE, wrong) for s in range(1, 7) for wrong in (-5, 99_999))
+    codes = dataset(tmp_path, more=rows) / "codes.csv"
+    codes.write_text("name,channel,unit\nLAB//220045//*,Heart Rate,bpm\n")
+    made = meds.cohort(tmp_path, codes=codes)
+    assert "12 of 300 values (4.0%) unreadable: Heart Rate: the value is outside the possible range" in reasons(made)
+    assert made.events["value"].between(80, 85).all() and len(made.events) == 288
+    codes.write_text("name,channel,unit\nLAB//220045//*,pH,\n")
+    with pytest.raises(BadInput, match="pH: unit is none of .*220045//bpm|pH: the value is outside the possible range"):
+        meds.cohort(tmp_path, codes=codes)
 
 
 def test_names_and_channels_of_a_mapping_that_give_nothing_are_named(tmp_path, capsys):
@@ -505,17 +553,72 @@ def test_given_stays_replace_codes(tmp_path):
     stays.assign(stay_id=range(11, 17)).to_csv(tmp_path / "stays.csv", index=False)
     made = meds.cohort(tmp_path, stays=tmp_path / "stays.csv")
     assert made.stays["stay_id"].tolist() == list(range(11, 17)) and len(made.events) == 288
+    hours = [f"2100-01-01 1{hour}:00:00" for hour in range(6)]
     for wrong, problem in (
         (stays.drop(columns="intime"), "column intime is missing"),
         (stays.assign(intime="soon"), "column intime: row 1: no time"),
-        (stays.assign(outtime="2099-01-01"), "row 1: outtime is before intime"),
+        (stays.assign(outtime="2099-01-01 00:00:00"), "row 1: outtime is before intime"),
         (stays.assign(intime="2100-01-01 10:00:00+01:00"), "a time zone, and the times of the data have none"),
         (stays.assign(stay_id=1), "column stay_id: 1 stands twice"),
         (stays.assign(subject_id="p1"), "column subject_id: write whole numbers"),
+        (stays.assign(intime="2100-01-01"), "column intime: row 1: a day without a time; write YYYY-MM-DD HH"),
+        (stays.assign(subject_id=1, intime=hours), "row 2, and 4 more: begins before another stay of the subject ends"),
+        (stays.assign(subject_id=stays["subject_id"] * 10**17), "column subject_id: above 9,.*; add a column stay_id"),
     ):
         wrong.to_csv(tmp_path / "stays.csv", index=False)
         with pytest.raises(BadInput, match=problem):
             meds.cohort(tmp_path, stays=tmp_path / "stays.csv")
+
+
+def test_a_repeated_row_of_given_stays_counts_once(tmp_path):
+    stays = pd.DataFrame(dict(subject_id=range(1, 7), intime="2100-01-01 10:00:00", outtime="2100-01-04 10:00:00"))
+    stays.to_csv(tmp_path / "once.csv", index=False)
+    pd.concat([stays, stays[:3]]).to_csv(tmp_path / "twice.csv", index=False)
+    once, twice = (meds.cohort(dataset(tmp_path), stays=tmp_path / f"{name}.csv") for name in ("once", "twice"))
+    assert twice.fingerprint == once.fingerprint and len(once.stays) == 6
+    assert re.search(r"3 of 9 stays \(33.3%\) merged: .*twice.csv: stays that repeat an earlier row", reasons(twice))
+
+
+def test_midnights_of_a_column_of_times_are_times(tmp_path):
+    stays = pd.DataFrame(dict(subject_id=range(1, 7), intime="2100-01-01", outtime="2100-01-05")).astype(
+        dict(intime="datetime64[us]", outtime="datetime64[us]")
+    )
+    stays.to_parquet(tmp_path / "stays.parquet")
+    made = meds.cohort(dataset(tmp_path), stays=tmp_path / "stays.parquet")
+    assert len(made.stays) == 6 and made.events["hour"].min() == 10
+
+
+def test_a_stay_over_two_admissions_is_left_out_and_counted(tmp_path):
+    dataset(tmp_path, n=200, more=tuple(LOST_ENDS))
+    made = meds.cohort(tmp_path)
+    assert "1 of 201 stays (0.5%) dropped: ICU stays over two hospital admissions" in reasons(made)
+    assert len(made.stays) == 200 and made.stays["los_hours"].max() == 72
+
+
+LOST_ENDS = [  # a subject whose first discharge from the ICU and second admission to it are lost
+    (900, "2040-01-01", "MEDS_BIRTH", None),
+    (900, "2100-01-01 08:00", "HOSPITAL_ADMISSION", None),
+    (900, "2100-01-01 10:00", "ICU_ADMISSION//MICU", None),
+    (900, "2100-01-06 10:00", "HOSPITAL_DISCHARGE", None),
+    (900, "2100-01-06 10:00", "DIAGNOSIS//ICD//10//R6521", None),
+    (900, "2100-08-01 08:00", "HOSPITAL_ADMISSION", None),
+    (900, "2100-08-03 10:00", "ICU_DISCHARGE//MICU", None),
+    (900, "2100-08-06 10:00", "HOSPITAL_DISCHARGE", None),
+    (900, "2100-01-01 11:00", HEART_RATE, 80),
+]
+
+
+def test_the_note_says_where_partitions_come_from(tmp_path):
+    assert "partitions: published test subjects of MIMIC-IV" in meds.cohort(dataset(tmp_path)).meta["note"]
+    codes = tmp_path / "codes.csv"
+    codes.write_text(f"name,channel,unit\n{HEART_RATE},Heart Rate,bpm\n")
+    made = meds.cohort(tmp_path, codes=codes)
+    assert "partitions: drawn by a hash of subject_id" in made.meta["note"] and "database" not in made.meta
+    listed = tmp_path / "mine.csv"
+    pd.DataFrame(dict(subject_id=range(1, 7), partition=["train", "val", "test"] * 2)).to_csv(listed, index=False)
+    made = meds.cohort(tmp_path, partitions=listed)
+    assert "partitions: mine.csv" in made.meta["note"] and made.meta["database"] == "MIMIC-IV"
+    assert made.stays["partition"].tolist() == ["train", "val", "test"] * 2
 
 
 def test_labels_become_tasks(tmp_path):

@@ -293,3 +293,21 @@ def test_the_command_builds_it(toy, tmp_path, capsys):
     rnn_transfer_cohort("mimic4", path=str(toy), out=str(tmp_path / "cohort"), corrected="capillary_refill,ranges")
     assert "corrected: capillary_refill, 1 touched" in capsys.readouterr().out
     assert json.loads((tmp_path / "cohort" / "cohort.json").read_text())["version"] == "MIMIC-IV"
+
+
+# ---- the input window ----
+
+
+@pytest.mark.parametrize("source", [mimic3, mimic4])
+def test_another_window_is_stated(tmp_path, source):
+    three = write_toy_tables(tmp_path / "three")
+    tables = three if source is mimic3 else convert_to_mimic4(three, tmp_path / "four")
+    usual, short = source.cohort(tables), source.cohort(tables, hours=2)
+    assert "hours" not in usual.meta and short.meta["hours"] == 2
+    assert short.events["hour"].max() <= 2.01 < usual.events["hour"].max()
+    for hours in (0, 2.5, True, "24", float("nan")):
+        with pytest.raises(BadInput, match="expected a whole number from 1, such as 48"):
+            source.cohort(tables, hours=hours)
+    name = source.__name__.rpartition(".")[2]
+    rnn_transfer_cohort(name, path=str(tables), hours=2, out=str(tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "cohort.json").read_text())["hours"] == 2

@@ -313,6 +313,47 @@ def test_hospital_to_test_on(two):
         p19.cohort(two, test="C")
 
 
+def test_given_partitions_replace_the_draw(two, tmp_path, capsys):
+    drawn = p19.cohort(two).stays
+    listed = pd.DataFrame(dict(subject_id=drawn["subject_id"], partition=["test", *["train"] * 8, "val"]))
+    listed.to_csv(tmp_path / "mine.csv", index=False)
+    rnn_transfer_cohort(
+        "physionet2019", path=str(two), partitions=str(tmp_path / "mine.csv"), out=str(tmp_path / "out")
+    )
+    assert Cohort.load(tmp_path / "out").stays["partition"].tolist() == listed["partition"].tolist()
+    listed[1:].to_csv(tmp_path / "few.csv", index=False)
+    with pytest.raises(BadInput, match="few.csv: column subject_id: 1 is missing; give every subject a partition"):
+        p19.cohort(two, partitions=tmp_path / "few.csv")
+    with pytest.raises(BadInput, match="each says the test stays; give one of the two"):
+        p19.cohort(two, test="B", partitions=tmp_path / "mine.csv")
+
+
+def test_published_partitions_are_those_of_the_real_data(real, root):
+    published = pd.read_csv(root / "docs/results/physionet2019-partitions.csv.gz")
+    pd.testing.assert_frame_equal(published, real.stays[["subject_id", "partition"]], check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["hospitalB.zip", "B/training_setB.zip"])
+def test_an_archive_that_is_not_read_has_a_line_of_its_own(two, name):
+    (two / name).parent.mkdir(exist_ok=True)
+    shutil.make_archive(two / name.removesuffix(".zip"), "zip", two, "training_setB")
+    shutil.rmtree(two / "training_setB")
+    made = p19.cohort(two)
+    [said] = [reason for reason in reasons(made) if "archive not read" in reason]
+    assert said.startswith(f"archive not read: {name}; if it holds stays, put it directly into the folder")
+    assert made.stays["site"].unique().tolist() == ["A"]
+
+
+def test_impossible_descriptors_are_counted(two):
+    put(two, {1: stay(Age=999, Gender=2, Unit1=1, Unit2=1)})
+    made = p19.cohort(two)
+    counted = reasons(made)
+    assert counted["Age: not between 0 and 120"] == counted["Gender: neither 0 nor 1"] == 1
+    assert counted["Unit1 and Unit2: both are 1"] == 1
+    first = made.stays.iloc[0]
+    assert np.isnan(first["age"]) and pd.isna(first["sex"]) and first["unit"] == "unknown"
+
+
 def test_files_in_one_folder_need_no_names_of_sets(two, tmp_path):
     flat = tmp_path / "flat"
     flat.mkdir()
@@ -350,7 +391,7 @@ def test_a_run_takes_the_window_of_the_cohort(two, tmp_path):
     assert _fill_in_options(tmp_path / "toy", "quick", {})[0]["hours"] == 48
 
 
-@pytest.mark.parametrize("hours", [0, 1.5, 400, True, "24"])
+@pytest.mark.parametrize("hours", [0, 1.5, 400, True, "24", float("nan"), float("inf")])
 def test_impossible_windows(two, hours):
     with pytest.raises(BadInput, match="expected a whole number from 1 to 336"):
         p19.cohort(two, hours=hours)

@@ -22,7 +22,7 @@ class Loss:
     n: int  # how many were lost
     of: int  # out of how many
     unit: str = 'rows'  # what is counted: rows, values, records, diagnoses
-    how: str = 'dropped'  # dropped, unreadable, merged or imputed
+    how: str = 'dropped'  # dropped, unreadable, merged, converted or imputed
     limit: float | None = None  # fraction above which a command stops; None: only reported
     fix: str = ''  # what a user can do
     examples: str = ''  # the first rows and cells, for who converts the tables; never kept in a cohort

@@ -184,6 +184,8 @@ def _shuffled_total(ev: Evaluation) -> pd.Series | None:
 
 def _why_nothing_counts(ev: Evaluation, total: pd.Series | None) -> str:
     "Why no claim of the run counts by the rules; empty where they count. `total` as `_shuffled_total`."
+    if total is not None and np.isnan(total[['low', 'high']].astype(float)).any():
+        return 'the shuffled control has too few permutations for an interval'
     if total is not None and not total['low'] <= 0.5 <= total['high']:
         estimate = format_estimate(total['value'], total['low'], total['high'])
         return f'shuffled labels give {estimate}, which leaves out .5'

@@ -153,23 +153,34 @@ def _raise_for_repeated(metas: Sequence[dict], names: Sequence[str]) -> None:
                 raise BadInput(f'{shared}; its patients would count twice: name it once')
             owners[fingerprint] = name
 
+# %% ../../nbs/sources/join.ipynb #6eaf404f
+# of one hospital in Boston: what `database`, `source` or `version` of a cohort has, and the years
+_DATABASES = {
+    'MIMIC-III': ('mimic3', '2001 to 2012'),
+    'MIMIC-IV': ('mimic4', '2008 to 2022'),
+    'PhysioNet 2012': ('Challenge 2012', '2001 to 2008'),
+    'PhysioNet 2019, hospital A': ('Challenge 2019', 'years not published'),
+}
 
-# what the sources call the databases, in `source` or `version`, and their years
-_DATABASES = {'MIMIC-III': ('mimic3', '2001 to 2012'), 'MIMIC-IV': ('mimic4', '2008 to 2022')}
+
+def _is_of(database: str, member: dict) -> bool:
+    "Whether real stays of a database are in a cohort; of PhysioNet 2019 those of hospital A."
+    source, _ = _DATABASES[database]
+    text = ' '.join(str(member.get(key)) for key in ('database', 'source', 'version')).replace('_', '-')
+    has_site = 'hospital A' not in database or 'A' in (member.get('sites') or 'A')
+    return (source in text or database in text) and has_site and not member.get('synthetic')
 
 
 def _shared_patients(metas: Sequence[dict], names: Sequence[str]) -> list[str]:
-    "A line where cohorts of MIMIC-III and of MIMIC-IV meet; none for simulated tables."
-    owners = {database: [] for database in _DATABASES}
-    for database, (source, _) in _DATABASES.items():
-        for name, meta in zip(names, metas):
-            real = [member for member in _members(meta) if not member.get('synthetic')]
-            texts = [f'{member.get("source")} {member.get("version")}' for member in real]
-            owners[database] += [name] if any(source in text or database in text for text in texts) else []
-    if not all(owners.values()) or len({name for named in owners.values() for name in named}) < 2:
+    "A line where cohorts of several databases of one hospital meet; none for simulated tables."
+    owners = {}
+    for database in _DATABASES:
+        named = [name for name, meta in zip(names, metas) if any(_is_of(database, m) for m in _members(meta))]
+        owners |= {database: named} if named else {}
+    if len(owners) < 2 or len({name for named in owners.values() for name in named}) < 2:
         return []
     where = ' and '.join(f'{db} ({_DATABASES[db][1]}; {", ".join(named)})' for db, named in owners.items())
-    return [f'{where} share a hospital and years: test patients of one may be patients trained on in the other']
+    return [f'{where} share a hospital: test patients of one may be patients trained on in the other']
 
 # %% ../../nbs/sources/join.ipynb #7c0b91f8
 def _decide_tasks(

@@ -62,13 +62,22 @@ def _split_partitions(con: duckdb.DuckDBPyConnection, path: Path) -> Callable:
     return lambda subject_id: assign_partitions(subject_id, given)
 
 
-def _find_partitions(con: duckdb.DuckDBPyConnection, files: MedsFiles, given: Path | None, is_mimic: bool) -> tuple:
-    "How subjects get their partition, and the losses of a list of splits."
-    path = given or files.metadata('subject_splits.parquet')
+def _is_parquet(path: str | Path | None) -> bool:
+    "Whether a list of partitions has the form of MEDS."
+    return bool(path) and Path(path).suffix == '.parquet'
+
+
+def _find_partitions(con, files: MedsFiles, given: str | Path | None, is_mimic: bool) -> tuple:
+    "How subjects get their partition where no CSV file is given, the losses of a list of splits, and a note."
+    path = Path(given) if _is_parquet(given) else files.metadata('subject_splits.parquet')
+    if given and not _is_parquet(given):  # a CSV file, which `extract_cohort` reads
+        return hashed_partitions, [], f'partitions: {Path(given).name}'
+    if path is None and is_mimic:
+        return mimic4_partitions, [], 'partitions: published test subjects of MIMIC-IV, validation drawn by a hash'
     if path is None:
-        return (mimic4_partitions if is_mimic else hashed_partitions), []
+        return hashed_partitions, [], 'partitions: drawn by a hash of subject_id, 15 % validation and 15 % test'
     read_subject_splits(con, path)
-    return _split_partitions(con, path), split_losses(con, path)
+    return _split_partitions(con, path), split_losses(con, path), f'partitions: {path.name}'
 
 # %% ../../nbs/sources/meds.ipynb #cell-012
 _NOTES = dict(
@@ -78,10 +87,10 @@ _NOTES = dict(
 )
 
 
-def _write_note(files: MedsFiles, marks: dict[str, int]) -> str:
+def _write_note(files: MedsFiles, marks: dict[str, int], partitions: str) -> str:
     "What whoever builds the cohort should read."
     holds = dict(text=not files.has_text, zone=files.has_zone, hospital=not marks['in_'])
-    return '. '.join(_NOTES[name] for name, is_so in holds.items() if is_so)
+    return '. '.join([*(_NOTES[name] for name, is_so in holds.items() if is_so), partitions])
 
 # %% ../../nbs/sources/meds.ipynb #63e35f37
 def _add_labels(extracted: ExtractedCohort, found: StayLabels, place: str | Path, allow_loss: bool) -> list:
@@ -110,11 +119,6 @@ def _label_stays(con, extracted: ExtractedCohort, files: MedsFiles, labels, task
     return made
 
 # %% ../../nbs/sources/meds.ipynb #cell-013
-def _is_parquet(path: str | Path | None) -> bool:
-    "Whether a list of partitions has the form of MEDS."
-    return bool(path) and Path(path).suffix == '.parquet'
-
-
 def _read_provenance(files: MedsFiles, is_mimic: bool) -> Provenance:
     "Name and version of a dataset by `metadata/dataset.json`, if it has one; the licence of MIMIC for MIMIC's codes."
     path, version = files.metadata('dataset.json'), 'MIMIC-IV in MEDS' if is_mimic else 'a MEDS dataset'
@@ -145,18 +149,17 @@ def _read_dataset(
     count_codes(con, files)
     load_codes(con, rules, files.folder, codes)
     marks = collect_marks(con, files)
-    published, losses = _find_partitions(con, files, partitions, not codes)
+    published, losses, drawn = _find_partitions(con, files, partitions, not codes)
     by_codes = read_code_tasks(con, tasks) if tasks else None
     losses += shard_losses(files) + _count_rows(con, files, rules, tasks, stays)
     losses += unused_rule_losses(con, rules, codes) if codes else []
-    if stays:
-        load_given_stays(con, stays, files.has_zone)
+    losses += load_given_stays(con, stays, files.has_zone) if stays else []
     source = MimicSource(
         name='meds',
         release=MEDS,
         provenance=_read_provenance(files, not codes),
         published=published,
-        substituted=lambda con, path: ([], _write_note(files, marks)),
+        substituted=lambda con, path: ([], _write_note(files, marks, drawn)),
         extract=meds_extractor(files, rules, losses, bool(stays)),
         needs_diagnosis=marks['diagnosis'] > 0,
     )
@@ -170,7 +173,7 @@ def cohort(
     labels: str | Path | None = None,  # Parquet file, or folder of tasks, with labels; None: none
     tasks: str | Path | None = None,  # CSV file of tasks by codes, as `read_task_rules`; None: none
     corrected: str | Collection[str] = (),  # corrections of the source mimic4, by name, or 'all'
-    hours: float = 48,  # the input window: events up to this hour
+    hours: int = 48,  # the input window: events up to this hour
     out: str | Path | None = None,  # folder to save the cohort in; None: not saved
     memory: str = '700MB',  # DuckDB's limit
     threads: int | None = None,  # None: all cores
@@ -183,23 +186,21 @@ def cohort(
     corrected = parse_corrections(corrected, MIMIC4_CORRECTIONS)
     if codes and corrected:
         raise BadInput('corrected: corrections are for the codes of MIMIC-IV; a CSV file of codes says its own units')
-    splits = Path(partitions) if _is_parquet(partitions) else None
     with duckdb_session(memory, threads, scratch, progress) as con:
         rules = read_code_rules(codes) if codes else mimic4_code_rules(corrected)
-        files, source, by_codes = _read_dataset(con, Path(path), rules, codes, stays, splits, tasks)
-        listed = None if splits else partitions
+        files, source, by_codes = _read_dataset(con, Path(path), rules, codes, stays, partitions, tasks)
+        listed = None if _is_parquet(partitions) else partitions
         extracted = extract_cohort(con, files.folder, source, corrected, hours, listed, allow_loss)
-        if codes:
-            extracted.metadata['losses'] += loss_records(valueless_channel_losses(extracted.events, rules, codes))
+        valueless = valueless_channel_losses(extracted.events, rules, codes) if codes else []
+        extracted.metadata['losses'] += loss_records(valueless)
         more_tasks = _label_stays(con, extracted, files, labels, by_codes, hours, allow_loss)
-    return _finish(extracted, source, more_tasks, hours, out)
+    extracted.metadata.update(dict(database='MIMIC-IV') if not codes else {})
+    return _finish(extracted, source, more_tasks, out)
 
 # %% ../../nbs/sources/meds.ipynb #cell-016
-def _finish(extracted: ExtractedCohort, source: MimicSource, more_tasks: list, hours: float, out) -> Cohort:
+def _finish(extracted: ExtractedCohort, source: MimicSource, more_tasks: list, out) -> Cohort:
     "Choose the tasks, and build."
     events, frame, metadata = extracted
-    if hours != 48:
-        metadata['hours'] = int(hours)
     tasks = [*phenotype_tasks(icd10=True), MORTALITY_TASK]
     if not source.needs_diagnosis:
         frame, tasks = frame.drop(columns=[task.name for task in PHENOTYPE_TASKS]), [MORTALITY_TASK]

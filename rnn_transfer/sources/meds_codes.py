@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['count_codes', 'meds_row_losses', 'repeated_row_losses', 'CodeRule', 'mimic4_code_rules', 'read_code_rules',
-           'find_codes', 'match_codes_to_rules', 'load_codes', 'unit_losses', 'unknown_code_losses',
-           'unused_rule_losses', 'valueless_channel_losses', 'infinite_value_losses']
+           'find_codes', 'match_codes_to_rules', 'load_codes', 'unit_losses', 'converted_code_losses',
+           'unknown_code_losses', 'unused_rule_losses', 'valueless_channel_losses', 'infinite_value_losses']
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-002
 import re
@@ -19,7 +19,7 @@ import pandas as pd
 
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.losses import CHANNEL_LIMIT, ROW_LIMIT, Loss
-from ..cohorts.units import find_conversion, normalise_unit
+from ..cohorts.units import find_conversion, is_known_unit, normalise_unit
 from ..frames.mapping import ChannelRule, read_mapping
 from ..frames.problems import Findings
 from ..frames.values import category_positions
@@ -208,8 +208,23 @@ def match_codes_to_rules(
     return {code: i for code, i in found.items() if i is not None}
 
 # %% ../../nbs/sources/meds_codes.ipynb #69ad4aed
+def _convert_code(code: str, rule: CodeRule) -> CodeRule | None:
+    "The rule of a CSV file in the unit that its star stands for, if in one; None where that has no conversion."
+    unit, channel = code.rpartition('//')[2], BENCHMARK_CHANNELS[rule.channel]
+    is_open = rule.itemid is None and not channel.values and rule.pattern.endswith('*')
+    if not is_open or not is_known_unit(unit):
+        return rule
+    try:
+        factor, offset, _ = find_conversion(unit, channel.unit, channel.name)
+    except BadInput:
+        return rule if len(unit) == 1 else None  # a digit or a letter need not be a unit
+    return rule._replace(factor=factor, offset=offset)
+
+
 def _read_unit(code: str, rule: CodeRule) -> str | None:
     "The unit of a code as the cleaning rule spells it, in small letters; None for one that it does not read."
+    if _convert_code(code, rule) is None:
+        return None
     if not rule.units:
         return code.rpartition('//')[2].lower()
     unit = code[len(rule.pattern) - 1 :]  # what stands for the star, as in LAB//220045///min
@@ -240,8 +255,10 @@ def load_codes(
     matched = match_codes_to_rules(names, rules)
     if not matched:
         _raise_for_no_code(con, rules, place, path)
-    rows = [(code, i, rules[i], _read_unit(code, rules[i])) for code, i in matched.items()]
-    values = [(c, r.channel, r.itemid, r.label, unit, r.factor, r.offset, i) for c, i, r, unit in rows]
+    values = []
+    for code, i in matched.items():
+        rule, unit = _convert_code(code, rules[i]) or rules[i], _read_unit(code, rules[i])
+        values.append((code, rule.channel, rule.itemid, rule.label, unit, rule.factor, rule.offset, i))
     frame = pd.DataFrame(values, columns=['code', 'channel', 'itemid', 'label', 'unit', 'factor', 'offset', 'rule'])
     con.register('code_frame', frame.astype(dict(itemid='Int64', unit='string')))
     for table, condition in ('codes', 'unit IS NOT NULL'), ('unread_codes', 'unit IS NULL'):
@@ -261,13 +278,30 @@ def unit_losses(
     counts = 'SELECT code, channel, rule, n FROM {} JOIN code_counts USING (code)'
     unread = con.execute(counts.format('unread_codes') + ' ORDER BY channel, n DESC, code').df()
     n_read = con.execute(counts.format('codes')).df().groupby('channel')['n'].sum()
-    losses, fix = [], 'convert the values, or name codes and units in a file: --codes FILE.csv'
+    losses, fix = [], 'convert the values, or give these codes a row with their unit in a file: --codes FILE.csv'
     for channel, of_channel in unread.groupby('channel'):
         n, name = int(of_channel['n'].sum()), BENCHMARK_CHANNELS[channel].name
-        units = ', '.join(rules[of_channel['rule'].iloc[0]].units)
+        units = ', '.join(rules[of_channel['rule'].iloc[0]].units) or BENCHMARK_CHANNELS[channel].unit
         reason = f'{name}: unit is none of {units}: {shorten_list((c[:40] for c in of_channel["code"]), 3)}'
         losses.append(Loss(reason, n, n + int(n_read.get(channel, 0)), 'rows', 'dropped', CHANNEL_LIMIT, fix))
     return losses
+
+# %% ../../nbs/sources/meds_codes.ipynb #ff4b5ba1
+def converted_code_losses(
+    con: duckdb.DuckDBPyConnection,  # with `code_counts`, and the tables of `load_codes`
+    rules: list[CodeRule],  # that `load_codes` read
+) -> list[Loss]:  # only what occurred
+    "Count the rows of each channel that were converted from the unit of their code, and not that of the file."
+    read = con.execute('SELECT * FROM codes JOIN code_counts USING (code) ORDER BY channel, n DESC, code').df()
+    of_file = pd.DataFrame([(rules[i].factor, rules[i].offset) for i in read['rule']], columns=['factor', 'offset'])
+    read['is_other'] = (read[['factor', 'offset']] != of_file).any(axis=1)
+    losses = []
+    for channel, of_channel in read.groupby('channel'):
+        other = of_channel[of_channel['is_other']]
+        reason = f'{BENCHMARK_CHANNELS[channel].name}: in the unit of the code, not of the file: '
+        reason += shorten_list((code[:40] for code in other['code']), 3)
+        losses.append(Loss(reason, int(other['n'].sum()), int(of_channel['n'].sum()), 'rows', 'converted'))
+    return [loss for loss in losses if loss.n]
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-025
 def unknown_code_losses(

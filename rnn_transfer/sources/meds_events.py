@@ -14,9 +14,11 @@ import duckdb
 
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.losses import Loss, check_losses
+from ..frames.values import plausible_ranges
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
 from rnn_transfer.sources.meds_codes import (
     CodeRule,
+    converted_code_losses,
     infinite_value_losses,
     meds_row_losses,
     unit_losses,
@@ -25,7 +27,7 @@ from rnn_transfer.sources.meds_codes import (
 from .meds_files import MedsFiles, scan_shards
 from .meds_stays import make_small_tables, mark_losses
 from .mimic3_diagnoses import keep_diagnoses
-from .mimic3_losses import NO_VALUE, UNREADABLE_VALUE, channel_losses
+from .mimic3_losses import IMPOSSIBLE_VALUE, NO_VALUE, UNREADABLE_VALUE, channel_losses
 from .mimic3_rules import TEXT_CHANNELS
 from .mimic3_stays import select_step_by_step
 from .mimic4_tables import charted_text_sql, is_ambiguous_score_sql, items_of_ambiguous_scores
@@ -102,6 +104,16 @@ def _word_sql() -> str:
     return f'CASE channel {" ".join(cases)} END'
 
 # %% ../../nbs/sources/meds_events.ipynb #cell-012
+def _is_possible_sql() -> str:
+    "SQL over `channel` and `converted`: whether a number lies in the range of its channel."
+    cases = []
+    for i, channel in enumerate(BENCHMARK_CHANNELS):
+        allowed = plausible_ranges().get(channel.name)
+        if allowed and not channel.values:
+            cases.append(f'WHEN {i} THEN converted BETWEEN {allowed.low} AND {allowed.high}')
+    return f'CASE channel {" ".join(cases)} ELSE true END'
+
+
 def converted_rows_sql(
     files: MedsFiles,  # of `find_meds_files`
     rules: list[CodeRule],  # of `read_code_rules`, as `codes` numbers them
@@ -112,13 +124,13 @@ def converted_rows_sql(
     given = 'number_text IS NOT NULL OR text_value IS NOT NULL'
     return f"""SELECT SUBJECT_ID, stay_id, time AS t, channel,
             CASE WHEN word IS NOT NULL THEN NULL WHEN channel IN ({listed}) THEN "position"::DOUBLE
-                WHEN isfinite(converted) THEN converted END AS x,
+                WHEN isfinite(converted) AND is_possible THEN converted END AS x,
             word AS text,
-            CASE WHEN x IS NOT NULL OR word IS NOT NULL THEN 0 WHEN {given} THEN {UNREADABLE_VALUE} ELSE {NO_VALUE}
-                END::TINYINT AS lost,
+            CASE WHEN x IS NOT NULL OR word IS NOT NULL THEN 0 WHEN channel NOT IN ({listed}) AND NOT is_possible
+                THEN {IMPOSSIBLE_VALUE} WHEN {given} THEN {UNREADABLE_VALUE} ELSE {NO_VALUE} END::TINYINT AS lost,
             NULL::VARCHAR AS raw
         FROM (
-            SELECT *, {_word_sql()} AS word
+            SELECT *, {_word_sql()} AS word, {_is_possible_sql()} AS is_possible
             FROM (
                 SELECT *, {_looked_up_sql(rules)} AS "position", {number} * factor + "offset" AS converted
                 FROM ({rows_in_stays_sql(files)})
@@ -185,5 +197,6 @@ def survey_losses(
         + meds_row_losses(con)
         + infinite_value_losses(con)
         + unit_losses(con, rules)
+        + converted_code_losses(con, rules)
         + unknown_code_losses(con)
     )

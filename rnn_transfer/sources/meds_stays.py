@@ -121,13 +121,18 @@ def _pair_losses(con: duckdb.DuckDBPyConnection, table: str, what: str, start: s
 _UNIT = "nullif(regexp_extract({code}, '^[^/]+//(.*)$', 1), '')"
 
 
+def _check_room(largest: int, most: int, where: str, fix: str) -> None:
+    "BadInput where `1000 * subject_id + i` is no number of a stay; given the largest subject_id and the most stays."
+    if largest > 9e15 or most > 999:
+        raise BadInput(f'{where}: above 9,000,000,000,000,000, or more than 999 stays; {fix}')
+
+
 def _make_stays(con: duckdb.DuckDBPyConnection) -> list[Loss]:
     "The table `spans`: subject_id, stay_id, a, b and both units, from codes."
     con.execute(f'CREATE TABLE pairs AS {_paired_sql("icu_in", "icu_out")}')
     largest = fetch_value(con, 'SELECT coalesce(max(abs(subject_id)), 0) FROM pairs')
     most = fetch_value(con, 'SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM pairs GROUP BY subject_id)')
-    if largest > 9e15 or most > 999:
-        raise BadInput('column subject_id: no room for numbers of stays; give a table of stays: --stays FILE')
+    _check_room(largest, most, 'column subject_id', 'give a table with a column stay_id: --stays FILE')
     first, last = _UNIT.format(code='code_a'), _UNIT.format(code='code_b')
     con.execute(f"""CREATE TABLE spans AS
         SELECT subject_id, 1000 * subject_id + row_number() OVER (PARTITION BY subject_id ORDER BY a, b) AS stay_id,
@@ -155,6 +160,10 @@ _ICUSTAYS = f"""CREATE TABLE icustays AS
         last_unit AS LAST_CAREUNIT, a AS INTIME, b AS OUTTIME, (epoch_us(b) - epoch_us(a)) / 1e6::DOUBLE / 86400 AS LOS
     FROM spans s LEFT JOIN admissions h ON s.subject_id = h.SUBJECT_ID AND ADMITTIME <= b AND a <= DISCHTIME
     QUALIFY row_number() OVER (PARTITION BY stay_id ORDER BY {_OVERLAP} DESC NULLS LAST, ADMITTIME) = 1"""
+_SPANNING = """UPDATE icustays SET HADM_ID = NULL WHERE ICUSTAY_ID IN (
+    SELECT ICUSTAY_ID
+    FROM icustays s JOIN admissions first USING (SUBJECT_ID) JOIN admissions later USING (SUBJECT_ID)
+    WHERE first.DISCHTIME < later.ADMITTIME AND INTIME < first.DISCHTIME AND OUTTIME > later.ADMITTIME)"""
 _PATIENTS = """CREATE TABLE patients AS
     SELECT subject_id AS SUBJECT_ID, min(time) FILTER (kind = 'birth') AS BIRTH,
         date_trunc('day', min(time) FILTER (kind = 'death'))::TIMESTAMP AS DOD
@@ -171,10 +180,15 @@ _DICTIONARY = """CREATE TABLE d_icd_diagnoses AS
     SELECT DISTINCT ICD_CODE, ICD_VERSION, '' AS SHORT_TITLE, '' AS LONG_TITLE FROM diagnoses_icd"""
 
 
-def _link_losses(con: duckdb.DuckDBPyConnection) -> list[Loss]:
-    "Stays without an admission or a birth, and diagnoses outside of every admission."
+def _leave_out_spanning(con: duckdb.DuckDBPyConnection) -> int:
+    "Take stays out of their admission that reach from one into a later one; how many."
+    return con.execute(_SPANNING).fetchall()[0][0]
+
+
+def _link_losses(con: duckdb.DuckDBPyConnection, spanning: int) -> list[Loss]:
+    "Stays without an admission or a birth, or over two admissions, and diagnoses outside of every admission."
     n = fetch_value(con, 'SELECT count(*) FROM icustays')
-    homeless = fetch_value(con, 'SELECT count(*) FROM icustays WHERE HADM_ID IS NULL')
+    homeless = fetch_value(con, 'SELECT count(*) FROM icustays WHERE HADM_ID IS NULL') - spanning
     ageless = fetch_value(
         con, 'SELECT count(*) FROM icustays LEFT JOIN patients USING (SUBJECT_ID) WHERE BIRTH IS NULL'
     )
@@ -182,8 +196,10 @@ def _link_losses(con: duckdb.DuckDBPyConnection) -> list[Loss]:
     outside = n_codes - fetch_value(con, 'SELECT count(*) FROM diagnoses_icd')
     birth = _find_cause(con, ['birth'], 'add MEDS_BIRTH for each subject')
     whole = _find_cause(con, ['in_', 'out'], 'is a shard missing?')
+    lost_end = 'are a discharge and the next admission to the ICU missing?'
     losses = [
         Loss('ICU stays outside of every hospital admission', homeless, n, 'stays', 'dropped', RECORD_LIMIT, whole),
+        Loss('ICU stays over two hospital admissions', spanning, n, 'stays', 'dropped', RECORD_LIMIT, lost_end),
         Loss('ICU stays of subjects without MEDS_BIRTH', ageless, n, 'stays', 'dropped', RECORD_LIMIT, birth),
         Loss('diagnoses outside of every admission', outside, n_codes, 'diagnoses', 'dropped', DIAGNOSIS_LIMIT),
     ]
@@ -204,7 +220,7 @@ def make_small_tables(
         fix = 'give a table with subject_id, intime and outtime: --stays FILE'
         cause = _find_cause(con, () if given else ('icu_in', 'icu_out'), fix)
         raise BadInput(f'{place}: no ICU stay (codes ICU_ADMISSION and ICU_DISCHARGE); {cause}')
-    return losses + _link_losses(con)
+    return losses + _link_losses(con, _leave_out_spanning(con))
 
 # %% ../../nbs/sources/meds_stays.ipynb #cell-020
 MEDS = Release(  # the rules by which stays are kept; MIMIC-IV's, where no care unit is known the patient was not moved
@@ -223,8 +239,11 @@ _ISO = 'write YYYY-MM-DD HH:MM:SS'
 
 
 def _read_stay_times(column: pd.Series, place: str, has_zone: bool) -> pd.Series:
-    "Times in UTC, or without a zone; BadInput for a text that is none, and for zones unlike the data's."
+    "Times in UTC, or without a zone; BadInput for a text that is none or a day, and for zones unlike the data's."
     texts = column.astype('string')
+    is_day = texts.str.fullmatch(r'\s*\d{4}-?\d\d-?\d\d\s*', na=False)
+    if is_day.any() and column.dtype.kind != 'M':  # a column of times may well hold midnights alone
+        raise BadInput(f'{place}: row {int(is_day.to_numpy().argmax()) + 1}: a day without a time; {_ISO}')
     has_offset = texts.str.contains(r'(?:Z|[+-]\d\d:?\d\d)$', na=False)
     if (has_offset != has_zone).any():
         words = ('no time zone', 'have one') if has_zone else ('a time zone', 'have none')
@@ -244,24 +263,49 @@ def _check_stays(frame: pd.DataFrame, name: str) -> None:
         if column in frame and frame[column].dtype.kind not in 'iu':
             raise BadInput(f'{name}: column {column}: write whole numbers, one in every row')
 
+# %% ../../nbs/sources/meds_stays.ipynb #81493813
+def _check_overlaps(spans: pd.DataFrame, name: str) -> None:
+    "BadInput for two stays of a subject at one time; `spans` are sorted by subject and time, under their row."
+    before = spans.groupby('subject_id')['b'].shift()
+    rows = spans.index[spans['a'] < before]
+    if len(rows):
+        more = f', and {len(rows) - 1} more' if len(rows) > 1 else ''
+        fix = 'a patient is in one stay at a time: correct the times, or join the two'
+        raise BadInput(f'{name}: row {rows[0] + 1}{more}: begins before another stay of the subject ends; {fix}')
+
+
+def _number_stays(spans: pd.DataFrame, name: str) -> pd.DataFrame:
+    "Stays with a number: their own, or one of the subject and the order of time; BadInput where it stands twice."
+    if 'stay_id' not in spans:
+        order = spans.groupby('subject_id').cumcount() + 1
+        largest = int(max(-spans['subject_id'].min(), spans['subject_id'].max()))
+        _check_room(largest, int(order.max()), f'{name}: column subject_id', 'add a column stay_id')
+        return spans.assign(stay_id=1000 * spans['subject_id'] + order)
+    if spans['stay_id'].duplicated().any():
+        twice = spans.loc[spans['stay_id'].duplicated(), 'stay_id'].iloc[0]
+        raise BadInput(f'{name}: column stay_id: {twice} stands twice, for two stays; give each its own')
+    return spans
+
 # %% ../../nbs/sources/meds_stays.ipynb #cell-025
 def load_given_stays(
     con: duckdb.DuckDBPyConnection,  # of `duckdb_session`; receives `spans`
     path: str | Path | pd.DataFrame,  # Parquet or CSV file, or a frame: subject_id, intime, outtime, perhaps stay_id
     has_zone: bool = False,  # of `MedsFiles`
-) -> None:  # BadInput names the column and the row
+) -> list[Loss]:  # at most one, of repeated rows; BadInput names the column and the row
     "Read a table of ICU stays."
     frame, name = read_table(path, 'stays')
     _check_stays(frame, name)
     a, b = (_read_stay_times(frame[c], f'{name}: column {c}', has_zone) for c in ('intime', 'outtime'))
     if (b < a).any():
         raise BadInput(f'{name}: row {int((b < a).to_numpy().argmax()) + 1}: outtime is before intime')
-    subject = frame['subject_id'].astype('int64')
-    order = pd.DataFrame(dict(s=subject, a=a)).sort_values(['s', 'a'], kind='stable').groupby('s').cumcount() + 1
-    stay_id = frame['stay_id'].astype('int64') if 'stay_id' in frame else subject * 1000 + order
-    if stay_id.duplicated().any():
-        raise BadInput(f'{name}: column stay_id: {stay_id[stay_id.duplicated()].iloc[0]} stands twice')
-    con.register('span_frame', pd.DataFrame(dict(subject_id=subject, stay_id=stay_id, a=a, b=b)))
+    identifiers = frame[[column for column in ('subject_id', 'stay_id') if column in frame]].astype('int64')
+    spans = identifiers.assign(a=a, b=b).reset_index(drop=True)  # by their row
+    is_again = spans.duplicated()
+    spans = spans[~is_again].sort_values(['subject_id', 'a'], kind='stable')
+    _check_overlaps(spans, name)
+    con.register('span_frame', _number_stays(spans, name)[['subject_id', 'stay_id', 'a', 'b']])
     units = 'NULL::VARCHAR AS first_unit, NULL::VARCHAR AS last_unit'
     con.execute(f'CREATE TABLE spans AS SELECT *, {units} FROM span_frame')
     con.unregister('span_frame')
+    again = Loss(f'{name}: stays that repeat an earlier row', int(is_again.sum()), len(frame), 'stays', 'merged')
+    return [again] if again.n else []

@@ -6,6 +6,7 @@
 __all__ = ['list_stays', 'build_cohort', 'MimicSource', 'ExtractedCohort', 'extract_cohort', 'cohort']
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-002
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from rnn_transfer.sources.mimic3_events import (
 )
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-004
+from .given_partitions import read_partitions
 from .mimic3_losses import merge_losses, stay_losses
 from rnn_transfer.sources.mimic3_stays import (
     MORTALITY_TASK,
@@ -39,7 +41,6 @@ from rnn_transfer.sources.mimic3_stays import (
     benchmark_partitions,
     count_eligible_subjects,
     phenotype_labels,
-    read_partitions,
 )
 from .mimic3_tables import MIMIC3, Provenance, read_provenance
 from .mimic_releases import Release
@@ -169,16 +170,27 @@ def _losses_of_stays(flow: list[dict]) -> list[Loss]:
     return stay_losses({'no diagnosis': kept - diagnosed, 'no event in the ICU': diagnosed - with_event}, kept)
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-022
+_USUAL_HOURS = 48  # Section 4; a cohort states its window where it has another
+
+
+def _check_hours(hours: int) -> None:
+    "BadInput for a window that is no whole number of hours."
+    is_number = isinstance(hours, (int, float)) and not isinstance(hours, bool) and math.isfinite(hours)
+    if not is_number or hours != int(hours) or hours < 1:
+        raise BadInput(f'hours={hours!r}: expected a whole number from 1, such as {_USUAL_HOURS}')
+
+# %% ../../nbs/sources/mimic3.ipynb #5cf7e930
 def extract_cohort(
     con: duckdb.DuckDBPyConnection,  # of `duckdb_session`, empty
     path: str | Path,  # folder with the CSV files
     source: MimicSource,  # what is read
     corrected: Collection[str] = (),  # names of corrections
-    hours: float = 48,  # events up to this hour
+    hours: int = 48,  # the input window: events up to this hour
     partitions: str | Path | None = None,  # CSV file with subject_id and partition; None: the published ones
     allow_loss: bool = False,  # go on although more is lost than the limits allow
 ) -> ExtractedCohort:  # BadInput names file and row
     "Read stays, labels and events from the raw tables."
+    _check_hours(hours)
     provenance = read_provenance(path, source.provenance)
     given = read_partitions(chosen) if (chosen := partitions or provenance.partitions) else None
     flow, counts, losses = source.extract(con, path, corrected, allow_loss, source.release)
@@ -195,13 +207,14 @@ def extract_cohort(
     metadata |= dict(losses=loss_records(losses), counts_of_rows=counts)
     metadata['eligible_subjects'] = count_eligible_subjects(subjects, given, source.published)
     metadata['note'] = '. '.join(text for text in (laboratory_note(counts), note) if text)
+    metadata |= dict(hours=int(hours)) if hours != _USUAL_HOURS else {}
     return ExtractedCohort(events, stays, metadata)
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-024
 def cohort(
     path: str | Path,  # folder with the CSV files of MIMIC-III v1.4, plain or .gz
     corrected: str | Collection[str] = (),  # corrections, by name, or 'all'
-    hours: float = 48,  # events up to this hour
+    hours: int = 48,  # the input window: events up to this hour
     out: str | Path | None = None,  # folder to save the cohort in; None: not saved
     memory: str = '700MB',  # DuckDB's limit
     threads: int | None = None,  # None: all cores

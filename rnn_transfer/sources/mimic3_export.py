@@ -33,7 +33,7 @@ from rnn_transfer.sources.mimic3_events import (
     pool_overlapping_stays,
 )
 from .mimic3_samples import LIST_HEADERS, StayOutcome, samples_by_task
-from .mimic3_stays import assign_partitions, phenotype_labels, phenotypes_by_code, read_partitions
+from .mimic3_stays import assign_partitions, phenotype_labels, phenotypes_by_code
 from .mimic3_tables import Provenance, read_provenance
 from ..utilities.errors import BadInput
 from ..utilities.files import load_resource, write_atomic

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PHENOTYPE_TASKS', 'MORTALITY_TASK', 'StaySelection', 'select_step_by_step', 'select_stays', 'published_subjects',
-           'benchmark_partitions', 'assign_partitions', 'read_partitions', 'count_eligible_subjects', 'phenotype_tasks',
+           'benchmark_partitions', 'assign_partitions', 'count_eligible_subjects', 'phenotype_tasks',
            'phenotypes_by_code', 'phenotype_labels']
 
 # %% ../../nbs/sources/mimic3_stays.ipynb #cell-002
@@ -19,8 +19,8 @@ import pandas as pd
 
 from ..cohorts.channels import Task
 from ..cohorts.losses import RECORD_LIMIT, Loss, check_losses
-from .csv_files import raise_for_lines, read_text_table
 from .duckdb_tables import fetch_value, one_line_duckdb_errors, raise_for_repeated
+from .given_partitions import look_up_partitions
 from .mimic3_diagnoses import keep_diagnoses
 from .mimic3_tables import MIMIC3
 from .mimic_releases import Release, find_release_table, scan_release_table
@@ -158,31 +158,7 @@ def assign_partitions(
     published: Callable[[np.ndarray | pd.Series], np.ndarray] = benchmark_partitions,  # (n,) subjects -> (n,) names
 ) -> np.ndarray:  # (n,) 'train', 'val' or 'test'; BadInput for a subject that `given` leaves out
     "Give each subject its partition."
-    if given is not None:
-        missing = np.setdiff1d(subject_id, given.index)
-        if len(missing):
-            more = f', and {len(missing) - 1} more' if len(missing) > 1 else ''
-            raise BadInput(
-                f'{given.name}: column subject_id: {missing[0]} is missing{more}; give every subject a partition'
-            )
-        return given.loc[subject_id].to_numpy(object)
-    return published(subject_id)
-
-# %% ../../nbs/sources/mimic3_stays.ipynb #cell-033
-def read_partitions(
-    path: str | Path,  # CSV file with columns subject_id and partition
-) -> pd.Series:  # index subject_id, named after the file; BadInput names the column and the lines
-    "Read the partition of each subject from a file."
-    d = read_text_table(path, ['subject_id', 'partition'], 'a CSV file with columns subject_id and partition')
-    subject, partition = d['subject_id'], d['partition']
-    no_number = ~subject.astype(str).str.fullmatch(r'\d{1,18}').astype(bool)
-    raise_for_lines(no_number, f'{path}: column subject_id', 'no whole number')
-    unknown = ~partition.isin(['train', 'val', 'test'])
-    raise_for_lines(unknown, f'{path}: column partition', 'neither train, val nor test')
-    repeated = subject.duplicated()
-    problem = 'a subject that already stands above; give each one line'
-    raise_for_lines(repeated, f'{path}: column subject_id', problem)
-    return pd.Series(partition.to_numpy(object), subject.astype('int64'), name=str(path))
+    return published(subject_id) if given is None else look_up_partitions(subject_id, given)
 
 # %% ../../nbs/sources/mimic3_stays.ipynb #cell-038
 def count_eligible_subjects(

@@ -57,7 +57,7 @@ _SOURCE = MimicSource('mimic4', MIMIC4, MIMIC4_PROVENANCE, mimic4_partitions, re
 def cohort(
     path: str | Path,  # folder with hosp and icu, or with the CSV files themselves, plain or .gz
     corrected: str | Collection[str] = (),  # corrections, by name, or 'all'
-    hours: float = 48,  # events up to this hour
+    hours: int = 48,  # the input window: events up to this hour
     out: str | Path | None = None,  # folder to save the cohort in; None: not saved
     memory: str = '700MB',  # DuckDB's limit
     threads: int | None = None,  # None: all cores

@@ -7,6 +7,7 @@ __all__ = ['CHANNELS', 'SEPSIS', 'clean_readings', 'ChallengeRows', 'read_challe
            'partition_by_hospital', 'cohort', 'count_by_site']
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-002
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from ..cohorts.channels import BENCHMARK_CHANNELS, Task
 from ..cohorts.label_facts import LABEL_RULES, label_facts
 from ..cohorts.losses import Loss, check_losses, loss_records
 from ..data import Cohort
+from .given_partitions import look_up_partitions, read_partitions
 from .physionet2012 import TASK_RULES as TASK_RULES_2012
 from .physionet2012 import partition_by_set
-from .physionet2019_descriptors import DESCRIPTORS, describe_stays
+from .physionet2019_descriptors import DESCRIPTORS, describe_stays, descriptor_losses
 from .physionet2019_files import Batch, hospital_of, read_batches
 from rnn_transfer.sources.physionet2019_losses import (
     hospital_losses,
@@ -159,8 +161,13 @@ def partition_by_hospital(
     sites: pd.Series,  # A or B, by stay_id
     test: str | None = None,  # hospitals to test on, such as 'B'; None or '': a fifth of the subjects of each
     seed: int = 0,  # of the drawing
-) -> np.ndarray:  # (n,) str: train, val or test; raises BadInput for hospitals that are not there or leave none
+    given: pd.Series | None = None,  # of `read_partitions`, in place of a draw; None: drawn
+) -> np.ndarray:  # (n,) str: train, val or test; raises BadInput for hospitals or stays that have no place
     "Train, validation and test by stay, which is the subject."
+    if given is not None and test:
+        raise BadInput(f'test={test!r} and partitions={given.name!r}: each says the test stays; give one of the two')
+    if given is not None:
+        return look_up_partitions(sites.index, given)
     if test:
         return partition_by_set(sites.str.lower(), test, seed)
     partition = np.full(len(sites), '', object)
@@ -195,7 +202,7 @@ def _note(hours: int, labels: str) -> str:
         'MIMIC and of PhysioNet 2012.'
     )
 
-
+# %% ../../nbs/sources/physionet2019.ipynb #d535361f
 def _flow(data: ChallengeRows, stays: pd.DataFrame) -> list[dict]:
     "The inclusion steps with their numbers of stays and subjects."
     n = {'stays in the files': len(data.stays), 'with a reading of an input channel in the window': len(stays)}
@@ -222,7 +229,7 @@ def _challenge_meta(data: ChallengeRows, stays: pd.DataFrame, hours: int, seed: 
         cleaning=cleaning,
     )
 
-
+# %% ../../nbs/sources/physionet2019.ipynb #7790cd3a
 def _all_losses(data: ChallengeRows, hours: int, stay_ids: np.ndarray) -> list[Loss]:
     "What was lost on the way to the stays with a reading."
     n_files, n_stays = data.counts['files with a row'], len(data.stays)
@@ -233,6 +240,7 @@ def _all_losses(data: ChallengeRows, hours: int, stay_ids: np.ndarray) -> list[L
         *missing_stays(data.stays.index.map(hospital_of).to_series()),
         *hour_losses(data.counts, hours, data.stays),
         *vital_losses(data.cleaning),
+        *descriptor_losses(data.stays),
         *inclusion_losses(n_files, n_files - n_stays, n_late, n_empty, hours),
     ]
 
@@ -263,7 +271,8 @@ def _label_facts(data: ChallengeRows, stays: pd.DataFrame, tasks: list[Task], ho
 
 def _check_hours(hours: int):
     "BadInput for a window that is no whole number of hours."
-    if isinstance(hours, bool) or not isinstance(hours, (int, float)) or hours != int(hours) or not 1 <= hours <= 336:
+    is_number = isinstance(hours, (int, float)) and not isinstance(hours, bool) and math.isfinite(hours)
+    if not is_number or hours != int(hours) or not 1 <= hours <= 336:
         raise BadInput(f'hours={hours!r}: expected a whole number from 1 to 336, the longest stay of the challenge')
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-038
@@ -274,10 +283,11 @@ def cohort(
     seed: int = 0,  # of the drawing of partitions
     allow_loss: bool = False,  # True: go on although more is lost than the limits allow
     labels: str = 'measured',  # 'measured': null where nothing of a task was measured; 'all': 0 there
+    partitions: str | Path | None = None,  # CSV file with subject_id, the number of the stay, and partition
 ) -> Cohort:  # raises BadInput for what cannot be read, and for losses above their limits
     "The cohort of the challenge: 10 channels, 20 phenotype-like tasks, sepsis, and the site of each stay."
     _check_hours(hours)
-    data = read_challenge(path, int(hours))
+    given, data = read_partitions(partitions) if partitions else None, read_challenge(path, int(hours))
     stay_ids = data.events['stay_id'].unique()
     losses = _all_losses(data, hours, stay_ids)
     check_losses(losses, path, allow_loss)
@@ -288,10 +298,9 @@ def cohort(
     tasks, left_out = _tasks_of_table(table, hours)
     stays = pd.DataFrame(dict(stay_id=stay_ids, subject_id=stay_ids))
     stays['los_hours'] = data.stays.loc[stay_ids, 'last_hour'].to_numpy(float)
-    stays['partition'] = partition_by_hospital(sites, test, seed)
+    stays['partition'] = partition_by_hospital(sites, test, seed, given)
     stays['site'] = sites.to_numpy()
-    names = [task.name for task in tasks]
-    stays[names] = table[names].to_numpy()
+    stays[[task.name for task in tasks]] = table[[task.name for task in tasks]].to_numpy()
     stays = stays.join(describe_stays(data.stays), on='stay_id')
     meta = _challenge_meta(data, stays, int(hours), seed, labels) | (dict(left_out=left_out) if left_out else {})
     meta |= dict(losses=loss_records(losses), label_facts=_label_facts(data, stays, tasks, hours))

@@ -93,8 +93,10 @@ def _count_other(place: Path, member: Member, opened: set, counts: Counter):
     "Count a file that is no stay; an archive that is read by itself does not count."
     if is_hidden_file(member.name) or place / member.name in opened:
         return
-    counts['files that are no stays'] += 1
-    counts['archives inside'] += bool(_ARCHIVE.fullmatch(member.name))
+    if _ARCHIVE.fullmatch(member.name):
+        counts[f'archive not read {member.name[-60:]}'] += 1
+    else:
+        counts['files that are no stays'] += 1
 
 
 _ARCHIVE = re.compile(r'.*\.(zip|tgz|txz|tar(\.(gz|xz|bz2))?)', re.I | re.S)  # and no table such as labevents.csv.gz
@@ -125,13 +127,14 @@ class Batch(NamedTuple):
 
 def _raise_for_no_stay(path: Path, counts: Counter) -> None:
     "BadInput that names another database, archives inside, or where to download the stays."
-    inside = '; it holds archives: unpack them first, one level deep' if counts['archives inside'] else ''
+    has_archive = any(name.startswith('archive not read ') for name in counts)
+    inside = '; it holds archives: unpack them first, one level deep' if has_archive else ''
     download = 'download training_setA and training_setB from physionet.org/content/challenge-2019'
     fix = recognize_folder(path, 'PhysioNet 2019')
     fix = f'; {fix}' if fix else f'{inside}; {download}'
     raise BadInput(f'{path}: holds no stay, that is a file such as p000001.psv{fix}')
 
-
+# %% ../../nbs/sources/physionet2019_files.ipynb #3c4c5198
 def read_batches(
     path: str | Path,  # as `find_places`
     counts: Counter,  # of what was passed over; filled in place

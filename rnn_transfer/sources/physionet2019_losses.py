@@ -14,6 +14,7 @@ import pandas as pd
 from ..cohorts.losses import RECORD_LIMIT, ROW_LIMIT, Loss
 from .physionet2012_losses import parameter_losses
 from .physionet2019_rows import LABEL_PROBLEMS, PARAMETERS
+from ..utilities.errors import shorten_list
 
 # %% ../../nbs/sources/physionet2019_losses.ipynb #cell-006
 PUBLISHED_STAYS = dict(A=20_336, B=20_000)  # in training_setA and training_setB of version 1.0.0
@@ -28,16 +29,20 @@ def hospital_losses(
     n, n_other = counts['files with a row'] + n_empty + n_again + n_no_file, counts['files that are no stays']
     limited = dict(unit='stays', limit=RECORD_LIMIT, fix='download the set again')
     unknown = {name: k for name, k in counts.items() if name.startswith('unknown column ')}
+    unread = sorted(name.removeprefix('archive not read ') for name in counts if name.startswith('archive not read '))
+    fix = 'if it holds stays, put it directly into the folder under a name such as training_setB.zip'
+    archives = f'archive not read: {shorten_list(unread, 3)}; {fix}'
     return [
         Loss('no regular file, or a link to nothing', n_no_file, n, **limited),
         Loss('file without a row', n_empty, n, **limited),
         Loss('differs from an earlier file of its number', n_differ, n, **limited),
         Loss('same as an earlier file of its number', n_again - n_differ, n, 'stays', 'merged'),
         Loss('files that are no stays', n_other, n + n_other, 'files'),
+        Loss(archives, len(unread), n + len(unread), 'files'),
         *(Loss(f'{name!s}, which the challenge does not have', k, n, 'files') for name, k in sorted(unknown.items())),
     ]
 
-
+# %% ../../nbs/sources/physionet2019_losses.ipynb #1ae41a26
 def missing_stays(
     sites: pd.Series,  # hospital of each stay read, A or B
 ) -> list[Loss]:  # one a hospital that is there
