@@ -1,4 +1,4 @@
-"""Time and memory of reading raw tables of growing size, and an estimate for the whole of MIMIC-III or MIMIC-IV.
+"""Time and memory of reading raw tables or MEDS of growing size, and an estimate for all of MIMIC-III or MIMIC-IV.
 
     python benchmarks/raw_scale.py WORK [--source mimic3] [--rows 3e6 30e6 100e6] [--others 5] [--threads N] [--seed 0]
         [--plain] [--keep]
@@ -6,7 +6,8 @@
 writes the synthetic tables of each size under WORK (about 90 bytes a row; 100 million rows need 10 GB free), reads them
 with the cohort of the source in a process of its own, .csv and then .csv.gz, times DuckDB's count(*) over the same
 CHARTEVENTS for comparison, and prints Markdown tables. One size and one packing lie on the disk at a time.
-With --source mimic4 the same rows are written again in the form of MIMIC-IV, and read by mimic4.
+With --source mimic4 the same rows are written again in the form of MIMIC-IV, and read by mimic4; with --source meds
+these once more in MEDS, as eight shards of Parquet, and read by meds.
 Others is the number of rows of items that no channel uses for each row of one that is used; with 5 a sixth of the chart
 rows is of a mapped item, as in the MIMIC-III demo.
 """
@@ -28,7 +29,9 @@ LARGE = ("CHARTEVENTS", "LABEVENTS", "OUTPUTEVENTS")
 SIZES = {  # {source: rows of the large tables that the database has}
     "mimic3": 330_712_483 + 27_854_055 + 4_349_218,  # the three tables of MIMIC-III v1.4
     "mimic4": 313_645_063 + 118_171_367,  # chartevents and labevents of MIMIC-IV v2.2
+    "meds": 313_645_063 + 118_171_367,  # the same; other tables add rows that no channel uses
 }
+SHARDS = 8  # of a dataset in MEDS
 BYTES_PER_ROW = 110  # on disk, at most, plain
 COLUMNS = [
     "tables",
@@ -84,14 +87,18 @@ def write(folder: str, n=0, others=5, seed=0, compression=None, threads=None) ->
     )
 
 
-def count(folder: str, threads=None, **_) -> dict:
-    "DuckDB's own count(*) over CHARTEVENTS."
+def count(folder: str, threads=None, source="mimic3", **_) -> dict:
+    "DuckDB's own count(*) over CHARTEVENTS, or over the codes of all shards."
     import duckdb
 
-    path = next(p for p in Path(folder).rglob("*") if p.name.upper().startswith("CHARTEVENTS.CSV"))
+    if source == "meds":
+        query = f"SELECT count(code) FROM read_parquet('{folder}/data/*.parquet')"
+    else:
+        path = next(p for p in Path(folder).rglob("*") if p.name.upper().startswith("CHARTEVENTS.CSV"))
+        query = f"SELECT count(*) FROM read_csv('{path}', header=true, quote='\"', escape='\"')"
     duckdb.sql(f"SET threads={threads or os.cpu_count()}")
     start = time.perf_counter(), time.process_time()
-    duckdb.sql(f"SELECT count(*) FROM read_csv('{path}', header=true, quote='\"', escape='\"')").fetchall()
+    duckdb.sql(query).fetchall()
     return dict(seconds=time.perf_counter() - start[0], cpu=time.process_time() - start[1], peak=peak_memory())
 
 
@@ -100,6 +107,15 @@ def convert(folder: str, source="", compression=None, **_) -> dict:
     from rnn_transfer.sources.mimic4_tables import convert_to_mimic4
 
     convert_to_mimic4(source, folder, ".csv.gz" if compression else ".csv")
+    shutil.rmtree(source)
+    return dict(peak=peak_memory())
+
+
+def to_meds(folder: str, source="", **_) -> dict:
+    "Write tables of MIMIC-IV in MEDS, and delete them."
+    from rnn_transfer.sources.meds_conversion import convert_to_meds
+
+    convert_to_meds(source, folder, SHARDS)
     shutil.rmtree(source)
     return dict(peak=peak_memory())
 
@@ -142,19 +158,24 @@ def measure_tables(work: Path, rows: float, n: int, compression: str | None, arg
     shutil.rmtree(folder, ignore_errors=True)
     try:
         wrote = run_alone("write", folder, others=args.others, seed=args.seed, compression=compression, **common)
-        if args.source == "mimic4":
+        if args.source != "mimic3":
             original = folder.rename(f"{folder}-mimic3")
             run_alone("convert", folder, source=str(original), compression=compression)
             wrote["rows"].pop("OUTPUTEVENTS")
-        size = sum(p.stat().st_size for p in folder.rglob("*.csv*"))
-        counted = run_alone("count", folder, **common)
+        if args.source == "meds":
+            original = folder.rename(f"{folder}-mimic4")
+            run_alone("to_meds", folder, source=str(original))
+        files = [p for p in folder.rglob("*") if ".csv" in p.name or p.suffix == ".parquet"]
+        size = sum(p.stat().st_size for p in files)
+        counted = run_alone("count", folder, source=args.source, **common)
         built = run_alone("build", folder, source=args.source, **common)
     finally:
         if not args.keep:
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.rmtree(f"{folder}-mimic3", ignore_errors=True)
+            for name in ("", "-mimic3", "-mimic4"):
+                shutil.rmtree(f"{folder}{name}", ignore_errors=True)
+    packed = ".csv.gz" if compression else ".csv"
     return dict(
-        tables=".csv.gz" if compression else ".csv",
+        tables=".parquet" if args.source == "meds" else packed,
         stays=n,
         size=size,
         chart=wrote["rows"]["CHARTEVENTS"],
@@ -192,7 +213,7 @@ def format_row(r: dict) -> str:
 def measure(work: Path, rows: float, args: argparse.Namespace) -> list:
     "One size, plain and, unless left out, packed."
     n, measured = stays_for(rows, args.others, args.seed), []
-    for compression in (None,) if args.plain else (None, "gzip"):
+    for compression in (None,) if args.plain or args.source == "meds" else (None, "gzip"):
         measured.append(measure_tables(work, rows, n, compression, args))
         print(format_row(measured[-1]), flush=True)
     return measured
@@ -200,7 +221,7 @@ def measure(work: Path, rows: float, args: argparse.Namespace) -> list:
 
 def print_estimates(measured: list, source: str):
     "The exponents of the rows, and estimates for the whole of the database."
-    database, n_rows = dict(mimic3="MIMIC-III", mimic4="MIMIC-IV")[source], SIZES[source]
+    database, n_rows = "MIMIC-III" if source == "mimic3" else "MIMIC-IV", SIZES[source]
     print(f"\n| tables | measure | exponent of the rows | at {database}'s size |\n|:--|:--|--:|--:|")
     for tables in dict.fromkeys(r["tables"] for r in measured):
         builds = [r["build"] for r in measured if r["tables"] == tables]
@@ -236,7 +257,9 @@ def main():
     if args.only:
         print(
             json.dumps(
-                dict(write=write, convert=convert, count=count, build=build)[args.only](str(args.work), **args.given)
+                dict(write=write, convert=convert, to_meds=to_meds, count=count, build=build)[args.only](
+                    str(args.work), **args.given
+                )
             )
         )
         return

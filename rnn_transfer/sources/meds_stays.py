@@ -307,5 +307,5 @@ def load_given_stays(
     units = 'NULL::VARCHAR AS first_unit, NULL::VARCHAR AS last_unit'
     con.execute(f'CREATE TABLE spans AS SELECT *, {units} FROM span_frame')
     con.unregister('span_frame')
-    again = Loss(f'{name}: stays that repeat an earlier row', int(is_again.sum()), len(frame), 'stays', 'merged')
-    return [again] if again.n else []
+    reason, n_again = f'{Path(name).name}: stays that repeat an earlier row', int(is_again.sum())
+    return [Loss(reason, n_again, len(frame), 'stays', 'merged')] if n_again else []

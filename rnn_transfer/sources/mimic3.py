@@ -6,7 +6,6 @@
 __all__ = ['list_stays', 'build_cohort', 'MimicSource', 'ExtractedCohort', 'extract_cohort', 'cohort']
 
 # %% ../../nbs/sources/mimic3.ipynb #cell-002
-import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import duckdb
 import pandas as pd
 
 from ..cohorts.channels import BENCHMARK_CHANNELS, Task
-from ..cohorts.hourly import HOUR_TOLERANCE
+from ..cohorts.hourly import HOUR_TOLERANCE, check_window
 from ..cohorts.losses import Loss, check_losses, loss_records
 from ..data import Cohort
 from .duckdb_tables import duckdb_session, one_line_duckdb_errors
@@ -172,13 +171,6 @@ def _losses_of_stays(flow: list[dict]) -> list[Loss]:
 # %% ../../nbs/sources/mimic3.ipynb #cell-022
 _USUAL_HOURS = 48  # Section 4; a cohort states its window where it has another
 
-
-def _check_hours(hours: int) -> None:
-    "BadInput for a window that is no whole number of hours."
-    is_number = isinstance(hours, (int, float)) and not isinstance(hours, bool) and math.isfinite(hours)
-    if not is_number or hours != int(hours) or hours < 1:
-        raise BadInput(f'hours={hours!r}: expected a whole number from 1, such as {_USUAL_HOURS}')
-
 # %% ../../nbs/sources/mimic3.ipynb #5cf7e930
 def extract_cohort(
     con: duckdb.DuckDBPyConnection,  # of `duckdb_session`, empty
@@ -190,7 +182,7 @@ def extract_cohort(
     allow_loss: bool = False,  # go on although more is lost than the limits allow
 ) -> ExtractedCohort:  # BadInput names file and row
     "Read stays, labels and events from the raw tables."
-    _check_hours(hours)
+    check_window(hours)
     provenance = read_provenance(path, source.provenance)
     given = read_partitions(chosen) if (chosen := partitions or provenance.partitions) else None
     flow, counts, losses = source.extract(con, path, corrected, allow_loss, source.release)

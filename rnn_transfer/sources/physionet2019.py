@@ -7,7 +7,6 @@ __all__ = ['CHANNELS', 'SEPSIS', 'clean_readings', 'ChallengeRows', 'read_challe
            'partition_by_hospital', 'cohort', 'count_by_site']
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-002
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..cohorts.channels import BENCHMARK_CHANNELS, Task
+from ..cohorts.hourly import check_window
 from ..cohorts.label_facts import LABEL_RULES, label_facts
 from ..cohorts.losses import Loss, check_losses, loss_records
 from ..data import Cohort
@@ -177,6 +177,7 @@ def partition_by_hospital(
     return partition
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-035
+_LONGEST = 336  # hours, of a stay of the challenge
 _META = dict(
     source='PhysioNet/CinC Challenge 2019',
     version='1.0.0',
@@ -268,13 +269,6 @@ def _label_facts(data: ChallengeRows, stays: pd.DataFrame, tasks: list[Task], ho
     counts = count_samples(data.readings, nothing, stay_ids, task_rules(hours), hours)
     return label_facts(both, counts.assign(**{SEPSIS: np.nan}), stays['partition'])
 
-
-def _check_hours(hours: int):
-    "BadInput for a window that is no whole number of hours."
-    is_number = isinstance(hours, (int, float)) and not isinstance(hours, bool) and math.isfinite(hours)
-    if not is_number or hours != int(hours) or not 1 <= hours <= 336:
-        raise BadInput(f'hours={hours!r}: expected a whole number from 1 to 336, the longest stay of the challenge')
-
 # %% ../../nbs/sources/physionet2019.ipynb #cell-038
 def cohort(
     path: str | Path,  # folder with .psv files or archives of them, or one archive
@@ -286,7 +280,7 @@ def cohort(
     partitions: str | Path | None = None,  # CSV file with subject_id, the number of the stay, and partition
 ) -> Cohort:  # raises BadInput for what cannot be read, and for losses above their limits
     "The cohort of the challenge: 10 channels, 20 phenotype-like tasks, sepsis, and the site of each stay."
-    _check_hours(hours)
+    check_window(hours, _LONGEST)
     given, data = read_partitions(partitions) if partitions else None, read_challenge(path, int(hours))
     stay_ids = data.events['stay_id'].unique()
     losses = _all_losses(data, hours, stay_ids)
