@@ -97,6 +97,7 @@ network: $(INSTALLED)
 
 style: $(INSTALLED)
 	@$(BIN)/ruff check --quiet $(CHECKED)
+	@$(BIN)/ruff check --quiet --select F821 rnn_transfer
 	@$(BIN)/ruff format --quiet --check $(CHECKED) || { echo 'fix with `$(BIN)/ruff format $(CHECKED)`' >&2; exit 1; }
 
 lint: style

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ..cohorts.channels import BENCHMARK_CHANNELS
 from ..cohorts.hourly import HOUR_TOLERANCE
 from .duckdb_tables import duckdb_session
+from .given_partitions import read_partitions
 from .mimic3_corrections import parse_corrections
 from rnn_transfer.sources.mimic3_events import (
     cells_sql,
