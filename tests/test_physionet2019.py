@@ -1,6 +1,7 @@
 "The source physionet2019 against few-line computations of its own, and against every fault we could think of."
 
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -331,6 +332,12 @@ def test_given_partitions_replace_the_draw(two, tmp_path, capsys):
 def test_published_partitions_are_those_of_the_real_data(real, root):
     published = pd.read_csv(root / "docs/results/physionet2019-partitions.csv.gz")
     pd.testing.assert_frame_equal(published, real.stays[["subject_id", "partition"]], check_dtype=False)
+
+
+@pytest.mark.parametrize("run", ["a-b", "b-a", "a-b-carried", "b-a-few"])
+def test_the_published_runs_are_of_this_cohort(real, root, run):
+    manifest = json.loads((root / f"docs/results/physionet2019-{run}/manifest.json").read_text(encoding="utf-8"))
+    assert manifest["cohort"]["fingerprint"] == real.fingerprint
 
 
 @pytest.mark.parametrize("name", ["hospitalB.zip", "B/training_setB.zip"])

@@ -16,7 +16,7 @@ from ..cohorts.losses import Loss
 DESCRIPTORS = [
     Descriptor('age', 'number', 'years', 'Age; 100 stands for above 89'),
     Descriptor('sex', 'category', '', 'Gender'),
-    Descriptor('unit', 'category', '', 'MICU where Unit1 alone is 1, SICU where Unit2 alone is 1, else unknown'),
+    Descriptor('unit', 'category', '', 'MICU where Unit1 is 1, SICU where Unit2 is 1, else unknown'),
 ]
 
 # %% ../../nbs/sources/physionet2019_descriptors.ipynb #cell-008
