@@ -18,6 +18,7 @@ import pandas as pd
 from ..cohorts.losses import check_losses, loss_records
 from ..data import Cohort
 from .duckdb_tables import duckdb_session
+from .given_partitions import look_up_partitions, read_partitions
 from .meds_code_tasks import CodeTasks, label_by_codes, read_code_tasks
 from rnn_transfer.sources.meds_codes import (
     CodeRule,
@@ -35,7 +36,7 @@ from .meds_stays import MEDS, collect_marks, load_given_stays
 from .meds_tasks import StayLabels, read_stay_labels
 from .mimic3 import ExtractedCohort, MimicSource, build_cohort, extract_cohort
 from .mimic3_corrections import parse_corrections
-from .mimic3_stays import MORTALITY_TASK, PHENOTYPE_TASKS, assign_partitions, phenotype_tasks
+from .mimic3_stays import MORTALITY_TASK, PHENOTYPE_TASKS, phenotype_tasks
 from .mimic3_tables import Provenance
 from .mimic4 import MIMIC4_CORRECTIONS, mimic4_partitions
 from ..utilities.errors import BadInput
@@ -59,19 +60,15 @@ def _split_partitions(con: duckdb.DuckDBPyConnection, path: Path) -> Callable:
     "The function that gives subjects the partition of the table `splits`."
     splits = con.execute('SELECT subject_id, partition FROM splits').df()
     given = pd.Series(splits['partition'].to_numpy(object), splits['subject_id'], name=str(path))
-    return lambda subject_id: assign_partitions(subject_id, given)
-
-
-def _is_parquet(path: str | Path | None) -> bool:
-    "Whether a list of partitions has the form of MEDS."
-    return bool(path) and Path(path).suffix == '.parquet'
+    return lambda subject_id: look_up_partitions(subject_id, given)
 
 
 def _find_partitions(con, files: MedsFiles, given: str | Path | None, is_mimic: bool) -> tuple:
-    "How subjects get their partition where no CSV file is given, the losses of a list of splits, and a note."
-    path = Path(given) if _is_parquet(given) else files.metadata('subject_splits.parquet')
-    if given and not _is_parquet(given):  # a CSV file, which `extract_cohort` reads
-        return hashed_partitions, [], f'partitions: {Path(given).name}'
+    "How subjects get their partition, the losses of a list of splits, and a note."
+    path = Path(given) if given else files.metadata('subject_splits.parquet')
+    if path and path.suffix != '.parquet':  # a CSV file, as for the sources of MIMIC
+        listed = read_partitions(path)
+        return (lambda subject_id: look_up_partitions(subject_id, listed)), [], f'partitions: {path.name}'
     if path is None and is_mimic:
         return mimic4_partitions, [], 'partitions: published test subjects of MIMIC-IV, validation drawn by a hash'
     if path is None:
@@ -189,8 +186,7 @@ def cohort(
     with duckdb_session(memory, threads, scratch, progress) as con:
         rules = read_code_rules(codes) if codes else mimic4_code_rules(corrected)
         files, source, by_codes = _read_dataset(con, Path(path), rules, codes, stays, partitions, tasks)
-        listed = None if _is_parquet(partitions) else partitions
-        extracted = extract_cohort(con, files.folder, source, corrected, hours, listed, allow_loss)
+        extracted = extract_cohort(con, files.folder, source, corrected, hours, allow_loss=allow_loss)
         valueless = valueless_channel_losses(extracted.events, rules, codes) if codes else []
         extracted.metadata['losses'] += loss_records(valueless)
         more_tasks = _label_stays(con, extracted, files, labels, by_codes, hours, allow_loss)

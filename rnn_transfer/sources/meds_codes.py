@@ -208,7 +208,7 @@ def match_codes_to_rules(
     return {code: i for code, i in found.items() if i is not None}
 
 # %% ../../nbs/sources/meds_codes.ipynb #69ad4aed
-def _convert_code(code: str, rule: CodeRule) -> CodeRule | None:
+def _in_own_unit(code: str, rule: CodeRule) -> CodeRule | None:
     "The rule of a CSV file in the unit that its star stands for, if in one; None where that has no conversion."
     unit, channel = code.rpartition('//')[2], BENCHMARK_CHANNELS[rule.channel]
     is_open = rule.itemid is None and not channel.values and rule.pattern.endswith('*')
@@ -223,8 +223,6 @@ def _convert_code(code: str, rule: CodeRule) -> CodeRule | None:
 
 def _read_unit(code: str, rule: CodeRule) -> str | None:
     "The unit of a code as the cleaning rule spells it, in small letters; None for one that it does not read."
-    if _convert_code(code, rule) is None:
-        return None
     if not rule.units:
         return code.rpartition('//')[2].lower()
     unit = code[len(rule.pattern) - 1 :]  # what stands for the star, as in LAB//220045///min
@@ -257,7 +255,8 @@ def load_codes(
         _raise_for_no_code(con, rules, place, path)
     values = []
     for code, i in matched.items():
-        rule, unit = _convert_code(code, rules[i]) or rules[i], _read_unit(code, rules[i])
+        converted = _in_own_unit(code, rules[i])
+        rule, unit = converted or rules[i], converted and _read_unit(code, converted)
         values.append((code, rule.channel, rule.itemid, rule.label, unit, rule.factor, rule.offset, i))
     frame = pd.DataFrame(values, columns=['code', 'channel', 'itemid', 'label', 'unit', 'factor', 'offset', 'rule'])
     con.register('code_frame', frame.astype(dict(itemid='Int64', unit='string')))

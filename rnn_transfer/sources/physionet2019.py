@@ -261,6 +261,16 @@ def _tasks_of_table(table: pd.DataFrame, hours: int) -> tuple[list[Task], list[s
     return tasks, left_out
 
 
+def _list_stays(data: ChallengeRows, sites: pd.Series, partition: np.ndarray, labels: pd.DataFrame) -> pd.DataFrame:
+    "The stays of `sites`, by stay_id, with partition, hospital, labels and descriptors."
+    stays = pd.DataFrame(dict(stay_id=sites.index, subject_id=sites.index))
+    stays['los_hours'] = data.stays.loc[sites.index, 'last_hour'].to_numpy(float)
+    stays['partition'] = partition
+    stays['site'] = sites.to_numpy()
+    stays[list(labels)] = labels.to_numpy()
+    return stays.join(describe_stays(data.stays), on='stay_id')
+
+
 def _label_facts(data: ChallengeRows, stays: pd.DataFrame, tasks: list[Task], hours: int) -> list[dict]:
     "What the labels of the tasks are under both conventions."
     names, stay_ids = [task.name for task in tasks], stays['stay_id'].to_numpy()
@@ -281,7 +291,8 @@ def cohort(
 ) -> Cohort:  # raises BadInput for what cannot be read, and for losses above their limits
     "The cohort of the challenge: 10 channels, 20 phenotype-like tasks, sepsis, and the site of each stay."
     check_window(hours, _LONGEST)
-    given, data = read_partitions(partitions) if partitions else None, read_challenge(path, int(hours))
+    given = read_partitions(partitions) if partitions else None
+    data = read_challenge(path, int(hours))
     stay_ids = data.events['stay_id'].unique()
     losses = _all_losses(data, hours, stay_ids)
     check_losses(losses, path, allow_loss)
@@ -290,12 +301,8 @@ def cohort(
     sites = pd.Series([hospital_of(stay_id) for stay_id in stay_ids], stay_ids)
     table = _label_challenge(data, stay_ids, hours, labels)
     tasks, left_out = _tasks_of_table(table, hours)
-    stays = pd.DataFrame(dict(stay_id=stay_ids, subject_id=stay_ids))
-    stays['los_hours'] = data.stays.loc[stay_ids, 'last_hour'].to_numpy(float)
-    stays['partition'] = partition_by_hospital(sites, test, seed, given)
-    stays['site'] = sites.to_numpy()
-    stays[[task.name for task in tasks]] = table[[task.name for task in tasks]].to_numpy()
-    stays = stays.join(describe_stays(data.stays), on='stay_id')
+    partition = partition_by_hospital(sites, test, seed, given)
+    stays = _list_stays(data, sites, partition, table[[task.name for task in tasks]])
     meta = _challenge_meta(data, stays, int(hours), seed, labels) | (dict(left_out=left_out) if left_out else {})
     meta |= dict(losses=loss_records(losses), label_facts=_label_facts(data, stays, tasks, hours))
     return Cohort(data.events, stays, CHANNELS, tasks, meta)
