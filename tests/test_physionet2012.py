@@ -515,6 +515,20 @@ def test_impossible_wishes(two, kwargs, says):
         p12.cohort(two, **kwargs)
 
 
+def test_given_partitions_replace_sets_and_draws(two, tmp_path):
+    sets = p12.cohort(two).stays
+    listed = pd.DataFrame(dict(subject_id=sets["subject_id"], partition=["test", *["train"] * (len(sets) - 1)]))
+    listed.to_csv(tmp_path / "mine.csv", index=False)
+    made = p12.cohort(two, partitions=tmp_path / "mine.csv")
+    assert made.stays["partition"].tolist() == listed["partition"].tolist() != sets["partition"].tolist()
+    assert made.meta["note"].endswith("The partitions are those of mine.csv.")
+    with pytest.raises(BadInput, match="each says the test stays; give one of the two"):
+        p12.cohort(two, test="b", partitions=tmp_path / "mine.csv")
+    listed[1:].to_csv(tmp_path / "few.csv", index=False)
+    with pytest.raises(BadInput, match="few.csv: column subject_id: .* is missing"):
+        p12.cohort(two, partitions=tmp_path / "few.csv")
+
+
 def test_missing_things(two, tmp_path):
     with pytest.raises(BadInput, match="no such folder; give the folder"):
         p12.cohort(tmp_path / "nowhere")

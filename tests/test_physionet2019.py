@@ -321,12 +321,19 @@ def test_given_partitions_replace_the_draw(two, tmp_path, capsys):
     rnn_transfer_cohort(
         "physionet2019", path=str(two), partitions=str(tmp_path / "mine.csv"), out=str(tmp_path / "out")
     )
-    assert Cohort.load(tmp_path / "out").stays["partition"].tolist() == listed["partition"].tolist()
+    made = Cohort.load(tmp_path / "out")
+    assert made.stays["partition"].tolist() == listed["partition"].tolist()
+    assert made.meta["note"].endswith("MIMIC and of PhysioNet 2012. The partitions are those of mine.csv.")
     listed[1:].to_csv(tmp_path / "few.csv", index=False)
     with pytest.raises(BadInput, match="few.csv: column subject_id: 1 is missing; give every subject a partition"):
         p19.cohort(two, partitions=tmp_path / "few.csv")
     with pytest.raises(BadInput, match="each says the test stays; give one of the two"):
         p19.cohort(two, test="B", partitions=tmp_path / "mine.csv")
+
+
+def test_an_absent_hospital_is_named(two):
+    assert "is not among the files" not in p19.cohort(two).meta["note"]
+    assert "Hospital B is not among the files." in p19.cohort(two / "training_setA").meta["note"]
 
 
 def test_published_partitions_are_those_of_the_real_data(real, root):

@@ -183,7 +183,7 @@ def rnn_transfer_cohort(
     test: str = '',  # physionet2012, physionet2019: the set or hospital to test on (default: the last; drawn)
     hours: int | None = None,  # mimic3, mimic4, meds, physionet2019: the input window (default: 48, physionet2019 24)
     corrected: str = '',  # mimic3, mimic4, meds: fix what is wrong in the reference; all, or names (default: none)
-    partitions: str = '',  # mimic3, mimic4, meds, physionet2019: CSV of subject_id and partition (default: published)
+    partitions: str = '',  # mimic3, mimic4, meds, physionet2012, physionet2019: CSV file of subject_id and partition
     scratch: str = '',  # mimic3, mimic4, meds: folder for intermediate files (default: the system's)
     memory: str = '',  # mimic3, mimic4, meds: DuckDB's limit; the process stays about 300 MB above it (700MB)
     seed: int | None = None,  # draws the synthetic stays, or the partition (default: 0)

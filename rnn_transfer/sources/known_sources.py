@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 # %% ../../nbs/sources/known_sources.ipynb #cell-005
 _MIMIC = ('hours', 'corrected', 'partitions', 'scratch', 'memory', 'allow_loss')
-_PHYSIONET = ('test', 'seed', 'labels', 'allow_loss')
+_PHYSIONET = ('test', 'partitions', 'seed', 'labels', 'allow_loss')
 _TABLE = ('events', 'stays', 'mapping', 'draft', 'columns', 'tasks', 'first_hour', 'time_unit', 'decimal')
 _TABLE += ('checkpoint', 'seed', 'allow_loss')
 
@@ -36,7 +36,7 @@ SOURCES = dict(
     mimic4=Source(options=('path', *_MIMIC)),
     meds=Source(options=('path', 'codes', 'stays', 'labels', 'tasks', *_MIMIC)),
     physionet2012=Source(options=('path', *_PHYSIONET), profile='open'),
-    physionet2019=Source(options=('path', 'hours', 'partitions', *_PHYSIONET), profile='hospitals', sites=('A', 'B')),
+    physionet2019=Source(options=('path', 'hours', *_PHYSIONET), profile='hospitals', sites=('A', 'B')),
     table=Source(options=_TABLE, needs=('events', 'stays'), remark='own'),
 )
 

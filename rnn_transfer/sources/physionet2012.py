@@ -21,6 +21,7 @@ from ..cohorts.label_facts import LABEL_RULES, label_facts
 from ..cohorts.losses import check_losses, loss_records
 from ..cohorts.partitions import partition_subjects
 from ..data import Cohort
+from .given_partitions import describe_given_partitions, look_up_partitions, read_partitions
 from .physionet2012_descriptors import DESCRIPTORS, describe_records
 from .physionet2012_files import find_lonely_outcomes, find_sets
 from .physionet2012_losses import reading_losses
@@ -113,15 +114,20 @@ def partition_by_set(
     letters: pd.Series,  # the set of each stay, by stay_id
     test: str | list | None = None,  # letters of the test sets; None: the last one; '': draw a fifth of all subjects
     seed: int = 0,  # of the drawing
-) -> np.ndarray:  # (n,) str: train, val or test; raises BadInput for sets that are not there or leave none to train on
+    given: pd.Series | None = None,  # of `read_partitions`, in place of sets and draws; None: no such file
+) -> np.ndarray:  # (n,) str: train, val or test; raises BadInput for sets or records that have no place
     "Train, validation and test by record, which is the subject."
-    given = sorted(letters.unique())
-    typed = (given[-1] if len(given) > 1 else '') if test is None else ''.join(test)
-    test, listed = typed.lower(), ', '.join(given)
-    if set(test) - set(given):
+    if given is not None and test:
+        raise BadInput(f'test={test!r} and partitions={given.name!r}: each says the test stays; give one of the two')
+    if given is not None:
+        return look_up_partitions(letters.index, given)
+    there = sorted(letters.unique())
+    typed = (there[-1] if len(there) > 1 else '') if test is None else ''.join(test)
+    test, listed = typed.lower(), ', '.join(there)
+    if set(test) - set(there):
         listed = listed.upper() if typed.isupper() else listed  # hospitals of physionet2019 are A and B
         raise BadInput(f'test={typed!r}: the data have {listed}; name among them the ones to test on')
-    if set(test) == set(given):
+    if set(test) == set(there):
         raise BadInput(
             f'test={typed!r}: none is left to train on; leave one out of test '
             '(in Python, test="" draws a fifth of the subjects)'
@@ -163,10 +169,10 @@ def _flow(data: ChallengeData, stays: pd.DataFrame) -> list[dict]:
     return [dict(step=step, stays=int(k), subjects=int(k)) for step, k in n.items()]
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-042
-def _note(labels: str) -> str:
+def _note(labels: str, given: pd.Series | None) -> str:
     "What whoever builds the cohort should read."
     said = 'Not measured is null' if labels == 'measured' else 'Not measured counts as absent'
-    return f'{_META["note"]} {said}.'
+    return ' '.join(filter(None, [f'{_META["note"]} {said}.', describe_given_partitions(given)]))
 
 
 def _challenge_meta(data: ChallengeData, stays: pd.DataFrame, seed: int, tasks_left_out: list, labels: str) -> dict:
@@ -184,7 +190,6 @@ def _challenge_meta(data: ChallengeData, stays: pd.DataFrame, seed: int, tasks_l
         tasks_left_out=tasks_left_out,
         losses=loss_records(data.losses),
         labels=labels,
-        note=_note(labels),
         **left_out,
     )
 
@@ -223,8 +228,10 @@ def cohort(
     unknown: str = 'raise',  # rows of unknown parameters: 'raise' BadInput or 'count'
     allow_loss: bool = False,  # True: go on although more is lost than the limits allow
     labels: str = 'measured',  # 'measured': null where nothing of a task was measured; 'all': 0 there
+    partitions: str | Path | None = None,  # CSV file with subject_id, the number of the record, and partition
 ) -> Cohort:  # raises BadInput for what cannot be read, and for losses above their limits
     "The cohort of the challenge: 13 channels, 25 phenotype-like tasks and in-hospital mortality."
+    given = read_partitions(partitions) if partitions else None
     places = find_sets(path, sets)
     data = read_sets(places, unknown, find_lonely_outcomes(path) if sets is None else None)
     stay_ids, events = _select_events(data)
@@ -232,11 +239,11 @@ def cohort(
     if not len(stay_ids):
         raise BadInput(f'{path}: no record has a reading of an input channel; are these the records of the challenge?')
     table, tasks, tasks_left_out = _label_tasks(data, stay_ids, labels)
-    partition = partition_by_set(data.letters.loc[stay_ids], test, seed)
+    partition = partition_by_set(data.letters.loc[stay_ids], test, seed, given)
     stays = pd.DataFrame(dict(stay_id=stay_ids, subject_id=stay_ids, los_hours=48.0, partition=partition))
     stays[list(table)] = table.to_numpy()
     stays = stays.join(describe_records(data.rows, data.outcomes, stay_ids), on='stay_id')
-    meta = _challenge_meta(data, stays, seed, tasks_left_out, labels)
+    meta = _challenge_meta(data, stays, seed, tasks_left_out, labels) | dict(note=_note(labels, given))
     return Cohort(events, stays, CHANNELS, tasks, meta | dict(label_facts=_label_facts(data, stays, tasks)))
 
 # %% ../../nbs/sources/physionet2012.ipynb #cell-058

@@ -20,12 +20,13 @@ from ..cohorts.hourly import check_window
 from ..cohorts.label_facts import LABEL_RULES, label_facts
 from ..cohorts.losses import Loss, check_losses, loss_records
 from ..data import Cohort
-from .given_partitions import look_up_partitions, read_partitions
+from .given_partitions import describe_given_partitions, read_partitions
 from .physionet2012 import TASK_RULES as TASK_RULES_2012
 from .physionet2012 import partition_by_set
 from .physionet2019_descriptors import DESCRIPTORS, describe_stays, descriptor_losses
 from .physionet2019_files import Batch, hospital_of, read_batches
 from rnn_transfer.sources.physionet2019_losses import (
+    PUBLISHED_STAYS,
     hospital_losses,
     hour_losses,
     inclusion_losses,
@@ -164,12 +165,8 @@ def partition_by_hospital(
     given: pd.Series | None = None,  # of `read_partitions`, in place of a draw; None: drawn
 ) -> np.ndarray:  # (n,) str: train, val or test; raises BadInput for hospitals or stays that have no place
     "Train, validation and test by stay, which is the subject."
-    if given is not None and test:
-        raise BadInput(f'test={test!r} and partitions={given.name!r}: each says the test stays; give one of the two')
-    if given is not None:
-        return look_up_partitions(sites.index, given)
-    if test:
-        return partition_by_set(sites.str.lower(), test, seed)
+    if test or given is not None:
+        return partition_by_set(sites.str.lower(), test, seed, given)
     partition = np.full(len(sites), '', object)
     for site in sorted(sites.unique()):
         is_here = (sites == site).to_numpy()
@@ -193,15 +190,17 @@ _META = dict(
 )
 
 
-def _note(hours: int, labels: str) -> str:
+def _note(hours: int, labels: str, sites: set[str], given: pd.Series | None) -> str:
     "What whoever builds the cohort should read."
+    absent = [f'Hospital {site} is not among the files.' for site in PUBLISHED_STAYS if site not in sites]
     said = 'Not measured is null' if labels == 'measured' else 'Not measured counts as absent'
-    return (
+    general = (
         f'The input window is {hours} h, in a run too. Phenotypes are limits on laboratory values, '
         f'none of them an input channel, over the same hours. {said}, and hospitals measure '
         'differently. Sepsis is null for stays not at risk at the end of the window. Hospital A is the hospital of '
         'MIMIC and of PhysioNet 2012.'
     )
+    return ' '.join(filter(None, [general, *absent, describe_given_partitions(given)]))
 
 # %% ../../nbs/sources/physionet2019.ipynb #d535361f
 def _flow(data: ChallengeRows, stays: pd.DataFrame) -> list[dict]:
@@ -225,7 +224,6 @@ def _challenge_meta(data: ChallengeRows, stays: pd.DataFrame, hours: int, seed: 
         seed=seed,
         flow=_flow(data, stays),
         labels=labels,
-        note=_note(hours, labels),
         task_notes=notes,
         cleaning=cleaning,
     )
@@ -305,6 +303,7 @@ def cohort(
     stays = _list_stays(data, sites, partition, table[[task.name for task in tasks]])
     meta = _challenge_meta(data, stays, int(hours), seed, labels) | (dict(left_out=left_out) if left_out else {})
     meta |= dict(losses=loss_records(losses), label_facts=_label_facts(data, stays, tasks, hours))
+    meta['note'] = _note(int(hours), labels, set(map(hospital_of, data.stays.index)), given)
     return Cohort(data.events, stays, CHANNELS, tasks, meta)
 
 # %% ../../nbs/sources/physionet2019.ipynb #cell-042
