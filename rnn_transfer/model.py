@@ -26,6 +26,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 # %% ../nbs/01_model.ipynb #cell-005
 import rnn_transfer
+from .cohorts.databases import list_databases
 from .data import PreparedCohort
 from .utilities.checkpoint_form import count_weights, hash_description, read_checkpoint_description
 from .utilities.errors import BadInput
@@ -302,12 +303,14 @@ def load_checkpoint(
 # %% ../nbs/01_model.ipynb #cell-054
 def grid_metadata(
     data: PreparedCohort,  # what the data step wrote
-) -> dict:  # columns, hours, masks, short, normaliser and its scale, channels, fingerprint, sites if it saw only some
+) -> dict:  # columns, channels, cohort, hours, masks, short, normaliser, scale, fingerprint; sites if some
     "What a checkpoint must say of the grid it reads, so that other stays can be put into the same form."
     keys = ('hours', 'masks', 'short', 'normaliser', 'scale', 'fingerprint')
     channels = data.meta.get('channel_descriptions') or data.meta['channels']
     sites = dict(pretrain_sites=data.sites_of_pretraining) if data.sites_of_pretraining else {}
-    return dict(columns=data.columns, channels=channels, **{k: data.meta[k] for k in keys}, **sites)
+    stated = {k: data.meta[k] for k in ('source', 'version', 'synthetic') if data.meta.get(k) is not None}
+    stated |= dict(databases=[database.name for database in list_databases(data.meta, data.sites_of_pretraining)])
+    return dict(columns=data.columns, channels=channels, cohort=stated, **{k: data.meta[k] for k in keys}, **sites)
 
 
 def run_model(

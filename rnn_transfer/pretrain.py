@@ -7,7 +7,7 @@ __all__ = ['TrainedNetwork', 'train_mimic_net', 'train_autoencoder', 'run_pretra
 
 # %% ../nbs/02_pretrain.ipynb #cell-003
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from .cohorts.hourly import value_and_mask_columns
 from .cohorts.sites import used_in_pretraining
 from .data import PreparedCohort
 from .learning.autoencoder import Autoencoder, observed_values, reconstruction_loss
+from .learning.heads import list_definitions, match_outputs
 from .learning.networks import held_out_tasks, network_features
 from rnn_transfer.learning.splits import (
     Split,
@@ -224,6 +225,7 @@ def _write_checkpoints(folder: Path, data: PreparedCohort, trained: dict[str, Tr
             folder / f'{name}.safetensors',
             tasks=values if name == 'autoencoder' else manifest['source'],
             target=held_out_tasks(manifest),
+            definitions=list_definitions(data.tasks, data.meta, manifest['source']),
             trained=bool(network.histories),
             **grid_metadata(data),
         )
@@ -332,7 +334,7 @@ def run_pretrain(
         return _train_and_write(ctx, flow, manifest, autoencoder_updates)
 
 # %% ../nbs/02_pretrain.ipynb #cell-047
-def _kinds_of_given(data: PreparedCohort, learned: list[str], same_tasks: bool | str) -> tuple[list[str], bool | str]:
+def _kinds_of_given(data: PreparedCohort, learned: Collection[str], same_tasks: bool | str) -> tuple:
     "Targets, and one of SAME_TASKS: what a given network has learned and what it has not are never one kind"
     known = [name for name in data.phenotypes if name in learned]
     new = [name for name in data.phenotypes if name not in learned]
@@ -344,13 +346,17 @@ def _kinds_of_given(data: PreparedCohort, learned: list[str], same_tasks: bool |
 def _describe_pretrained(data: PreparedCohort, net: MIMICNet, sha256: str, same_tasks: bool | str) -> dict:
     "split.json of a network that is taken over; BadInput where nothing is left to transfer to"
     learned = net.meta.get('tasks') or []
-    target, same_tasks = _kinds_of_given(data, learned, same_tasks)
+    phenotypes = [task for task in data.tasks if task.name in data.phenotypes]
+    matched = match_outputs(phenotypes, learned, net.meta.get('definitions'))
+    target, same_tasks = _kinds_of_given(data, matched.outputs, same_tasks)
     if not learned or not target:
         what = 'has learned every phenotype of the cohort' if learned else 'does not say which tasks it has learned'
         raise BadInput(f'pretrained: the network {what}; set same_tasks to transfer to the same tasks')
     h = net.config['hidden']
     outcome = dict(hidden=h, val_loss=None, best_update=None, updates=None, stopped='taken over')
-    manifest = dict(split=0, source=learned, target=target, same_tasks=same_tasks, pretrained=sha256, hidden=h)
+    source = [*learned, *(name for name in matched.outputs if name not in learned)]
+    manifest = dict(split=0, source=source, target=target, same_tasks=same_tasks, pretrained=sha256, hidden=h)
+    manifest |= dict(outputs=matched.outputs, output_notes=matched.notes if same_tasks else [])
     return manifest | {'variants': [], 'mimic-net': dict(hidden=h, networks=[outcome])}
 
 # %% ../nbs/02_pretrain.ipynb #cell-049

@@ -186,7 +186,8 @@ def _make_classifier_fitter(ctx: TransferStep, system: SystemId) -> Callable:
     info = dict(hidden=net.config['hidden'])
 
     def fit(task, requests):
-        of_task = logits[:, net.meta['tasks'].index(task)]
+        output = ctx.manifest.get('outputs', {}).get(task, task)  # a given network may call it otherwise
+        of_task = logits[:, net.meta['tasks'].index(output)]
         return {c: fit_classifier(of_task, r, recalibrate, info) for c, r in requests.items()}
 
     return fit

@@ -153,6 +153,13 @@ def test_a_missing_table_is_looked_for(put, tmp_path):
     put(TEXT, "raw/ICUSTAYS.csv.gz")
     with pytest.raises(BadInput, match="table ICUSTAYS is missing; its folder raw has it: name that one"):
         find_table(tmp_path, "ICUSTAYS")
+    (tmp_path / "2.2" / "hosp").mkdir(parents=True)
+    put(TEXT, "2.2/hosp/services.csv.gz")
+    put(TEXT, "raw/transfers.parquet")
+    with pytest.raises(BadInput, match="table SERVICES is missing; its folder 2.2 has it: name that one"):
+        find_table(tmp_path, "SERVICES", folders=("hosp", "icu"))
+    with pytest.raises(BadInput, match="transfers.parquet cannot be read: unpack it, write it as CSV"):
+        find_table(tmp_path, "TRANSFERS", folders=("raw",))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")

@@ -203,6 +203,28 @@ def test_databases_of_one_hospital_are_in_the_note(pair, north, south, says):
     assert three.meta["note"].count("share a hospital") == says
 
 
+@pytest.mark.parametrize(
+    ("north", "south"),
+    [
+        (dict(source="mimic3"), dict(source="mimic3_benchmarks")),
+        (dict(source="mimic4"), dict(source="meds", version="MIMIC-IV in MEDS")),
+        (dict(source="meds", version="own", database="MIMIC-IV"), dict(source="mimic4")),
+    ],
+)
+def test_subjects_of_one_database_in_two_cohorts_are_rejected(pair, north, south):
+    "Two builds of one database have other fingerprints, and the same patients in other partitions."
+    pair = [changed(c, meta=c.meta | dict(synthetic=False) | m) for c, m in zip(pair, (north, south))]
+    shared = len(set(pair[0].stays["subject_id"]) & set(pair[1].stays["subject_id"]))
+    with pytest.raises(BadInput, match=f"both of MIMIC-.*, and {shared} subjects are in both; .* join one of the two"):
+        join_cohorts(pair, NAMES)
+    apart = changed(pair[1], stays=pair[1].stays.assign(subject_id=pair[1].stays["subject_id"] + 10_000))
+    both = join_cohorts([pair[0], apart], NAMES)  # two halves of a database
+    assert "counts twice" not in both.meta["note"] and both.stays["subject_id"].nunique() == 2 * shared
+    other = toy_cohort(60, seed=2)
+    three = join_cohorts([both, changed(other, meta=other.meta | dict(synthetic=False) | north)], ["old", "new"])
+    assert "is in old and in new: a patient of both counts twice" in three.meta["note"]
+
+
 def test_all_definitions_in_other_words_are_taken_at_once(pair, tmp_path, capsys):
     north = pair[0]
     south = changed(pair[1], tasks=[replace(task, definition=f"{task.name} by eye") for task in pair[1].tasks])

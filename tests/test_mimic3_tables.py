@@ -526,6 +526,7 @@ def test_an_interrupt_leaves_nothing(demo, tmp_path):
         ("subject_id,partition\n2,dev\n3,train\n", "column partition: line 2: neither train"),
         ("subject_id,partition\n2,train\nx,val\n", "column subject_id: line 3: no whole number"),
         ("subject_id,partition\n2,train\n2,val\n", "column subject_id: line 3: a subject that already"),
+        ("subject_id,partition\n2,train\n02,val\n", "column subject_id: line 3: a subject that already"),
         ("subject_id,partition\n2,train\n3,val\n", "column subject_id: 6 is missing, and 1 more"),
         ("", "empty file"),
         ("subject_id,partition\n2,train\n\n3\n", "line 4: 1 fields, expected 2"),

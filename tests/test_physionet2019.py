@@ -1,5 +1,6 @@
 "The source physionet2019 against few-line computations of its own, and against every fault we could think of."
 
+import gzip
 import io
 import json
 import os
@@ -356,6 +357,19 @@ def test_an_archive_that_is_not_read_has_a_line_of_its_own(two, name):
     [said] = [reason for reason in reasons(made) if "archive not read" in reason]
     assert said.startswith(f"archive not read: {name}; if it holds stays, put it directly into the folder")
     assert made.stays["site"].unique().tolist() == ["A"]
+
+
+def test_stays_that_are_packed_one_by_one_stop_the_command(two, tmp_path):
+    for path in (two / "training_setA").glob("*.psv"):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    n = len(list((two / "training_setA").iterdir()))
+    with pytest.raises(BadInput, match=f"{n} of 10 stays .* packed one by one, such as p000001.psv.gz.*: unpack these"):
+        p19.cohort(two)
+    made = p19.cohort(two, allow_loss=True)
+    assert made.stays["site"].unique().tolist() == ["B"] and "files that are no stays" not in reasons(made)
+    with pytest.raises(BadInput, match="holds no stay, .*; its stays are packed one by one: unpack them"):
+        p19.cohort(two / "training_setA")
 
 
 def test_impossible_descriptors_are_counted(two):

@@ -6,14 +6,17 @@ import pytest
 from rnn_transfer.cohorts.channels import Task
 from rnn_transfer.cohorts.label_facts import compare_conventions
 from rnn_transfer.cohorts.summary import stay_notices
-from rnn_transfer.data import run_data
+from rnn_transfer.data import PreparedCohort, run_data
+from rnn_transfer.estimators.shipped import shipped_network
 from rnn_transfer.evaluation import label_notes
 from rnn_transfer.evaluation.captions import explain_overlap, run_info
 from rnn_transfer.evaluation.hospitals import _why_other_design
 from rnn_transfer.evaluation.label_notes import label_fact_rows
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.experiment.commands import describe_cohort
+from rnn_transfer.model import grid_metadata
 from rnn_transfer.testing import toy_cohort
+from rnn_transfer.utilities.checkpoint_form import read_checkpoint_description
 from rnn_transfer.utilities.errors import BadInput
 
 RULED = dict(source='PhysioNet/CinC Challenge 2019', same_tasks=True)
@@ -25,8 +28,6 @@ def test_labels_are_counted_among_the_stays_that_are_tested(tmp_path):
     cohort = toy_cohort()
     cohort.stays['site'] = ['A', 'B'] * (len(cohort.stays) // 2) + ['A'] * (len(cohort.stays) % 2)
     run_data(cohort, tmp_path, pretrain_sites=['A'], transfer_sites=['B'])
-    from rnn_transfer.data import PreparedCohort
-
     prepared = PreparedCohort.load(tmp_path)
     info = run_info(tmp_path, prepared)
     test = prepared.stays.query("partition == 'test' and site == 'B'")
@@ -108,6 +109,43 @@ def test_rules_between_hospitals_are_for_the_runs_that_they_were_fixed_for(info,
 def test_a_given_network_that_has_seen_the_stays_is_named(sites, seen):
     network = dict(cohort=dict(source='two hospitals'), fingerprint='2', pretrain_sites=['A'])
     assert bool(explain_overlap(network, dict(source='two hospitals', fingerprint='1'), sites)) == seen
+
+
+A2019, P2012 = dict(source='PhysioNet/CinC Challenge 2019', sites=dict(A=[], B=[])), 'PhysioNet/CinC Challenge 2012'
+OWN = dict(source='own data', name='own data')
+
+
+@pytest.mark.parametrize(
+    'cohort, sites, says',
+    [
+        (A2019, ['A'], 'learned from PhysioNet 2019, hospital A too'),
+        (A2019, [], 'learned from PhysioNet 2019, hospital A too'),
+        (A2019, ['B'], ''),
+        (dict(source=P2012), [], 'learned from PhysioNet 2012 too'),
+        (dict(source='mimic3'), [], 'and MIMIC-III is of the same hospital'),
+        (dict(source='meds', version='own', database='MIMIC-IV'), [], 'and MIMIC-IV is of the same hospital'),
+        (dict(source='mimic3', synthetic=True), [], ''),
+        (OWN, [], ''),
+        (dict(source='x', joined=[dict(source=P2012, name='old'), OWN]), [], 'learned from PhysioNet 2012 too'),
+        (dict(source='x', joined=[dict(source=P2012, name='old'), OWN]), ['own data'], ''),
+        (dict(source='x', joined=[dict(source=P2012, name='old'), OWN]), ['old'], 'learned from PhysioNet 2012 too'),
+    ],
+)
+def test_the_network_that_ships_is_known_by_the_databases_it_has_seen(cohort, sites, says):
+    shipped = read_checkpoint_description(shipped_network().with_suffix('.json'))
+    found = explain_overlap(shipped, cohort | dict(fingerprint='1'), sites)
+    assert says in found and bool(says) == bool(found)
+
+
+def test_a_network_states_the_databases_of_the_stays_it_learned_from(tmp_path):
+    cohort = toy_cohort()
+    cohort.meta |= dict(source='mimic3', synthetic=False)
+    run_data(cohort, tmp_path)
+    network = dict(cohort=grid_metadata(PreparedCohort.load(tmp_path))['cohort'])
+    assert network['cohort']['databases'] == ['MIMIC-III']
+    union = dict(source='both', joined=[dict(source='mimic3_benchmarks', name='mimic3'), OWN], fingerprint='1')
+    assert 'learned from MIMIC-III too' in explain_overlap(network, union, ['mimic3'])
+    assert not explain_overlap(network, union, ['own data'])
 
 
 def test_a_cohort_that_names_no_source_has_no_known_overlap():

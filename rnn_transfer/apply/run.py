@@ -267,9 +267,10 @@ def _summarise(
 def _describe_cohort(cohort: Cohort) -> dict:
     "What the report says of a cohort"
     meta = {key: cohort.meta.get(key, '') for key in ('source', 'licence', 'synthetic')}
+    of_database = {key: cohort.meta[key] for key in ('database', 'version', 'joined', 'sites') if key in cohort.meta}
     sizes = dict(stays=len(cohort.stays), subjects=int(cohort.stays['subject_id'].nunique()))
     notes = list(cohort.meta.get('label_notes') or [])
-    return meta | sizes | dict(fingerprint=cohort.fingerprint, label_notes=notes)
+    return meta | of_database | sizes | dict(fingerprint=cohort.fingerprint, label_notes=notes)
 
 # %% ../../nbs/apply/run.ipynb #99a10aab
 def _predictions(plans: list[LabelFits], stays: pd.DataFrame) -> pd.DataFrame:

@@ -16,11 +16,14 @@ import torch
 
 # %% ../../nbs/estimators/pretraining.ipynb #cell-003
 from ..cohorts.channels import Channel
+from ..cohorts.databases import list_databases
 from ..cohorts.normalization import Normalizer
+from ..cohorts.validation import SITE
 from ..data import Cohort, Grid
 from .extraction import align_to_network
 from ..evaluation.measures import auroc
 from ..frames.input_report import summarise_events
+from ..learning.heads import list_definitions
 from ..learning.training import DEFAULT_SETTINGS, TrainSettings, choose_hidden, torch_threads, train_network
 from rnn_transfer.model import (
     MIMICNet,
@@ -234,12 +237,15 @@ def _rounded(values: pd.Series) -> dict:
 def _card_facts(cohort: Cohort, material: _Material, tasks: list[str], normalizer: Normalizer) -> dict:
     "What a checkpoint says of its grid and its stays"
     source = {key: cohort.meta.get(key) for key in ('source', 'version', 'licence', 'synthetic', 'citation', 'url')}
+    sites = set(cohort.stays[SITE].iloc[material.train]) if SITE in cohort.stays else ()
+    source |= dict(databases=[database.name for database in list_databases(cohort.meta, sites)])
     labels = _count_labels(material.y[material.train], tasks)
     subjects = cohort.stays['subject_id'].iloc[material.train].nunique()
     return dict(
         columns=material.grid.columns,
         scale=normalizer.scale,
         tasks=tasks,
+        definitions=list_definitions(cohort.tasks, cohort.meta, tasks),
         target=[],
         trained=True,
         fingerprint=cohort.fingerprint,

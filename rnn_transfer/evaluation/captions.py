@@ -14,6 +14,7 @@ import pandas as pd
 
 # %% ../../nbs/evaluation/captions.ipynb #cell-003
 from ..cohorts.alignment import describe_alignment
+from ..cohorts.databases import list_databases
 from ..cohorts.sites import count_roles, describe_sites
 from ..data import PreparedCohort
 from .intervals import CONFIDENCE_LEVEL
@@ -36,29 +37,37 @@ def _same_tasks(run: Path | str) -> bool | str:
     return 'both' if 'both' in said else bool(said)
 
 # %% ../../nbs/evaluation/captions.ipynb #1aa8ed6d
+_SAME_COHORT = (
+    'The network was trained on this very cohort, on its test stays too unless they were left out: what it '
+    'predicts here may be too good. Use a network that has not seen these stays.'
+)
+
+
 def explain_overlap(
     description: dict,  # of the checkpoint
-    cohort: Mapping,  # source and fingerprint of the stays
+    cohort: Mapping,  # what is stated of the stays: source, fingerprint, and perhaps joined, sites and database
     sites: Sequence[str] = (),  # sites of the stays, where they are of some alone; empty: all
 ) -> str:  # empty: nothing in common is known
-    "Whether the network may have seen the stays that it predicts."
-    seen = description.get('pretrain_sites') or []
-    if len(sites) and seen and not set(sites) & set(seen):
-        return ''
-    source, fingerprint = cohort.get('source'), cohort.get('fingerprint')
+    "Whether the network may have seen the stays that it predicts, or other stays of their patients."
+    seen, fingerprint = description.get('pretrain_sites') or [], cohort.get('fingerprint')
+    is_elsewhere = bool(len(sites) and seen and not set(sites) & set(seen))
     if fingerprint and description.get('fingerprint') == fingerprint:
-        return (
-            'The network was trained on this very cohort, on its test stays too unless they were left out: what it '
-            'predicts here may be too good. Use a network that has not seen these stays.'
-        )
+        return '' if is_elsewhere else _SAME_COHORT
     learned = description.get('cohort') or {}, (description.get('start') or {}).get('cohort') or {}
-    sources = '; '.join(str(of.get('source') or '') for of in learned)
-    if source and str(source) in sources:
-        return (
-            f'The network learned from {source} too: where it has seen these stays, what it predicts of them '
-            'is too good.'
-        )
-    return ''
+    known = list(dict.fromkeys(database for of in learned for database in list_databases(of, seen)))
+    here = list_databases(cohort, sites)
+    source, sources = str(cohort.get('source') or ''), '; '.join(str(of.get('source') or '') for of in learned)
+    same = [database.name for database in here if database in known]
+    same += [source] if source and source in sources and not (same or here or is_elsewhere) else []
+    if same:
+        named = ' and '.join(same)
+        return f'The network learned from {named} too: where it has seen these stays, what it predicts is too good.'
+    hospital = [[database.name for database in of if database.in_boston] for of in (known, here)]
+    if not all(hospital):
+        return ''
+    from_, of = (' and '.join(names) for names in hospital)
+    text = f'The network learned from {from_}, and {of} is of the same hospital'
+    return f'{text}: it may have seen some of these patients.'
 
 # %% ../../nbs/evaluation/captions.ipynb #df76834e
 _ROLES_OF_TASKS = {
@@ -79,6 +88,7 @@ def _describe_roles(run: Path | str, meta: dict, pretrain: list, transfer: list)
             f'A given network replaces pre-training.{where}',
             *(explain_overlap(n, meta, transfer) for n in networks),
             describe_alignment(meta.get('alignment') or []),
+            *(note for notes in _said_of_splits(run, 'output_notes') for note in notes),
         ]
     words.append(_ROLES_OF_TASKS[_same_tasks(run)])
     return ' '.join(word for word in words if word)

@@ -36,6 +36,8 @@ class SplitDescription(TypedDict, total=False):
     left_out: dict[str, str]  # ablation network -> why it was not trained
     inits: int  # further networks like MIMIC-Net
     hidden: int  # chosen h
+    outputs: dict[str, str]  # of a given network: task -> name of its output
+    output_notes: list[str]  # what a reader has to know of these matches
     removal: list[dict]  # rows of the flow of `remove_leakage`
 
 # %% ../../nbs/learning/networks.ipynb #cell-008

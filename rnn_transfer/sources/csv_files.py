@@ -42,10 +42,12 @@ def _explain_missing(folder: Path, name: str, reading: str, folders: Collection[
     if other:
         return other
     paths = _list_folder(folder)
-    for path in paths:
+    inside = [path for path in paths if path.is_dir()]
+    for path in paths + [file for place in inside if place.name.lower() in folders for file in _list_folder(place)]:
         if path.name.lower().startswith(f'{name.lower()}.'):
-            return f'{path.name} cannot be read: unpack it or download it again'
-        if path.is_dir() and any((path / f'{name}{ending}').is_file() for ending in ('.csv', '.csv.gz')):
+            return f'{path.name} cannot be read: unpack it, write it as CSV, or download it again'
+    for path in inside:
+        if has_table(path, name, folders):
             return f'its folder {path.name} has it: name that one'
     return f'expected {name}.csv or {name}.csv.gz, in capitals or not'
 

@@ -28,10 +28,10 @@ def read_partitions(
     raise_for_lines(no_number, f'{path}: column subject_id', 'no whole number')
     unknown = ~partition.isin(PARTITIONS)
     raise_for_lines(unknown, f'{path}: column partition', 'neither train, val nor test')
-    repeated = subject.duplicated()
+    number = subject.astype('int64')  # 01 and 1 are one subject
     problem = 'a subject that already stands above; give each one line'
-    raise_for_lines(repeated, f'{path}: column subject_id', problem)
-    return pd.Series(partition.to_numpy(object), subject.astype('int64'), name=str(path))
+    raise_for_lines(number.duplicated(), f'{path}: column subject_id', problem)
+    return pd.Series(partition.to_numpy(object), number, name=str(path))
 
 # %% ../../nbs/sources/given_partitions.ipynb #de542b0b
 def look_up_partitions(

@@ -8,12 +8,14 @@ __all__ = ['join_cohorts']
 # %% ../../nbs/sources/join.ipynb #cell-002
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
 # %% ../../nbs/sources/join.ipynb #cell-003
 from ..cohorts.channels import Channel, Task
+from ..cohorts.databases import Database, list_databases, list_members
 from ..cohorts.descriptors import descriptors_of
 from ..cohorts.joining import JoinedTasks, join_channels, join_sites, join_tasks, number_apart
 from ..cohorts.validation import SITE
@@ -67,7 +69,7 @@ _FIXES = dict(
 )
 
 
-def _joined_meta(metas: Sequence[dict], names: Sequence[str], notes: Sequence[str]) -> dict:
+def _joined_meta(metas: Sequence[dict], names: Sequence[str], notes: Sequence[str], definitions: dict) -> dict:
     "The metadata of a union, of those of its cohorts with their names and fingerprints."
     meta = {key: _each_once(metas, names, key) for key in ('version', 'licence', 'citation', 'url')}
     meta |= dict(source=' + '.join(names), synthetic=any(m.get('synthetic') for m in metas))
@@ -81,6 +83,7 @@ def _joined_meta(metas: Sequence[dict], names: Sequence[str], notes: Sequence[st
     corrected = [(name, m.get('corrected') or {}) for name, m in zip(names, metas)]
     meta |= dict(corrected={f'{name}: {rule}': n for name, of in corrected for rule, n in of.items()})
     meta |= dict(note='\n'.join([*notes, *lines]), descriptors=_joined_descriptors(metas, names))
+    meta |= dict(definitions=definitions) if definitions else {}
     return meta | dict(joined=list(metas))
 
 # %% ../../nbs/sources/join.ipynb #cell-012
@@ -136,51 +139,49 @@ def _names_of(cohorts: Sequence[Cohort], names: Sequence[str]) -> list[str]:
     return found
 
 # %% ../../nbs/sources/join.ipynb #05df4913
-def _members(meta: dict) -> list[dict]:
-    "The metadata of a cohort, and of the cohorts that it was joined from."
-    joined = meta.get('joined')
-    parts = [part for part in joined if isinstance(part, dict)] if isinstance(joined, list) else []
-    return [meta, *(member for part in parts for member in _members(part))]
-
-
 def _raise_for_repeated(metas: Sequence[dict], names: Sequence[str]) -> None:
     "BadInput for one cohort under two names."
     owners = {}
     for name, meta in zip(names, metas):
-        for fingerprint in dict.fromkeys(m['fingerprint'] for m in _members(meta) if m.get('fingerprint')):
+        for fingerprint in dict.fromkeys(m['fingerprint'] for m in list_members(meta) if m.get('fingerprint')):
             if fingerprint in owners:
                 shared = f'{owners[fingerprint]} and {name} have a cohort in common (fingerprint {fingerprint[:12]})'
                 raise BadInput(f'{shared}; its patients would count twice: name it once')
             owners[fingerprint] = name
 
 # %% ../../nbs/sources/join.ipynb #6eaf404f
-# of one hospital in Boston: what `database`, `source` or `version` of a cohort has, and the years
-_DATABASES = {
-    'MIMIC-III': ('mimic3', '2001 to 2012'),
-    'MIMIC-IV': ('mimic4', '2008 to 2022'),
-    'PhysioNet 2012': ('Challenge 2012', '2001 to 2008'),
-    'PhysioNet 2019, hospital A': ('Challenge 2019', 'years not published'),
-}
-
-
-def _is_of(database: str, member: dict) -> bool:
-    "Whether real stays of a database are in a cohort; of PhysioNet 2019 those of hospital A."
-    source, _ = _DATABASES[database]
-    text = ' '.join(str(member.get(key)) for key in ('database', 'source', 'version')).replace('_', '-')
-    has_site = 'hospital A' not in database or 'A' in (member.get('sites') or 'A')
-    return (source in text or database in text) and has_site and not member.get('synthetic')
+def _owners(metas: Sequence[dict], names: Sequence[str]) -> dict[Database, list[str]]:
+    "The cohorts that have real stays of each database of the hospital of MIMIC; databases that none has are left out."
+    found = {}
+    for name, meta in zip(names, metas):
+        for database in list_databases(meta):
+            found.setdefault(database, []).append(name)
+    return found
 
 
 def _shared_patients(metas: Sequence[dict], names: Sequence[str]) -> list[str]:
-    "A line where cohorts of several databases of one hospital meet; none for simulated tables."
-    owners = {}
-    for database in _DATABASES:
-        named = [name for name, meta in zip(names, metas) if any(_is_of(database, m) for m in _members(meta))]
-        owners |= {database: named} if named else {}
-    if len(owners) < 2 or len({name for named in owners.values() for name in named}) < 2:
-        return []
-    where = ' and '.join(f'{db} ({_DATABASES[db][1]}; {", ".join(named)})' for db, named in owners.items())
-    return [f'{where} share a hospital: test patients of one may be patients trained on in the other']
+    "A line where cohorts of several databases of one hospital meet, and for a database that several unions have."
+    found = _owners(metas, names)
+    lines = [
+        f'{db.name} is in {" and in ".join(named)}: a patient of both counts twice, and may be trained on and tested'
+        for db, named in found.items()
+        if len(named) > 1 and any(len(list_members(meta)) > 1 for meta in metas)
+    ]
+    of_one = {db: named for db, named in found.items() if db.in_boston}
+    if len(of_one) < 2 or len({name for named in of_one.values() for name in named}) < 2:
+        return lines
+    where = ' and '.join(f'{db.name} ({db.years}; {", ".join(named)})' for db, named in of_one.items())
+    return [*lines, f'{where} share a hospital: test patients of one may be patients trained on in the other']
+
+
+def _raise_for_same_subjects(cohorts: Sequence[Cohort], metas: Sequence[dict], names: Sequence[str]) -> None:
+    "BadInput for subjects of one database, by their own numbers, in two cohorts."
+    subjects = {name: set(c.stays['subject_id']) for name, c, m in zip(names, cohorts, metas) if not m.get('joined')}
+    for database, named in _owners(metas, names).items():
+        for first, second in combinations([name for name in named if name in subjects], 2):
+            if shared := len(subjects[first] & subjects[second]):
+                problem = f'{first} and {second} are both of {database.name}, and {shared:,} subjects are in both'
+                raise BadInput(f'{problem}; they would be trained on and tested: join one of the two')
 
 # %% ../../nbs/sources/join.ipynb #7c0b91f8
 def _decide_tasks(
@@ -209,14 +210,27 @@ def join_cohorts(
     names = _names_of(cohorts, names)
     metas = [dict(name=name, fingerprint=cohort.fingerprint) | cohort.meta for name, cohort in zip(names, cohorts)]
     _raise_for_repeated(metas, names)
+    _raise_for_same_subjects(cohorts, metas, names)
     channels = join_channels([cohort.channels for cohort in cohorts], names)
     tasks, renamed = _decide_tasks([cohort.tasks for cohort in cohorts], names, same, apart)
     stays, known = _joined_stays(cohorts, names, renamed), [channel.name for channel in channels]
     notes = [*_shared_patients(metas, names), *_notes(cohorts, names, channels, renamed)]
     events = _joined_events(cohorts, names, known)
-    return Cohort(events, stays, channels, tasks, _joined_meta(metas, names, notes)).validate()
+    meta = _joined_meta(metas, names, notes, _other_words(cohorts, renamed))
+    return Cohort(events, stays, channels, tasks, meta).validate()
 
 # %% ../../nbs/sources/join.ipynb #cell-017
+def _other_words(cohorts: Sequence[Cohort], renamed: Sequence[dict]) -> dict[str, list[str]]:
+    "The definitions of the tasks that are one rule in several words, by their name in the union."
+    found = {}
+    for cohort, called in zip(cohorts, renamed):
+        for task in cohort.tasks:
+            of_task = found.setdefault(called.get(task.name, task.name), [])
+            texts = (cohort.meta.get('definitions') or {}).get(task.name) or [task.definition]
+            of_task += [text for text in texts if text and text not in of_task]
+    return {name: texts for name, texts in found.items() if len(texts) > 1}
+
+
 def _notes(
     cohorts: Sequence[Cohort], names: Sequence[str], channels: Sequence[Channel], renamed: Sequence[dict]
 ) -> list[str]:

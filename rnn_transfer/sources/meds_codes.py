@@ -101,6 +101,7 @@ class CodeRule(NamedTuple):
     offset: float = 0.0  # as above
     categories: dict[str, int] | None = None  # {text in small letters: position in the channel's values}
     units: tuple[str, ...] = ()  # that the cleaning rules of MIMIC read; empty: any
+    states_unit: bool = False  # its row of a CSV file has a unit
 
 # %% ../../nbs/sources/meds_codes.ipynb #94b9c0cc
 _PRESSURE, _PER_MINUTE = ('mmHg',), ('beats/min',)  # bpm and insp/min are spellings of the latter
@@ -145,7 +146,7 @@ def _read_rule(rule: ChannelRule, place: str) -> CodeRule:
         factor, offset, _ = find_conversion(rule.unit or channel.unit, channel.unit, channel.name)
     except BadInput as e:
         raise BadInput(f'{place}: {rule.name}: {e}') from None
-    return CodeRule(rule.name, index, factor=factor, offset=offset)
+    return CodeRule(rule.name, index, factor=factor, offset=offset, states_unit=bool(rule.unit))
 
 
 def read_code_rules(
@@ -208,17 +209,31 @@ def match_codes_to_rules(
     return {code: i for code, i in found.items() if i is not None}
 
 # %% ../../nbs/sources/meds_codes.ipynb #69ad4aed
-def _in_own_unit(code: str, rule: CodeRule) -> CodeRule | None:
-    "The rule of a CSV file in the unit that its star stands for, if in one; None where that has no conversion."
+def _ends_in_unit(code: str, rule: CodeRule) -> bool:
+    "Whether a code that a row of a CSV file fits may end in a unit."
+    _, slashes, unit = code.rpartition('//')
+    is_number = rule.itemid is None and not BENCHMARK_CHANNELS[rule.channel].values
+    return bool(is_number and slashes and is_known_unit(unit))
+
+
+def _in_unit_of_code(code: str, rule: CodeRule) -> CodeRule | None:
+    "The rule of a CSV file in the unit that a code ends in; None where that has no conversion."
     unit, channel = code.rpartition('//')[2], BENCHMARK_CHANNELS[rule.channel]
-    is_open = rule.itemid is None and not channel.values and rule.pattern.endswith('*')
-    if not is_open or not is_known_unit(unit):
-        return rule
     try:
         factor, offset, _ = find_conversion(unit, channel.unit, channel.name)
     except BadInput:
-        return rule if len(unit) == 1 else None  # a digit or a letter need not be a unit
+        return None
     return rule._replace(factor=factor, offset=offset)
+
+
+def _in_own_unit(code: str, rule: CodeRule) -> CodeRule | None:
+    "The rule of a code in the unit that is meant, its own or that of the file; None for a unit without a conversion."
+    is_open = rule.pattern.endswith('*')
+    if not (is_open or not rule.states_unit) or not _ends_in_unit(code, rule):
+        return rule
+    # a digit or a letter need not be a unit, and the last word of a code that is written out need not be one
+    need_not = len(code.rpartition('//')[2]) == 1 or not is_open
+    return _in_unit_of_code(code, rule) or (rule if need_not else None)
 
 
 def _read_unit(code: str, rule: CodeRule) -> str | None:
@@ -286,20 +301,30 @@ def unit_losses(
     return losses
 
 # %% ../../nbs/sources/meds_codes.ipynb #ff4b5ba1
+def _differs_from_code(code: str, rule: CodeRule) -> bool:
+    "Whether a row that names one code, with a unit, states another unit than the code ends in."
+    if '*' in rule.pattern or not rule.states_unit or not _ends_in_unit(code, rule):
+        return False
+    own = _in_unit_of_code(code, rule)
+    return own is not None and (own.factor, own.offset) != (rule.factor, rule.offset)
+
+
 def converted_code_losses(
     con: duckdb.DuckDBPyConnection,  # with `code_counts`, and the tables of `load_codes`
     rules: list[CodeRule],  # that `load_codes` read
 ) -> list[Loss]:  # only what occurred
-    "Count the rows of each channel that were converted from the unit of their code, and not that of the file."
+    "Count the rows of each channel whose code ends in another unit than its row of the file states, or stands for."
     read = con.execute('SELECT * FROM codes JOIN code_counts USING (code) ORDER BY channel, n DESC, code').df()
     of_file = pd.DataFrame([(rules[i].factor, rules[i].offset) for i in read['rule']], columns=['factor', 'offset'])
-    read['is_other'] = (read[['factor', 'offset']] != of_file).any(axis=1)
+    read['of code'] = (read[['factor', 'offset']] != of_file).any(axis=1)
+    read['of file'] = [_differs_from_code(code, rules[i]) for code, i in zip(read['code'], read['rule'])]
     losses = []
     for channel, of_channel in read.groupby('channel'):
-        other = of_channel[of_channel['is_other']]
-        reason = f'{BENCHMARK_CHANNELS[channel].name}: in the unit of the code, not of the file: '
-        reason += shorten_list((code[:40] for code in other['code']), 3)
-        losses.append(Loss(reason, int(other['n'].sum()), int(of_channel['n'].sum()), 'rows', 'converted'))
+        for name, words in ('of code', 'of the code, not of the file'), ('of file', 'of the file, not of the code'):
+            other = of_channel[of_channel[name]]
+            listed = shorten_list((code[:40] for code in other['code']), 3)
+            reason = f'{BENCHMARK_CHANNELS[channel].name}: in the unit {words}: {listed}'
+            losses.append(Loss(reason, int(other['n'].sum()), int(of_channel['n'].sum()), 'rows', 'converted'))
     return [loss for loss in losses if loss.n]
 
 # %% ../../nbs/sources/meds_codes.ipynb #cell-025

@@ -90,7 +90,8 @@ def _looked_up_sql(rules: list[CodeRule]) -> str:
             pairs = ' '.join(
                 "WHEN '" + text.replace("'", "''") + f"' THEN {position}" for text, position in rule.categories.items()
             )
-            cases.append(f'WHEN {i} THEN CASE lower(trim(coalesce(text_value, number_text))) {pairs} END')
+            found = ', '.join(f'CASE lower(trim({column})) {pairs} END' for column in ('text_value', 'number_text'))
+            cases.append(f'WHEN {i} THEN coalesce({found})')
     return f'CASE rule {" ".join(cases)} END' if cases else 'NULL::INTEGER'
 
 
@@ -162,7 +163,7 @@ def meds_extractor(
 
     def extract(con, path, corrected, allow_loss, release: Release) -> Extraction:
         check_losses(losses, path, allow_loss)
-        more = make_small_tables(con, path, has_given_stays)
+        more = make_small_tables(con, path, has_given_stays, is_mimic=rules[0].itemid is not None)
         check_losses(losses + more, path, allow_loss)
         flow = select_step_by_step(con, path, release)
         more += keep_diagnoses(con, 'ICD_CODE')

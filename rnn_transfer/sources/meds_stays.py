@@ -18,7 +18,7 @@ from ..frames.files import read_table
 from .duckdb_tables import fetch_value, one_line_duckdb_errors
 from .meds_files import MedsFiles, scan_shards
 from .mimic_releases import Release
-from ..utilities.errors import BadInput
+from ..utilities.errors import BadInput, shorten_list
 
 # %% ../../nbs/sources/meds_stays.ipynb #cell-007
 _MARKS = dict(
@@ -127,7 +127,21 @@ def _check_room(largest: int, most: int, where: str, fix: str) -> None:
         raise BadInput(f'{where}: above 9,000,000,000,000,000, or more than 999 stays; {fix}')
 
 
-def _make_stays(con: duckdb.DuckDBPyConnection) -> list[Loss]:
+def _forget_other_words(con: duckdb.DuckDBPyConnection) -> list[Loss]:
+    "Take from `spans` what follows ICU_DISCHARGE and names no unit of an admission, such as where patients went."
+    con.execute('CREATE TABLE units AS SELECT DISTINCT first_unit AS unit FROM spans WHERE first_unit IS NOT NULL')
+    is_other = 'first_unit IS NOT NULL AND last_unit IS NOT NULL AND last_unit NOT IN (SELECT unit FROM units)'
+    words = con.execute(
+        f'SELECT last_unit, count(*) FROM spans WHERE {is_other} GROUP BY 1 ORDER BY 2 DESC, 1'
+    ).fetchall()
+    con.execute(f'UPDATE spans SET last_unit = NULL WHERE {is_other}')
+    listed = shorten_list((f'ICU_DISCHARGE//{word[:40]}' for word, _ in words), 3)
+    reason = f'ICU: {listed} names no unit of an ICU_ADMISSION; read as no transfer'
+    n = sum(n for _, n in words)
+    return [Loss(reason, n, fetch_value(con, 'SELECT count(*) FROM spans'), 'stays', 'imputed')] if n else []
+
+
+def _make_stays(con: duckdb.DuckDBPyConnection, is_mimic: bool) -> list[Loss]:
     "The table `spans`: subject_id, stay_id, a, b and both units, from codes."
     con.execute(f'CREATE TABLE pairs AS {_paired_sql("icu_in", "icu_out")}')
     largest = fetch_value(con, 'SELECT coalesce(max(abs(subject_id)), 0) FROM pairs')
@@ -138,18 +152,24 @@ def _make_stays(con: duckdb.DuckDBPyConnection) -> list[Loss]:
         SELECT subject_id, 1000 * subject_id + row_number() OVER (PARTITION BY subject_id ORDER BY a, b) AS stay_id,
             a, b, {first} AS first_unit, {last} AS last_unit
         FROM pairs""")
-    return _pair_losses(con, 'pairs', 'ICU:', 'icu_in', 'icu_out')
+    losses = [] if is_mimic else _forget_other_words(con)
+    return losses + _pair_losses(con, 'pairs', 'ICU:', 'icu_in', 'icu_out')
 
 # %% ../../nbs/sources/meds_stays.ipynb #cell-015
-def _make_admissions(con: duckdb.DuckDBPyConnection) -> list[Loss]:
+_BY_DAY = """death::TIME IN (TIME '00:00:00', TIME '23:59:59') AND death::DATE BETWEEN a::DATE AND b::DATE
+    OR b::TIME = TIME '00:00:00' AND death::DATE = b::DATE"""  # where death or discharge is a day without a time
+
+
+def _make_admissions(con: duckdb.DuckDBPyConnection, is_mimic: bool) -> list[Loss]:
     "The table `admissions`; where there are none, one for each stay."
     has_admissions = fetch_value(con, "SELECT count(*) FROM marks WHERE kind = 'in_'")
     spans = _paired_sql('in_', 'out') if has_admissions else 'SELECT subject_id, a, b FROM spans'
+    death = 'death' if is_mimic else f'CASE WHEN {_BY_DAY} THEN least(greatest(death, a), b) ELSE death END'
     con.execute(f"""CREATE TABLE admissions AS
         WITH pairs AS ({spans}),
             deaths AS (SELECT subject_id, min(time) AS death FROM marks WHERE kind = 'death' GROUP BY 1)
         SELECT subject_id AS SUBJECT_ID, row_number() OVER (ORDER BY subject_id, a, b) AS HADM_ID,
-            a AS ADMITTIME, b AS DISCHTIME, death AS DEATHTIME
+            a AS ADMITTIME, b AS DISCHTIME, {death} AS DEATHTIME
         FROM pairs LEFT JOIN deaths USING (subject_id)""")
     return _pair_losses(con, 'admissions', 'hospital:', 'in_', 'out') if has_admissions else []
 
@@ -165,9 +185,9 @@ _SPANNING = """UPDATE icustays SET HADM_ID = NULL WHERE ICUSTAY_ID IN (
     FROM icustays s JOIN admissions first USING (SUBJECT_ID) JOIN admissions later USING (SUBJECT_ID)
     WHERE first.DISCHTIME < later.ADMITTIME AND INTIME < first.DISCHTIME AND OUTTIME > later.ADMITTIME)"""
 _PATIENTS = """CREATE TABLE patients AS
-    SELECT subject_id AS SUBJECT_ID, min(time) FILTER (kind = 'birth') AS BIRTH,
-        date_trunc('day', min(time) FILTER (kind = 'death'))::TIMESTAMP AS DOD
+    SELECT subject_id AS SUBJECT_ID, min(time) FILTER (kind = 'birth') AS BIRTH, {day_of_death} AS DOD
     FROM marks GROUP BY 1"""
+_DAY_OF_DEATH = "date_trunc('day', min(time) FILTER (kind = 'death'))::TIMESTAMP"
 
 # %% ../../nbs/sources/meds_stays.ipynb #cell-017
 _DIAGNOSES = f"""CREATE TABLE diagnoses_icd AS
@@ -176,6 +196,10 @@ _DIAGNOSES = f"""CREATE TABLE diagnoses_icd AS
     FROM (FROM marks WHERE kind = 'diagnosis') d
     JOIN admissions h ON d.subject_id = h.SUBJECT_ID AND d.time BETWEEN ADMITTIME AND DISCHTIME
     QUALIFY row_number() OVER (PARTITION BY d.subject_id, d.time, code ORDER BY ADMITTIME, HADM_ID) = 1"""
+_NEAR_DIAGNOSES = """SELECT count(*) FROM (FROM marks WHERE kind = 'diagnosis') d
+    WHERE NOT EXISTS (FROM admissions h WHERE d.subject_id = h.SUBJECT_ID AND d.time BETWEEN ADMITTIME AND DISCHTIME)
+        AND EXISTS (FROM admissions h WHERE d.subject_id = h.SUBJECT_ID
+            AND d.time BETWEEN ADMITTIME - INTERVAL 1 DAY AND DISCHTIME + INTERVAL 30 DAY)"""
 _DICTIONARY = """CREATE TABLE d_icd_diagnoses AS
     SELECT DISTINCT ICD_CODE, ICD_VERSION, '' AS SHORT_TITLE, '' AS LONG_TITLE FROM diagnoses_icd"""
 
@@ -193,15 +217,18 @@ def _link_losses(con: duckdb.DuckDBPyConnection, spanning: int) -> list[Loss]:
         con, 'SELECT count(*) FROM icustays LEFT JOIN patients USING (SUBJECT_ID) WHERE BIRTH IS NULL'
     )
     n_codes = fetch_value(con, "SELECT count(*) FROM marks WHERE kind = 'diagnosis'")
-    outside = n_codes - fetch_value(con, 'SELECT count(*) FROM diagnoses_icd')
+    near = fetch_value(con, _NEAR_DIAGNOSES)
+    elsewhere = n_codes - fetch_value(con, 'SELECT count(*) FROM diagnoses_icd') - near
     birth = _find_cause(con, ['birth'], 'add MEDS_BIRTH for each subject')
     whole = _find_cause(con, ['in_', 'out'], 'is a shard missing?')
+    by_days = 'diagnoses up to a day before an admission or 30 days after a discharge'
     lost_end = 'are a discharge and the next admission to the ICU missing?'
     losses = [
         Loss('ICU stays outside of every hospital admission', homeless, n, 'stays', 'dropped', RECORD_LIMIT, whole),
         Loss('ICU stays over two hospital admissions', spanning, n, 'stays', 'dropped', RECORD_LIMIT, lost_end),
         Loss('ICU stays of subjects without MEDS_BIRTH', ageless, n, 'stays', 'dropped', RECORD_LIMIT, birth),
-        Loss('diagnoses outside of every admission', outside, n_codes, 'diagnoses', 'dropped', DIAGNOSIS_LIMIT),
+        Loss(by_days, near, n_codes, 'diagnoses', 'dropped', DIAGNOSIS_LIMIT, 'date them within their admission'),
+        Loss('diagnoses outside of every admission', elsewhere, n_codes, 'diagnoses'),
     ]
     return [loss for loss in losses if loss.n]
 
@@ -210,11 +237,13 @@ def make_small_tables(
     con: duckdb.DuckDBPyConnection,  # of `collect_marks`, with `spans` if stays were given; receives MIMIC's tables
     place: str | Path,  # of the dataset, for the message
     given: bool = False,  # `spans` is there, of `load_given_stays`
+    is_mimic: bool = False,  # deaths are compared by the day, as MIMIC's, and all units are those of stays
 ) -> list[Loss]:  # only what occurred; BadInput where there is no stay
     "Make stays, admissions, patients and diagnoses in the form of MIMIC."
-    losses = [] if given else _make_stays(con)
-    losses += _make_admissions(con)
-    for sql in (_ICUSTAYS, _PATIENTS, _DIAGNOSES, _DICTIONARY):
+    losses = [] if given else _make_stays(con, is_mimic)
+    losses += _make_admissions(con, is_mimic)
+    patients = _PATIENTS.format(day_of_death=_DAY_OF_DEATH if is_mimic else 'NULL::TIMESTAMP')
+    for sql in (_ICUSTAYS, patients, _DIAGNOSES, _DICTIONARY):
         con.execute(sql)
     if not fetch_value(con, 'SELECT count(*) FROM icustays'):
         fix = 'give a table with subject_id, intime and outtime: --stays FILE'
@@ -239,18 +268,19 @@ _ISO = 'write YYYY-MM-DD HH:MM:SS'
 
 
 def _read_stay_times(column: pd.Series, place: str, has_zone: bool) -> pd.Series:
-    "Times in UTC, or without a zone; BadInput for a text that is none or a day, and for zones unlike the data's."
+    "Times in UTC, or NaT where empty; BadInput for a text that is none or a day, and for zones unlike the data's."
     texts = column.astype('string')
     is_day = texts.str.fullmatch(r'\s*\d{4}-?\d\d-?\d\d\s*', na=False)
     if is_day.any() and column.dtype.kind != 'M':  # a column of times may well hold midnights alone
         raise BadInput(f'{place}: row {int(is_day.to_numpy().argmax()) + 1}: a day without a time; {_ISO}')
-    has_offset = texts.str.contains(r'(?:Z|[+-]\d\d:?\d\d)$', na=False)
+    has_offset = texts.str.contains(r'(?:Z|[+-]\d\d:?\d\d)$', na=has_zone)
     if (has_offset != has_zone).any():
         words = ('no time zone', 'have one') if has_zone else ('a time zone', 'have none')
         raise BadInput(f'{place}: {words[0]}, and the times of the data {words[1]}; write both alike')
     times = pd.to_datetime(texts, errors='coerce', format='ISO8601', utc=True)
-    if times.isna().any():
-        raise BadInput(f'{place}: row {int(times.isna().to_numpy().argmax()) + 1}: no time; {_ISO}')
+    is_none = times.isna() & texts.notna()
+    if is_none.any():
+        raise BadInput(f'{place}: row {int(is_none.to_numpy().argmax()) + 1}: no time; {_ISO}')
     return times.dt.tz_localize(None).astype('datetime64[us]')
 
 
@@ -291,7 +321,7 @@ def load_given_stays(
     con: duckdb.DuckDBPyConnection,  # of `duckdb_session`; receives `spans`
     path: str | Path | pd.DataFrame,  # Parquet or CSV file, or a frame: subject_id, intime, outtime, perhaps stay_id
     has_zone: bool = False,  # of `MedsFiles`
-) -> list[Loss]:  # at most one, of repeated rows; BadInput names the column and the row
+) -> list[Loss]:  # only what occurred; BadInput names the column and the row
     "Read a table of ICU stays."
     frame, name = read_table(path, 'stays')
     _check_stays(frame, name)
@@ -300,12 +330,17 @@ def load_given_stays(
         raise BadInput(f'{name}: row {int((b < a).to_numpy().argmax()) + 1}: outtime is before intime')
     identifiers = frame[[column for column in ('subject_id', 'stay_id') if column in frame]].astype('int64')
     spans = identifiers.assign(a=a, b=b).reset_index(drop=True)  # by their row
-    is_again = spans.duplicated()
-    spans = spans[~is_again].sort_values(['subject_id', 'a'], kind='stable')
+    is_endless, is_again = spans[['a', 'b']].isna().any(axis=1), spans.duplicated()
+    spans = spans[~is_endless & ~is_again].sort_values(['subject_id', 'a'], kind='stable')
     _check_overlaps(spans, name)
     con.register('span_frame', _number_stays(spans, name)[['subject_id', 'stay_id', 'a', 'b']])
     units = 'NULL::VARCHAR AS first_unit, NULL::VARCHAR AS last_unit'
     con.execute(f'CREATE TABLE spans AS SELECT *, {units} FROM span_frame')
     con.unregister('span_frame')
-    reason, n_again = f'{Path(name).name}: stays that repeat an earlier row', int(is_again.sum())
-    return [Loss(reason, n_again, len(frame), 'stays', 'merged')] if n_again else []
+    n, n_endless, n_again = len(frame), int(is_endless.sum()), int((is_again & ~is_endless).sum())
+    fix = 'fill the column, or leave out stays that have not ended'
+    losses = [
+        Loss(f'{Path(name).name}: intime or outtime is empty', n_endless, n, 'stays', 'dropped', RECORD_LIMIT, fix),
+        Loss(f'{Path(name).name}: stays that repeat an earlier row', n_again, n, 'stays', 'merged'),
+    ]
+    return [loss for loss in losses if loss.n]

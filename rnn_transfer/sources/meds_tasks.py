@@ -17,7 +17,16 @@ from ..cohorts.channels import Task
 from ..cohorts.losses import ROW_LIMIT, Loss
 from ..cohorts.validation import SITE, STAY_COLUMNS
 from .duckdb_tables import one_line_duckdb_errors, quote_sql
-from .meds_files import check_parquet_columns, read_parquet_columns
+from rnn_transfer.sources.meds_files import (
+    SPLIT_NAMES,
+    TIMES,
+    WHOLE_NUMBERS,
+    check_parquet_columns,
+    has_time_zone,
+    list_parquet_files,
+    read_parquet_columns,
+    utc_time_sql,
+)
 from .mimic3_stays import MORTALITY_TASK, PHENOTYPE_TASKS
 from ..utilities.errors import BadInput
 
@@ -26,17 +35,25 @@ TAKEN_NAMES = {*STAY_COLUMNS, SITE, 'age', MORTALITY_TASK.name}
 TAKEN_NAMES |= {task.name for task in PHENOTYPE_TASKS}
 
 
+def _task_of_file(path: Path, root: Path) -> str:
+    "The name of a file's task: the folders from `root` on, or the file's own where it lies in `root` alone."
+    is_shard = path.stem.isdecimal() or path.stem in SPLIT_NAMES
+    folders = list(path.relative_to(root).parent.parts)
+    while folders and folders[-1] in SPLIT_NAMES:
+        is_shard = bool(folders.pop())
+    if folders:
+        return '/'.join(folders)
+    return root.resolve().name if is_shard else path.stem
+
+
 def find_label_files(
     path: str | Path,  # a Parquet file, or a folder
 ) -> dict[str, list[Path]]:  # {task: its files}; BadInput where there is none, and for a name that is taken
     "Find the files of each task."
     path = Path(path).expanduser()
-    if path.is_file():
-        found = {path.stem: [path]}
-    else:
-        parts = sorted(path.iterdir()) if path.is_dir() else []
-        found = {p.stem: [p] for p in parts if p.is_file() and p.suffix == '.parquet'}
-        found |= {p.name: files for p in parts if p.is_dir() and (files := sorted(p.rglob('*.parquet')))}
+    found = {path.stem: [path]} if path.is_file() else {}
+    for file in list_parquet_files(path) if path.is_dir() else ():
+        found.setdefault(_task_of_file(file, path), []).append(file)
     if not found:
         raise BadInput(f'{path}: no Parquet file with labels; expected FILE.parquet, or a folder of tasks')
     for name in found:
@@ -46,26 +63,30 @@ def find_label_files(
 
 # %% ../../nbs/sources/meds_tasks.ipynb #cell-008
 _NEEDED = dict(
-    subject_id=(r'U?(TINYINT|SMALLINT|INTEGER|BIGINT)', 'whole numbers (int64)'),
-    prediction_time=(r'TIMESTAMP(_S|_MS|_NS)?|TIMESTAMP WITH TIME ZONE', 'times with hour and minute (timestamp[us])'),
-    boolean_value=('BOOLEAN', 'true or false (bool)'),
+    subject_id=WHOLE_NUMBERS,
+    prediction_time=TIMES,
+    boolean_value=('BOOLEAN|"NULL"', 'true or false (bool)'),
 )
+
+
+def _select_labels(con: duckdb.DuckDBPyConnection, path: Path, has_zone: bool) -> str:
+    "SQL: the labels of a file; BadInput for its columns."
+    columns = read_parquet_columns(con, path)
+    check_parquet_columns(columns, path, _NEEDED)
+    kind = columns['prediction_time']
+    if has_time_zone(kind) not in (has_zone, None):
+        words = 'no time zone, and the data have one' if has_zone else 'a time zone, and the data have none'
+        raise BadInput(f'{path}: column prediction_time has {words}; write both alike')
+    return f"""SELECT subject_id::BIGINT AS subject_id, boolean_value::BOOLEAN AS label,
+            {utc_time_sql('prediction_time', kind)} AS t
+        FROM read_parquet({quote_sql(path)})"""
 
 
 def _read_labels(con: duckdb.DuckDBPyConnection, files: list[Path], has_zone: bool) -> None:
     "The table `labels` of a task."
-    for path in files:
-        columns = read_parquet_columns(con, path)
-        check_parquet_columns(columns, path, _NEEDED)
-        kind = columns['prediction_time']
-        if (kind == 'TIMESTAMP WITH TIME ZONE') != has_zone:
-            words = 'no time zone, and the data have one' if has_zone else 'a time zone, and the data have none'
-            raise BadInput(f'{path}: column prediction_time has {words}; write both alike')
+    rows = ' UNION ALL '.join(_select_labels(con, path, has_zone) for path in files)
     with one_line_duckdb_errors(files[0]):
-        con.execute(f"""CREATE OR REPLACE TABLE labels AS
-            SELECT subject_id::BIGINT AS subject_id, boolean_value AS label, row_number() OVER () AS i,
-                CASE WHEN isfinite(prediction_time) THEN make_timestamp(epoch_us(prediction_time)) END AS t
-            FROM read_parquet([{', '.join(map(quote_sql, files))}])""")
+        con.execute(f'CREATE OR REPLACE TABLE labels AS SELECT *, row_number() OVER () AS i FROM ({rows})')
 
 
 _PLACED = """CREATE OR REPLACE TABLE placed AS

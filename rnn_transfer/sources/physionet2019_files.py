@@ -93,13 +93,16 @@ def _count_other(place: Path, member: Member, opened: set, counts: Counter):
     "Count a file that is no stay; an archive that is read by itself does not count."
     if is_hidden_file(member.name) or place / member.name in opened:
         return
-    if _ARCHIVE.fullmatch(member.name):
+    if _PACKED_STAY.fullmatch(member.name):
+        counts['stays packed one by one'] += 1
+    elif _ARCHIVE.fullmatch(member.name):
         counts[f'archive not read {member.name[-60:]}'] += 1
     else:
         counts['files that are no stays'] += 1
 
 
 _ARCHIVE = re.compile(r'.*\.(zip|tgz|txz|tar(\.(gz|xz|bz2))?)', re.I | re.S)  # and no table such as labevents.csv.gz
+_PACKED_STAY = re.compile(r'(?:.*/)?p?[0-9]{1,9}\.psv\.(gz|zip|bz2|xz)', re.I | re.S)
 
 # %% ../../nbs/sources/physionet2019_files.ipynb #cell-017
 def _stays_of(place: Path, opened: set, seen: dict, counts: Counter) -> Iterator[tuple[int, str, bytes]]:
@@ -129,6 +132,7 @@ def _raise_for_no_stay(path: Path, counts: Counter) -> None:
     "BadInput that names another database, archives inside, or where to download the stays."
     has_archive = any(name.startswith('archive not read ') for name in counts)
     inside = '; it holds archives: unpack them first, one level deep' if has_archive else ''
+    inside = '; its stays are packed one by one: unpack them' if counts['stays packed one by one'] else inside
     download = 'download training_setA and training_setB from physionet.org/content/challenge-2019'
     fix = recognize_folder(path, 'PhysioNet 2019')
     fix = f'; {fix}' if fix else f'{inside}; {download}'

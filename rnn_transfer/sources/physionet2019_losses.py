@@ -26,7 +26,8 @@ def hospital_losses(
     "Files that gave no stay, or not their own."
     n_again, n_no_file = counts['stays that repeat an earlier number'], counts['stays that are no file']
     n_differ, n_empty = counts['stays that differ from an earlier one'], counts['files without a row']
-    n, n_other = counts['files with a row'] + n_empty + n_again + n_no_file, counts['files that are no stays']
+    n_packed, n_other = counts['stays packed one by one'], counts['files that are no stays']
+    n = counts['files with a row'] + n_empty + n_again + n_no_file + n_packed
     limited = dict(unit='stays', limit=RECORD_LIMIT, fix='download the set again')
     unknown = {name: k for name, k in counts.items() if name.startswith('unknown column ')}
     unread = sorted(name.removeprefix('archive not read ') for name in counts if name.startswith('archive not read '))
@@ -34,6 +35,7 @@ def hospital_losses(
     archives = f'archive not read: {shorten_list(unread, 3)}; {fix}'
     return [
         Loss('no regular file, or a link to nothing', n_no_file, n, **limited),
+        Loss('packed one by one, such as p000001.psv.gz', n_packed, n, **limited | dict(fix='unpack these files')),
         Loss('file without a row', n_empty, n, **limited),
         Loss('differs from an earlier file of its number', n_differ, n, **limited),
         Loss('same as an earlier file of its number', n_again - n_differ, n, 'stays', 'merged'),
