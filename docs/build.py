@@ -52,7 +52,7 @@ MENU = [
             for name in (
                 *("channels", "descriptors", "validation", "description", "storage", "fingerprint"),
                 *("partitions", "label_facts", "summary", "prepared_files"),
-                *("units", "alignment", "sites", "joining"),
+                *("units", "alignment", "sites", "joining", "databases"),
                 *("hourly", "statistics", "normalization", "losses"),
             )
         ],
@@ -83,7 +83,7 @@ MENU = [
         [
             f"learning/{name}.ipynb"
             for name in (
-                *("systems", "splits", "training", "networks", "autoencoder", "fits", "features"),
+                *("systems", "splits", "training", "networks", "heads", "autoencoder", "fits", "features"),
                 *(
                     "l1_logistic",
                     "linear",

@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 import torch
 from in_process import in_this_process
+from scipy.special import expit
 
 from rnn_transfer import pretrain
 from rnn_transfer.cohorts.alignment import describe_alignment
+from rnn_transfer.cohorts.channels import Task
 from rnn_transfer.cohorts.normalization import Normalizer
 from rnn_transfer.cohorts.sites import check_roles, used_in_pretraining
 from rnn_transfer.data import Cohort, run_data
+from rnn_transfer.evaluation.captions import run_info
 from rnn_transfer.evaluation.scoring import evaluate_run
 from rnn_transfer.experiment.commands import _drop_only, rnn_transfer_paper
 from rnn_transfer.experiment.each_site import leave_one_site_out
@@ -25,8 +28,8 @@ from rnn_transfer.learning.fits import labelled_rows
 from rnn_transfer.learning.splits import count_prevalences, draw_splits, remove_leakage
 from rnn_transfer.learning.systems import ABLATION_NETWORKS
 from rnn_transfer.learning.training import TrainSettings
-from rnn_transfer.learning.zero_shot import fit_correction
-from rnn_transfer.model import init_network, load_checkpoint, run_model, save_checkpoint
+from rnn_transfer.learning.zero_shot import fit_correction, network_logits
+from rnn_transfer.model import init_network, load_checkpoint, read_checkpoint, run_model, save_checkpoint
 from rnn_transfer.pretrain import adopt_network, run_pretrain
 from rnn_transfer.testing import toy_cohort
 from rnn_transfer.transfer import run_transfer
@@ -319,6 +322,32 @@ def given(tmp_path):
     return save_checkpoint(
         init_network(len(grid.columns), 6, 2, seed=9), tmp_path / 'given' / 'net.safetensors', **meta
     )
+
+
+def test_an_output_of_a_given_network_is_found_by_its_definition(tmp_path, given):
+    "Two rules of one name: the output of the cohort's own rule is read, under whatever name."
+    cohort = two_sites()
+    tasks = [Task(t.name, t.kind, f'{t.name} in the first 24 h') for t in cohort.tasks]
+    meta = read_checkpoint(given).description
+    meta = {key: meta[key] for key in ('columns', 'channels', 'hours', 'masks', 'short', 'scale')}
+    names = ['Phenotype A', 'Phenotype A (south)', 'Phenotype B']
+    rules = [['another rule'], ['Phenotype A in the first 48 h'], ['a third one']]
+    meta |= dict(tasks=names, definitions=dict(zip(names, rules)))
+    net = init_network(len(meta['columns']), 6, 3, seed=9)
+    path = save_checkpoint(net, tmp_path / 'two' / 'net.safetensors', **meta)
+    run = tmp_path / 'run'
+    own = Cohort(cohort.events, cohort.stays, cohort.channels, tasks)
+    data = run_data(own, run, transfer_sites=['B'], pretrained=path)
+    run_model(run, [6])
+    manifest = adopt_network(run, path, same_tasks=True)
+    assert manifest['outputs'] == {'Phenotype A': 'Phenotype A (south)', 'Phenotype B': 'Phenotype B'}
+    assert 'Phenotype B: the network has learned another rule of this name: a third one.' in manifest['output_notes']
+    run_transfer(run, models=['zero-shot'], settings=QUICK)
+    found = pd.read_parquet(next(run.rglob('predictions.parquet'))).query("task == 'Phenotype A'").set_index('stay_id')
+    logits = pd.DataFrame(network_logits(load_checkpoint(path, columns=data.columns), data), data.stays['stay_id'])
+    np.testing.assert_allclose(found['p'], expit(logits.loc[found.index, 1]), rtol=1e-5)
+    assert not np.allclose(found['p'], expit(logits.loc[found.index, 0]), rtol=1e-3)
+    assert "is the output 'Phenotype A (south)' of the network" in run_info(run, data)['roles']
 
 
 @pytest.mark.parametrize('same_tasks', [False, True])

@@ -15,7 +15,7 @@ import pandas as pd
 
 # %% ../../nbs/sources/join.ipynb #cell-003
 from ..cohorts.channels import Channel, Task
-from ..cohorts.databases import Database, list_databases, list_members
+from ..cohorts.databases import Database, list_databases, member_metadata
 from ..cohorts.descriptors import descriptors_of
 from ..cohorts.joining import JoinedTasks, join_channels, join_sites, join_tasks, number_apart
 from ..cohorts.validation import SITE
@@ -143,7 +143,7 @@ def _raise_for_repeated(metas: Sequence[dict], names: Sequence[str]) -> None:
     "BadInput for one cohort under two names."
     owners = {}
     for name, meta in zip(names, metas):
-        for fingerprint in dict.fromkeys(m['fingerprint'] for m in list_members(meta) if m.get('fingerprint')):
+        for fingerprint in dict.fromkeys(m['fingerprint'] for m in member_metadata(meta) if m.get('fingerprint')):
             if fingerprint in owners:
                 shared = f'{owners[fingerprint]} and {name} have a cohort in common (fingerprint {fingerprint[:12]})'
                 raise BadInput(f'{shared}; its patients would count twice: name it once')
@@ -165,7 +165,7 @@ def _shared_patients(metas: Sequence[dict], names: Sequence[str]) -> list[str]:
     lines = [
         f'{db.name} is in {" and in ".join(named)}: a patient of both counts twice, and may be trained on and tested'
         for db, named in found.items()
-        if len(named) > 1 and any(len(list_members(meta)) > 1 for meta in metas)
+        if len(named) > 1 and any(len(member_metadata(meta)) > 1 for meta in metas)
     ]
     of_one = {db: named for db, named in found.items() if db.in_boston}
     if len(of_one) < 2 or len({name for named in of_one.values() for name in named}) < 2:

@@ -106,13 +106,13 @@ class MedsFiles:
 
 # %% ../../nbs/sources/meds_files.ipynb #cell-013
 def list_parquet_files(
-    folder: Path,
+    folder: Path,  # any folder
 ) -> list[Path]:  # in order; those of the folders below too
     "List the Parquet files of a folder, without what a dot or an underscore hides."
     found = (path.relative_to(folder) for path in folder.rglob('*.parquet') if path.is_file())
     return sorted(folder / path for path in found if not any(part.startswith(('.', '_')) for part in path.parts))
 
-
+# %% ../../nbs/sources/meds_files.ipynb #c298a4e7
 def _list_shards(folder: Path) -> list[Path]:
     "Parquet files of a dataset, in order; BadInput where there is none."
     if folder.is_file():

@@ -203,7 +203,7 @@ _NEAR_DIAGNOSES = """SELECT count(*) FROM (FROM marks WHERE kind = 'diagnosis') 
 _DICTIONARY = """CREATE TABLE d_icd_diagnoses AS
     SELECT DISTINCT ICD_CODE, ICD_VERSION, '' AS SHORT_TITLE, '' AS LONG_TITLE FROM diagnoses_icd"""
 
-
+# %% ../../nbs/sources/meds_stays.ipynb #dea21e13
 def _leave_out_spanning(con: duckdb.DuckDBPyConnection) -> int:
     "Take stays out of their admission that reach from one into a later one; how many."
     return con.execute(_SPANNING).fetchall()[0][0]
