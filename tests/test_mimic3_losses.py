@@ -204,3 +204,37 @@ def test_tables_given_twice_count_once(hospital, right, tmp_path):
 def test_good_tables_lose_nothing_above_a_limit(right):
     losses = read_losses(right.meta)
     assert not any(loss.is_too_large for loss in losses)
+
+
+@pytest.mark.parametrize('column, other', [('HADM_ID', ''), ('HADM_ID', '987654'), ('ICUSTAY_ID', '987654')])
+def test_rows_without_their_admission_or_stay_are_counted(hospital, right, tmp_path, column, other):
+    "The benchmark drops them without a word; an export that lacks the column for some stays looks whole."
+    stay = right.stays.iloc[0]
+    subject = str(stay['subject_id'])
+
+    def change(name, d):
+        is_theirs = d['SUBJECT_ID'].astype(str).str.removesuffix('.0') == subject
+        d.loc[is_theirs, column] = other
+        return name, d
+
+    tables = rewrite(hospital, tmp_path / 'raw', change, only=['CHARTEVENTS'])
+    made = build(tables, hospital)
+    [loss] = [loss for loss in read_losses(made.meta) if loss.reason.startswith('CHARTEVENTS.csv: within a stay')]
+    rows = pd.read_csv(hospital / 'CHARTEVENTS.csv', dtype=str)
+    ours = right.stays[right.stays['subject_id'] == stay['subject_id']]
+    icu = pd.read_csv(hospital / 'ICUSTAYS.csv', parse_dates=['INTIME', 'OUTTIME']).set_index('ICUSTAY_ID')
+    times = pd.to_datetime(rows.loc[rows['SUBJECT_ID'] == subject, 'CHARTTIME'])
+    spans = icu.loc[ours['stay_id'], ['INTIME', 'OUTTIME']].itertuples(index=False)
+    assert loss.n == sum(times.between(start, end).sum() for start, end in spans) > 0
+    lost = set(right.events['stay_id']) - set(made.events['stay_id'])
+    assert lost <= set(ours['stay_id'])
+
+
+def test_an_export_without_admissions_stops_the_command(hospital, tmp_path):
+    def change(name, d):
+        d.loc[d.index % 3 == 0, 'HADM_ID'] = ''
+        return name, d
+
+    tables = rewrite(hospital, tmp_path / 'raw', change, only=['CHARTEVENTS'])
+    with pytest.raises(BadInput, match='CHARTEVENTS.csv: within a stay by SUBJECT_ID and CHARTTIME, but HADM_ID or'):
+        build(tables, hospital)

@@ -64,10 +64,10 @@ _VALUE = "CASE WHEN coalesce(text_value, '___') = '___' THEN number_text ELSE te
 
 def mimic_rows_sql(
     files: MedsFiles,  # of `find_meds_files`
-) -> str:  # columns SUBJECT_ID, stay_id, t, time_text, itemid, channel, label, v, missing, unit, error
+) -> str:  # columns SUBJECT_ID, stay_id, t, time_text, itemid, channel, label, v, missing, unit, error, stray
     "SQL over `codes` and `stays`: rows as `mapped_rows_sql` has them."
     return f"""SELECT SUBJECT_ID, stay_id, time AS t, '' AS time_text, itemid, channel, label,
-            {charted_text_sql()} AS v, {is_missing_value_sql('VALUE')} AS missing, unit, false AS error
+            {charted_text_sql()} AS v, {is_missing_value_sql('VALUE')} AS missing, unit, false AS error, false AS stray
         FROM (SELECT *, {_VALUE} AS VALUE FROM ({rows_in_stays_sql(files)}))
         WHERE NOT {is_ambiguous_score_sql()}"""
 

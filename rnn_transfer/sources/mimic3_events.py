@@ -29,11 +29,13 @@ from rnn_transfer.sources.mimic3_corrections import (
 )
 from rnn_transfer.sources.mimic3_losses import (
     HAS_VALUE_SQL,
+    OF_NO_STAY,
     UNREADABLE_VALUE,
     channel_losses,
     chart_time_losses,
     count_lost,
     lost_sql,
+    stray_losses,
 )
 from .mimic3_rules import CHANNEL_INDEX, TEXT_CHANNELS, item_map
 from .mimic3_stays import select_stays
@@ -64,21 +66,23 @@ def mapped_rows_sql(
     corrected: Collection[str] = (),  # names of corrections
     clock: int | None = None,  # of `find_clock`
     release: Release = MIMIC3,  # whose tables the folder has
-) -> str:  # columns SUBJECT_ID, stay_id, t, time_text, itemid, channel, label, v, missing, unit, error
-    "SQL over a table, `items` and `stays`: the rows of mapped items, with the stay each belongs to."
+) -> str:  # columns SUBJECT_ID, stay_id, t, time_text, itemid, channel, label, v, missing, unit, error, stray
+    "SQL over a table, `items` and `stays`: the rows of mapped items, with the stay each belongs to, if by time alone."
     is_chart = name == 'CHARTEVENTS'
     only = dict(ITEMID='SELECT itemid FROM items')
     with_errors = is_chart and 'charting_errors' in corrected
     table = scan_release_table(release, folder, name, ['ERROR'] if with_errors else [], only)
+    of_stay = ' AND (e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID)' if is_chart else ''
+    own = f'coalesce(e.HADM_ID = s.HADM_ID{of_stay}, false)'
     return f'''SELECT
-            s.SUBJECT_ID, s.ICUSTAY_ID AS stay_id, {time_sql('CHARTTIME', clock)} AS t, CHARTTIME AS time_text,
-            i.itemid, i.channel, i.label,
+            s.SUBJECT_ID, s.ICUSTAY_ID AS stay_id, t, CHARTTIME AS time_text, i.itemid, i.channel, i.label,
             VALUE AS v, {is_missing_value_sql('VALUE')} AS missing, lower(coalesce(VALUEUOM, '')) AS unit,
-            {"coalesce(ERROR, '') = '1'" if with_errors else 'false'} AS error
-        FROM {table} e
+            {"coalesce(ERROR, '') = '1'" if with_errors else 'false'} AS error, NOT {own} AS stray
+        FROM (SELECT *, {time_sql('CHARTTIME', clock)} AS t FROM {table}) e
         JOIN items i ON e.ITEMID = i.itemid
-        JOIN stays s ON e.HADM_ID = s.HADM_ID AND e.SUBJECT_ID = s.SUBJECT_ID
-        {'WHERE e.ICUSTAY_ID IS NULL OR e.ICUSTAY_ID = s.ICUSTAY_ID' if is_chart else ''}'''
+        LEFT JOIN (SELECT DISTINCT HADM_ID AS known FROM stays) k ON e.HADM_ID = k.known
+        JOIN stays s ON e.SUBJECT_ID = s.SUBJECT_ID AND ({own}
+            OR (k.known IS NULL OR e.HADM_ID = s.HADM_ID) AND t BETWEEN INTIME AND OUTTIME)'''
 
 # %% ../../nbs/sources/mimic3_events.ipynb #cell-010
 def load_items(
@@ -126,7 +130,7 @@ def events_sql(
     touched = ' + '.join(f'coalesce({TOUCHED_SQL[name]}, false)::INTEGER * {bit}' for name, bit in bits.items())
     removed = sum(bit for name, bit in bits.items() if name in REMOVING)
     x, text = (f'CASE WHEN touched & {removed} = 0 THEN {c} END' if removed else c for c in ('x', 'text'))
-    lost = lost_sql(is_expected_sql())
+    lost = f'CASE WHEN stray THEN {OF_NO_STAY} ELSE {lost_sql(is_expected_sql())} END::TINYINT'
     return f'''SELECT SUBJECT_ID, stay_id, t, channel, {x} AS x, {text} AS text, lost,
             CASE WHEN lost = {UNREADABLE_VALUE} THEN {_RAW} END AS raw{', touched' if bits else ''}
         FROM (
@@ -154,14 +158,15 @@ def _extract_table(
     clock: int | None,
     release: Release,
 ) -> list[Loss]:
-    "Add the events of a table to the table `events`; what it loses by its times."
+    "Add the events of a table to the table `events`; what it loses by its identifiers and times."
     is_first, path = name == 'CHARTEVENTS', find_release_table(release, folder, name)
     before = {} if is_first else count_lost(con)
     sql = events_sql(mapped_rows_sql(folder, name, corrected, clock, release), corrected)
     with one_line_duckdb_errors(path):
         con.execute(f'CREATE TABLE events AS {sql}' if is_first else f'INSERT INTO events {sql}')
+        strays = stray_losses(con, path, sum(before.values()))
         counts = {lost: n - before.get(lost, 0) for lost, n in count_lost(con).items()}
-        return chart_time_losses(con, path, scan_release_table(release, folder, name), counts, clock)
+        return strays + chart_time_losses(con, path, scan_release_table(release, folder, name), counts, clock)
 
 
 def count_event_rows(
@@ -184,7 +189,7 @@ def read_texts_again(
     con.execute(f'''CREATE TABLE again AS
         SELECT
             SUBJECT_ID, stay_id, t, '' AS time_text, itemid, e.channel, label, part[4] AS v, false AS missing,
-            part[2] AS unit, part[3]::BOOLEAN AS error
+            part[2] AS unit, part[3]::BOOLEAN AS error, false AS stray
         FROM (SELECT *, string_split(raw, chr(31)) AS part FROM events WHERE lost = {UNREADABLE_VALUE}) e
         JOIN items ON itemid = part[1]::INTEGER''')
     con.execute(f'DELETE FROM events WHERE lost = {UNREADABLE_VALUE}')
