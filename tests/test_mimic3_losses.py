@@ -236,5 +236,5 @@ def test_an_export_without_admissions_stops_the_command(hospital, tmp_path):
         return name, d
 
     tables = rewrite(hospital, tmp_path / 'raw', change, only=['CHARTEVENTS'])
-    with pytest.raises(BadInput, match='CHARTEVENTS.csv: within a stay by SUBJECT_ID and CHARTTIME, but HADM_ID or'):
+    with pytest.raises(BadInput, match='CHARTEVENTS.csv: within a stay by subject and time, but not by hadm_id'):
         build(tables, hospital)

@@ -80,8 +80,8 @@ def stray_losses(
     if not n:
         return []
     con.execute(f'DELETE FROM events WHERE lost = {OF_NO_STAY}')
-    reason = f'{Path(path).name}: within a stay by SUBJECT_ID and CHARTTIME, but HADM_ID or ICUSTAY_ID is of none'
-    fix = 'fill both columns as in MIMIC'
+    reason = f'{Path(path).name}: within a stay by subject and time, but not by hadm_id and stay_id'
+    fix = 'fill the columns HADM_ID and ICUSTAY_ID (stay_id)'
     return [Loss(reason, n, n_all - n_before, 'rows', 'dropped', CHANNEL_LIMIT, fix)]
 
 # %% ../../nbs/sources/mimic3_losses.ipynb #cell-016
