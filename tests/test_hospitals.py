@@ -16,6 +16,7 @@ from rnn_transfer.cohorts.channels import Task
 from rnn_transfer.cohorts.normalization import Normalizer
 from rnn_transfer.data import Cohort, run_data
 from rnn_transfer.evaluation.components import MIN_DRAWS
+from rnn_transfer.evaluation.hospital_calibration import recalibration_frame
 from rnn_transfer.evaluation.hospital_differences import differences_frame
 from rnn_transfer.evaluation.hospitals import (
     curve_frame,
@@ -23,7 +24,6 @@ from rnn_transfer.evaluation.hospitals import (
     judge_comparison,
     labels_saved_frame,
     read_hospital_rules,
-    recalibration_frame,
     section,
 )
 from rnn_transfer.evaluation.three_sources import difference_interval, system_interval, system_sources

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HospitalRules', 'read_hospital_rules', 'judge_comparison', 'hospital_verdicts', 'curve_frame', 'figure_hospitals',
-           'labels_saved_frame', 'recalibration_frame', 'section']
+           'labels_saved_frame', 'section']
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-002
 import hashlib
@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-004
-from .calibration_lines import CALIBRATION_DEFINITION, calibration_columns
 from .claim_rules import MARGIN
 from .components import MIN_DRAWS, MIN_NETWORKS
 from .controls import shuffled_frame
 from .formats import format_column, format_estimate, format_most_labels, format_percent
+from .hospital_calibration import recalibration_table
 from .hospital_differences import exploratory_difference_table
 from .label_efficiency import format_label_count, label_efficiency_table, label_numbers
 from .layout import ReportTable, Section, compared_pairs, describe_known_system, sort_by_kind
@@ -30,14 +30,14 @@ from .learning_curves import draw_learning_curves
 from .plotting import LineEnd, ReportFigure, add_source_caption, label_ends, new_figure
 from .results import Evaluation
 from .source_tables import format_source_count, format_three_sources
-from .three_sources import difference_interval, system_interval
+from .task_counts import count_tasks, describe_fewer_tasks, mark_fewer_tasks
+from .three_sources import complete_rows, difference_interval, system_interval
 from rnn_transfer.learning.systems import (
     CARRIED_SYSTEMS,
     LEARNED_KIND,
     SAME_TASK_SYSTEMS,
     SYSTEMS,
     is_pooled,
-    needs_no_label,
     parse_model,
 )
 
@@ -227,21 +227,24 @@ def _draw_zero_shot(ax: Any, ev: Evaluation, kind: str) -> list[LineEnd]:
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-030
 _CURVE_COLUMNS = ['task_kind', 'model', 'fraction', 'value', 'low', 'high', 'n_draws', 'n_networks', 'inconclusive']
+_CURVE_COLUMNS += ['n_tasks', 'n_tasks_in_all', 'lacking_tasks']
 
 
 def curve_frame(
     ev: Evaluation,  # of a run between sites
-) -> pd.DataFrame:  # task_kind, model, fraction, value, low, high, n_draws, n_networks, inconclusive
-    "AUROC with intervals over three sources."
+) -> pd.DataFrame:  # task_kind, model, fraction, value, low, high, n_draws, n_networks, inconclusive; `count_tasks`
+    "AUROC with intervals over three sources, and the tasks that each is a mean of."
     models = [*_curve_models(ev), *[m for m in _NOT_DRAWN if m in ev.models]]
-    rows = []
+    rows, fits = [], []
     for kind, model, fraction in product(ev.kinds, models, ev.fractions):
         found = system_interval(ev, model, kind, fraction)
         if found is not None:
             row = dict(task_kind=kind, model=model, fraction=fraction, value=found.estimate)
             row |= found.interval._asdict() | dict(n_draws=found.n_draws, n_networks=found.n_networks)
             rows.append(row | dict(inconclusive=found.reason))
-    return pd.DataFrame(rows, columns=_CURVE_COLUMNS)
+            fits.append(complete_rows(ev, model, kind, fraction))
+    counts = count_tasks(ev, [row['task_kind'] for row in rows], fits)
+    return pd.DataFrame(rows).join(counts, how='right').reindex(columns=_CURVE_COLUMNS)
 
 
 def figure_hospitals(
@@ -299,46 +302,6 @@ def _saved_table(ev: Evaluation) -> ReportTable | None:
         note += ' Labels are those of the new site; a pooled system has those of the source too.'
     return ReportTable('hospitals_labels', 'How many labels of the new site are needed', label_numbers(d), shown, note)
 
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-038
-_CALIBRATED = (*_CARRIED, *_OF_NETWORK, *_POOLED, *_OF_NEW_SITE)
-
-
-def recalibration_frame(
-    ev: Evaluation,  # of a run between sites
-) -> pd.DataFrame:  # task_kind, model, fraction, brier, brier_low, brier_high, calibration_intercept, calibration_slope
-    "Brier score, and median intercept and slope over tasks and draws."
-    by = ['task_kind', 'model', 'fraction']
-    models = [m for m in _CALIBRATED if m in ev.models]
-    brier = ev.averages('brier', 'macro').set_index(by)[['value', 'low', 'high']]
-    brier.columns = ['brier', 'brier_low', 'brier_high']
-    d = brier.join(calibration_columns(ev)).reset_index()
-    d = d[d['model'].isin(models) & d['brier'].notna()]
-    rank = {m: i for i, m in enumerate(models)}
-    return sort_by_kind(ev, d.sort_values('model', key=lambda c: c.map(rank), kind='stable'))
-
-# %% ../../nbs/evaluation/hospitals.ipynb #cell-040
-def _recalibration_table(ev: Evaluation) -> ReportTable | None:
-    "Calibration by system and labels; None where no model of the source was carried over as it is."
-    d = recalibration_frame(ev)
-    unlabelled = d['model'].map(needs_no_label).astype(bool)
-    if not unlabelled.any():
-        return None
-    d = d[~unlabelled | (d['fraction'] == ev.fractions[-1])]
-    labels = [format_percent(f) if not needs_no_label(m) else 'none' for m, f in zip(d['model'], d['fraction'])]
-    shown = pd.DataFrame(
-        {
-            'Tasks': d['task_kind'],
-            'System': d['model'],
-            'Labels': labels,
-            'Brier score': format_column(d, 'brier brier_low brier_high'),
-            'Intercept': format_column(d, 'calibration_intercept', sign=True),
-            'Slope': format_column(d, 'calibration_slope'),
-        }
-    )
-    note = f'{CALIBRATION_DEFINITION} First network of each system. '
-    note += 'Brier score: mean over tasks; interval over patients alone, whether a system has one network or several.'
-    return ReportTable('hospitals_calibration', 'Calibration before and after recalibration', d, shown, note)
-
 # %% ../../nbs/evaluation/hospitals.ipynb #b65318ee
 _CARRIED_NOTE = (
     ' zero-shot and recalibrated: the classifier of the network. With -LR and -GBT: regression and trees on the '
@@ -349,16 +312,13 @@ _CARRIED_NOTE = (
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-043
 def _curve_table(d: pd.DataFrame) -> ReportTable:
     "AUROC by system and labels, with intervals over three sources; `d` as `curve_frame`."
-    shown = (
-        d.assign(text=format_three_sources(d, 'value low high'))
-        .pivot(index=['task_kind', 'model'], columns='fraction', values='text')
-        .fillna('–')
-    )
+    texts = [text + mark for text, mark in zip(format_three_sources(d, 'value low high'), mark_fewer_tasks(d))]
+    shown = d.assign(text=texts).pivot(index=['task_kind', 'model'], columns='fraction', values='text').fillna('–')
     shown = shown.reindex(list(dict.fromkeys(zip(d['task_kind'], d['model']))))
     shown = shown.set_axis([format_percent(f) for f in shown.columns], axis=1).reset_index()
     shown = shown.rename(columns=dict(task_kind='Tasks', model='System'))
     note = 'Weighted AUROC; interval over patients, draws of the labels and networks. Columns: labels of the new site.'
-    note += f' Too few: below {MIN_DRAWS} draws of the labels, or {MIN_NETWORKS} networks.'
+    note += f' Too few: below {MIN_DRAWS} draws of the labels, or {MIN_NETWORKS} networks.' + describe_fewer_tasks(d)
     note += _CARRIED_NOTE * bool(set(d['model']) & set(CARRIED_SYSTEMS))
     return ReportTable('hospitals_systems', 'AUROC at the new site', d, shown, note)
 
@@ -370,6 +330,8 @@ def _curve_figure(ev: Evaluation, d: pd.DataFrame) -> ReportFigure | None:
     names = ', '.join(_curve_models(ev))
     alt = f'AUROC over the labels of the new site: {names}; dashed: the classifier of the source. Numbers: the table.'
     note = 'Dashed: the classifier of the source, without a label. Bars are intervals over three sources.'
+    if names_lacking := '; '.join(dict.fromkeys(name for name in d['lacking_tasks'] if name)):
+        note += f' Some points lack tasks that others have ({names_lacking}); the table says which.'
     return ReportFigure('hospitals_curves', 'Learning curves at the new site', alt, figure_hospitals(ev, d), note)
 
 
@@ -393,4 +355,4 @@ def section(
     sentences = [ev.info['roles'], _answer(verdicts, why, total), _describe_oracle(ev)]
     items = [*sentences, _verdict_table(verdicts, rules.sha256)]
     items += [_curve_table(curves), _curve_figure(ev, curves), exploratory_difference_table(ev)] if len(curves) else []
-    return Section('Across hospitals', [*items, _saved_table(ev), _recalibration_table(ev)])
+    return Section('Across hospitals', [*items, _saved_table(ev), recalibration_table(ev)])

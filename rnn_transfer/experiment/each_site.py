@@ -137,7 +137,7 @@ def summarise_sites(
 ) -> (
     'pd.DataFrame'
 ):  # a row for each kind of task, system and fraction: a column a site, mean (of all sites), lowest, highest, n_sites
-    "AUROC by site, and over sites; no mean of phenotypes where sites have different ones."
+    "AUROC by site, and over sites; fewest_tasks of a site; no mean of phenotypes where sites have different ones."
     order = list(dict.fromkeys(table[_BY].itertuples(index=False, name=None)))
     wide = table.pivot(index=_BY, columns='site', values='value').reindex(order)
     # systems are compared over the same sites, or not at all: a mean needs all of them
@@ -145,6 +145,8 @@ def summarise_sites(
     if describe_targets(targets or {}):
         mean = mean.mask(mean.index.get_level_values('task_kind').isin(PHENOTYPE_KINDS))
     ends = dict(mean=mean, lowest=wide.min(axis=1), highest=wide.max(axis=1), n_sites=wide.notna().sum(axis=1))
+    if 'n_tasks' in table:
+        ends |= dict(fewest_tasks=table.groupby(_BY)['n_tasks'].min().reindex(order))
     return wide.assign(**ends).rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/experiment/each_site.ipynb #cell-018
@@ -166,21 +168,39 @@ def _describe_runs(runs: dict[str, Path]) -> str:
     return '\n\n'.join(f'{", ".join(sites)}: {text}' for text, sites in sites_of.items())
 
 
+def _mark_fewer_tasks(table: 'pd.DataFrame') -> 'pd.Series':
+    "What a cell says that averages fewer tasks than another of its kind, at any site; empty where none does."
+    n = table['n_tasks'] if 'n_tasks' in table else table['value'] * float('nan')
+    most = n.groupby(table['task_kind']).transform('max')
+    return (' (' + n.map('{:.0f}'.format) + ' of ' + most.map('{:.0f}'.format) + ' tasks)').where(n < most, '')
+
+
 def _format_summary(summary: 'pd.DataFrame', table: 'pd.DataFrame') -> 'pd.DataFrame':
-    "The summary as text: a dash where a number is missing, and words where draws or networks are too few."
+    "The summary as text: a dash where a number is missing, and words where draws, networks or tasks are too few."
     from rnn_transfer.evaluation.source_tables import format_missing_interval
 
-    reasons = table['inconclusive'].astype(object).fillna('').map(format_missing_interval)
-    few = table.assign(few=reasons).pivot(index=_BY, columns='site', values='few')
+    reasons, marks = (
+        table['inconclusive'].astype(object).fillna('').map(format_missing_interval),
+        _mark_fewer_tasks(table),
+    )
+    few = table.assign(few=reasons + marks).pivot(index=_BY, columns='site', values='few')
     few = few.reindex(list(summary[_BY].itertuples(index=False, name=None))).fillna('')
     shown = summary.assign(fraction=summary['fraction'].map('{:g}'.format))
     for name in [*few, 'mean', 'lowest', 'highest']:
         shown[name] = summary[name].map('{:.3f}'.format).replace('nan', '–')
     for site in few:
         shown[site] += few[site].to_numpy()
-    return shown
+    if 'fewest_tasks' in summary and marks.any():
+        return shown.assign(fewest_tasks=summary['fewest_tasks'].map('{:.0f}'.format).replace('nan', '–'))
+    return shown.drop(columns='fewest_tasks', errors='ignore')
 
 # %% ../../nbs/experiment/each_site.ipynb #06e8e0e3
+_FEWER_TASKS = (
+    'A cell that gives a number of tasks averages fewer than others, so that it compares only with cells of the same '
+    'tasks; sites.csv names those that a system lacks. fewest_tasks: the lowest number of a site in the mean.'
+)
+
+
 def _write_summary(runs: dict[str, Path], out: Path, is_given: bool, failures: dict[str, str], untested: str) -> str:
     "Write sites.csv and sites.md of the runs that are done; the text of the latter."
     from rnn_transfer.evaluation.components import MIN_DRAWS, MIN_NETWORKS
@@ -193,6 +213,8 @@ def _write_summary(runs: dict[str, Path], out: Path, is_given: bool, failures: d
     if table['inconclusive'].notna().any():
         few = f'fewer than {MIN_DRAWS} draws of the labels or {MIN_NETWORKS} networks'
         words.append(f'Too few: {few}.')
+    if _mark_fewer_tasks(table).any():
+        words.append(_FEWER_TASKS)
     words += [f'Without {site}, which did not finish: {first_line(why)}' for site, why in failures.items()]
     words += [untested, markdown_table(_format_summary(summary, table))]
     text = '\n\n'.join(word for word in words if word) + '\n'
