@@ -1,15 +1,22 @@
 "Verdicts across hospitals: what a claim needs, what stands next to it, when nothing counts, and what was published."
 
 import hashlib
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from rnn_transfer.data import run_data
 from rnn_transfer.evaluation import hospitals
+from rnn_transfer.evaluation.captions import run_info
 from rnn_transfer.evaluation.toy import toy_evaluation
 from rnn_transfer.experiment.each_site import summarise_sites
+from rnn_transfer.experiment.profiles import PROFILES
+from rnn_transfer.experiment.provenance import make_manifest
+from rnn_transfer.testing import toy_cohort
 
 RUNS = ["a-b", "b-a", "a-b-carried", "b-a-few"]
 RULES = hospitals.read_hospital_rules().table
@@ -23,7 +30,8 @@ def ev():
     kinds = dict(Shock="phenotype", Kidney="phenotype", Sepsis="other")
     found = toy_evaluation(SKILLS, (0.05, 0.2, 1.0), kinds=kinds, n=60, replicates=20)
     found.info |= dict(source="PhysioNet/CinC Challenge 2019", same_tasks=True, roles="Pre-training saw stays of A.")
-    found.info["design"] = dict(given=False, sites=[["A"], ["B"]], hours=24)
+    found.info["design"] = dict(given=False, sites=[["A"], ["B"]], hours=24, seed=0)
+    found.info |= dict(profile="hospitals", changed=["pretrain_sites", "transfer_sites"], labels="measured")
     return found
 
 
@@ -83,7 +91,7 @@ def test_each_claim_is_decided_by_its_own_comparisons(ev, monkeypatch):
     says = d.set_index(["claim", "versus"])["says"]
     assert says["few labels"].to_dict() == {"LR:fine": "supports", "RNN-C": "open", "masks-LR:fine": "supports"}
     assert says["new task", "clock-LR:fine"] == "inconclusive: too few draws"
-    assert hospitals._answer(d, "", None).startswith("Whether transfer helps is undecided")
+    assert hospitals._answer(d, "", total_of(0.5, 0.49, 0.51)).startswith("Whether transfer helps is undecided")
 
 
 def test_next_to_a_claim_stand_what_was_measured_and_the_clock(ev):
@@ -128,6 +136,107 @@ def test_the_section_says_that_nothing_counts(ev, monkeypatch, total, counts):
     found = hospitals.section(ev)
     assert (set(found["hospitals_claims"].frame["verdict"]) != {"does not count"}) == counts
     assert ("No claim of this run counts: shuffled labels give .470" not in found.sentences) == counts
+
+
+def test_no_claim_counts_where_the_shuffled_control_was_not_run(ev):
+    assert hospitals._shuffled_total(ev) is None
+    found = hospitals.section(ev)
+    assert "No claim of this run counts: the shuffled control was not run." in found.sentences
+    assert set(found["hospitals_claims"].frame["verdict"]) == {"does not count"}
+
+
+# ---- runs that are not those of the rules
+
+
+def without_settings(info, **changed):
+    "The same information with other values of the run or of its design."
+    of_design = {name: value for name, value in changed.items() if name in info["design"]}
+    rest = {name: value for name, value in changed.items() if name not in of_design}
+    return info | rest | dict(design=info["design"] | of_design)
+
+
+def reason(ev, **changed):
+    "Why a run with other settings has no verdict; empty where it has one."
+    other = replace(ev, info=without_settings(ev.info, **changed))
+    return hospitals._why_nothing_counts(other, total_of(0.5, 0.49, 0.51))
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        (dict(source="MIMIC-III"), "other data"),
+        (dict(same_tasks=False), "the same tasks"),
+        (dict(given=True), "this run trains"),
+        (dict(sites=[["A"], ["A"]]), "one against the other"),
+        (dict(hours=48), "a window of 24 hours"),
+        (dict(profile="quick"), "the profile hospitals; here the profile is quick"),
+        (dict(profile="not given", changed=None), "the profile hospitals; here the profile is not given"),
+        (dict(changed=None), "does not say which of its options were changed"),
+        (dict(seed=1), "the partition with seed 0"),
+        (dict(labels="all"), "unknown where nothing was measured"),
+    ],
+)
+def test_a_run_of_another_design_has_no_verdict(ev, changed, words):
+    assert reason(ev) == "" and words in reason(ev, **changed)
+
+
+def changed_options(**options):
+    "What the manifest of a run with the profile says was changed."
+    planned = PROFILES["hospitals"] | dict(pretrain_sites=["A"], transfer_sites=["B"]) | options
+    return make_manifest(planned, "hospitals", {})["changed"]
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("masks", False),
+        ("target_scale", "source"),
+        ("seed", 1),
+        ("pretrain.seed", 1),
+        ("short", "length"),
+        ("normaliser", "phenotyping"),
+        ("hidden", [8]),
+        ("lr", 0.1),
+        ("transfer.patience", 2),
+        ("lambdas", [1.0]),
+        ("choose", "literal"),
+        ("max_updates", 10),
+    ],
+)
+def test_a_run_with_other_settings_of_the_profile_has_no_verdict(ev, name, value):
+    found = reason(ev, changed=changed_options(**{name: value}))
+    assert found == f"the rules were fixed for the profile hospitals, of which this run changes {name}"
+
+
+def test_the_section_of_a_run_with_other_settings_is_exploratory(ev, monkeypatch):
+    monkeypatch.setattr(hospitals, "_shuffled_total", lambda _: total_of(0.5, 0.49, 0.51))
+    info = without_settings(ev.info, changed=changed_options(masks=False, target_scale="source"))
+    found = hospitals.section(replace(ev, info=info))
+    assert "of which this run changes masks, target_scale. What follows is exploratory." in found.sentences
+    assert set(found["hospitals_claims"].frame["verdict"]) == {"does not count"}
+
+
+def test_a_run_may_choose_its_systems_and_how_many_fits_there_are(ev):
+    chosen = dict(models=["LR"], fractions=[0.05], seeds=[9], linear_seeds=[9], inits=4, variants=[], replicates=50)
+    chosen |= {"device": "cpu", "fast_gru": False, "transfer.models": ["LR"]}
+    assert reason(ev, changed=changed_options(**chosen)) == ""
+    assert reason(ev, changed=changed_options()) == reason(ev, seed=None, labels="") == ""  # an older cohort
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_published_runs_are_of_the_design_of_the_rules(ev, root, run):
+    said = json.loads((root / f"docs/results/physionet2019-{run}/manifest.json").read_text(encoding="utf-8"))
+    sites = [said["sites"][role] for role in ("pretrain", "transfer")]
+    info = dict(source=said["cohort"]["source"], profile=said["profile"], changed=said["changed"], sites=sites)
+    info |= dict(hours=said["options"]["hours"], same_tasks=said["sites"]["same_tasks"] is True)
+    info |= dict(given=bool(said["options"]["pretrained"]), seed=None)  # the manifest does not say that of partitions
+    assert reason(ev, **info) == ""
+
+
+def test_the_design_says_the_seed_of_the_partitions(tmp_path):
+    cohort = toy_cohort(40)
+    cohort.meta["seed"] = 3
+    assert run_info(tmp_path, run_data(cohort, tmp_path))["design"]["seed"] == 3
 
 
 # ---- the figure

@@ -19,7 +19,8 @@ from rnn_transfer.testing import toy_cohort
 from rnn_transfer.utilities.checkpoint_form import read_checkpoint_description
 from rnn_transfer.utilities.errors import BadInput
 
-RULED = dict(source='PhysioNet/CinC Challenge 2019', same_tasks=True)
+RULED = dict(source='PhysioNet/CinC Challenge 2019', same_tasks=True, profile='hospitals')
+RULED |= dict(changed=['pretrain_sites', 'transfer_sites'])
 DESIGN = dict(given=False, sites=(['A'], ['B']), hours=24)
 
 

@@ -125,7 +125,12 @@ def run_info(
         flow=(meta.get('flow') or []) + count_roles(prepared.stays, *roles),
         roles=_describe_roles(run, meta, *roles),
         same_tasks=_same_tasks(run) is True,
-        design=dict(given=bool(_said_of_splits(run, 'pretrained')), sites=roles, hours=prepared.X.shape[1]),
+        design=dict(
+            given=bool(_said_of_splits(run, 'pretrained')),
+            sites=roles,
+            hours=prepared.X.shape[1],
+            seed=meta.get('seed'),  # of the partitions, where the cohort says it
+        ),
         losses=meta.get('losses') or [],
         **_labels_info(prepared, test),
         fingerprint=meta.get('fingerprint', ''),

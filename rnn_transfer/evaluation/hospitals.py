@@ -157,6 +157,35 @@ def _verdict_table(d: pd.DataFrame, sha256: str) -> ReportTable:
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-025
 _DATA_OF_RULES = 'PhysioNet/CinC Challenge 2019'  # for other data the rules were not fixed before
+_PROFILE_OF_RULES = 'hospitals'
+# what a run with this profile may choose: roles of sites, systems, how many fits there are, and where they are computed
+_FREE_OPTIONS = {
+    'pretrain_sites',
+    'transfer_sites',
+    'models',
+    'variants',
+    'fractions',
+    'seeds',
+    'linear_seeds',
+    'inits',
+}
+_FREE_OPTIONS |= {'replicates', 'device', 'gpus', 'fast_gru'}
+
+
+def _why_other_settings(ev: Evaluation) -> str:
+    "Which settings differ from those that the rules name: of the profile, the partitions or the labels."
+    fixed = f'the rules were fixed for the profile {_PROFILE_OF_RULES}'
+    if ev.info['profile'] != _PROFILE_OF_RULES:
+        return f'{fixed}; here the profile is {ev.info["profile"]}'
+    if ev.info.get('changed') is None:
+        return f'{fixed}, and the run does not say which of its options were changed'
+    if changed := [name for name in ev.info['changed'] if name.rpartition('.')[2] not in _FREE_OPTIONS]:
+        return f'{fixed}, of which this run changes {", ".join(changed)}'
+    if (ev.info.get('design') or {}).get('seed') not in (None, 0):  # None: the cohort does not say it
+        return 'the rules were fixed for the partition with seed 0'
+    if ev.info.get('labels') not in (None, '', 'measured'):
+        return 'the rules were fixed for labels that are unknown where nothing was measured'
+    return ''
 
 
 def _why_other_design(ev: Evaluation) -> str:
@@ -170,7 +199,9 @@ def _why_other_design(ev: Evaluation) -> str:
         return 'the rules are about a network that this run trains on the same tasks at the other hospital'
     if [list(sites) for sites in of.get('sites', ())] not in ([['A'], ['B']], [['B'], ['A']]):
         return 'the rules were fixed for hospital A and hospital B, one against the other'
-    return '' if of.get('hours') == 24 else 'the rules were fixed for a window of 24 hours'
+    if of.get('hours') != 24:
+        return 'the rules were fixed for a window of 24 hours'
+    return _why_other_settings(ev)
 
 # %% ../../nbs/evaluation/hospitals.ipynb #b4a92d06
 _WORDS = {'supported': 'Transfer helps', 'not supported': 'Transfer does not help'}
@@ -189,7 +220,7 @@ def _why_nothing_counts(ev: Evaluation, total: pd.Series | None) -> str:
     if total is not None and not total['low'] <= 0.5 <= total['high']:
         estimate = format_estimate(total['value'], total['low'], total['high'])
         return f'shuffled labels give {estimate}, which leaves out .5'
-    return _why_other_design(ev)
+    return _why_other_design(ev) or ('the shuffled control was not run' if total is None else '')
 
 
 def _answer(d: pd.DataFrame, why: str, total: pd.Series | None) -> str:
@@ -198,8 +229,6 @@ def _answer(d: pd.DataFrame, why: str, total: pd.Series | None) -> str:
         return f'No claim of this run counts: {why}. What follows is exploratory.'
     verdict = d[d['status'] == 'primary']['verdict'].iloc[0]
     text = f'{_WORDS.get(verdict, "Whether transfer helps is undecided")}, by the primary claim ({verdict}).'
-    if total is None:
-        return f'{text} The shuffled control was not run.'
     return f'{text} Shuffled labels give {format_estimate(total["value"], total["low"], total["high"])}.'
 
 # %% ../../nbs/evaluation/hospitals.ipynb #cell-028
