@@ -108,6 +108,12 @@ def _rules_info(prepared: PreparedCohort, manifest: dict) -> dict:
     tested = [*prepared.sites_of_transfer, *(name for name, held in sets.items() if 'test' in held)]
     return dict(rules=list(manifest.get('rules') or {}), tested_parts=tested)
 
+
+def _design(run: Path | str, prepared: PreparedCohort, roles: tuple) -> dict:
+    "Whether a network was given, the roles of sites, the window, and the seed of the partitions if the cohort has it."
+    given = bool(_said_of_splits(run, 'pretrained'))
+    return dict(given=given, sites=roles, hours=prepared.X.shape[1], seed=prepared.meta.get('seed'))
+
 # %% ../../nbs/evaluation/captions.ipynb #cell-010
 def run_info(
     run: Path | str,  # run folder
@@ -125,12 +131,7 @@ def run_info(
         flow=(meta.get('flow') or []) + count_roles(prepared.stays, *roles),
         roles=_describe_roles(run, meta, *roles),
         same_tasks=_same_tasks(run) is True,
-        design=dict(
-            given=bool(_said_of_splits(run, 'pretrained')),
-            sites=roles,
-            hours=prepared.X.shape[1],
-            seed=meta.get('seed'),  # of the partitions, where the cohort says it
-        ),
+        design=_design(run, prepared, roles),
         losses=meta.get('losses') or [],
         **_labels_info(prepared, test),
         fingerprint=meta.get('fingerprint', ''),

@@ -187,7 +187,7 @@ def _why_other_settings(ev: Evaluation) -> str:
         return 'the rules were fixed for labels that are unknown where nothing was measured'
     return ''
 
-
+# %% ../../nbs/evaluation/hospitals.ipynb #28df905b
 def _why_other_design(ev: Evaluation) -> str:
     "What of the run differs from what the rules were fixed for; empty where nothing does."
     of = ev.info.get('design') or {}
@@ -275,7 +275,7 @@ def curve_frame(
     counts = count_tasks(ev, [row['task_kind'] for row in rows], fits)
     return pd.DataFrame(rows).join(counts, how='right').reindex(columns=_CURVE_COLUMNS)
 
-
+# %% ../../nbs/evaluation/hospitals.ipynb #e7c8f254
 def figure_hospitals(
     ev: Evaluation,  # of a run between sites
     tidy: pd.DataFrame,  # as `curve_frame`

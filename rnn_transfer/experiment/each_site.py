@@ -167,7 +167,7 @@ def _describe_runs(runs: dict[str, Path]) -> str:
         return next(iter(sites_of))
     return '\n\n'.join(f'{", ".join(sites)}: {text}' for text, sites in sites_of.items())
 
-
+# %% ../../nbs/experiment/each_site.ipynb #97e11a7d
 def _mark_fewer_tasks(table: 'pd.DataFrame') -> 'pd.Series':
     "What a cell says that averages fewer tasks than another of its kind, at any site; empty where none does."
     n = table['n_tasks'] if 'n_tasks' in table else table['value'] * float('nan')
