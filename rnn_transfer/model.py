@@ -26,7 +26,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 # %% ../nbs/01_model.ipynb #cell-005
 import rnn_transfer
-from .cohorts.databases import list_databases
+from .cohorts.databases import database_names
 from .data import PreparedCohort
 from .utilities.checkpoint_form import count_weights, hash_description, read_checkpoint_description
 from .utilities.errors import BadInput
@@ -309,7 +309,7 @@ def grid_metadata(
     channels = data.meta.get('channel_descriptions') or data.meta['channels']
     sites = dict(pretrain_sites=data.sites_of_pretraining) if data.sites_of_pretraining else {}
     stated = {k: data.meta[k] for k in ('source', 'version', 'synthetic') if data.meta.get(k) is not None}
-    stated |= dict(databases=[database.name for database in list_databases(data.meta, data.sites_of_pretraining)])
+    stated |= dict(databases=database_names(data.meta, data.sites_of_pretraining))
     return dict(columns=data.columns, channels=channels, cohort=stated, **{k: data.meta[k] for k in keys}, **sites)
 
 

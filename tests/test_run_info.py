@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from rnn_transfer.apply.run import _describe_cohort
 from rnn_transfer.cohorts.channels import Task
 from rnn_transfer.cohorts.label_facts import compare_conventions
 from rnn_transfer.cohorts.summary import stay_notices
@@ -163,3 +164,12 @@ def test_notices_of_a_cohort_are_of_its_own_window():
     assert 'before hour' not in describe_cohort(cohort)
     cohort.meta.pop('hours')
     assert 'end before hour 48' in describe_cohort(cohort)
+
+
+def test_an_application_is_described_with_its_databases():
+    cohort = toy_cohort()
+    cohort.meta |= dict(source=P2012, synthetic=False)
+    shipped = read_checkpoint_description(shipped_network().with_suffix('.json'))
+    assert 'learned from PhysioNet 2012 too' in explain_overlap(shipped, _describe_cohort(cohort))
+    cohort.meta |= dict(source='x', joined=[dict(source='mimic3', name='old'), OWN])
+    assert 'MIMIC-III is of the same hospital' in explain_overlap(shipped, _describe_cohort(cohort))

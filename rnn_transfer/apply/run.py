@@ -40,6 +40,7 @@ from rnn_transfer.apply.report import (
 )
 from .scores import LabelFits, pool_predictions, score_label
 from .systems import APPLIED_SYSTEMS, choose_systems
+from ..cohorts.databases import database_names
 from ..data import Cohort
 from ..estimators.classifier import labels_of
 from ..evaluation.captions import explain_overlap
@@ -267,10 +268,10 @@ def _summarise(
 def _describe_cohort(cohort: Cohort) -> dict:
     "What the report says of a cohort"
     meta = {key: cohort.meta.get(key, '') for key in ('source', 'licence', 'synthetic')}
-    of_database = {key: cohort.meta[key] for key in ('database', 'version', 'joined', 'sites') if key in cohort.meta}
+    meta |= dict(databases=database_names(cohort.meta))
     sizes = dict(stays=len(cohort.stays), subjects=int(cohort.stays['subject_id'].nunique()))
     notes = list(cohort.meta.get('label_notes') or [])
-    return meta | of_database | sizes | dict(fingerprint=cohort.fingerprint, label_notes=notes)
+    return meta | sizes | dict(fingerprint=cohort.fingerprint, label_notes=notes)
 
 # %% ../../nbs/apply/run.ipynb #99a10aab
 def _predictions(plans: list[LabelFits], stays: pd.DataFrame) -> pd.DataFrame:

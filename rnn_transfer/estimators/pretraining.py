@@ -16,7 +16,7 @@ import torch
 
 # %% ../../nbs/estimators/pretraining.ipynb #cell-003
 from ..cohorts.channels import Channel
-from ..cohorts.databases import list_databases
+from ..cohorts.databases import database_names
 from ..cohorts.normalization import Normalizer
 from ..cohorts.validation import SITE
 from ..data import Cohort, Grid
@@ -238,7 +238,7 @@ def _card_facts(cohort: Cohort, material: _Material, tasks: list[str], normalize
     "What a checkpoint says of its grid and its stays"
     source = {key: cohort.meta.get(key) for key in ('source', 'version', 'licence', 'synthetic', 'citation', 'url')}
     sites = set(cohort.stays[SITE].iloc[material.train]) if SITE in cohort.stays else ()
-    source |= dict(databases=[database.name for database in list_databases(cohort.meta, sites)])
+    source |= dict(databases=database_names(cohort.meta, sites))
     labels = _count_labels(material.y[material.train], tasks)
     subjects = cohort.stays['subject_id'].iloc[material.train].nunique()
     return dict(

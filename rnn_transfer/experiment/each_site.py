@@ -179,10 +179,8 @@ def _format_summary(summary: 'pd.DataFrame', table: 'pd.DataFrame') -> 'pd.DataF
     "The summary as text: a dash where a number is missing, and words where draws, networks or tasks are too few."
     from rnn_transfer.evaluation.source_tables import format_missing_interval
 
-    reasons, marks = (
-        table['inconclusive'].astype(object).fillna('').map(format_missing_interval),
-        _mark_fewer_tasks(table),
-    )
+    reasons = table['inconclusive'].astype(object).fillna('').map(format_missing_interval)
+    marks = _mark_fewer_tasks(table)
     few = table.assign(few=reasons + marks).pivot(index=_BY, columns='site', values='few')
     few = few.reindex(list(summary[_BY].itertuples(index=False, name=None))).fillna('')
     shown = summary.assign(fraction=summary['fraction'].map('{:g}'.format))
